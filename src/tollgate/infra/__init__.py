@@ -1,0 +1,1 @@
+"""The machinery, with no business in it: settings, databases, outbound HTTP, telemetry, jobs."""

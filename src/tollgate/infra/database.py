@@ -1,0 +1,57 @@
+"""Database: the two ways to PostgreSQL.
+
+The control plane speaks through SQLAlchemy sessions: `read()` gives one that cannot write, `write()` one that commits
+when its block ends and rolls back when it raises. The data plane speaks asyncpg through `connect_pool`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NewType
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+ReadSession = NewType("ReadSession", AsyncSession)
+"""A session in a read-only transaction: PostgreSQL refuses its writes."""
+WriteSession = NewType("WriteSession", ReadSession)
+"""A session that may write as well; its transaction is committed at the edge."""
+
+
+class Database:
+    """The control plane's door to PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[ReadSession]:
+        """One consistent, read-only view of the database."""
+        async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
+            await session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            yield ReadSession(session)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[WriteSession]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
+            yield WriteSession(ReadSession(session))
+
+    async def close(self) -> None:
+        """Give every connection back to the server."""
+        await self._engine.dispose()
+
+
+def connect(database_url: str, *, connections_max: int = 8) -> Database:
+    """The control plane's database at a `postgresql://` URL. Connections are made when first needed."""
+    url = "postgresql+asyncpg://" + database_url.split("://", 1)[1]
+    return Database(create_async_engine(url, pool_size=connections_max, max_overflow=0, pool_pre_ping=True))
+
+
+async def connect_pool(database_url: str, *, connections_max: int) -> asyncpg.Pool[asyncpg.Record]:
+    """The data plane's pool of asyncpg connections."""
+    return await asyncpg.create_pool(
+        database_url, min_size=1, max_size=connections_max, loop=asyncio.get_running_loop(), command_timeout=60
+    )

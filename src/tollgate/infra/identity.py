@@ -1,0 +1,17 @@
+"""Identity: where fresh ids and secrets get their entropy."""
+
+import secrets
+from datetime import datetime
+from uuid import UUID
+
+from tollgate.kit import ids
+
+
+def new_id(now: datetime) -> UUID:
+    """A fresh UUIDv7 minted at `now`."""
+    return ids.uuid7(now, secrets.randbits(74))
+
+
+def new_secret() -> bytes:
+    """256 fresh random bits."""
+    return secrets.token_bytes(32)

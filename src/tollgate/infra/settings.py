@@ -1,0 +1,66 @@
+"""Settings: everything the environment may decide, read once at start and passed down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFIX = "TOLLGATE_"
+
+
+class BadSetting(ValueError):
+    """An environment variable has a value we cannot use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an installation decides about itself. Every field is `TOLLGATE_` and its name in capitals."""
+
+    database_url: str
+    """`postgresql://…` of the one database; the embedded server's own when serving without an external one."""
+    data_dir: Path = Path(".tollgate")
+    """Where the embedded server keeps its data and the process group its notes."""
+    allow_private_upstreams: bool = False
+    """Permit provider URLs on loopback and private networks."""
+    body_bytes_max: int = 32 * 1024 * 1024
+    """The largest request body accepted, in bytes."""
+    connect_timeout_seconds: int = 5
+    first_byte_timeout_seconds: int = 120
+    idle_timeout_seconds: int = 60
+    """How long a provider may take to accept a connection, to begin its answer, and between two pieces of it."""
+    settle_timeout_seconds: int = 30
+    """How long an answer waits for the ledger before its caller is told that the ledger is away."""
+    drain_timeout_seconds: int = 30
+    """How long calls in flight may go on after a stop was asked for."""
+    invoice_grace_seconds: int = 3600
+    """How long after a period's end its invoice waits for late records before the worker finalises it."""
+    database_pool_max: int = 8
+    """Connections each gateway process keeps to the database at most."""
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Read the settings of an environment.
+
+    Raises:
+        BadSetting: a variable is missing or cannot be understood; the message names it.
+    """
+    if not environment.get(PREFIX + "DATABASE_URL"):
+        raise BadSetting("TOLLGATE_DATABASE_URL is not set; `tollgate serve` sets it for the processes it starts")
+    given: dict[str, object] = {}
+    for name, kind in Settings.__annotations__.items():
+        text = environment.get(PREFIX + name.upper())
+        if text is not None and text != "":
+            given[name] = _parsed(name, kind, text)
+    return Settings(**given)  # type: ignore[arg-type]  # each value was parsed to its field's own type
+
+
+def _parsed(name: str, kind: object, text: str) -> object:
+    variable = PREFIX + name.upper()
+    if kind is bool:
+        if text not in {"0", "1", "true", "false"}:
+            raise BadSetting(f"{variable} is {text!r}; use 1 or 0")
+        return text in {"1", "true"}
+    if kind is int:
+        if not text.isdecimal() or not int(text):
+            raise BadSetting(f"{variable} is {text!r}; use a whole number above zero")
+        return int(text)
+    return Path(text) if kind is Path else text

@@ -1,0 +1,1 @@
+"""The words every slice speaks: money, tokens, ids, time, errors. Standard library only, no I/O."""

@@ -1,0 +1,74 @@
+"""Ids: UUIDv7 values made by us, and the typed text the API shows (`gen_…`, `key_…`).
+
+An id embeds the millisecond it was minted, so rows arrive in index order and a month of calls is a range of ids.
+Minting is pure: time and entropy are arguments (`infra.identity` supplies both).
+"""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import NewType
+from uuid import UUID
+
+OrganizationId = NewType("OrganizationId", UUID)
+ProjectId = NewType("ProjectId", UUID)
+KeyId = NewType("KeyId", UUID)
+CallId = NewType("CallId", UUID)
+AttemptId = NewType("AttemptId", UUID)
+GrantId = NewType("GrantId", UUID)
+EndpointId = NewType("EndpointId", UUID)
+PriceVersionId = NewType("PriceVersionId", UUID)
+InvoiceId = NewType("InvoiceId", UUID)
+
+PLATFORM = OrganizationId(UUID(int=0))
+"""The installation itself, where an organization is expected: operator keys belong to it."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RANDOM_BITS = 74
+_LOWEST_VARIANT = 0b10 << 62
+
+
+class NotAnId(ValueError):
+    """The text is not an id of the expected type."""
+
+
+def uuid7(at: datetime, entropy: int) -> UUID:
+    """A UUIDv7 (RFC 9562 §5.7) of the given instant; `entropy` supplies its 74 random bits."""
+    milliseconds = (at - _EPOCH) // timedelta(milliseconds=1)
+    random_a, random_b = (entropy >> 62) & 0xFFF, entropy & ((1 << 62) - 1)
+    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (random_a << 64) | _LOWEST_VARIANT | random_b)
+
+
+def lowest_uuid7(at: datetime) -> UUID:
+    """The smallest UUIDv7 of the instant: every id minted before it is smaller."""
+    return uuid7(at, 0)
+
+
+def minted_at(identifier: UUID) -> datetime:
+    """The millisecond a UUIDv7 was minted."""
+    return _EPOCH + timedelta(milliseconds=identifier.int >> 80)
+
+
+def derived_id(cause: UUID, purpose: str) -> UUID:
+    """The id of a row that follows from `cause`: the same cause and purpose give the same id, so replay cannot duplicate it."""
+    digest = hashlib.sha256(cause.bytes + purpose.encode()).digest()
+    return uuid7(minted_at(cause), int.from_bytes(digest[:10], "big") & ((1 << _RANDOM_BITS) - 1))
+
+
+def typed(prefix: str, identifier: UUID) -> str:
+    """The id as the API shows it: `typed("gen", …)` is `gen_0198…`."""
+    return f"{prefix}_{identifier}"
+
+
+def parse(prefix: str, text: str) -> UUID:
+    """Read a typed id back.
+
+    Raises:
+        NotAnId: the prefix is another one, or what follows is no UUID.
+    """
+    kind, _, value = text.partition("_")
+    if kind != prefix or len(value) != 36:
+        raise NotAnId(f"{text[:80]!r} is not an id that starts with {prefix}_")
+    try:
+        return UUID(value)
+    except ValueError as error:
+        raise NotAnId(f"{text[:80]!r} is not an id that starts with {prefix}_") from error

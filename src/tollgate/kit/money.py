@@ -1,0 +1,98 @@
+"""Money: exact decimal amounts, or an exception.
+
+Amounts flow from unit prices through charges and transfers to invoices without ever being rounded; the one
+place that rounds is `to_minor_units`, called once for an invoice's total. Amounts are `Decimal`s that were
+made or combined under `EXACT`, a context that raises instead of rounding, and they are stored as NUMERIC(38, 12).
+"""
+
+import decimal
+from decimal import Decimal
+from fractions import Fraction
+
+AMOUNT_DECIMALS = 12
+"""Decimal places kept of an amount, everywhere: a price per million tokens with six decimals is exact."""
+
+EXACT = decimal.Context(
+    prec=38,
+    rounding=decimal.ROUND_HALF_EVEN,
+    Emin=-999999,
+    Emax=999999,
+    capitals=1,
+    clamp=0,
+    flags=[],
+    traps=[decimal.Inexact, decimal.InvalidOperation, decimal.DivisionByZero, decimal.FloatOperation],
+)
+"""The arithmetic of money: 38 digits, and any result that would need rounding raises `decimal.Inexact`."""
+
+ZERO = Decimal(0)
+
+_MINOR_UNIT_DECIMALS = {
+    "JPY": 0,
+    "KRW": 0,
+    "VND": 0,
+    "CLP": 0,
+    "ISK": 0,
+    "KWD": 3,
+    "BHD": 3,
+    "JOD": 3,
+    "OMR": 3,
+    "TND": 3,
+}
+"""Currencies whose minor unit is not a hundredth (ISO 4217)."""
+
+
+class NotMoney(ValueError):
+    """The text is not an exact amount of money."""
+
+
+def parse_amount(text: str) -> Decimal:
+    """Read a decimal string as an amount.
+
+    Raises:
+        NotMoney: the text is not a plain finite decimal number with at most 12 decimals and 26 digits before them.
+    """
+    if len(text) > 2 * EXACT.prec:
+        raise NotMoney(f"an amount has at most {EXACT.prec} digits")
+    try:
+        amount = Decimal(text)
+    except decimal.InvalidOperation as error:
+        raise NotMoney(f"{text!r} is not a decimal number") from error
+    if not amount.is_finite():
+        raise NotMoney(f"{text!r} is not a finite number")
+    if amount.adjusted() >= EXACT.prec - AMOUNT_DECIMALS:
+        raise NotMoney(f"{text!r} is too large")
+    if amount != 0 and decimals_of(amount) > AMOUNT_DECIMALS:
+        raise NotMoney(f"{text!r} has more than {AMOUNT_DECIMALS} decimals")
+    return amount
+
+
+def decimals_of(amount: Decimal) -> int:
+    """The decimal places the amount really uses: 2 for 1.2500."""
+    exponent = EXACT.normalize(amount).as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def amount_text(amount: Decimal) -> str:
+    """The amount as it goes over the wire: plain notation, no trailing zeros, `"0"` for nothing."""
+    text = format(amount, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"", "-0"} else text
+
+
+def minor_unit_decimals(currency: str) -> int:
+    """How many decimals the currency's smallest coin has: 2 for USD, 0 for JPY, 3 for KWD."""
+    return _MINOR_UNIT_DECIMALS.get(currency, 2)
+
+
+def to_minor_units(amount: Decimal, currency: str) -> int:
+    """Round an amount to whole minor units, half away from zero. This is the only rounding there is."""
+    scaled = Fraction(amount) * 10 ** minor_unit_decimals(currency)
+    doubled, unit = abs(scaled.numerator) * 2, scaled.denominator
+    rounded = (doubled + unit) // (2 * unit)
+    return int(rounded) if scaled >= 0 else -int(rounded)
+
+
+def from_minor_units(units: int, currency: str) -> Decimal:
+    """The exact amount of a whole number of minor units: 1234 USD cents are 12.34."""
+    return Decimal(units).scaleb(-minor_unit_decimals(currency), EXACT)

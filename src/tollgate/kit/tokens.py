@@ -1,0 +1,89 @@
+"""Usage quantities: how much of each kind one call used, counted in disjoint kinds.
+
+A provider's usage object becomes `UsageQuantities`; nothing in it is counted in two kinds, so prices can be
+applied kind by kind and the kinds add up to the provider's own totals.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What can be counted and priced. Tokens unless the name says otherwise."""
+
+    PROMPT = "prompt"
+    INPUT_CACHE_READ = "input_cache_read"
+    INPUT_CACHE_WRITE_5M = "input_cache_write_5m"
+    INPUT_CACHE_WRITE_1H = "input_cache_write_1h"
+    INPUT_CACHE_WRITE = "input_cache_write"
+    INPUT_AUDIO = "input_audio"
+    INPUT_IMAGE = "input_image"
+    COMPLETION = "completion"
+    INTERNAL_REASONING = "internal_reasoning"
+    OUTPUT_AUDIO = "output_audio"
+    OUTPUT_IMAGE = "output_image"
+    WEB_SEARCH = "web_search"
+    REQUEST = "request"
+    IMAGE = "image"
+    AUDIO_SECONDS = "audio_seconds"
+    VIDEO_SECONDS = "video_seconds"
+
+
+TOKEN_KINDS = frozenset(Kind) - {Kind.WEB_SEARCH, Kind.REQUEST, Kind.IMAGE, Kind.AUDIO_SECONDS, Kind.VIDEO_SECONDS}
+"""The kinds measured in tokens."""
+
+PROMPT_KINDS = frozenset(kind for kind in TOKEN_KINDS if kind is Kind.PROMPT or kind.startswith("input_"))
+"""Everything the model read. Together they choose the price tier."""
+
+COMPLETION_KINDS = TOKEN_KINDS - PROMPT_KINDS
+"""Everything the model wrote."""
+
+BASE_KIND: Mapping[Kind, Kind] = {
+    Kind.INPUT_CACHE_READ: Kind.PROMPT,
+    Kind.INPUT_CACHE_WRITE_5M: Kind.PROMPT,
+    Kind.INPUT_CACHE_WRITE_1H: Kind.PROMPT,
+    Kind.INPUT_CACHE_WRITE: Kind.PROMPT,
+    Kind.INPUT_AUDIO: Kind.PROMPT,
+    Kind.INPUT_IMAGE: Kind.PROMPT,
+    Kind.INTERNAL_REASONING: Kind.COMPLETION,
+    Kind.OUTPUT_AUDIO: Kind.COMPLETION,
+    Kind.OUTPUT_IMAGE: Kind.COMPLETION,
+}
+"""The kind whose price applies when a sub-kind has none of its own: tokens are never free by omission."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuantities:
+    """Non-negative counts of disjoint kinds; a kind that is absent was not used.
+
+    Raises:
+        ValueError: a count is negative.
+    """
+
+    counts: Mapping[Kind, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind, count in self.counts.items():
+            if count < 0:
+                raise ValueError(f"{kind} is {count}; a count is never negative")
+
+    def __getitem__(self, kind: Kind) -> int:
+        return self.counts.get(kind, 0)
+
+    def __iter__(self) -> Iterator[tuple[Kind, int]]:
+        """The kinds really used, in the order of `Kind`."""
+        return ((kind, self.counts[kind]) for kind in Kind if self.counts.get(kind))
+
+    def __add__(self, other: "UsageQuantities") -> "UsageQuantities":
+        return UsageQuantities({kind: self[kind] + other[kind] for kind in {*self.counts, *other.counts}})
+
+    @property
+    def prompt_tokens(self) -> int:
+        """All tokens read: the tier selector, and what OpenAI calls prompt_tokens."""
+        return sum(count for kind, count in self.counts.items() if kind in PROMPT_KINDS)
+
+    @property
+    def completion_tokens(self) -> int:
+        """All tokens written, reasoning included: what OpenAI calls completion_tokens."""
+        return sum(count for kind, count in self.counts.items() if kind in COMPLETION_KINDS)
