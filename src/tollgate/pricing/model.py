@@ -1,0 +1,112 @@
+"""Prices as values: items on versions, versions in books, and the charge that rating makes of them.
+
+The three states of a price: a kind without an item in the version is not offered (null, shown `-`); an item at 0 is
+free (shown `Free`); an endpoint without a version in force is not priced at all, which is an error before the call.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
+from tollgate.kit.tokens import Kind
+
+STANDARD = "standard"
+"""The service tier of a call that asked for none, and the one whose price applies where a tier has none of its own."""
+
+
+class Unit(StrEnum):
+    """What one unit price buys."""
+
+    PER_MILLION_TOKENS = "per_million_tokens"
+    PER_COUNT = "per_count"
+    PER_SECOND = "per_second"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceItem:
+    """The price of one kind, for calls whose prompt tokens are in `[prompt_tokens_from, prompt_tokens_below)`.
+
+    `unit_price` is in US dollars for what `unit` says: for a million tokens, for one of them, for a second.
+    """
+
+    kind: Kind
+    unit_price: Decimal
+    unit: Unit
+    prompt_tokens_from: int = 0
+    prompt_tokens_below: int | None = None
+
+    def covers(self, prompt_tokens: int) -> bool:
+        """Whether a call that read so many tokens falls in this item's tier."""
+        return self.prompt_tokens_from <= prompt_tokens and (
+            self.prompt_tokens_below is None or prompt_tokens < self.prompt_tokens_below
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PriceVersion:
+    """The prices of one endpoint on `[effective_from, effective_to)`; once published it never changes but for its end.
+
+    Items have passed `rules.check_items`: the tiers of every kind tile the prompt tokens from 0 on.
+    """
+
+    id: PriceVersionId
+    endpoint_id: EndpointId
+    organization_id: OrganizationId | None
+    """Whose own price this is; `None` for the general one."""
+    service_tier: str
+    effective_from: datetime
+    effective_to: datetime | None
+    items: tuple[PriceItem, ...]
+
+    def in_force(self, at: datetime) -> bool:
+        """Whether a call accepted at this instant is charged by this version."""
+        return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """The versions a gateway may still need, by endpoint; a snapshot, replaced as a whole when prices change."""
+
+    by_endpoint: Mapping[EndpointId, tuple[PriceVersion, ...]]
+
+    @classmethod
+    def of(cls, versions: Iterable[PriceVersion]) -> Self:
+        """The book of these versions."""
+        shelves: dict[EndpointId, list[PriceVersion]] = {}
+        for version in versions:
+            shelves.setdefault(version.endpoint_id, []).append(version)
+        return cls({endpoint_id: tuple(shelf) for endpoint_id, shelf in shelves.items()})
+
+    def versions(self, endpoint_id: EndpointId) -> tuple[PriceVersion, ...]:
+        """The endpoint's versions: every organization's, every tier's."""
+        return self.by_endpoint.get(endpoint_id, ())
+
+
+class ChargeItem(NamedTuple):
+    """What one kind of a call cost: `quantity` at `unit_price`, exactly. A tuple, because every call makes several."""
+
+    kind: Kind
+    quantity: int
+    unit: Unit
+    unit_price: Decimal
+    amount: Decimal
+
+
+class Charge(NamedTuple):
+    """What a call cost. `amount` is the exact sum of the items, in the order of `Kind`."""
+
+    items: tuple[ChargeItem, ...]
+    amount: Decimal
+    unpriced: tuple[Kind, ...]
+    """Kinds that were used and have no price: `amount` leaves them out, and no invoice may until they are resolved."""
+    tier: int
+    """The prompt tokens at which the tier of this charge begins; 0 where prices have no tiers."""
+
+    @property
+    def priced(self) -> bool:
+        """Whether everything that was used has a price."""
+        return not self.unpriced

@@ -1,0 +1,175 @@
+"""Rating: from quantities and a price version to a charge, with no I/O, no clock and no rounding.
+
+The whole request is rated at the tier its prompt tokens fall in. A sub-kind without a price of its own is charged at
+its base kind's; a base kind without a price leaves the charge unpriced. The same prices bound a call before it is made.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from tollgate.kit import money
+from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.ids import EndpointId, OrganizationId
+from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, TOKEN_KINDS, Kind, UsageQuantities
+from tollgate.pricing.model import STANDARD, Charge, ChargeItem, PriceItem, PriceVersion, Unit
+
+UNIT_PRICE_MAX = Decimal(1_000_000_000)
+"""Unit prices stay below this, so that the product with any real quantity fits the 38 digits of an amount."""
+
+_UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
+_SECOND_KINDS = frozenset({Kind.AUDIO_SECONDS, Kind.VIDEO_SECONDS})
+_ENTRY_KINDS = frozenset(Kind) - BASE_KIND.keys() - {Kind.COMPLETION, Kind.WEB_SEARCH}
+"""Kinds that are there before a model answers. A version that prices none of them would leave every call unpriced."""
+
+
+def rate(quantities: UsageQuantities, price: PriceVersion) -> Charge:
+    """What these quantities cost at this price: the sum of quantity times unit price, exact (billing-rules §3).
+
+    Pure: the same quantities and version give the same charge for ever. `request` is charged where it has a price and
+    is otherwise of no consequence; any other kind without a price is named in `Charge.unpriced`.
+    """
+    tier, price_of = _prices_at(quantities.prompt_tokens, price)
+    items: list[ChargeItem] = []
+    unpriced: list[Kind] = []
+    total = money.ZERO
+    for kind, quantity in quantities:
+        item = price_of.get(kind) or price_of.get(BASE_KIND.get(kind, kind))
+        if item is not None:
+            amount = _amount(quantity, item)
+            total = money.EXACT.add(total, amount)
+            items.append(ChargeItem(kind, quantity, item.unit, item.unit_price, amount))
+        elif kind is not Kind.REQUEST:
+            unpriced.append(kind)
+    return Charge(tuple(items), total, tuple(unpriced), tier)
+
+
+def _prices_at(prompt_tokens: int, price: PriceVersion) -> tuple[int, dict[Kind, PriceItem]]:
+    price_of = {item.kind: item for item in price.items if item.covers(prompt_tokens)}
+    return max((item.prompt_tokens_from for item in price_of.values()), default=0), price_of
+
+
+def _amount(quantity: int, item: PriceItem) -> Decimal:
+    return money.EXACT.multiply(item.unit_price, quantity).scaleb(_UNIT_EXPONENT[item.unit], money.EXACT)
+
+
+def worst_case(prompt_tokens: int, completion_tokens: int, price: PriceVersion) -> Decimal:
+    """The most that a call can cost which reads and writes at most so many tokens, of whatever kinds.
+
+    All input at the dearest price of any input kind, all output at the dearest of any output kind, over every tier
+    that can be reached, and the price of the request. Kinds that are counted otherwise (images, searches, seconds)
+    cannot be bounded by tokens and are not in it.
+    """
+    reachable = [item for item in price.items if item.prompt_tokens_from <= prompt_tokens]
+    prompt = _dearest(PROMPT_KINDS, reachable)
+    completion = _dearest(COMPLETION_KINDS, reachable)
+    tokens = money.EXACT.add(
+        money.EXACT.multiply(prompt, prompt_tokens), money.EXACT.multiply(completion, completion_tokens)
+    )
+    return money.EXACT.add(tokens.scaleb(-6, money.EXACT), _dearest({Kind.REQUEST}, reachable))
+
+
+def _dearest(kinds: Iterable[Kind], items: Iterable[PriceItem]) -> Decimal:
+    return max((item.unit_price for item in items if item.kind in kinds), default=money.ZERO)
+
+
+def affordable_completion_tokens(budget: Decimal, prompt_tokens: int, price: PriceVersion) -> int | None:
+    """The most output tokens whose worst case fits the budget: the inverse of `worst_case` in its second argument.
+
+    `None` means that output is free and therefore unlimited; -1 that the budget does not even carry the prompt.
+    """
+    left = money.EXACT.subtract(budget, worst_case(prompt_tokens, 0, price))
+    if left < 0:
+        return -1
+    dearest = _dearest(COMPLETION_KINDS, (item for item in price.items if item.prompt_tokens_from <= prompt_tokens))
+    if dearest == 0:
+        return None
+    return int(money.EXACT.divide_int(left.scaleb(6, money.EXACT), dearest))
+
+
+def price_in_force(
+    versions: Iterable[PriceVersion],
+    *,
+    endpoint_id: EndpointId,
+    organization_id: OrganizationId,
+    service_tier: str,
+    at: datetime,
+) -> PriceVersion | None:
+    """The version that charges a call accepted `at` this instant, or `None` if the endpoint is not priced then.
+
+    The service tier decides first, for it is another product: its price, else the standard one. Within a tier the
+    organization's own price wins over the general one.
+    """
+    best: PriceVersion | None = None
+    best_rank = (False, False)
+    for version in versions:
+        if (
+            version.endpoint_id == endpoint_id
+            and version.organization_id in (organization_id, None)
+            and version.service_tier in (service_tier, STANDARD)
+            and version.in_force(at)
+        ):
+            rank = (version.service_tier == service_tier, version.organization_id is not None)
+            if best is None or rank > best_rank:
+                best, best_rank = version, rank
+    return best
+
+
+def check_items(items: Sequence[PriceItem]) -> None:
+    """Refuse items that could not rate every call exactly.
+
+    Each unit must fit its kind, each price be exact at 12 decimals, the tiers of each kind tile the prompt tokens from
+    0 on, and at least one kind that is there before a model answers must be priced: prompt tokens for most, or the
+    request, the image or the seconds. (A model that only reads, such as an embedding one, needs no completion price.)
+
+    Raises:
+        InvalidRequest: naming the first item at fault and its part, as in `items[2].prompt_tokens`.
+    """
+    for index, item in enumerate(items):
+        _check_unit(index, item)
+        _check_unit_price(index, item)
+    for kind in Kind:
+        _check_tiers([(index, item) for index, item in enumerate(items) if item.kind is kind])
+    if not any(item.kind in _ENTRY_KINDS for item in items):
+        raise InvalidRequest("Price at least prompt tokens, or the request, the image or the second.", field="items")
+
+
+def _check_unit(index: int, item: PriceItem) -> None:
+    expected = unit_of(item.kind)
+    if item.unit is not expected:
+        raise InvalidRequest(f"The unit of {item.kind} is {expected}.", field=f"items[{index}].unit")
+
+
+def unit_of(kind: Kind) -> Unit:
+    """The unit in which a kind is priced."""
+    if kind in TOKEN_KINDS:
+        return Unit.PER_MILLION_TOKENS
+    return Unit.PER_SECOND if kind in _SECOND_KINDS else Unit.PER_COUNT
+
+
+def _check_unit_price(index: int, item: PriceItem) -> None:
+    field = f"items[{index}].price"
+    if not item.unit_price.is_finite() or not 0 <= item.unit_price < UNIT_PRICE_MAX:
+        raise InvalidRequest(f"A price is a number from 0 to below {UNIT_PRICE_MAX}.", field=field)
+    decimals_max = money.AMOUNT_DECIMALS + _UNIT_EXPONENT[item.unit]
+    if money.decimals_of(item.unit_price) > decimals_max:
+        raise InvalidRequest(f"A price {item.unit} has at most {decimals_max} decimals.", field=field)
+
+
+def _check_tiers(indexed: list[tuple[int, PriceItem]]) -> None:
+    """The tiers of one kind must begin at 0, meet without gap or overlap, and end open."""
+    expected: int | None = 0
+    for index, item in sorted(indexed, key=lambda pair: pair[1].prompt_tokens_from):
+        field = f"items[{index}].prompt_tokens"
+        if expected is None or item.prompt_tokens_from < expected:
+            raise InvalidRequest(f"This price of {item.kind} overlaps another one.", field=field)
+        if item.prompt_tokens_from > expected:
+            raise InvalidRequest(f"There is no price of {item.kind} from {expected} prompt tokens on.", field=field)
+        if item.prompt_tokens_below is not None and item.prompt_tokens_below <= item.prompt_tokens_from:
+            raise InvalidRequest("A tier ends above its beginning.", field=field)
+        expected = item.prompt_tokens_below
+    if indexed and expected is not None:
+        last, item = max(indexed, key=lambda pair: pair[1].prompt_tokens_from)
+        raise InvalidRequest(
+            f"There is no price of {item.kind} from {expected} prompt tokens on.", field=f"items[{last}].prompt_tokens"
+        )
