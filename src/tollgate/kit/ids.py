@@ -23,7 +23,7 @@ PLATFORM = OrganizationId(UUID(int=0))
 """The installation itself, where an organization is expected: operator keys belong to it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_RANDOM_BITS = 74
+_UUID_TEXT_LENGTH = 36
 _LOWEST_VARIANT = 0b10 << 62
 
 
@@ -49,9 +49,16 @@ def minted_at(identifier: UUID) -> datetime:
 
 
 def derived_id(cause: UUID, purpose: str) -> UUID:
-    """The id of a row that follows from `cause`: the same cause and purpose give the same id, so replay cannot duplicate it."""
+    """The id of a row that follows from `cause`.
+
+    The same cause and purpose give the same id, so a replay cannot duplicate the row. It keeps the cause's
+    timestamp and takes its other bits from SHA-256; the database's function `derived_id` computes the same.
+    """
     digest = hashlib.sha256(cause.bytes + purpose.encode()).digest()
-    return uuid7(minted_at(cause), int.from_bytes(digest[:10], "big") & ((1 << _RANDOM_BITS) - 1))
+    raw = bytearray(cause.bytes[:6] + digest[:10])
+    raw[6] = 0x70 | raw[6] & 0x0F
+    raw[8] = 0x80 | raw[8] & 0x3F
+    return UUID(bytes=bytes(raw))
 
 
 def typed(prefix: str, identifier: UUID) -> str:
@@ -66,7 +73,7 @@ def parse(prefix: str, text: str) -> UUID:
         NotAnId: the prefix is another one, or what follows is no UUID.
     """
     kind, _, value = text.partition("_")
-    if kind != prefix or len(value) != 36:
+    if kind != prefix or len(value) != _UUID_TEXT_LENGTH:
         raise NotAnId(f"{text[:80]!r} is not an id that starts with {prefix}_")
     try:
         return UUID(value)

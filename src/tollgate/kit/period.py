@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 QUARTER_HOUR = timedelta(minutes=15)
+_YEARS = range(1970, 9000)
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 
 
@@ -81,7 +82,7 @@ def parse_month(text: str, zone: ZoneInfo) -> Period:
         NotAMonth: the text has another form, or the year cannot be reckoned with.
     """
     match = _MONTH.fullmatch(text)
-    if match is None or not 1970 <= int(match[1]) <= 9000:
+    if match is None or int(match[1]) not in _YEARS:
         raise NotAMonth(f"{text[:40]!r} is not a month of the form 2026-11")
     return month(int(match[1]), int(match[2]), zone)
 

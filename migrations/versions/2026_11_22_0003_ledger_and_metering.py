@@ -1,0 +1,19 @@
+"""The ledger, and what every call holds, uses and leaves behind."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0003_ledger_and_metering"
+down_revision = "0002_catalogue_and_prices"
+branch_labels = None
+depends_on = None
+
+SQL = Path(__file__).parent.parent / "sql"
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    connection = op.get_bind()
+    for name in ("0003_ledger.sql", "0003_metering.sql"):
+        connection.exec_driver_sql((SQL / name).read_text())
