@@ -50,7 +50,7 @@ def connect(database_url: str, *, connections_max: int = 8) -> Database:
     return Database(create_async_engine(url, pool_size=connections_max, max_overflow=0, pool_pre_ping=True))
 
 
-async def connect_pool(database_url: str, *, connections_max: int) -> asyncpg.Pool[asyncpg.Record]:
+async def connect_pool(database_url: str, *, connections_max: int) -> "asyncpg.Pool[asyncpg.Record]":
     """The data plane's pool of asyncpg connections."""
     return await asyncpg.create_pool(
         database_url, min_size=1, max_size=connections_max, loop=asyncio.get_running_loop(), command_timeout=60
