@@ -1,0 +1,101 @@
+"""One PostgreSQL server for the whole run, and for each test a database of its own, freshly migrated."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import pytest
+from tollgate.infra import database as databases
+from tollgate.infra import migrations
+from tollgate.infra.database import Database
+from tollgate.infra.embedded_postgres import EmbeddedPostgres
+from tollgate.kit.clock import FixedClock
+
+TEMPLATE = "tollgate_template"
+_NUMBERS = itertools.count(1)
+
+
+def url_of(server_url: str, database_name: str) -> str:
+    """The URL of another database of the same server."""
+    address, mark, options = server_url.partition("?")
+    return f"{address.rpartition('/')[0]}/{database_name}{mark}{options}"
+
+
+@pytest.fixture(scope="session")
+async def server_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """A server whose role may create databases: TOLLGATE_TEST_DATABASE_URL, or one of our own."""
+    given = os.environ.get("TOLLGATE_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("data"), durable=False)
+    await server.start()
+    yield server.url
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def template(server_url: str) -> AsyncIterator[str]:
+    """The name of a migrated database to copy."""
+    name = f"{TEMPLATE}_{os.getpid()}"
+    await _execute(server_url, f"CREATE DATABASE {name}")
+    await migrations.upgrade(url_of(server_url, name))
+    yield name
+    await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
+    """A migrated database of this test alone."""
+    name = f"test_{os.getpid()}_{next(_NUMBERS)}"
+    await _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield url_of(server_url, name)
+    await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def empty_database_url(server_url: str) -> AsyncIterator[str]:
+    """A database of this test alone, before any migration."""
+    name = f"test_{os.getpid()}_{next(_NUMBERS)}"
+    await _execute(server_url, f"CREATE DATABASE {name}")
+    yield url_of(server_url, name)
+    await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The control plane's door to this test's database."""
+    opened = databases.connect(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
+    """The data plane's pool on this test's database."""
+    opened = await databases.connect_pool(database_url, connections_max=8)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """Noon of 22 November 2026, UTC, until the test says otherwise."""
+    return FixedClock(datetime(2026, 11, 22, 12, tzinfo=UTC))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the project."""
+    return migrations.ROOT
+
+
+async def _execute(server_url: str, statement: str) -> None:
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,36 @@
+"""Migrations: they run once, however many start them, and refuse what they cannot serve."""
+
+import asyncio
+
+import asyncpg
+import pytest
+from tollgate.infra import migrations
+
+
+async def test_many_processes_may_upgrade_one_empty_database_at_once(empty_database_url: str) -> None:
+    await asyncio.gather(*(migrations.upgrade(empty_database_url) for _ in range(4)))
+    await migrations.require_current(empty_database_url)
+
+
+async def test_an_upgraded_database_equals_the_tables_of_the_slices(database_url: str) -> None:
+    assert await migrations.drift(database_url) == []
+
+
+async def test_an_empty_database_is_refused_until_it_is_migrated(empty_database_url: str) -> None:
+    with pytest.raises(migrations.SchemaMismatch, match="run `tollgate migrate`"):
+        await migrations.require_current(empty_database_url)
+
+
+async def test_a_schema_newer_than_the_program_is_refused(
+    database_url: str, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    await pool.execute("UPDATE alembic_version SET version_num = '9999_tomorrow'")
+    with pytest.raises(migrations.SchemaMismatch, match="9999_tomorrow.* is newer than this program"):
+        await migrations.require_current(database_url)
+    with pytest.raises(migrations.SchemaMismatch, match="upgrade the program"):
+        await migrations.upgrade(database_url)
+
+
+async def test_a_server_that_is_away_is_named_as_the_reason() -> None:
+    with pytest.raises(migrations.MigrationFailed, match="cannot be reached"):
+        await migrations.upgrade("postgresql://nobody@127.0.0.1:9/nothing")
