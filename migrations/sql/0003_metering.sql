@@ -212,12 +212,13 @@ CREATE TYPE admission_request AS (
     hold_least      numeric(38, 12),  -- the prompt and the least output worth having
     hold_most       numeric(38, 12),  -- the worst case
     tokens          bigint,           -- what counts against tokens per minute until the call is settled
+    currency        text,             -- of the prices the call was planned with
     revision        bigint            -- of the catalogue and prices the call was planned with
 );
 
 CREATE TYPE admission AS (
     call_id      uuid,
-    outcome      text,                -- admitted, stale, or the bound that refused: key, organization, balance, total …
+    outcome      text,                -- admitted, stale, or what refused: key, organization, currency, balance, total, rpm …
     amount       numeric(38, 12),     -- what is held, or for a refusal what the bound still had
     scope        text,                -- of a refusal: organization, project or key
     limit_amount numeric(38, 12),     -- of a refusal: the bound's size
@@ -280,7 +281,7 @@ BEGIN
     LEFT JOIN limits AS l ON l.organization_id = (v_counters[scope.position]).organization_id AND l.scope_id = scope.id;
 
     FOR v_request IN
-        SELECT q.*, o.status AS organization_status, o.timezone, o.currency,
+        SELECT q.*, o.status AS organization_status, o.timezone, o.currency AS organization_currency,
                k.id IS NULL OR k.revoked_at IS NOT NULL OR k.disabled OR k.expires_at <= p_now AS key_is_void
         FROM unnest(p_requests) WITH ORDINALITY AS q
         LEFT JOIN organizations AS o ON o.id = q.organization_id
@@ -296,6 +297,8 @@ BEGIN
             v_answer.outcome := 'key';
         ELSIF v_request.organization_status <> 'active' THEN
             v_answer.outcome := 'organization';
+        ELSIF v_request.currency <> v_request.organization_currency THEN
+            v_answer.outcome := 'currency';
         ELSIF v_request.revision <> v_revision THEN
             v_answer.outcome := 'stale';
         ELSIF v_request.hold_most > 0 THEN

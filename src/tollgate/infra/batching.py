@@ -1,0 +1,76 @@
+"""Batching: calls that arrive together make one round trip together.
+
+A batch leaves at once while a flight is free; what arrives during the flights forms the next batch. So a lone caller
+waits for nothing, and batches grow with load by themselves.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Batcher(Generic[Item, Answer]):
+    """Hands items to `flush` in batches and gives each submitter the answer at its own position.
+
+    An exception of `flush` reaches everyone in its batch. A submitter that is cancelled takes nothing back: its item
+    travels with its batch all the same.
+    """
+
+    def __init__(
+        self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], *, size_max: int, flights_max: int
+    ) -> None:
+        self._flush = flush
+        self._size_max = size_max
+        self._flights_free = flights_max
+        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._departure_planned = False
+        self._flights: set[asyncio.Task[None]] = set()
+
+    def submit(self, item: Item) -> asyncio.Future[Answer]:
+        """Put the item on the next batch; the future holds its answer."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append((item, future))
+        if not self._departure_planned and self._flights_free:
+            # One turn of the loop later, so that everything this turn brings in goes along.
+            self._departure_planned = True
+            loop.call_soon(self._depart)
+        return future
+
+    async def drained(self) -> None:
+        """Wait until nothing is waiting or under way."""
+        while self._waiting or self._flights:
+            await asyncio.sleep(0)
+            if self._flights:
+                await asyncio.wait(self._flights)
+
+    def _depart(self) -> None:
+        self._departure_planned = False
+        while self._waiting and self._flights_free:
+            batch, self._waiting = self._waiting[: self._size_max], self._waiting[self._size_max :]
+            self._flights_free -= 1
+            flight = asyncio.get_running_loop().create_task(self._fly(batch))
+            self._flights.add(flight)
+            flight.add_done_callback(self._land)
+
+    async def _fly(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._flush([item for item, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+    def _land(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        self._flights_free += 1
+        self._depart()
