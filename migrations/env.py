@@ -6,11 +6,12 @@ import os
 import pkgutil
 from importlib.util import find_spec
 
-import tollgate
 from alembic import context
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
+
+import tollgate
 
 JOB_TABLES = "pgqueuer"
 """The prefix of the tables that the job queue's own library defines."""

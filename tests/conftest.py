@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+
 from tollgate.infra import database as databases
 from tollgate.infra import migrations
 from tollgate.infra.database import Database

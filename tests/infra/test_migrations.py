@@ -4,6 +4,7 @@ import asyncio
 
 import asyncpg
 import pytest
+
 from tollgate.infra import migrations
 
 
@@ -25,7 +26,7 @@ async def test_a_schema_newer_than_the_program_is_refused(
     database_url: str, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
     await pool.execute("UPDATE alembic_version SET version_num = '9999_tomorrow'")
-    with pytest.raises(migrations.SchemaMismatch, match="9999_tomorrow.* is newer than this program"):
+    with pytest.raises(migrations.SchemaMismatch, match=r"9999_tomorrow.* is newer than this program"):
         await migrations.require_current(database_url)
     with pytest.raises(migrations.SchemaMismatch, match="upgrade the program"):
         await migrations.upgrade(database_url)

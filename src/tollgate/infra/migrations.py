@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
@@ -74,6 +74,15 @@ async def drift(database_url: str) -> list[str]:
     """Where an up-to-date database differs from the tables of the slices: one line each, none if all is well."""
     async with _connect(database_url) as connection:
         return await connection.run_sync(_differences)
+
+
+def run_script(connection: Connection, script: str) -> None:
+    """Run a script of many statements as part of the migration's transaction; for `op.get_bind()`.
+
+    SQLAlchemy prepares every statement, and PostgreSQL prepares only one at a time; the driver itself takes a script.
+    """
+    connection.execute(text("SELECT"))  # SQLAlchemy begins its transaction with its own first statement
+    cast("Any", connection.connection.dbapi_connection).run_async(lambda driver: driver.execute(script))
 
 
 def head() -> str | None:
