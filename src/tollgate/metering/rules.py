@@ -1,0 +1,112 @@
+"""The decisions around a call's money that need no database: what a refusal says, and what a charge records."""
+
+import math
+from datetime import datetime
+from decimal import Decimal
+
+from tollgate.kit import money
+from tollgate.kit.errors import (
+    AuthenticationFailed,
+    InsufficientCredit,
+    LimitExceeded,
+    ModelNotPriced,
+    PermissionDenied,
+    RateLimited,
+    TollgateError,
+)
+from tollgate.kit.ids import CallId
+from tollgate.kit.tokens import Kind, UsageQuantities
+from tollgate.metering.model import Admission, AdmissionRequest, ChargeRecord
+from tollgate.pricing.model import Charge
+from tollgate.pricing.rules import unit_of
+
+_RATES = {"rpm": "requests per minute", "tpm": "tokens per minute", "concurrency": "concurrent calls"}
+_CONCURRENCY_RETRY_SECONDS = 1
+
+
+def refusal(request: AdmissionRequest, answer: Admission, *, now: datetime) -> TollgateError:
+    """The error that tells a caller why nothing was held: the bound, what it has, and when it resets."""
+    match answer.outcome:
+        case "key":
+            return AuthenticationFailed("This API key is revoked, disabled or expired.")
+        case "organization":
+            return PermissionDenied("The organization of this key is not active.")
+        case "currency":
+            return ModelNotPriced(
+                f"Prices are in {request.currency}; the organization is billed in another currency.", field="model"
+            )
+        case "balance":
+            return _insufficient_credit(request, answer)
+        case "rpm" | "tpm" | "concurrency":
+            return _rate_limited(answer, now=now)
+        case _:
+            return _limit_exceeded(request, answer)
+
+
+def _insufficient_credit(request: AdmissionRequest, answer: Admission) -> TollgateError:
+    available = money.amount_text(max(answer.amount or money.ZERO, money.ZERO))
+    needed = money.amount_text(request.hold_least)
+    return InsufficientCredit(
+        f"The balance is too low for this call: it needs at least {needed} {request.currency}, "
+        f"{available} {request.currency} is available.",
+        metadata={"needed": needed, "available": available, "currency": request.currency},
+    )
+
+
+def _limit_exceeded(request: AdmissionRequest, answer: Admission) -> TollgateError:
+    scope = (answer.scope or "").capitalize()
+    limit = money.amount_text(answer.limit_amount or money.ZERO)
+    available = money.amount_text(answer.amount or money.ZERO)
+    resets = None if answer.resets_at is None else _instant(answer.resets_at)
+    ending = "." if resets is None else f"; it resets {resets}."
+    state = "is used up" if answer.amount == 0 else f"has {available} {request.currency} left, too little for this call"
+    return LimitExceeded(
+        f"{scope} {answer.outcome} limit of {limit} {request.currency} {state}{ending}",
+        metadata={
+            "limit": answer.outcome,
+            "scope": answer.scope,
+            "amount": limit,
+            "available": available,
+            "needed": money.amount_text(request.hold_least),
+            "resets_at": resets,
+        },
+    )
+
+
+def _rate_limited(answer: Admission, *, now: datetime) -> TollgateError:
+    seconds = _CONCURRENCY_RETRY_SECONDS
+    if answer.resets_at is not None:
+        seconds = max(1, math.ceil((answer.resets_at - now).total_seconds()))
+    limit = money.amount_text(answer.limit_amount or money.ZERO)
+    scope = (answer.scope or "").capitalize()
+    return RateLimited(
+        f"{scope} limit of {limit} {_RATES[answer.outcome]} is reached; try again in {seconds} s.",
+        metadata={"limit": answer.outcome, "scope": answer.scope, "retry_after_seconds": seconds},
+    )
+
+
+def _instant(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def charge_records(call_id: CallId, charge: Charge, quantities: UsageQuantities) -> tuple[ChargeRecord, ...]:
+    """What a call adds to the rollups: each kind's part of the charge, and kinds without a price at no amount.
+
+    There is always one `request` among them, which is how calls are counted.
+    """
+    records = [
+        ChargeRecord(call_id, item.kind, item.unit, item.unit_price, item.quantity, item.amount, item.amount)
+        for item in charge.items
+    ]
+    records.extend(
+        ChargeRecord(call_id, kind, unit_of(kind), None, quantities[kind], money.ZERO, money.ZERO)
+        for kind in charge.unpriced
+    )
+    if all(record.kind is not Kind.REQUEST for record in records):
+        records.append(ChargeRecord(call_id, Kind.REQUEST, None, None, 1, money.ZERO, money.ZERO))
+    return tuple(records)
+
+
+def admitted_calls(budget: Decimal, hold: Decimal) -> int:
+    """How many holds of this size a budget carries: exactly ⌊budget / hold⌋. The law admission is tested against."""
+    return int(budget // hold)

@@ -1,0 +1,175 @@
+"""Use cases of metering: take a hold before a call, settle it afterwards, and say what an invoice covers.
+
+Calls that want holds at the same time share one statement, and so do calls that settle. A settlement is never given
+up: it is sent again until the ledger has it, and sending it twice records it once.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import asyncpg
+import structlog
+
+from tollgate.infra import telemetry
+from tollgate.infra.batching import Batcher
+from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.kit.clock import Clock
+from tollgate.kit.errors import LedgerUnavailable
+from tollgate.kit.ids import CallId, OrganizationId
+from tollgate.metering import rules, store
+from tollgate.metering.model import (
+    Admission,
+    AdmissionRequest,
+    BilledLine,
+    BilledUsage,
+    CallSummary,
+    RecordScope,
+    Settled,
+    Settlement,
+)
+
+LEASE = timedelta(minutes=15)
+"""How long a hold lasts without word from the process that took it."""
+
+PARTITION_MONTHS = 3
+"""How many months of partitions stand ready: this one and the next two."""
+
+_BATCH_MAX = 256
+_FLIGHTS_MAX = 2
+_RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+_DATABASE_AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+_TRY_AGAIN = (*_DATABASE_AWAY, asyncpg.TransactionRollbackError, asyncpg.InsufficientResourcesError, TimeoutError)
+
+_log = structlog.get_logger(__name__)
+
+
+class CatalogueIsStale(Exception):
+    """Prices or catalogue changed since the call was planned: plan it again."""
+
+
+class Meter:
+    """The data plane's way to holds and settlements, in batches."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: Clock, *, settle_timeout_seconds: int) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._settle_timeout_seconds = settle_timeout_seconds
+        self._admissions: Batcher[AdmissionRequest, Admission] = Batcher(
+            self._admit, size_max=_BATCH_MAX, flights_max=_FLIGHTS_MAX
+        )
+        self._settlements: Batcher[Settlement, Settled | BaseException] = Batcher(
+            self._settle, size_max=_BATCH_MAX, flights_max=_FLIGHTS_MAX
+        )
+
+    async def hold(self, request: AdmissionRequest) -> Decimal:
+        """Hold what the request asks for; answers the amount held, between its least and its most.
+
+        Raises:
+            CatalogueIsStale: plan the call again.
+            AuthenticationFailed, PermissionDenied, InsufficientCredit, LimitExceeded, RateLimited: nothing is held.
+            LedgerUnavailable: the database is away; nothing is held.
+        """
+        try:
+            answer = await self._admissions.submit(request)
+        except _TRY_AGAIN as error:
+            telemetry.ADMISSIONS.labels("unavailable").inc()
+            raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
+        telemetry.ADMISSIONS.labels(answer.outcome).inc()
+        if answer.outcome == "admitted" and answer.amount is not None:
+            return answer.amount
+        if answer.outcome == "stale":
+            raise CatalogueIsStale
+        raise rules.refusal(request, answer, now=self._clock.now())
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Record how a call ended; returns when that is committed.
+
+        Cancelling the waiting does not cancel the settlement.
+
+        Raises:
+            LedgerUnavailable: the ledger did not confirm in time. The settlement is still being sent.
+        """
+        future = self._settlements.submit(settlement)
+        try:
+            answer = await asyncio.wait_for(asyncio.shield(future), self._settle_timeout_seconds)
+        except TimeoutError as error:
+            raise LedgerUnavailable(metadata={"retry_after_seconds": 5}) from error
+        if isinstance(answer, BaseException):
+            raise LedgerUnavailable from answer
+        if answer.overrun:
+            telemetry.OVERRUNS.inc()
+            _log.warning("call exceeded its hold", call_id=str(answer.call_id), overrun=str(answer.overrun))
+
+    async def drained(self) -> None:
+        """Wait until every settlement under way is recorded."""
+        await self._settlements.drained()
+
+    async def _admit(self, requests: Sequence[AdmissionRequest]) -> Sequence[Admission]:
+        telemetry.BATCHES.labels("admit").observe(len(requests))
+        return await store.admit(self._pool, requests, now=self._clock.now(), lease=LEASE)
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled | BaseException]:
+        telemetry.BATCHES.labels("settle").observe(len(settlements))
+        tries = 0
+        while True:
+            try:
+                return await store.settle(self._pool, settlements, now=self._clock.now())
+            except _TRY_AGAIN as error:
+                telemetry.SETTLE_RETRIES.inc()
+                _log.warning("settlement is sent again", calls=len(settlements), tries=tries, error=repr(error))
+                await asyncio.sleep(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
+                tries += 1
+            except (asyncpg.PostgresError, asyncpg.DataError, ValueError) as error:
+                return await self._settle_apart(settlements, error)
+
+    async def _settle_apart(
+        self, settlements: Sequence[Settlement], error: Exception
+    ) -> Sequence[Settled | BaseException]:
+        """One record the database refuses must not sink the others of its batch."""
+        if len(settlements) == 1:
+            telemetry.UNSETTLED.inc()
+            _log.error("call could not be recorded", call_id=str(settlements[0].call.call_id), error=repr(error))
+            return [error]
+        return [answer for settlement in settlements for answer in await self._settle([settlement])]
+
+
+async def cut_records(session: WriteSession, *, organization_id: OrganizationId) -> int:
+    """Draw a line under the organization's records: answers the cut that just closed.
+
+    Every settlement committed so far belongs to this cut or an earlier one, every later settlement to a later one:
+    both take the lock of the organization's row.
+    """
+    return await store.cut(session, organization_id)
+
+
+async def current_cut(session: ReadSession, *, organization_id: OrganizationId) -> int:
+    """The cut that settlements belong to right now."""
+    return await store.current_cut(session, organization_id)
+
+
+async def billed_usage(
+    session: ReadSession, *, organization_id: OrganizationId, scope: RecordScope
+) -> tuple[BilledUsage, ...]:
+    """The sums of a scope's records by what makes an invoice line."""
+    return await store.billed_usage(session, organization_id, scope)
+
+
+async def billed_calls(
+    session: ReadSession,
+    *,
+    organization_id: OrganizationId,
+    scope: RecordScope,
+    line: BilledLine,
+    after: CallId | None,
+    limit: int,
+) -> tuple[CallSummary, ...]:
+    """The calls behind one line, oldest first."""
+    return await store.billed_calls(session, organization_id, scope, line, after=after, limit=limit)
+
+
+async def ensure_partitions(session: WriteSession, *, now: datetime) -> int:
+    """Make the coming months' partitions of calls and attempts; answers how many were new."""
+    return await store.ensure_partitions(session, now=now, months=PARTITION_MONTHS)

@@ -1,0 +1,200 @@
+"""All SQL of metering. The hot path's two statements are database functions (migrations/sql/0003_metering.sql)."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import asyncpg
+import sqlalchemy as sa
+
+from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.tokens import Kind, UsageQuantities
+from tollgate.metering.model import (
+    Admission,
+    AdmissionRequest,
+    BilledLine,
+    BilledUsage,
+    CallStatus,
+    CallSummary,
+    RecordScope,
+    Settled,
+    Settlement,
+)
+
+_ADMIT = "SELECT * FROM admit($1::admission_request[], $2, $3)"
+_SETTLE = "SELECT * FROM settle($1::call_record[], $2::charge_record[], $3::attempt_record[], $4)"
+
+# Placeholders for "none" in columns of the rollups' key, which admits no null.
+_NONE = "00000000-0000-0000-0000-000000000000"
+
+
+async def admit(
+    pool: asyncpg.Pool[asyncpg.Record], requests: Sequence[AdmissionRequest], *, now: datetime, lease: timedelta
+) -> list[Admission]:
+    """Decide the requests in order, each all or nothing, in one round trip."""
+    rows = await pool.fetch(_ADMIT, requests, now, lease)
+    return [Admission(*row) for row in rows]
+
+
+async def settle(
+    pool: asyncpg.Pool[asyncpg.Record], settlements: Sequence[Settlement], *, now: datetime
+) -> list[Settled]:
+    """Record the settlements in one transaction; those recorded before change nothing."""
+    rows = await pool.fetch(
+        _SETTLE,
+        [settlement.call for settlement in settlements],
+        [charge for settlement in settlements for charge in settlement.charges],
+        [attempt for settlement in settlements for attempt in settlement.attempts],
+        now,
+    )
+    by_call = {row[0]: Settled(*row) for row in rows}
+    return [by_call[settlement.call.call_id] for settlement in settlements]
+
+
+async def cut(session: WriteSession, organization_id: OrganizationId) -> int:
+    """Close the current cut: what is settled from now on belongs to the next. Waits for settlements under way."""
+    await session.execute(
+        sa.text("INSERT INTO counters (organization_id, scope_id) VALUES (:id, :id) ON CONFLICT DO NOTHING"),
+        {"id": organization_id},
+    )
+    result = await session.execute(
+        sa.text("""
+            UPDATE counters SET invoice_cut = invoice_cut + 1
+            WHERE organization_id = :id AND scope_id = :id RETURNING invoice_cut - 1
+        """),
+        {"id": organization_id},
+    )
+    return int(result.scalar_one())
+
+
+async def current_cut(session: ReadSession, organization_id: OrganizationId) -> int:
+    """The cut that settlements belong to right now."""
+    result = await session.execute(
+        sa.text("SELECT invoice_cut FROM counters WHERE organization_id = :id AND scope_id = :id"),
+        {"id": organization_id},
+    )
+    return int(result.scalar() or 0)
+
+
+_IN_SCOPE = """
+    organization_id = :organization_id AND {instant} < :end AND invoice_cut <= :cut
+    AND NOT ({instant} < :previous_end AND invoice_cut <= :previous_cut)
+"""
+
+_BILLED_USAGE = sa.text(f"""
+    SELECT project_id, model, kind, tier, price_version_id, unit, unit_price, bucket < :start AS late,
+           sum(calls) AS calls, sum(quantity) AS quantity, sum(amount) AS amount, sum(credits_amount) AS credits_amount
+    FROM rollups
+    WHERE {_IN_SCOPE.format(instant="bucket")}
+    GROUP BY project_id, model, kind, tier, price_version_id, unit, unit_price, late
+    ORDER BY project_id, model, kind, tier, price_version_id, late
+""")
+
+
+async def billed_usage(
+    session: ReadSession, organization_id: OrganizationId, scope: RecordScope
+) -> tuple[BilledUsage, ...]:
+    """The sums of the scope's records by what makes an invoice line."""
+    rows = await session.execute(_BILLED_USAGE, _scope_parameters(organization_id, scope))
+    return tuple(
+        BilledUsage(
+            project_id=None if str(row.project_id) == _NONE else ProjectId(row.project_id),
+            model=row.model,
+            kind=Kind(row.kind),
+            tier=row.tier,
+            price_version_id=None if str(row.price_version_id) == _NONE else PriceVersionId(row.price_version_id),
+            unit=row.unit,
+            unit_price=row.unit_price,
+            late=row.late,
+            calls=int(row.calls),
+            quantity=int(row.quantity),
+            amount=row.amount,
+            credits_amount=row.credits_amount,
+        )
+        for row in rows
+    )
+
+
+_BILLED_CALLS = sa.text(f"""
+    SELECT id, accepted_at, project_id, key_id, model, provider, status, quantities, amount, price_version_id
+    FROM calls
+    WHERE {_IN_SCOPE.format(instant="accepted_at")}
+      AND project_id IS NOT DISTINCT FROM CAST(:project_id AS uuid) AND model = :model AND tier = :tier
+      AND price_version_id IS NOT DISTINCT FROM CAST(:price_version_id AS uuid)
+      AND (accepted_at < :start) = :late
+      AND quantities ? :kind
+      AND id > :after
+    ORDER BY id
+    LIMIT :limit
+""")
+
+
+async def billed_calls(
+    session: ReadSession,
+    organization_id: OrganizationId,
+    scope: RecordScope,
+    line: BilledLine,
+    *,
+    after: CallId | None,
+    limit: int,
+) -> tuple[CallSummary, ...]:
+    """The calls behind one line of the scope, oldest first."""
+    rows = await session.execute(
+        _BILLED_CALLS,
+        {
+            **_scope_parameters(organization_id, scope),
+            "project_id": line.project_id,
+            "model": line.model,
+            "tier": line.tier,
+            "price_version_id": line.price_version_id,
+            "late": line.late,
+            "kind": line.kind.value,
+            "after": after or _NONE,
+            "limit": limit,
+        },
+    )
+    return tuple(
+        CallSummary(
+            id=CallId(row.id),
+            accepted_at=row.accepted_at,
+            project_id=None if row.project_id is None else ProjectId(row.project_id),
+            key_id=KeyId(row.key_id),
+            model=row.model,
+            provider=row.provider,
+            status=CallStatus(row.status),
+            quantities=quantities_of(row.quantities),
+            amount=row.amount,
+            price_version_id=None if row.price_version_id is None else PriceVersionId(row.price_version_id),
+        )
+        for row in rows
+    )
+
+
+def quantities_of(stored: str | dict[str, int]) -> UsageQuantities:
+    """Read the stored JSON of quantities back."""
+    counts = json.loads(stored) if isinstance(stored, str) else stored
+    return UsageQuantities({Kind(kind): count for kind, count in counts.items()})
+
+
+def _scope_parameters(organization_id: OrganizationId, scope: RecordScope) -> dict[str, object]:
+    previous_end, previous_cut = scope.previous or (datetime.min.replace(tzinfo=scope.end.tzinfo), -1)
+    return {
+        "organization_id": organization_id,
+        "start": scope.start,
+        "end": scope.end,
+        "cut": scope.cut,
+        "previous_end": previous_end,
+        "previous_cut": previous_cut,
+    }
+
+
+async def ensure_partitions(session: WriteSession, *, now: datetime, months: int) -> int:
+    """Make the partitions of the coming months; answers how many were new."""
+    result = await session.execute(
+        sa.text("SELECT ensure_partitions(:now, :months)").bindparams(
+            sa.bindparam("now", type_=sa.DateTime(timezone=True))
+        ),
+        {"now": now, "months": months},
+    )
+    return int(result.scalar_one())
