@@ -11,11 +11,19 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
+from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceVersionId
 from tollgate.kit.tokens import Kind
 
 STANDARD = "standard"
 """The service tier of a call that asked for none, and the one whose price applies where a tier has none of its own."""
+
+
+class Source(StrEnum):
+    """Where a version came from: an operator's hand, the first start, or the import of a public price list."""
+
+    OPERATOR = "operator"
+    SEED = "seed"
+    IMPORT = "import"
 
 
 class Unit(StrEnum):
@@ -65,6 +73,28 @@ class PriceVersion:
     def in_force(self, at: datetime) -> bool:
         """Whether a call accepted at this instant is charged by this version."""
         return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceDraft:
+    """A version that is yet to be published."""
+
+    endpoint_id: EndpointId
+    organization_id: OrganizationId | None
+    service_tier: str
+    effective_from: datetime
+    items: tuple[PriceItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A version, with who published it and when."""
+
+    version: PriceVersion
+    source: Source
+    published_at: datetime
+    published_by: KeyId | None
+    """The operator key; `None` for the first start and the command line."""
 
 
 @dataclass(frozen=True, slots=True)

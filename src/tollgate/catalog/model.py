@@ -1,0 +1,98 @@
+"""The catalogue as values: models, providers, endpoints, and the snapshot of them all that routing reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from tollgate.kit.ids import EndpointId
+
+
+class Format(StrEnum):
+    """What a provider's API speaks; each has a translator in the gateway."""
+
+    OPENAI = "openai"
+    AZURE_OPENAI = "azure_openai"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    OPENAI_COMPATIBLE = "openai_compatible"
+    SANDBOX = "sandbox"
+    """Served inside the gateway; there is nothing to connect to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Who serves models. A credential is never stored, only the name of the variable that holds it."""
+
+    slug: str
+    name: str
+    format: Format
+    base_url: str | None
+    """What precedes an operation's path, as in `https://api.openai.com/v1`; or `env:NAME`; `None` for the sandbox."""
+    credential: str | None = None
+    """`env:NAME` of the variable that holds the key; `None` for a provider that asks for none."""
+    status_page: str | None = None
+    regions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What callers ask for. The slug is `author/name` and never changes."""
+
+    slug: str
+    name: str
+    description: str
+    input_modalities: tuple[str, ...]
+    output_modalities: tuple[str, ...]
+    tokenizer: str
+    created_at: datetime
+
+    @property
+    def author(self) -> str:
+        """Who made the model: the first part of its slug."""
+        return self.slug.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class DataPolicy:
+    """What an endpoint does with prompts. `None` is not known, and must be taken for the worst."""
+
+    training: bool | None = None
+    logging: str | None = None
+    """How long prompts are kept: `zero`, `30 days`, …"""
+    moderation: str | None = None
+    """Who must moderate: `developer`, `provider`, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One model at one provider; of each pair there is at most one."""
+
+    id: EndpointId
+    model: str
+    provider: str
+    upstream_model: str
+    """The name by which the provider knows the model."""
+    context_length: int | None
+    max_output: int | None
+    protocols: tuple[str, ...]
+    supported_parameters: tuple[str, ...]
+    data_policy: DataPolicy
+    supports_cancel: bool
+    """Whether the provider stops, and stops charging, when its connection closes."""
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything that can be called, at one revision. Disabled endpoints are in it: they are listed, not routed to."""
+
+    revision: int
+    models: Mapping[str, Model]
+    providers: Mapping[str, Provider]
+    endpoints: Mapping[str, tuple[Endpoint, ...]]
+    """By model slug, each in order of provider; a model without any has none."""
+
+    def endpoints_of(self, model: str) -> tuple[Endpoint, ...]:
+        """The endpoints of a model, disabled ones too; none if there is no such model."""
+        return self.endpoints.get(model, ())

@@ -1,0 +1,182 @@
+"""What may enter the catalogue, and whether an endpoint's provider can be reached from this environment."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from tollgate.catalog.model import Endpoint, Format, Model, Provider
+from tollgate.kit.errors import InvalidRequest
+
+TOKENIZERS = frozenset({"o200k_base", "cl100k_base"})
+"""The vocabularies that ship with the gateway."""
+PROTOCOLS = frozenset({"openai", "anthropic"})
+"""What clients speak."""
+MODALITIES = frozenset({"text", "image", "audio", "video", "file", "embedding"})
+
+_MODEL_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,127}")
+_PROVIDER_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_ENVIRONMENT = re.compile(r"env:[A-Z][A-Z0-9_]{0,127}")
+_TEXT_CHARACTERS_MAX = 4000
+_LENGTH_MAX = 2**31 - 1
+_NUMERIC_HOST = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.IGNORECASE)
+_PORT_MAX = 65535
+
+_OPEN_FORMATS = frozenset({Format.OPENAI_COMPATIBLE, Format.SANDBOX})
+"""Formats whose providers may ask for no credential."""
+
+
+def credential_of(provider: Provider, environment: Mapping[str, str]) -> str | None:
+    """The key to present to the provider; `None` if it has none or the environment does not hold it."""
+    return _resolved(provider.credential, environment)
+
+
+def base_url_of(provider: Provider, environment: Mapping[str, str]) -> str | None:
+    """Where the provider is, without a trailing slash; `None` if the environment does not say."""
+    url = _resolved(provider.base_url, environment)
+    return url.rstrip("/") if url else None
+
+
+def _resolved(reference: str | None, environment: Mapping[str, str]) -> str | None:
+    if reference is not None and reference.startswith("env:"):
+        return environment.get(reference.removeprefix("env:")) or None
+    return reference
+
+
+def is_routable(provider: Provider, environment: Mapping[str, str]) -> bool:
+    """Whether calls can be sent to the provider from here: it has an address, and its credential if it needs one."""
+    if provider.format is Format.SANDBOX:
+        return True
+    if base_url_of(provider, environment) is None:
+        return False
+    if provider.credential is None:
+        return provider.format in _OPEN_FORMATS
+    return credential_of(provider, environment) is not None
+
+
+def check_provider(provider: Provider, *, allow_private_upstreams: bool) -> None:
+    """Refuse a provider that could not be called, or that must not be.
+
+    Raises:
+        InvalidRequest: naming the field at fault.
+    """
+    if not _PROVIDER_SLUG.fullmatch(provider.slug):
+        raise InvalidRequest("A provider's slug is lower-case letters, digits, '.', '_' and '-'.", field="slug")
+    _check_text(provider.name, "name")
+    if provider.credential is not None and not _ENVIRONMENT.fullmatch(provider.credential):
+        raise InvalidRequest(
+            "Name the environment variable that holds the key, as in env:OPENAI_API_KEY.", field="credential"
+        )
+    if provider.base_url is not None:
+        check_base_url(provider.base_url, allow_private_upstreams=allow_private_upstreams)
+    elif provider.format is not Format.SANDBOX:
+        raise InvalidRequest("A provider needs a base_url, such as https://api.openai.com/v1.", field="base_url")
+    if provider.status_page is not None and urlsplit(provider.status_page).scheme not in {"http", "https"}:
+        raise InvalidRequest("A status page is an http or https URL.", field="status_page")
+    for region in provider.regions:
+        _check_text(region, "regions")
+
+
+def check_base_url(base_url: str, *, allow_private_upstreams: bool) -> None:
+    """Refuse a URL that is no plain https address of the public network (http and private ones by permission).
+
+    Only what the text itself says is judged here; what a name resolves to is judged when it is connected to.
+
+    Raises:
+        InvalidRequest: with the reason.
+    """
+    if _ENVIRONMENT.fullmatch(base_url):
+        return
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InvalidRequest(f"This is not a URL: {error}.", field="base_url") from error
+    if parts.scheme not in {"http", "https"} or not host or port == 0:
+        raise InvalidRequest("A base_url is an http or https URL, or env:NAME.", field="base_url")
+    if "@" in parts.netloc or parts.fragment or parts.query or _is_unprintable(base_url):
+        raise InvalidRequest("A base_url has no user, password, query, fragment or blanks.", field="base_url")
+    if allow_private_upstreams:
+        return
+    if parts.scheme == "http":
+        raise InvalidRequest(f"Use https. {_PERMISSION}", field="base_url")
+    if _is_private(host):
+        raise InvalidRequest(f"{host} is not on the public network. {_PERMISSION}", field="base_url")
+
+
+_PERMISSION = "Set TOLLGATE_ALLOW_PRIVATE_UPSTREAMS=1 to permit http and private networks."
+
+
+def _is_unprintable(text: str) -> bool:
+    return any(character.isspace() or not character.isprintable() or character == "\\" for character in text)
+
+
+def _is_private(host: str) -> bool:
+    """Whether the host is an address outside the public network, in any notation, or a name reserved for one."""
+    name = host.rstrip(".").lower()
+    if name.rpartition(".")[2] in {"localhost", "local", "internal", "localdomain"}:
+        return True
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        # Resolvers also read 127.1, 2130706433 and 0x7f000001 as IPv4 addresses; nobody needs them.
+        return bool(_NUMERIC_HOST.fullmatch(name.rpartition(".")[2]))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return not address.is_global or address.is_multicast
+
+
+def check_model(model: Model) -> None:
+    """Refuse a model that could not be named or metered.
+
+    Raises:
+        InvalidRequest: naming the field at fault.
+    """
+    if not _MODEL_SLUG.fullmatch(model.slug):
+        raise InvalidRequest(
+            "A model's slug is author/name: lower-case letters, digits, '.', '_' and '-'.", field="slug"
+        )
+    _check_text(model.name, "name")
+    if len(model.description) > _TEXT_CHARACTERS_MAX:
+        raise InvalidRequest(f"A description has at most {_TEXT_CHARACTERS_MAX} characters.", field="description")
+    _check_members(model.input_modalities, MODALITIES, "input_modalities")
+    _check_members(model.output_modalities, MODALITIES, "output_modalities")
+    _check_members((model.tokenizer,), TOKENIZERS, "tokenizer")
+
+
+def check_endpoint(endpoint: Endpoint) -> None:
+    """Refuse an endpoint that no client could speak to.
+
+    Raises:
+        InvalidRequest: naming the field at fault.
+    """
+    _check_text(endpoint.upstream_model, "upstream_model")
+    _check_length(endpoint.context_length, "context_length")
+    _check_length(endpoint.max_output, "max_output")
+    _check_members(endpoint.protocols, PROTOCOLS, "protocols")
+    for parameter in endpoint.supported_parameters:
+        if not _PARAMETER.fullmatch(parameter):
+            raise InvalidRequest(f"{parameter[:80]!r} is not a parameter's name.", field="supported_parameters")
+    for field in ("logging", "moderation"):
+        value: str | None = getattr(endpoint.data_policy, field)
+        if value is not None:
+            _check_text(value, f"data_policy.{field}")
+
+
+def _check_text(text: str, field: str) -> None:
+    if not 0 < len(text.strip()) <= len(text) <= _TEXT_CHARACTERS_MAX:
+        raise InvalidRequest(f"{field} is 1 to {_TEXT_CHARACTERS_MAX} characters of text.", field=field)
+
+
+def _check_members(values: tuple[str, ...], known: frozenset[str], field: str) -> None:
+    if not values:
+        raise InvalidRequest(f"{field} names at least one of: {', '.join(sorted(known))}.", field=field)
+    for value in values:
+        if value not in known:
+            raise InvalidRequest(f"{value[:80]!r} is not one of: {', '.join(sorted(known))}.", field=field)
+
+
+def _check_length(tokens: int | None, field: str) -> None:
+    if tokens is not None and not 0 < tokens <= _LENGTH_MAX:
+        raise InvalidRequest(f"{field} is a number of tokens above zero.", field=field)

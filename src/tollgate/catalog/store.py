@@ -1,0 +1,166 @@
+"""All SQL of the catalogue. Row and value differ in one thing: lists in the one are tuples in the other."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
+from tollgate.catalog.tables import EndpointRow, ModelRow, ProviderRow, RevisionRow
+from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.kit.errors import Conflict
+from tollgate.kit.ids import EndpointId
+
+PROVIDERS: sa.Table = ProviderRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table classes
+MODELS: sa.Table = ModelRow.__table__  # type: ignore[attr-defined]  # as above
+ENDPOINTS: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]  # as above
+REVISION: sa.Table = RevisionRow.__table__  # type: ignore[attr-defined]  # as above
+
+
+async def revision(session: ReadSession) -> int:
+    """The number that moves with every change to catalogue or prices."""
+    return int((await session.execute(sa.select(REVISION.c.revision))).scalar_one())
+
+
+async def provider(session: ReadSession, slug: str) -> Provider | None:
+    """The provider of this slug."""
+    row = (await session.execute(sa.select(PROVIDERS).where(PROVIDERS.c.slug == slug))).one_or_none()
+    return None if row is None else _provider(row)
+
+
+async def providers(session: ReadSession, *, after: str | None = None, limit: int | None = None) -> list[Provider]:
+    """The providers in order of slug, from the one that follows `after`."""
+    return [_provider(row) for row in await _listed(session, PROVIDERS, after, limit)]
+
+
+async def model(session: ReadSession, slug: str) -> Model | None:
+    """The model of this slug."""
+    row = (await session.execute(sa.select(MODELS).where(MODELS.c.slug == slug))).one_or_none()
+    return None if row is None else _model(row)
+
+
+async def models(session: ReadSession, *, after: str | None = None, limit: int | None = None) -> list[Model]:
+    """The models in order of slug, from the one that follows `after`."""
+    return [_model(row) for row in await _listed(session, MODELS, after, limit)]
+
+
+async def _listed(session: ReadSession, table: sa.Table, after: str | None, limit: int | None) -> Sequence[sa.Row[Any]]:
+    statement = sa.select(table).order_by(table.c.slug.collate("C")).limit(limit)
+    if after is not None:
+        statement = statement.where(table.c.slug.collate("C") > after)
+    return (await session.execute(statement)).all()
+
+
+async def endpoint(session: ReadSession, endpoint_id: EndpointId) -> Endpoint | None:
+    """The endpoint of this id."""
+    row = (await session.execute(sa.select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id))).one_or_none()
+    return None if row is None else _endpoint(row)
+
+
+async def endpoint_of(session: ReadSession, *, model: str, provider: str) -> Endpoint | None:
+    """The endpoint of this model at this provider."""
+    statement = sa.select(ENDPOINTS).where(ENDPOINTS.c.model == model, ENDPOINTS.c.provider == provider)
+    row = (await session.execute(statement)).one_or_none()
+    return None if row is None else _endpoint(row)
+
+
+async def endpoints(
+    session: ReadSession,
+    *,
+    model: str | None = None,
+    provider: str | None = None,
+    before: UUID | None = None,
+    limit: int | None = None,
+) -> list[Endpoint]:
+    """The endpoints of a model, of a provider, or all; newest first."""
+    statement = sa.select(ENDPOINTS).order_by(ENDPOINTS.c.id.desc()).limit(limit)
+    for column, value in ((ENDPOINTS.c.model, model), (ENDPOINTS.c.provider, provider)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if before is not None:
+        statement = statement.where(ENDPOINTS.c.id < before)
+    return [_endpoint(row) for row in await session.execute(statement)]
+
+
+async def add_provider(session: WriteSession, added: Provider) -> None:
+    """Insert a provider.
+
+    Raises:
+        Conflict: there is one of this slug.
+    """
+    await _insert(session, PROVIDERS, asdict(added), f"There is a provider {added.slug} already.")
+
+
+async def add_model(session: WriteSession, added: Model) -> None:
+    """Insert a model.
+
+    Raises:
+        Conflict: there is one of this slug.
+    """
+    await _insert(session, MODELS, asdict(added), f"There is a model {added.slug} already.")
+
+
+async def add_endpoint(session: WriteSession, added: Endpoint) -> None:
+    """Insert an endpoint.
+
+    Raises:
+        Conflict: the provider has this model already.
+    """
+    message = f"There is an endpoint for {added.model} at {added.provider} already."
+    await _insert(session, ENDPOINTS, _columns(added), message)
+
+
+async def _insert(session: WriteSession, table: sa.Table, values: dict[str, Any], message: str) -> None:
+    try:
+        await session.execute(sa.insert(table).values(values))
+    except IntegrityError as error:
+        raise Conflict(message) from error
+
+
+async def save_provider(session: WriteSession, changed: Provider) -> None:
+    """Write every field of a provider."""
+    await session.execute(sa.update(PROVIDERS).where(PROVIDERS.c.slug == changed.slug).values(asdict(changed)))
+
+
+async def save_model(session: WriteSession, changed: Model) -> None:
+    """Write every field of a model."""
+    await session.execute(sa.update(MODELS).where(MODELS.c.slug == changed.slug).values(asdict(changed)))
+
+
+async def save_endpoint(session: WriteSession, changed: Endpoint) -> None:
+    """Write every field of an endpoint."""
+    await session.execute(sa.update(ENDPOINTS).where(ENDPOINTS.c.id == changed.id).values(_columns(changed)))
+
+
+def _columns(endpoint: Endpoint) -> dict[str, Any]:
+    columns = asdict(endpoint)
+    return columns | columns.pop("data_policy")
+
+
+def _provider(row: sa.Row[Any]) -> Provider:
+    fields = row._asdict()
+    return Provider(**fields | {"format": Format(row.format), "regions": tuple(row.regions)})
+
+
+def _model(row: sa.Row[Any]) -> Model:
+    modalities = {name: tuple(getattr(row, name)) for name in ("input_modalities", "output_modalities")}
+    return Model(**row._asdict() | modalities)
+
+
+def _endpoint(row: sa.Row[Any]) -> Endpoint:
+    return Endpoint(
+        id=EndpointId(row.id),
+        model=row.model,
+        provider=row.provider,
+        upstream_model=row.upstream_model,
+        context_length=row.context_length,
+        max_output=row.max_output,
+        protocols=tuple(row.protocols),
+        supported_parameters=tuple(row.supported_parameters),
+        data_policy=DataPolicy(row.training, row.logging, row.moderation),
+        supports_cancel=row.supports_cancel,
+        enabled=row.enabled,
+    )

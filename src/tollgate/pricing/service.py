@@ -1,0 +1,130 @@
+"""Use cases of prices: publish a version, see the history, load the book that gateways rate by."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise, zip_longest
+from typing import Protocol
+from uuid import UUID
+
+from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.infra.identity import new_id
+from tollgate.kit.errors import Conflict, InvalidRequest
+from tollgate.kit.ids import EndpointId, KeyId, PriceVersionId
+from tollgate.pricing import rules, store
+from tollgate.pricing.model import PriceBook, PriceDraft, PriceVersion, Publication, Source
+
+BOOK_KEEPS = timedelta(hours=1)
+"""How long a version that has ended stays in the book, for calls that were accepted under it and still run."""
+
+
+class EndpointDirectory(Protocol):
+    """Finds endpoints for us by the names people use; the catalogue has one to offer."""
+
+    async def __call__(self, session: ReadSession, *, model: str, provider: str) -> EndpointId: ...
+
+
+async def load_book(session: ReadSession, *, now: datetime) -> PriceBook:
+    """The versions that calls accepted lately, now or later are charged by."""
+    return PriceBook.of(await store.versions_needed_after(session, now - BOOK_KEEPS))
+
+
+async def history(
+    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, limit: int
+) -> list[Publication]:
+    """Versions of an endpoint, of every organization and tier, the latest to take effect first."""
+    return await store.history(session, endpoint_id, before=before, limit=limit)
+
+
+async def general_publications(session: ReadSession) -> list[Publication]:
+    """Every version that is not one organization's own, the latest to take effect first."""
+    return await store.publications(session)
+
+
+async def publish(
+    session: WriteSession,
+    draft: PriceDraft,
+    *,
+    now: datetime,
+    by: KeyId | None,
+    source: Source = Source.OPERATOR,
+) -> PriceVersion:
+    """Publish a version; it supersedes the one in force when it takes effect.
+
+    The first version of an endpoint, organization and tier may begin at any time; later ones begin now or later, and
+    after every version that is there, so that no call is priced twice.
+
+    Raises:
+        InvalidRequest: items are at fault, or `effective_from` would rewrite what has been charged or published.
+    """
+    _check(draft)
+    await store.lock_prices(session, draft.endpoint_id)
+    timeline = await store.timeline(
+        session,
+        endpoint_id=draft.endpoint_id,
+        organization_id=draft.organization_id,
+        service_tier=draft.service_tier,
+    )
+    if timeline:
+        _check_succession(draft, timeline[-1], now)
+        if timeline[-1].effective_to is None:
+            await store.end(session, timeline[-1].id, draft.effective_from)
+    publication = Publication(_version(draft, None, now), source, now, by)
+    await store.add(session, [publication])
+    return publication.version
+
+
+def _check(draft: PriceDraft) -> None:
+    rules.check_items(draft.items)
+    if not rules.is_service_tier(draft.service_tier):
+        raise InvalidRequest(
+            "A service tier is a short lower-case word such as standard or flex.", field="service_tier"
+        )
+
+
+def _check_succession(draft: PriceDraft, latest: PriceVersion, now: datetime) -> None:
+    if draft.effective_from < now:
+        raise InvalidRequest("A price that replaces another takes effect now or later.", field="effective_from")
+    begins = latest.effective_to or latest.effective_from
+    if draft.effective_from < begins or draft.effective_from == latest.effective_from:
+        raise InvalidRequest(
+            f"A version that takes effect at {latest.effective_from.isoformat()} is published already.",
+            field="effective_from",
+        )
+
+
+def _version(draft: PriceDraft, effective_to: datetime | None, now: datetime) -> PriceVersion:
+    return PriceVersion(
+        id=PriceVersionId(new_id(now)),
+        endpoint_id=draft.endpoint_id,
+        organization_id=draft.organization_id,
+        service_tier=draft.service_tier,
+        effective_from=draft.effective_from,
+        effective_to=effective_to,
+        items=draft.items,
+    )
+
+
+async def publish_history(
+    session: WriteSession, drafts: Sequence[PriceDraft], *, now: datetime, source: Source
+) -> tuple[PriceVersion, ...]:
+    """Publish, oldest first, the dated versions of an endpoint and tier that has none yet; each ends where the next begins.
+
+    Raises:
+        InvalidRequest: items are at fault, or the drafts are not in order.
+        Conflict: there is a version already.
+    """
+    for draft in drafts:
+        _check(draft)
+    for earlier, later in pairwise(drafts):
+        if later.effective_from <= earlier.effective_from:
+            raise InvalidRequest("Versions of a history are in order of time.", field="effective_from")
+    first = drafts[0]
+    await store.lock_prices(session, first.endpoint_id)
+    if await store.timeline(
+        session, endpoint_id=first.endpoint_id, organization_id=first.organization_id, service_tier=first.service_tier
+    ):
+        raise Conflict("This endpoint has prices already; publish the next version instead.")
+    ends = [draft.effective_from for draft in drafts[1:]]
+    versions = tuple(_version(draft, end, now) for draft, end in zip_longest(drafts, ends))
+    await store.add(session, [Publication(version, source, now, None) for version in versions])
+    return versions

@@ -1,0 +1,142 @@
+"""All SQL of prices: versions with their items, read together and written once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
+from tollgate.kit.tokens import Kind
+from tollgate.pricing.model import PriceItem, PriceVersion, Publication, Source, Unit
+from tollgate.pricing.tables import PriceItemRow, PriceVersionRow
+
+VERSIONS: sa.Table = PriceVersionRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table classes
+ITEMS: sa.Table = PriceItemRow.__table__  # type: ignore[attr-defined]  # as above
+
+
+async def lock_prices(session: WriteSession, endpoint_id: EndpointId) -> None:
+    """Wait for whoever else is publishing a price of this endpoint, until the transaction ends."""
+    await session.execute(sa.select(sa.func.pg_advisory_xact_lock(endpoint_id.int & (2**63 - 1))))
+
+
+async def versions_needed_after(session: ReadSession, instant: datetime) -> list[PriceVersion]:
+    """Every version that is in force at some time after the instant."""
+    return [
+        publication.version
+        for publication in await _read(
+            session, sa.or_(VERSIONS.c.effective_to.is_(None), VERSIONS.c.effective_to > instant)
+        )
+    ]
+
+
+async def timeline(
+    session: ReadSession, *, endpoint_id: EndpointId, organization_id: OrganizationId | None, service_tier: str
+) -> list[PriceVersion]:
+    """The versions that supersede each other, oldest first."""
+    publications = await _read(
+        session,
+        VERSIONS.c.endpoint_id == endpoint_id,
+        VERSIONS.c.organization_id.is_not_distinct_from(organization_id),
+        VERSIONS.c.service_tier == service_tier,
+    )
+    return [publication.version for publication in reversed(publications)]
+
+
+async def history(
+    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, limit: int
+) -> list[Publication]:
+    """Versions of an endpoint, of every organization and tier, the latest to take effect first."""
+    conditions = [VERSIONS.c.endpoint_id == endpoint_id]
+    if before is not None:
+        last = sa.select(VERSIONS.c.effective_from, VERSIONS.c.id).where(VERSIONS.c.id == before)
+        conditions.append(sa.tuple_(VERSIONS.c.effective_from, VERSIONS.c.id) < last.scalar_subquery())
+    return await _read(session, *conditions, limit=limit)
+
+
+async def publications(session: ReadSession) -> list[Publication]:
+    """Every general version there is, the latest to take effect first."""
+    return await _read(session, VERSIONS.c.organization_id.is_(None))
+
+
+async def _read(
+    session: ReadSession, *conditions: sa.ColumnElement[bool], limit: int | None = None
+) -> list[Publication]:
+    newest_first = (VERSIONS.c.effective_from.desc(), VERSIONS.c.id.desc())
+    chosen = sa.select(VERSIONS).where(*conditions).order_by(*newest_first).limit(limit)
+    rows = (await session.execute(chosen)).all()
+    in_order = sa.select(ITEMS).order_by(ITEMS.c.price_version_id, ITEMS.c.position)
+    found = await session.execute(in_order.where(ITEMS.c.price_version_id.in_(chosen.with_only_columns(VERSIONS.c.id))))
+    items: dict[UUID, list[PriceItem]] = {}
+    for row in found:
+        items.setdefault(row.price_version_id, []).append(_item(row))
+    return [_publication(row, items.get(row.id, ())) for row in rows]
+
+
+def _item(row: sa.Row[Any]) -> PriceItem:
+    return PriceItem(
+        kind=Kind(row.kind),
+        unit_price=row.unit_price,
+        unit=Unit(row.unit),
+        prompt_tokens_from=row.prompt_tokens_from,
+        prompt_tokens_below=row.prompt_tokens_below,
+    )
+
+
+def _publication(row: sa.Row[Any], items: Iterable[PriceItem]) -> Publication:
+    version = PriceVersion(
+        id=PriceVersionId(row.id),
+        endpoint_id=EndpointId(row.endpoint_id),
+        organization_id=row.organization_id,
+        service_tier=row.service_tier,
+        effective_from=row.effective_from,
+        effective_to=row.effective_to,
+        items=tuple(items),
+    )
+    return Publication(version, Source(row.source), row.published_at, row.published_by)
+
+
+async def end(session: WriteSession, version_id: PriceVersionId, at: datetime) -> None:
+    """Let an open version end at this instant."""
+    await session.execute(sa.update(VERSIONS).where(VERSIONS.c.id == version_id).values(effective_to=at))
+
+
+async def add(session: WriteSession, published: Sequence[Publication]) -> None:
+    """Insert versions with their items.
+
+    Raises:
+        InvalidRequest: the organization they are for does not exist.
+    """
+    try:
+        await session.execute(sa.insert(VERSIONS), [_columns(publication) for publication in published])
+    except IntegrityError as error:
+        if "price_versions_organization" in str(error.orig):
+            raise InvalidRequest("There is no such organization.", field="organization") from error
+        raise
+    items = [
+        {"price_version_id": publication.version.id, "position": position, **asdict(item)}
+        for publication in published
+        for position, item in enumerate(publication.version.items)
+    ]
+    await session.execute(sa.insert(ITEMS), items)
+
+
+def _columns(publication: Publication) -> dict[str, Any]:
+    version = publication.version
+    return {
+        "id": version.id,
+        "endpoint_id": version.endpoint_id,
+        "organization_id": version.organization_id,
+        "service_tier": version.service_tier,
+        "effective_from": version.effective_from,
+        "effective_to": version.effective_to,
+        "item_count": len(version.items),
+        "source": publication.source,
+        "published_at": publication.published_at,
+        "published_by": publication.published_by,
+    }

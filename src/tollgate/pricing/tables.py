@@ -1,0 +1,65 @@
+"""Tables of price versions and items. The database refuses versions that overlap, and changes to published ones."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlmodel import Field, SQLModel
+
+from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceVersionId
+from tollgate.kit.tokens import Kind
+from tollgate.pricing.model import Source, Unit
+
+
+class PriceVersionRow(SQLModel, table=True):
+    """One published version. Only `effective_to` may change, and only once, from nothing to an instant."""
+
+    __tablename__ = "price_versions"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["endpoint_id"], ["endpoints.id"], name="price_versions_endpoint"),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="price_versions_organization"),
+        sa.CheckConstraint("effective_from < effective_to", name="price_versions_period"),
+        sa.CheckConstraint("source IN ('operator', 'seed', 'import')", name="price_versions_source"),
+        ExcludeConstraint(
+            (sa.text("endpoint_id"), "="),
+            (sa.text("COALESCE(organization_id, '00000000-0000-0000-0000-000000000000'::uuid)"), "="),
+            (sa.text("service_tier"), "="),
+            (sa.text("tstzrange(effective_from, effective_to)"), "&&"),
+            using="gist",
+            name="price_versions_no_overlap",
+        ),
+    )
+
+    id: PriceVersionId = Field(primary_key=True, sa_type=sa.Uuid)
+    endpoint_id: EndpointId = Field(sa_type=sa.Uuid)
+    organization_id: OrganizationId | None = Field(sa_type=sa.Uuid)
+    service_tier: str = Field(sa_type=sa.Text)
+    effective_from: datetime = Field(sa_type=sa.DateTime(timezone=True))
+    effective_to: datetime | None = Field(sa_type=sa.DateTime(timezone=True))
+    item_count: int = Field(sa_type=sa.SmallInteger)
+    source: Source = Field(sa_type=sa.Text)
+    published_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
+    published_by: KeyId | None = Field(sa_type=sa.Uuid)
+
+
+class PriceItemRow(SQLModel, table=True):
+    """One price of a version."""
+
+    __tablename__ = "price_items"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["price_version_id"], ["price_versions.id"], name="price_items_version"),
+        sa.CheckConstraint("unit_price >= 0", name="price_items_unit_price"),
+        sa.CheckConstraint("unit IN ('per_million_tokens', 'per_count', 'per_second')", name="price_items_unit"),
+        sa.CheckConstraint(
+            "prompt_tokens_from >= 0 AND prompt_tokens_from < prompt_tokens_below", name="price_items_tier"
+        ),
+    )
+
+    price_version_id: PriceVersionId = Field(primary_key=True, sa_type=sa.Uuid)
+    position: int = Field(primary_key=True, sa_type=sa.SmallInteger)
+    kind: Kind = Field(sa_type=sa.Text)
+    unit_price: Decimal = Field(sa_type=sa.Numeric(38, 12))
+    unit: Unit = Field(sa_type=sa.Text)
+    prompt_tokens_from: int = Field(sa_type=sa.BigInteger)
+    prompt_tokens_below: int | None = Field(sa_type=sa.BigInteger)
