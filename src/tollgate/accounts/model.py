@@ -76,3 +76,14 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrganization:
+    """What is decided when an organization is created."""
+
+    name: str
+    billing_mode: BillingMode = BillingMode.PREPAID
+    credit_limit: Decimal | None = Decimal(0)
+    timezone: str = "UTC"
+    currency: str = "USD"

@@ -47,7 +47,7 @@ class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 
 
 class Amount(Decimal):
-    """Money in a request: a `Decimal` that arrived as a decimal string, never as a JSON number."""
+    """Money in a request, zero or more: a `Decimal` that arrived as a decimal string, never as a JSON number."""
 
 
 class Paging(Body, kw_only=True, frozen=True):
@@ -186,7 +186,7 @@ class AmountSchema(OpenAPISchemaPlugin):
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
         del field_definition, schema_creator
-        return Schema(type=OpenAPIType.STRING, pattern=r"^-?\d+(\.\d+)?$", examples=["0.00082"])
+        return Schema(type=OpenAPIType.STRING, pattern=r"^\d+(\.\d+)?$", examples=["0.00082"])
 
 
 class _StrictDTO(MsgspecDTO[Body]):
@@ -211,9 +211,13 @@ def _decoder(shape: type[Body]) -> msgspec.json.Decoder[Any]:
 def _read_custom(kind: type, value: object) -> object:
     if kind is not Amount:
         raise NotImplementedError(f"{kind} has no form in JSON")
+    # msgspec adds the path of the field to a ValueError, and to no other exception.
     if not isinstance(value, str):
-        raise ValueError('Money is a decimal string, such as "0.00082", never a JSON number')  # noqa: TRY004 - msgspec adds the field's path to ValueError
-    return Amount(money.parse_amount(value))
+        raise ValueError('Money is a decimal string, such as "0.00082", never a JSON number')  # noqa: TRY004 - see above
+    found = money.parse_amount(value)
+    if found < 0:
+        raise ValueError(f"{value!r} is below zero")
+    return Amount(found)
 
 
 def _fault(message: str) -> InvalidRequest:

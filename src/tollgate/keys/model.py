@@ -1,10 +1,11 @@
-"""An API key as everyone but its bearer may know it. The secret is in none of these values."""
+"""API keys: as their owners know them, as they are made, and as they are recognised when presented."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from tollgate.accounts.model import OrganizationStatus
 from tollgate.kit.ids import KeyId, OrganizationId, ProjectId
-from tollgate.kit.principal import KeyKind
+from tollgate.kit.principal import KeyKind, Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,57 @@ class ApiKey:
     created_at: datetime
     created_by: KeyId | None
     """The key that made this one; `None` when the command line did."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What is decided when a key is made."""
+
+    organization_id: OrganizationId
+    kind: KeyKind
+    name: str
+    project_id: ProjectId | None = None
+    models: tuple[str, ...] | None = None
+    tags: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    created_by: KeyId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MintedKey:
+    """A key together with the text its bearer keeps: the only moment that text exists on our side."""
+
+    key: ApiKey
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which keys to list."""
+
+    project_id: ProjectId | None = None
+    tag: str | None = None
+    text: str | None = None
+    """Part of the name or the label, in any case of letters."""
+    include_revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PresentedKey:
+    """The parts of a well-formed key text. That it is well-formed proves nothing about the bearer."""
+
+    kind: KeyKind
+    public_id: str
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides whether a key opens anything right now."""
+
+    principal: Principal
+    secret_hash: bytes
+    disabled: bool
+    revoked_at: datetime | None
+    organization_status: OrganizationStatus
+    project_archived: bool

@@ -1,0 +1,197 @@
+"""The routes of organizations (operator), projects and limits (management)."""
+
+from typing import Any
+
+from litestar import Controller, Request, delete, get, patch, post
+from msgspec import UNSET
+
+from tollgate.accounts import service
+from tollgate.accounts.model import NO_LIMITS, Project
+from tollgate.accounts.schemas import (
+    ChangeOrganization,
+    ChangeProject,
+    CreateOrganization,
+    CreateProject,
+    LimitsChange,
+    LimitsView,
+    ListProjects,
+    OrganizationView,
+    ProjectView,
+)
+from tollgate.infra import web
+from tollgate.infra.database import Database, ReadSession, WriteSession
+from tollgate.infra.web import One, Page, Paging
+from tollgate.kit.clock import Clock
+from tollgate.kit.ids import OrganizationId, ProjectId
+from tollgate.kit.principal import Principal
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class OrganizationsController(Controller):
+    """The customers of the installation."""
+
+    path = "/admin/organizations"
+    tags = ("Organizations",)
+
+    @get()
+    async def list_organizations(
+        self,
+        request: AnyRequest,
+        database: Database,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[OrganizationView]:
+        asked = web.query(request, Paging)
+        async with database.read() as session:
+            rows = await service.list_organizations(session, before=asked.before, count=asked.limit + 1)
+            limits = await service.limits_of(session, [(row.id, row.id) for row in rows])
+        return web.page(
+            rows,
+            limit=asked.limit,
+            show=lambda row: OrganizationView.of(row, limits.get(row.id, NO_LIMITS)),
+            key=lambda row: row.id,
+        )
+
+    @post()
+    async def create_organization(
+        self,
+        data: CreateOrganization,
+        database: Database,
+        clock: Clock,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[OrganizationView]:
+        async with database.write() as session:
+            organization = await service.create_organization(session, order=data.order(), now=clock.now())
+        return One(data=OrganizationView.of(organization, NO_LIMITS))
+
+    @get("/{organization_id:str}")
+    async def get_organization(
+        self,
+        organization_id: str,
+        database: Database,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[OrganizationView]:
+        wanted = OrganizationId(web.parse_id("org", organization_id))
+        async with database.read() as session:
+            organization = await service.get_organization(session, wanted)
+            limits = await service.get_limits(session, organization_id=wanted, scope_id=wanted)
+        return One(data=OrganizationView.of(organization, limits))
+
+    @patch("/{organization_id:str}")
+    async def change_organization(
+        self,
+        organization_id: str,
+        data: ChangeOrganization,
+        database: Database,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[OrganizationView]:
+        wanted = OrganizationId(web.parse_id("org", organization_id))
+        async with database.write() as session:
+            organization = await service.change_organization(session, organization_id=wanted, edit=data.applied_to)
+            limits = await service.get_limits(session, organization_id=wanted, scope_id=wanted)
+        return One(data=OrganizationView.of(organization, limits))
+
+
+class ProjectsController(Controller):
+    """The parts an organization divides its keys and spending into."""
+
+    path = "/projects"
+    tags = ("Projects",)
+
+    @get()
+    async def list_projects(self, request: AnyRequest, database: Database, manager: Principal) -> Page[ProjectView]:
+        asked = web.query(request, ListProjects)
+        owner = manager.organization_id
+        async with database.read() as session:
+            rows = await service.list_projects(
+                session,
+                organization_id=owner,
+                archived=asked.include_archived,
+                before=asked.before,
+                count=asked.limit + 1,
+            )
+            limits = await service.limits_of(session, [(owner, row.id) for row in rows])
+        return web.page(
+            rows,
+            limit=asked.limit,
+            show=lambda row: ProjectView.of(row, limits.get(row.id, NO_LIMITS)),
+            key=lambda row: row.id,
+        )
+
+    @post()
+    async def create_project(
+        self, data: CreateProject, database: Database, clock: Clock, manager: Principal
+    ) -> One[ProjectView]:
+        async with database.write() as session:
+            project = await service.create_project(
+                session, organization_id=manager.organization_id, name=data.name, now=clock.now()
+            )
+            return One(data=await _limited(session, project, data.limits))
+
+    @get("/{project_id:str}")
+    async def get_project(self, project_id: str, database: Database, manager: Principal) -> One[ProjectView]:
+        wanted = ProjectId(web.parse_id("prj", project_id))
+        async with database.read() as session:
+            project = await service.get_project(session, organization_id=manager.organization_id, project_id=wanted)
+            return One(data=await _view(session, project))
+
+    @patch("/{project_id:str}")
+    async def change_project(
+        self, project_id: str, data: ChangeProject, database: Database, manager: Principal
+    ) -> One[ProjectView]:
+        wanted, owner = ProjectId(web.parse_id("prj", project_id)), manager.organization_id
+        async with database.write() as session:
+            project = await service.usable_project(session, organization_id=owner, project_id=wanted)
+            if data.name is not UNSET:
+                project = await service.rename_project(
+                    session, organization_id=owner, project_id=wanted, name=data.name
+                )
+            return One(data=await _limited(session, project, None if data.limits is UNSET else data.limits))
+
+    @delete("/{project_id:str}", status_code=200, summary="Archive a project: its keys stop working, its history stays")
+    async def archive_project(
+        self, project_id: str, database: Database, clock: Clock, manager: Principal
+    ) -> One[ProjectView]:
+        wanted = ProjectId(web.parse_id("prj", project_id))
+        async with database.write() as session:
+            project = await service.archive_project(
+                session, organization_id=manager.organization_id, project_id=wanted, now=clock.now()
+            )
+            return One(data=await _view(session, project))
+
+
+class LimitsController(Controller):
+    """The organization's own limits."""
+
+    path = "/limits"
+    tags = ("Limits",)
+
+    @get()
+    async def get_limits(self, database: Database, manager: Principal) -> One[LimitsView]:
+        owner = manager.organization_id
+        async with database.read() as session:
+            return One(data=LimitsView.of(await service.get_limits(session, organization_id=owner, scope_id=owner)))
+
+    @patch()
+    async def change_limits(self, data: LimitsChange, database: Database, manager: Principal) -> One[LimitsView]:
+        owner = manager.organization_id
+        async with database.write() as session:
+            limits = await service.change_limits(session, organization_id=owner, scope_id=owner, edit=data.applied_to)
+        return One(data=LimitsView.of(limits))
+
+
+HANDLERS = (OrganizationsController, ProjectsController, LimitsController)
+
+
+async def _view(session: ReadSession, project: Project) -> ProjectView:
+    limits = await service.get_limits(session, organization_id=project.organization_id, scope_id=project.id)
+    return ProjectView.of(project, limits)
+
+
+async def _limited(session: WriteSession, project: Project, change: LimitsChange | None) -> ProjectView:
+    if change is None:
+        return await _view(session, project)
+    limits = await service.change_limits(
+        session, organization_id=project.organization_id, scope_id=project.id, edit=change.applied_to
+    )
+    return ProjectView.of(project, limits)

@@ -1,0 +1,179 @@
+"""Errors at the edge: each family of `kit.errors` gets its HTTP status and its body here, and nowhere else.
+
+What is not one of ours becomes a plain 500: the log learns its type and where it arose, the caller learns nothing.
+"""
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import sqlalchemy.exc
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import ExceptionHandlersMap
+
+from tollgate.kit.errors import (
+    AuthenticationFailed,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    PaymentRequired,
+    PermissionDenied,
+    ProviderFailed,
+    ProviderTimedOut,
+    RateLimited,
+    TollgateError,
+    Unavailable,
+)
+
+DATABASE_AWAY = (
+    ConnectionError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.TimeoutError,
+)
+"""What a database that cannot be reached raises, whichever of the two drivers found out."""
+
+_INTERNAL = 500
+_STATUS: Mapping[type[TollgateError], int] = {
+    InvalidRequest: 400,
+    AuthenticationFailed: 401,
+    PaymentRequired: 402,
+    PermissionDenied: 403,
+    NotFound: 404,
+    Conflict: 409,
+    PayloadTooLarge: 413,
+    RateLimited: 429,
+    ProviderFailed: 502,
+    ProviderTimedOut: 504,
+    Unavailable: 503,
+    TollgateError: _INTERNAL,
+}
+_FAMILY_OF_STATUS: Mapping[int, type[TollgateError]] = {
+    401: AuthenticationFailed,
+    403: PermissionDenied,
+    404: NotFound,
+    413: PayloadTooLarge,
+    429: RateLimited,
+    503: Unavailable,
+}
+_ANTHROPIC_TYPE: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+_RETRY_DATABASE_SECONDS = 5
+_CAUSES_MAX = 10
+
+_log = structlog.get_logger(__name__)
+
+
+def status_of(error: TollgateError) -> int:
+    """The HTTP status of an error: that of its nearest family."""
+    return next(_STATUS[family] for family in type(error).__mro__ if family in _STATUS)
+
+
+def error_body(error: TollgateError) -> dict[str, object]:
+    """The body every protocol but Anthropic's gets, in OpenAI's shape."""
+    return _body(status_of(error), error)
+
+
+def anthropic_error_body(error: TollgateError, request_id: str) -> dict[str, object]:
+    """The body for callers that speak Anthropic's protocol."""
+    kind = _ANTHROPIC_TYPE.get(status_of(error), "api_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
+
+
+def error_headers(error: TollgateError) -> dict[str, str]:
+    """The headers that belong to an error: how to authenticate, or how many seconds to wait."""
+    headers = {}
+    if isinstance(error, AuthenticationFailed):
+        headers["WWW-Authenticate"] = 'Bearer realm="tollgate"'
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    return headers
+
+
+def as_tollgate_error(error: Exception) -> TollgateError:
+    """The error as one of ours. What nobody foresaw is logged, without its message, and becomes a plain 500."""
+    if isinstance(error, TollgateError):
+        return error
+    if isinstance(error, DATABASE_AWAY):
+        _log.error("database_away", **_without_content(error))
+        return Unavailable(
+            "The database cannot be reached right now.", metadata={"retry_after_seconds": _RETRY_DATABASE_SECONDS}
+        )
+    _log.error("unexpected_error", **_without_content(error))
+    return TollgateError("Something went wrong on our side. It has been logged.")
+
+
+def _answer_any(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
+    del request
+    ours = as_tollgate_error(error)
+    return Response(error_body(ours), status_code=status_of(ours), headers=error_headers(ours))
+
+
+def _answer_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
+    """Litestar's own refusals: no such route, another method, a body too large, a value it could not convert."""
+    if error.status_code >= _INTERNAL and error.status_code not in _FAMILY_OF_STATUS:
+        return _answer_any(request, error)
+    ours = _refusal(request, error)
+    return Response(
+        _body(error.status_code, ours),
+        status_code=error.status_code,
+        headers={**(error.headers or {}), **error_headers(ours)},
+    )
+
+
+def _refusal(request: Request[Any, Any, Any], error: HTTPException) -> TollgateError:
+    if isinstance(error, ValidationException):
+        return _invalid(error)
+    messages = {
+        404: f"There is no route {request.method} {request.url.path[:200]}.",
+        405: f"{request.method} is not a method of {request.url.path[:200]}.",
+        413: "The request body is too large.",
+    }
+    family = _FAMILY_OF_STATUS.get(error.status_code, InvalidRequest)
+    return family(messages.get(error.status_code, error.detail))
+
+
+def _invalid(error: ValidationException) -> InvalidRequest:
+    for fault in error.extra if isinstance(error.extra, list) else ():
+        field = fault.get("key")
+        return InvalidRequest(f"{field}: {fault['message']}." if field else f"{fault['message']}.", field=field)
+    return InvalidRequest(error.detail)
+
+
+def _body(status: int, error: TollgateError) -> dict[str, object]:
+    return {"error": {"code": status, "type": error.type, "message": error.message, "metadata": error.metadata}}
+
+
+def _without_content(error: BaseException) -> dict[str, object]:
+    # An exception's message may quote the request or its database row, so only types and places are logged.
+    causes: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(causes) < _CAUSES_MAX:
+        causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
+        cause = cause.__cause__ or cause.__context__
+    return {"exception": causes, "traceback": "".join(traceback.format_tb(error.__traceback__))}
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    TollgateError: _answer_any,
+    HTTPException: _answer_refusal,
+    Exception: _answer_any,
+}
+"""What Litestar needs to answer every failure in our shape."""

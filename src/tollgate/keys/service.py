@@ -1,0 +1,259 @@
+"""The use cases of keys: mint, list, change, rotate, revoke; and the ring that recognises them when presented.
+
+A secret leaves here once and is stored only as a hash. The ring answers out of memory when it can: PostgreSQL announces
+every change to a key, its organization or its project on the channel `key_changed`, and what it announces is forgotten.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from tollgate.accounts import service as accounts
+from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.infra.identity import new_id, new_secret
+from tollgate.keys import rules, store
+from tollgate.keys.model import ApiKey, Filters, MintedKey, NewKey
+from tollgate.kit.errors import AuthenticationFailed, NotFound
+from tollgate.kit.ids import KeyId, OrganizationId
+from tollgate.kit.principal import KeyKind, Principal
+
+CHANNEL = "key_changed"
+
+_ENTRIES_MAX = 100_000
+_HEARTBEAT_SECONDS = 5.0
+_RECONNECT_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def create(session: WriteSession, *, order: NewKey, now: datetime) -> MintedKey:
+    """Make a key. Operator keys belong to `ids.PLATFORM`; the others to an organization that exists.
+
+    Raises:
+        InvalidRequest: something about it cannot be; `field` names the part.
+        NotFound: the organization, or its project, does not exist.
+        Conflict: the project is archived.
+    """
+    rules.check_expiry(order.expires_at, now)
+    if order.kind is not KeyKind.OPERATOR:
+        await accounts.get_organization(session, order.organization_id)
+    if order.project_id is not None:
+        await accounts.usable_project(session, organization_id=order.organization_id, project_id=order.project_id)
+    minted, secret_hash = _minted(
+        ApiKey(
+            organization_id=order.organization_id,
+            id=KeyId(new_id(now)),
+            kind=order.kind,
+            name=order.name,
+            project_id=order.project_id,
+            public_id="",
+            label="",
+            models=order.models,
+            tags=order.tags,
+            expires_at=order.expires_at,
+            disabled=False,
+            revoked_at=None,
+            created_at=now,
+            created_by=order.created_by,
+        )
+    )
+    rules.check_key(minted.key)
+    await store.add(session, minted.key, secret_hash=secret_hash)
+    return minted
+
+
+async def get(session: ReadSession, *, organization_id: OrganizationId, key_id: KeyId) -> ApiKey:
+    """The organization's key, revoked or not.
+
+    Raises:
+        NotFound: the organization has none with this id.
+    """
+    return _found(await store.key(session, organization_id=organization_id, key_id=key_id))
+
+
+async def list_keys(
+    session: ReadSession, *, organization_id: OrganizationId, filters: Filters, before: UUID | None, count: int
+) -> list[ApiKey]:
+    """The organization's keys that pass the filters, made before that one, newest first."""
+    return await store.keys(session, organization_id=organization_id, filters=filters, before=before, count=count)
+
+
+async def change(
+    session: WriteSession,
+    *,
+    organization_id: OrganizationId,
+    key_id: KeyId,
+    edit: Callable[[ApiKey], ApiKey],
+    now: datetime,
+) -> ApiKey:
+    """Change name, project, allowlist, tags, expiry, or whether the key is disabled.
+
+    Raises:
+        NotFound: the organization has no such key or project.
+        InvalidRequest: a new value cannot be.
+        Conflict: the key was revoked, or the project is archived.
+    """
+    before = await _held(session, organization_id=organization_id, key_id=key_id)
+    after = edit(before)
+    rules.check_key(after)
+    if after.expires_at != before.expires_at:
+        rules.check_expiry(after.expires_at, now)
+    if after.project_id is not None and after.project_id != before.project_id:
+        await accounts.usable_project(session, organization_id=organization_id, project_id=after.project_id)
+    await store.save(session, after)
+    return after
+
+
+async def rotate(session: WriteSession, *, organization_id: OrganizationId, key_id: KeyId) -> MintedKey:
+    """Give the key another secret; the old one stops working at once.
+
+    Raises:
+        NotFound: the organization has no such key.
+        Conflict: the key was revoked.
+    """
+    before = await _held(session, organization_id=organization_id, key_id=key_id)
+    minted, secret_hash = _minted(before)
+    await store.save_secret(session, minted.key, secret_hash=secret_hash)
+    return minted
+
+
+async def revoke(session: WriteSession, *, organization_id: OrganizationId, key_id: KeyId, now: datetime) -> ApiKey:
+    """End a key for good, itself included if it is the one asking. Revoking twice keeps the first instant.
+
+    Raises:
+        NotFound: the organization has no such key.
+    """
+    key = _found(await store.key(session, organization_id=organization_id, key_id=key_id, lock=True))
+    if key.revoked_at is None:
+        key = replace(key, revoked_at=now)
+        await store.save(session, key)
+    return key
+
+
+class KeyRing:
+    """Authenticates presented keys. One per process; it remembers only while `listening`."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", *, database_url: str) -> None:
+        self._pool = pool
+        self._database_url = database_url
+        self._known: dict[bytes, Principal] = {}
+        self._digest_of: dict[KeyId, bytes] = {}
+        self._listening = False
+        self._announcements = 0
+
+    async def authenticate(self, presented: str, now: datetime) -> Principal:
+        """The bearer of the key text.
+
+        Raises:
+            AuthenticationFailed: the key is malformed, unknown, revoked, disabled or expired.
+            PermissionDenied: its organization is not active, or its project archived.
+        """
+        digest = hashlib.sha256(presented.encode(errors="replace")).digest()
+        known = self._known.get(digest)
+        if known is not None:
+            rules.check_not_expired(known, now)
+            return known
+        return await self._look_up(presented, digest, now)
+
+    async def authenticate_headers(self, headers: Iterable[tuple[bytes, bytes]], now: datetime) -> Principal:
+        """The bearer of the key found in raw ASGI headers; raises as `authenticate` does, and when there is no key."""
+        return await self.authenticate(rules.presented_in(headers), now)
+
+    async def _look_up(self, presented: str, digest: bytes, now: datetime) -> Principal:
+        key = rules.parse_presented(presented)
+        announcements = self._announcements
+        found = [each for each in await store.standings(self._pool, key.public_id) if rules.is_secret_of(each, key)]
+        if not found:
+            raise AuthenticationFailed("This API key is not known.")
+        rules.check_standing(found[0], now)
+        # What was announced while the database answered may have been this very key.
+        if self._listening and announcements == self._announcements:
+            self._remember(digest, found[0].principal)
+        return found[0].principal
+
+    def _remember(self, digest: bytes, principal: Principal) -> None:
+        if len(self._known) >= _ENTRIES_MAX:
+            self._forget_all()
+        # A rotated key may come back before its rotation is announced: its old secret must not stay behind.
+        self._known.pop(self._digest_of.get(principal.key_id, b""), None)
+        self._known[digest] = principal
+        self._digest_of[principal.key_id] = digest
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["KeyRing"]:
+        """Listen for changes, and thereby allow remembering, for as long as the block runs."""
+        listener = asyncio.create_task(self._listen_for_ever(), name="key-ring-listener")
+        try:
+            yield self
+        finally:
+            listener.cancel()
+            await asyncio.wait([listener])
+
+    async def _listen_for_ever(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.warning("key_listener_lost", error=type(error).__name__)
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _listen(self) -> None:
+        connection = await asyncpg.connect(self._database_url, timeout=_HEARTBEAT_SECONDS)
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        try:
+            await connection.add_listener(CHANNEL, self._forget)
+            self._listening = True
+            while not lost.is_set():
+                # A connection can also die without a word; only an answer proves that announcements still arrive.
+                await connection.fetchval("SELECT 1", timeout=_HEARTBEAT_SECONDS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(lost.wait(), _HEARTBEAT_SECONDS)
+        finally:
+            self._listening = False
+            self._forget_all()
+            connection.terminate()
+
+    def _forget(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        """Drop what changed: the payload is `organization/key`, or `organization/` for all of its keys."""
+        self._announcements += 1
+        organization, _, key = str(payload).partition("/")
+        if key:
+            changed = [KeyId(UUID(key))]
+        else:
+            owner = UUID(organization)
+            changed = [known.key_id for known in self._known.values() if known.organization_id == owner]
+        for key_id in changed:
+            self._known.pop(self._digest_of.pop(key_id, b""), None)
+
+    def _forget_all(self) -> None:
+        self._announcements += 1
+        self._known.clear()
+        self._digest_of.clear()
+
+
+async def _held(session: WriteSession, *, organization_id: OrganizationId, key_id: KeyId) -> ApiKey:
+    key = _found(await store.key(session, organization_id=organization_id, key_id=key_id, lock=True))
+    rules.check_not_revoked(key)
+    return key
+
+
+def _minted(key: ApiKey) -> tuple[MintedKey, bytes]:
+    secret = new_secret()
+    public_id = rules.public_id(new_secret())
+    text = rules.compose(key.kind, public_id=public_id, secret=secret)
+    minted = MintedKey(replace(key, public_id=public_id, label=rules.label(text)), text)
+    return minted, rules.secret_hash(secret)
+
+
+def _found(key: ApiKey | None) -> ApiKey:
+    if key is None:
+        raise NotFound("There is no such key.")
+    return key
