@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
+from tollgate.catalog import seed as catalogue_seed
+from tollgate.infra.database import Database
 from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
 from tollgate.kit.tokens import Kind
+from tollgate.pricing import seed
 from tollgate.pricing.model import STANDARD, PriceItem, PriceVersion, Unit
 from tollgate.pricing.rules import price_in_force
 
@@ -44,3 +47,11 @@ def at(versions: Iterable[PriceVersion], instant: datetime) -> PriceVersion | No
     """The general standard version in force at an instant."""
     somebody = OrganizationId(UUID(int=9))
     return price_in_force(versions, endpoint_id=ENDPOINT, organization_id=somebody, service_tier=STANDARD, at=instant)
+
+
+async def priced_endpoint(database: Database, now: datetime) -> EndpointId:
+    """The seeded endpoint of gpt-4.1-mini at OpenAI, with its price."""
+    async with database.write() as session:
+        endpoints = await catalogue_seed.seed(session, now)
+        await seed.seed(session, endpoints, now)
+    return endpoints["openai/gpt-4.1-mini", "openai"]

@@ -137,7 +137,8 @@ async def save_endpoint(session: WriteSession, changed: Endpoint) -> None:
 
 def _columns(endpoint: Endpoint) -> dict[str, Any]:
     columns = asdict(endpoint)
-    return columns | columns.pop("data_policy")
+    policy: dict[str, Any] = columns.pop("data_policy")
+    return columns | policy
 
 
 def _provider(row: sa.Row[Any]) -> Provider:

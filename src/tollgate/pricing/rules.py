@@ -4,6 +4,7 @@ The whole request is rated at the tier its prompt tokens fall in. A sub-kind wit
 its base kind's; a base kind without a price leaves the charge unpriced. The same prices bound a call before it is made.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +19,8 @@ UNIT_PRICE_MAX = Decimal(1_000_000_000)
 """Unit prices stay below this, so that the product with any real quantity fits the 38 digits of an amount."""
 
 _UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
+_SERVICE_TIER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_KIND_ORDER = {kind: position for position, kind in enumerate(Kind)}
 _SECOND_KINDS = frozenset({Kind.AUDIO_SECONDS, Kind.VIDEO_SECONDS})
 _ENTRY_KINDS = frozenset(Kind) - BASE_KIND.keys() - {Kind.COMPLETION, Kind.WEB_SEARCH}
 """Kinds that are there before a model answers. A version that prices none of them would leave every call unpriced."""
@@ -132,6 +135,21 @@ def check_items(items: Sequence[PriceItem]) -> None:
         _check_tiers([(index, item) for index, item in enumerate(items) if item.kind is kind])
     if not any(item.kind in _ENTRY_KINDS for item in items):
         raise InvalidRequest("Price at least prompt tokens, or the request, the image or the second.", field="items")
+
+
+def check_service_tier(name: str) -> None:
+    """Refuse what is no name of a service tier.
+
+    Raises:
+        InvalidRequest: with the form that is needed.
+    """
+    if not _SERVICE_TIER.fullmatch(name):
+        raise InvalidRequest("A service tier is a lower-case word such as standard or flex.", field="service_tier")
+
+
+def in_order(items: Iterable[PriceItem]) -> tuple[PriceItem, ...]:
+    """The items in the order they are shown and stored in: by kind, then by tier."""
+    return tuple(sorted(items, key=lambda item: (_KIND_ORDER[item.kind], item.prompt_tokens_from)))
 
 
 def _check_unit(index: int, item: PriceItem) -> None:

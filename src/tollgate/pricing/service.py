@@ -75,17 +75,14 @@ async def publish(
 
 def _check(draft: PriceDraft) -> None:
     rules.check_items(draft.items)
-    if not rules.is_service_tier(draft.service_tier):
-        raise InvalidRequest(
-            "A service tier is a short lower-case word such as standard or flex.", field="service_tier"
-        )
+    rules.check_service_tier(draft.service_tier)
 
 
 def _check_succession(draft: PriceDraft, latest: PriceVersion, now: datetime) -> None:
     if draft.effective_from < now:
         raise InvalidRequest("A price that replaces another takes effect now or later.", field="effective_from")
-    begins = latest.effective_to or latest.effective_from
-    if draft.effective_from < begins or draft.effective_from == latest.effective_from:
+    ended = latest.effective_to is not None and latest.effective_to <= draft.effective_from
+    if draft.effective_from <= latest.effective_from or not (ended or latest.effective_to is None):
         raise InvalidRequest(
             f"A version that takes effect at {latest.effective_from.isoformat()} is published already.",
             field="effective_from",
@@ -100,14 +97,14 @@ def _version(draft: PriceDraft, effective_to: datetime | None, now: datetime) ->
         service_tier=draft.service_tier,
         effective_from=draft.effective_from,
         effective_to=effective_to,
-        items=draft.items,
+        items=rules.in_order(draft.items),
     )
 
 
 async def publish_history(
     session: WriteSession, drafts: Sequence[PriceDraft], *, now: datetime, source: Source
 ) -> tuple[PriceVersion, ...]:
-    """Publish, oldest first, the dated versions of an endpoint and tier that has none yet; each ends where the next begins.
+    """Publish the dated versions, oldest first, of an endpoint and tier that has none; each ends where the next begins.
 
     Raises:
         InvalidRequest: items are at fault, or the drafts are not in order.

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.kit import money
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
 from tollgate.kit.tokens import Kind
@@ -81,7 +82,7 @@ async def _read(
 def _item(row: sa.Row[Any]) -> PriceItem:
     return PriceItem(
         kind=Kind(row.kind),
-        unit_price=row.unit_price,
+        unit_price=money.EXACT.normalize(row.unit_price),
         unit=Unit(row.unit),
         prompt_tokens_from=row.prompt_tokens_from,
         prompt_tokens_below=row.prompt_tokens_below,
