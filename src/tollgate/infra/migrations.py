@@ -18,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from tollgate.kit.errors import TollgateError
+
 ROOT = Path(__file__).resolve().parents[3]
 """The repository: the project is installed from it, in place."""
 POSTGRES_VERSION_MIN = 15
@@ -26,11 +28,11 @@ _ADVISORY_LOCK = 0x70_11_6A_7E
 _LOCK_POLL_SECONDS = 0.1
 
 
-class MigrationFailed(RuntimeError):
+class MigrationFailed(TollgateError):
     """The schema could not be brought up to date; nothing of the failed migration remains."""
 
 
-class SchemaMismatch(RuntimeError):
+class SchemaMismatch(TollgateError):
     """The schema is not the one this program was written for."""
 
 

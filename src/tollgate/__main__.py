@@ -1,0 +1,5 @@
+"""`python -m tollgate` is the command line."""
+
+from tollgate.entrypoints.cli import main
+
+main()

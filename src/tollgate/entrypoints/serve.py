@@ -1,0 +1,257 @@
+"""Serve: one process group, started from the bottom up and stopped from the top down.
+
+PostgreSQL, migrations, first keys, worker, gateway; then wait. A signal, or the unexpected end of any of them, stops
+the rest in the opposite order, so that calls in flight are settled while there is still a ledger to settle them in.
+"""
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tollgate.entrypoints.bootstrap import FirstKeys, first_start
+from tollgate.infra import children, database, migrations, settings
+from tollgate.infra.children import Child
+from tollgate.infra.embedded_postgres import EmbeddedPostgres
+from tollgate.kit.clock import SystemClock
+from tollgate.kit.errors import TollgateError
+
+_READY_SECONDS_MAX = 60
+_READY_POLL_SECONDS = 0.02
+_SETTLING_SECONDS = 5
+"""What the gateway may take, beyond the drain of calls in flight, to record them and close."""
+_WORKER_STOP_SECONDS = 30
+_CALLS_AT_ONCE_MAX = 4096
+"""Calls each gateway process works on at once; more wait in the socket's queue."""
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not listened on
+
+
+class ServeFailed(TollgateError):
+    """Tollgate could not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What the command line decides about a process group."""
+
+    host: str
+    port: int
+    workers: int
+    data_dir: Path
+    as_json: bool
+
+
+@dataclass(slots=True)
+class _Group:
+    """The processes that run now, and whether somebody asked them to stop."""
+
+    children: list[Child] = field(default_factory=list)
+    postgres: EmbeddedPostgres | None = None
+    stopping: bool = False
+
+
+async def serve_until_stopped(options: ServeOptions, environment: Mapping[str, str]) -> int:
+    """Run the process group until a signal; the exit code.
+
+    Raises:
+        TollgateError: something could not start, or ended by itself; everything else has been stopped.
+    """
+    group = _Group()
+    _stop_on_signals(group)
+    try:
+        async with AsyncExitStack() as held:
+            await _serve(options, environment, group, held)
+    except asyncio.CancelledError:
+        if not group.stopping:
+            raise
+    return 0
+
+
+async def _serve(options: ServeOptions, given: Mapping[str, str], group: _Group, held: AsyncExitStack) -> None:
+    address = _free_address(options)
+    environment = {**given, "TOLLGATE_DATA_DIR": str(options.data_dir)}
+    if not environment.get("TOLLGATE_DATABASE_URL"):
+        _say("Starting PostgreSQL …")
+        group.postgres = EmbeddedPostgres(options.data_dir)
+        held.push_async_callback(group.postgres.stop)
+        await group.postgres.start()
+        environment["TOLLGATE_DATABASE_URL"] = group.postgres.url
+    configured = settings.read(environment)
+    await migrations.upgrade(configured.database_url)
+    keys = await _first_keys(configured.database_url)
+    try:
+        await _start_worker(group, environment, held)
+        await _start_gateway(options.workers, address, configured.drain_timeout_seconds, group, environment, held)
+        await _until_ready(address, group)
+    except BaseException:
+        # The keys are in the database by now and are shown only once: a start that fails must not swallow them.
+        if keys is not None:
+            _say(_keys_text(keys))
+        raise
+    _announce(address, keys, as_json=options.as_json)
+    await _until_something_ends(group)
+
+
+def _stop_on_signals(group: _Group) -> None:
+    """The first signal stops the group in good order; the second ends the gateway and the worker at once."""
+    serving = asyncio.current_task()
+
+    def stop() -> None:
+        if group.stopping:
+            for child in group.children:
+                child.kill()
+        elif serving is not None:
+            group.stopping = True
+            _say("Stopping; calls in flight are allowed to finish. Once more to hurry.")
+            serving.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def _free_address(options: ServeOptions) -> tuple[str, int]:
+    """The address to listen on, its port chosen if need be, before anything heavy is started."""
+    try:
+        family = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((options.host, options.port))
+            return options.host, probe.getsockname()[1]
+    except OSError as error:
+        raise ServeFailed(
+            f"cannot listen on {options.host}:{options.port} ({error.strerror}): stop what does, or give another --port"
+        ) from error
+
+
+async def _first_keys(database_url: str) -> FirstKeys | None:
+    opened = database.connect(database_url)
+    try:
+        return await first_start(opened, SystemClock().now())
+    finally:
+        await opened.close()
+
+
+async def _start_worker(group: _Group, environment: Mapping[str, str], held: AsyncExitStack) -> None:
+    worker = await children.start("worker", [sys.executable, "-m", "tollgate", "worker"], environment)
+    group.children.append(worker)
+    held.push_async_callback(worker.stop, patience_seconds=_WORKER_STOP_SECONDS)
+
+
+async def _start_gateway(
+    workers: int,
+    address: tuple[str, int],
+    drain_seconds: int,
+    group: _Group,
+    environment: Mapping[str, str],
+    held: AsyncExitStack,
+) -> None:
+    options = {
+        "--interface": "asgi",
+        "--host": address[0],
+        "--port": str(address[1]),
+        "--workers": str(workers),
+        "--loop": "uvloop",
+        "--backpressure": str(_CALLS_AT_ONCE_MAX),
+        "--workers-kill-timeout": str(drain_seconds + _SETTLING_SECONDS),
+        "--log-level": "warning",
+    }
+    flat = [part for pair in options.items() for part in pair]
+    command = [sys.executable, "-m", "granian", "--factory", "--no-ws", "--no-access-log", *flat]
+    gateway = await children.start("gateway", [*command, "tollgate.entrypoints.http:create_app"], environment)
+    group.children.append(gateway)
+    held.push_async_callback(gateway.stop, patience_seconds=drain_seconds + 2 * _SETTLING_SECONDS)
+
+
+async def _until_ready(address: tuple[str, int], group: _Group) -> None:
+    deadline = asyncio.get_running_loop().time() + _READY_SECONDS_MAX
+    while not await asyncio.to_thread(_answers, address):
+        for child in group.children:
+            if child.has_ended:
+                raise ServeFailed(f"the {child.name} did not start; what it said is above")
+        if asyncio.get_running_loop().time() > deadline:
+            raise ServeFailed(f"the gateway was not ready after {_READY_SECONDS_MAX} seconds")
+        await asyncio.sleep(_READY_POLL_SECONDS)
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    connection = http.client.HTTPConnection(_ANY_ADDRESS.get(address[0], address[0]), address[1], timeout=5)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+async def _until_something_ends(group: _Group) -> None:
+    """Wait for the first process to end by itself, which none of them should.
+
+    Raises:
+        ServeFailed: always; the message names the process.
+    """
+    watched = {asyncio.ensure_future(child.wait()): child.name for child in group.children}
+    if group.postgres is not None:
+        watched[asyncio.ensure_future(group.postgres.wait())] = "database server"
+    try:
+        ended, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiting in watched:
+            waiting.cancel()
+    first = ended.pop()
+    raise ServeFailed(f"the {watched[first]} ended unexpectedly (exit code {first.result()}); everything was stopped")
+
+
+def _announce(address: tuple[str, int], keys: FirstKeys | None, *, as_json: bool) -> None:
+    host = _ANY_ADDRESS.get(address[0], address[0])
+    origin = f"http://{f'[{host}]' if ':' in host else host}:{address[1]}"
+    if as_json:
+        answer = {
+            "base_url": f"{origin}/api/v1",
+            "operator_key": keys.operator_key if keys else None,
+            "management_key": keys.management_key if keys else None,
+            "inference_key": keys.inference_key if keys else None,
+        }
+        _print(json.dumps(answer))
+        return
+    _print(f"Tollgate answers at {origin}/api/v1 and explains itself at {origin}/docs")
+    if keys is not None:
+        _print(f"\n{_keys_text(keys)}\n\nTry it:\n\n{_example(origin, keys)}\n")
+
+
+def _keys_text(keys: FirstKeys) -> str:
+    return (
+        "These keys were made for you and are shown only this once:\n\n"
+        f"  operator key    {keys.operator_key}\n"
+        f"  management key  {keys.management_key}\n"
+        f"  inference key   {keys.inference_key}"
+    )
+
+
+def _example(origin: str, keys: FirstKeys) -> str:
+    body = {"model": "sandbox/echo", "messages": [{"role": "user", "content": "Hello, Tollgate!"}], "stream": False}
+    return (
+        f"curl {origin}/api/v1/chat/completions \\\n"
+        f"  -H 'Authorization: Bearer {keys.inference_key}' \\\n"
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  -d '{json.dumps(body)}'"
+    )
+
+
+def _print(text: str) -> None:
+    """Write to standard output at once, even when it is a pipe."""
+    sys.stdout.write(text + os.linesep)
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    """Tell progress on standard error, which --json leaves to it."""
+    sys.stderr.write(text + os.linesep)
+    sys.stderr.flush()
