@@ -31,7 +31,7 @@ def a_draft(endpoint_id: EndpointId, effective_from: datetime, price: str = "1",
 
 async def publish(database: Database, draft: PriceDraft, now: datetime) -> PriceVersion:
     async with database.write() as session:
-        return await service.publish(session, draft, now=now, by=None)
+        return (await service.publish(session, draft, now=now, by=None)).version
 
 
 async def versions_of(database: Database, endpoint_id: EndpointId, now: datetime) -> tuple[PriceVersion, ...]:
@@ -151,8 +151,8 @@ async def test_history_is_paged_with_the_latest_to_take_effect_first(
         await publish(database, a_draft(endpoint_id, clock.now() + timedelta(days=days)), clock.now())
 
     async with database.read() as session:
-        first = await service.history(session, endpoint_id, before=None, limit=2)
-        rest = await service.history(session, endpoint_id, before=first[-1].version.id, limit=10)
+        first = await service.history(session, endpoint_id, before=None, count=2)
+        rest = await service.history(session, endpoint_id, before=first[-1].version.id, count=10)
 
     starts = [publication.version.effective_from for publication in (*first, *rest)]
     assert starts == sorted(starts, reverse=True)

@@ -1,5 +1,7 @@
 """Use cases of the catalogue: what operators add and change, and the snapshot that routing reads."""
 
+from collections.abc import Callable
+from typing import TypeVar
 from uuid import UUID
 
 from tollgate.catalog import rules, store
@@ -7,6 +9,8 @@ from tollgate.catalog.model import Catalogue, Endpoint, Model, Provider
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import EndpointId
+
+Found = TypeVar("Found")
 
 
 async def load_catalogue(session: ReadSession) -> Catalogue:
@@ -39,32 +43,33 @@ async def create_provider(session: WriteSession, provider: Provider, *, allow_pr
     return provider
 
 
-async def update_provider(session: WriteSession, provider: Provider, *, allow_private_upstreams: bool) -> Provider:
-    """Give a provider these fields.
+async def change_provider(
+    session: WriteSession, slug: str, *, edit: Callable[[Provider], Provider], allow_private_upstreams: bool
+) -> Provider:
+    """Change a provider.
 
     Raises:
-        InvalidRequest: a field is not usable.
+        NotFound: there is none of this slug.
+        InvalidRequest: a new value is not usable.
     """
-    rules.check_provider(provider, allow_private_upstreams=allow_private_upstreams)
-    await store.save_provider(session, provider)
-    return provider
+    changed = edit(_found(await store.provider(session, slug, lock=True), "provider"))
+    rules.check_provider(changed, allow_private_upstreams=allow_private_upstreams)
+    await store.save_provider(session, changed)
+    return changed
 
 
-async def provider(session: ReadSession, slug: str) -> Provider:
+async def get_provider(session: ReadSession, slug: str) -> Provider:
     """The provider of this slug.
 
     Raises:
         NotFound: there is none.
     """
-    found = await store.provider(session, slug)
-    if found is None:
-        raise NotFound(f"There is no provider {slug[:80]!r}.")
-    return found
+    return _found(await store.provider(session, slug), "provider")
 
 
-async def list_providers(session: ReadSession, *, after: str | None, limit: int) -> list[Provider]:
+async def list_providers(session: ReadSession, *, after: str | None, count: int) -> list[Provider]:
     """The providers in order of slug, from the one that follows `after`."""
-    return await store.providers(session, after=after, limit=limit)
+    return await store.providers(session, after=after, count=count)
 
 
 async def create_model(session: WriteSession, model: Model) -> Model:
@@ -79,32 +84,31 @@ async def create_model(session: WriteSession, model: Model) -> Model:
     return model
 
 
-async def update_model(session: WriteSession, model: Model) -> Model:
-    """Give a model these fields.
+async def change_model(session: WriteSession, slug: str, *, edit: Callable[[Model], Model]) -> Model:
+    """Change a model.
 
     Raises:
-        InvalidRequest: a field is not usable.
+        NotFound: there is none of this slug.
+        InvalidRequest: a new value is not usable.
     """
-    rules.check_model(model)
-    await store.save_model(session, model)
-    return model
+    changed = edit(_found(await store.model(session, slug, lock=True), "model"))
+    rules.check_model(changed)
+    await store.save_model(session, changed)
+    return changed
 
 
-async def model(session: ReadSession, slug: str) -> Model:
+async def get_model(session: ReadSession, slug: str) -> Model:
     """The model of this slug.
 
     Raises:
         NotFound: there is none.
     """
-    found = await store.model(session, slug)
-    if found is None:
-        raise NotFound(f"There is no model {slug[:200]!r}.")
-    return found
+    return _found(await store.model(session, slug), "model")
 
 
-async def list_models(session: ReadSession, *, after: str | None, limit: int) -> list[Model]:
+async def list_models(session: ReadSession, *, after: str | None, count: int) -> list[Model]:
     """The models in order of slug, from the one that follows `after`."""
-    return await store.models(session, after=after, limit=limit)
+    return await store.models(session, after=after, count=count)
 
 
 async def create_endpoint(session: WriteSession, endpoint: Endpoint) -> Endpoint:
@@ -123,34 +127,35 @@ async def create_endpoint(session: WriteSession, endpoint: Endpoint) -> Endpoint
     return endpoint
 
 
-async def update_endpoint(session: WriteSession, endpoint: Endpoint) -> Endpoint:
-    """Give an endpoint these fields; its model and provider stay.
+async def change_endpoint(
+    session: WriteSession, endpoint_id: EndpointId, *, edit: Callable[[Endpoint], Endpoint]
+) -> Endpoint:
+    """Change an endpoint; its model and provider stay.
 
     Raises:
-        InvalidRequest: a field is not usable.
+        NotFound: there is none of this id.
+        InvalidRequest: a new value is not usable.
     """
-    rules.check_endpoint(endpoint)
-    await store.save_endpoint(session, endpoint)
-    return endpoint
+    changed = edit(_found(await store.endpoint(session, endpoint_id, lock=True), "endpoint"))
+    rules.check_endpoint(changed)
+    await store.save_endpoint(session, changed)
+    return changed
 
 
-async def endpoint(session: ReadSession, endpoint_id: EndpointId) -> Endpoint:
+async def get_endpoint(session: ReadSession, endpoint_id: EndpointId) -> Endpoint:
     """The endpoint of this id.
 
     Raises:
         NotFound: there is none.
     """
-    found = await store.endpoint(session, endpoint_id)
-    if found is None:
-        raise NotFound("There is no such endpoint.")
-    return found
+    return _found(await store.endpoint(session, endpoint_id), "endpoint")
 
 
 async def list_endpoints(
-    session: ReadSession, *, model: str | None, provider: str | None, before: UUID | None, limit: int
+    session: ReadSession, *, model: str | None, provider: str | None, before: UUID | None, count: int
 ) -> list[Endpoint]:
     """The endpoints of a model, of a provider, or all; newest first."""
-    return await store.endpoints(session, model=model, provider=provider, before=before, limit=limit)
+    return await store.endpoints(session, model=model, provider=provider, before=before, count=count)
 
 
 async def find_endpoint(session: ReadSession, *, model: str, provider: str) -> EndpointId:
@@ -165,3 +170,9 @@ async def find_endpoint(session: ReadSession, *, model: str, provider: str) -> E
     if await store.model(session, model) is None:
         raise InvalidRequest(f"There is no model {model[:200]!r}.", field="model")
     raise InvalidRequest(f"{model} is not offered by {provider[:80]!r}.", field="provider")
+
+
+def _found(value: Found | None, name: str) -> Found:
+    if value is None:
+        raise NotFound(f"There is no such {name}.")
+    return value

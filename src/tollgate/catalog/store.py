@@ -25,45 +25,49 @@ async def revision(session: ReadSession) -> int:
     return int((await session.execute(sa.select(REVISION.c.revision))).scalar_one())
 
 
-async def provider(session: ReadSession, slug: str) -> Provider | None:
+async def provider(session: ReadSession, slug: str, *, lock: bool = False) -> Provider | None:
     """The provider of this slug."""
-    row = (await session.execute(sa.select(PROVIDERS).where(PROVIDERS.c.slug == slug))).one_or_none()
+    row = await _one(session, sa.select(PROVIDERS).where(PROVIDERS.c.slug == slug), lock=lock)
     return None if row is None else _provider(row)
 
 
-async def providers(session: ReadSession, *, after: str | None = None, limit: int | None = None) -> list[Provider]:
+async def providers(session: ReadSession, *, after: str | None = None, count: int | None = None) -> list[Provider]:
     """The providers in order of slug, from the one that follows `after`."""
-    return [_provider(row) for row in await _listed(session, PROVIDERS, after, limit)]
+    return [_provider(row) for row in await _listed(session, PROVIDERS, after, count)]
 
 
-async def model(session: ReadSession, slug: str) -> Model | None:
+async def model(session: ReadSession, slug: str, *, lock: bool = False) -> Model | None:
     """The model of this slug."""
-    row = (await session.execute(sa.select(MODELS).where(MODELS.c.slug == slug))).one_or_none()
+    row = await _one(session, sa.select(MODELS).where(MODELS.c.slug == slug), lock=lock)
     return None if row is None else _model(row)
 
 
-async def models(session: ReadSession, *, after: str | None = None, limit: int | None = None) -> list[Model]:
+async def models(session: ReadSession, *, after: str | None = None, count: int | None = None) -> list[Model]:
     """The models in order of slug, from the one that follows `after`."""
-    return [_model(row) for row in await _listed(session, MODELS, after, limit)]
+    return [_model(row) for row in await _listed(session, MODELS, after, count)]
 
 
-async def _listed(session: ReadSession, table: sa.Table, after: str | None, limit: int | None) -> Sequence[sa.Row[Any]]:
-    statement = sa.select(table).order_by(table.c.slug.collate("C")).limit(limit)
+async def _one(session: ReadSession, statement: sa.Select[Any], *, lock: bool = False) -> sa.Row[Any] | None:
+    return (await session.execute(statement.with_for_update() if lock else statement)).one_or_none()
+
+
+async def _listed(session: ReadSession, table: sa.Table, after: str | None, count: int | None) -> Sequence[sa.Row[Any]]:
+    statement = sa.select(table).order_by(table.c.slug.collate("C")).limit(count)
     if after is not None:
         statement = statement.where(table.c.slug.collate("C") > after)
     return (await session.execute(statement)).all()
 
 
-async def endpoint(session: ReadSession, endpoint_id: EndpointId) -> Endpoint | None:
+async def endpoint(session: ReadSession, endpoint_id: EndpointId, *, lock: bool = False) -> Endpoint | None:
     """The endpoint of this id."""
-    row = (await session.execute(sa.select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id))).one_or_none()
+    row = await _one(session, sa.select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id), lock=lock)
     return None if row is None else _endpoint(row)
 
 
 async def endpoint_of(session: ReadSession, *, model: str, provider: str) -> Endpoint | None:
     """The endpoint of this model at this provider."""
     statement = sa.select(ENDPOINTS).where(ENDPOINTS.c.model == model, ENDPOINTS.c.provider == provider)
-    row = (await session.execute(statement)).one_or_none()
+    row = await _one(session, statement)
     return None if row is None else _endpoint(row)
 
 
@@ -73,10 +77,10 @@ async def endpoints(
     model: str | None = None,
     provider: str | None = None,
     before: UUID | None = None,
-    limit: int | None = None,
+    count: int | None = None,
 ) -> list[Endpoint]:
     """The endpoints of a model, of a provider, or all; newest first."""
-    statement = sa.select(ENDPOINTS).order_by(ENDPOINTS.c.id.desc()).limit(limit)
+    statement = sa.select(ENDPOINTS).order_by(ENDPOINTS.c.id.desc()).limit(count)
     for column, value in ((ENDPOINTS.c.model, model), (ENDPOINTS.c.provider, provider)):
         if value is not None:
             statement = statement.where(column == value)

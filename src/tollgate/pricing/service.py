@@ -29,10 +29,10 @@ async def load_book(session: ReadSession, *, now: datetime) -> PriceBook:
 
 
 async def history(
-    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, limit: int
+    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
 ) -> list[Publication]:
     """Versions of an endpoint, of every organization and tier, the latest to take effect first."""
-    return await store.history(session, endpoint_id, before=before, limit=limit)
+    return await store.history(session, endpoint_id, before=before, count=count)
 
 
 async def general_publications(session: ReadSession) -> list[Publication]:
@@ -47,7 +47,7 @@ async def publish(
     now: datetime,
     by: KeyId | None,
     source: Source = Source.OPERATOR,
-) -> PriceVersion:
+) -> Publication:
     """Publish a version; it supersedes the one in force when it takes effect.
 
     The first version of an endpoint, organization and tier may begin at any time; later ones begin now or later, and
@@ -70,7 +70,7 @@ async def publish(
             await store.end(session, timeline[-1].id, draft.effective_from)
     publication = Publication(_version(draft, None, now), source, now, by)
     await store.add(session, [publication])
-    return publication.version
+    return publication
 
 
 def _check(draft: PriceDraft) -> None:

@@ -50,14 +50,14 @@ async def timeline(
 
 
 async def history(
-    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, limit: int
+    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
 ) -> list[Publication]:
     """Versions of an endpoint, of every organization and tier, the latest to take effect first."""
     conditions = [VERSIONS.c.endpoint_id == endpoint_id]
     if before is not None:
         last = sa.select(VERSIONS.c.effective_from, VERSIONS.c.id).where(VERSIONS.c.id == before)
         conditions.append(sa.tuple_(VERSIONS.c.effective_from, VERSIONS.c.id) < last.scalar_subquery())
-    return await _read(session, *conditions, limit=limit)
+    return await _read(session, *conditions, count=count)
 
 
 async def publications(session: ReadSession) -> list[Publication]:
@@ -66,10 +66,10 @@ async def publications(session: ReadSession) -> list[Publication]:
 
 
 async def _read(
-    session: ReadSession, *conditions: sa.ColumnElement[bool], limit: int | None = None
+    session: ReadSession, *conditions: sa.ColumnElement[bool], count: int | None = None
 ) -> list[Publication]:
     newest_first = (VERSIONS.c.effective_from.desc(), VERSIONS.c.id.desc())
-    chosen = sa.select(VERSIONS).where(*conditions).order_by(*newest_first).limit(limit)
+    chosen = sa.select(VERSIONS).where(*conditions).order_by(*newest_first).limit(count)
     rows = (await session.execute(chosen)).all()
     in_order = sa.select(ITEMS).order_by(ITEMS.c.price_version_id, ITEMS.c.position)
     found = await session.execute(in_order.where(ITEMS.c.price_version_id.in_(chosen.with_only_columns(VERSIONS.c.id))))

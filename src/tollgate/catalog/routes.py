@@ -1,0 +1,214 @@
+"""The operator's routes of the catalogue. Providers and models are listed by slug, endpoints newest first."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from litestar import Controller, Request, get, patch, post
+
+from tollgate.catalog import service
+from tollgate.catalog.model import Model, Provider
+from tollgate.catalog.schemas import (
+    ChangeEndpoint,
+    ChangeModel,
+    ChangeProvider,
+    CreateEndpoint,
+    CreateModel,
+    CreateProvider,
+    EndpointView,
+    ListEndpoints,
+    ModelView,
+    ProviderView,
+)
+from tollgate.infra import web
+from tollgate.infra.database import Database
+from tollgate.infra.identity import new_id
+from tollgate.infra.settings import Settings
+from tollgate.infra.web import One, Page, Paging
+from tollgate.kit.clock import Clock
+from tollgate.kit.ids import EndpointId
+from tollgate.kit.principal import Principal
+
+AnyRequest = Request[Any, Any, Any]
+Slugged = TypeVar("Slugged", Model, Provider)
+View = TypeVar("View")
+
+
+class ProvidersController(Controller):
+    """Who serves models."""
+
+    path = "/admin/providers"
+    tags = ("Catalogue",)
+
+    @get()
+    async def list_providers(
+        self,
+        request: AnyRequest,
+        database: Database,
+        environment: Mapping[str, str],
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[ProviderView]:
+        asked = web.query(request, Paging)
+        async with database.read() as session:
+            rows = await service.list_providers(session, after=asked.cursor, count=asked.limit + 1)
+        return _page(rows, asked.limit, lambda row: ProviderView.of(row, environment))
+
+    @post()
+    async def create_provider(
+        self,
+        data: CreateProvider,
+        database: Database,
+        settings: Settings,
+        environment: Mapping[str, str],
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[ProviderView]:
+        async with database.write() as session:
+            provider = await service.create_provider(
+                session, data.provider(), allow_private_upstreams=settings.allow_private_upstreams
+            )
+        return One(data=ProviderView.of(provider, environment))
+
+    @get("/{slug:str}")
+    async def get_provider(
+        self,
+        slug: str,
+        database: Database,
+        environment: Mapping[str, str],
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[ProviderView]:
+        async with database.read() as session:
+            return One(data=ProviderView.of(await service.get_provider(session, slug), environment))
+
+    @patch("/{slug:str}")
+    async def change_provider(
+        self,
+        slug: str,
+        data: ChangeProvider,
+        database: Database,
+        settings: Settings,
+        environment: Mapping[str, str],
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[ProviderView]:
+        async with database.write() as session:
+            provider = await service.change_provider(
+                session, slug, edit=data.applied_to, allow_private_upstreams=settings.allow_private_upstreams
+            )
+        return One(data=ProviderView.of(provider, environment))
+
+
+class ModelsController(Controller):
+    """What callers ask for."""
+
+    path = "/admin/models"
+    tags = ("Catalogue",)
+
+    @get()
+    async def list_models(
+        self,
+        request: AnyRequest,
+        database: Database,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[ModelView]:
+        asked = web.query(request, Paging)
+        async with database.read() as session:
+            rows = await service.list_models(session, after=asked.cursor, count=asked.limit + 1)
+        return _page(rows, asked.limit, ModelView.of)
+
+    @post()
+    async def create_model(
+        self,
+        data: CreateModel,
+        database: Database,
+        clock: Clock,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[ModelView]:
+        async with database.write() as session:
+            return One(data=ModelView.of(await service.create_model(session, data.model(clock.now()))))
+
+    @get("/{author:str}/{name:str}")
+    async def get_model(
+        self,
+        author: str,
+        name: str,
+        database: Database,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[ModelView]:
+        async with database.read() as session:
+            return One(data=ModelView.of(await service.get_model(session, f"{author}/{name}")))
+
+    @patch("/{author:str}/{name:str}")
+    async def change_model(
+        self,
+        author: str,
+        name: str,
+        data: ChangeModel,
+        database: Database,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[ModelView]:
+        async with database.write() as session:
+            model = await service.change_model(session, f"{author}/{name}", edit=data.applied_to)
+        return One(data=ModelView.of(model))
+
+
+class EndpointsController(Controller):
+    """Which models are offered where."""
+
+    path = "/admin/endpoints"
+    tags = ("Catalogue",)
+
+    @get()
+    async def list_endpoints(
+        self,
+        request: AnyRequest,
+        database: Database,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[EndpointView]:
+        asked = web.query(request, ListEndpoints)
+        async with database.read() as session:
+            rows = await service.list_endpoints(
+                session, model=asked.model, provider=asked.provider, before=asked.before, count=asked.limit + 1
+            )
+        return web.page(rows, limit=asked.limit, show=EndpointView.of, key=lambda row: row.id)
+
+    @post()
+    async def create_endpoint(
+        self,
+        data: CreateEndpoint,
+        database: Database,
+        clock: Clock,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[EndpointView]:
+        endpoint = data.endpoint(EndpointId(new_id(clock.now())))
+        async with database.write() as session:
+            return One(data=EndpointView.of(await service.create_endpoint(session, endpoint)))
+
+    @get("/{endpoint_id:str}")
+    async def get_endpoint(
+        self,
+        endpoint_id: str,
+        database: Database,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[EndpointView]:
+        wanted = EndpointId(web.parse_id("ep", endpoint_id))
+        async with database.read() as session:
+            return One(data=EndpointView.of(await service.get_endpoint(session, wanted)))
+
+    @patch("/{endpoint_id:str}")
+    async def change_endpoint(
+        self,
+        endpoint_id: str,
+        data: ChangeEndpoint,
+        database: Database,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[EndpointView]:
+        wanted = EndpointId(web.parse_id("ep", endpoint_id))
+        async with database.write() as session:
+            return One(data=EndpointView.of(await service.change_endpoint(session, wanted, edit=data.applied_to)))
+
+
+HANDLERS = (ProvidersController, ModelsController, EndpointsController)
+
+
+def _page(rows: Sequence[Slugged], limit: int, show: Callable[[Slugged], View]) -> Page[View]:
+    """A page in order of slug, whose cursor is the last slug on it."""
+    shown = rows[:limit]
+    return Page(data=[show(row) for row in shown], next=shown[-1].slug if len(rows) > limit else None)

@@ -1,0 +1,243 @@
+"""The API shapes of providers, models and endpoints. A credential goes in by reference and never comes out."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, structs
+
+from tollgate.catalog import rules
+from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
+from tollgate.infra.web import Body, Paging
+from tollgate.kit.ids import EndpointId, typed
+
+DEFAULT_TOKENIZER = "o200k_base"
+
+
+def _given(body: Body) -> dict[str, Any]:
+    """The fields a change names."""
+    return {name: value for name, value in structs.asdict(body).items() if value is not UNSET}
+
+
+class CreateProvider(Body, kw_only=True, frozen=True):
+    """A new provider. `base_url` precedes an operation's path and may, like `credential`, be `env:NAME`."""
+
+    slug: str
+    name: str
+    format: Format
+    base_url: str | None = None
+    credential: str | None = None
+    status_page: str | None = None
+    regions: tuple[str, ...] | None = None
+
+    def provider(self) -> Provider:
+        return Provider(**structs.asdict(self) | {"regions": self.regions or ()})
+
+
+class ChangeProvider(Body, kw_only=True, frozen=True):
+    """What to change of a provider; its slug stays."""
+
+    name: str | UnsetType = UNSET
+    format: Format | UnsetType = UNSET
+    base_url: str | UnsetType | None = UNSET
+    credential: str | UnsetType | None = UNSET
+    status_page: str | UnsetType | None = UNSET
+    regions: tuple[str, ...] | UnsetType = UNSET
+
+    def applied_to(self, provider: Provider) -> Provider:
+        return replace(provider, **_given(self))
+
+
+class ProviderView(Struct, kw_only=True, frozen=True):
+    """A provider as operators see it."""
+
+    slug: str
+    name: str
+    format: Format
+    base_url: str | None
+    has_credential: bool
+    """Whether a credential is named, which is not to say that the environment holds it."""
+    routable: bool
+    """Whether calls can be sent to it from here."""
+    status_page: str | None
+    regions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, provider: Provider, environment: Mapping[str, str]) -> "ProviderView":
+        return cls(
+            slug=provider.slug,
+            name=provider.name,
+            format=provider.format,
+            base_url=provider.base_url,
+            has_credential=provider.credential is not None,
+            routable=rules.is_routable(provider, environment),
+            status_page=provider.status_page,
+            regions=provider.regions,
+        )
+
+
+class CreateModel(Body, kw_only=True, frozen=True):
+    """A new model; what is `null` or left out takes its default."""
+
+    slug: str
+    name: str
+    description: str | None = None
+    input_modalities: tuple[str, ...] | None = None
+    output_modalities: tuple[str, ...] | None = None
+    tokenizer: str | None = None
+
+    def model(self, now: datetime) -> Model:
+        return Model(
+            slug=self.slug,
+            name=self.name,
+            description=self.description or "",
+            input_modalities=self.input_modalities or ("text",),
+            output_modalities=self.output_modalities or ("text",),
+            tokenizer=self.tokenizer or DEFAULT_TOKENIZER,
+            created_at=now,
+        )
+
+
+class ChangeModel(Body, kw_only=True, frozen=True):
+    """What to change of a model; its slug stays."""
+
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    input_modalities: tuple[str, ...] | UnsetType = UNSET
+    output_modalities: tuple[str, ...] | UnsetType = UNSET
+    tokenizer: str | UnsetType = UNSET
+
+    def applied_to(self, model: Model) -> Model:
+        return replace(model, **_given(self))
+
+
+class ModelView(Struct, kw_only=True, frozen=True):
+    """A model as operators see it."""
+
+    slug: str
+    name: str
+    author: str
+    description: str
+    input_modalities: tuple[str, ...]
+    output_modalities: tuple[str, ...]
+    tokenizer: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, model: Model) -> "ModelView":
+        return cls(
+            slug=model.slug,
+            name=model.name,
+            author=model.author,
+            description=model.description,
+            input_modalities=model.input_modalities,
+            output_modalities=model.output_modalities,
+            tokenizer=model.tokenizer,
+            created_at=model.created_at,
+        )
+
+
+class DataPolicyBody(Body, kw_only=True, frozen=True):
+    """What an endpoint does with prompts; `null` is not known."""
+
+    training: bool | None = None
+    logging: str | None = None
+    moderation: str | None = None
+
+    def policy(self) -> DataPolicy:
+        return DataPolicy(self.training, self.logging, self.moderation)
+
+    @classmethod
+    def of(cls, policy: DataPolicy) -> "DataPolicyBody":
+        return cls(training=policy.training, logging=policy.logging, moderation=policy.moderation)
+
+
+class CreateEndpoint(Body, kw_only=True, frozen=True):
+    """A model to offer at a provider; what is `null` or left out takes its default."""
+
+    model: str
+    provider: str
+    upstream_model: str | None = None
+    """The name part of the model's slug, unless given."""
+    context_length: int | None = None
+    max_output: int | None = None
+    protocols: tuple[str, ...] | None = None
+    """`openai`, unless given."""
+    supported_parameters: tuple[str, ...] | None = None
+    data_policy: DataPolicyBody | None = None
+    supports_cancel: bool | None = None
+    enabled: bool | None = None
+
+    def endpoint(self, endpoint_id: EndpointId) -> Endpoint:
+        return Endpoint(
+            id=endpoint_id,
+            model=self.model,
+            provider=self.provider,
+            upstream_model=self.model.partition("/")[2] if self.upstream_model is None else self.upstream_model,
+            context_length=self.context_length,
+            max_output=self.max_output,
+            protocols=("openai",) if self.protocols is None else self.protocols,
+            supported_parameters=self.supported_parameters or (),
+            data_policy=(self.data_policy or DataPolicyBody()).policy(),
+            supports_cancel=self.supports_cancel is not False,
+            enabled=self.enabled is not False,
+        )
+
+
+class ChangeEndpoint(Body, kw_only=True, frozen=True):
+    """What to change of an endpoint; its model and provider stay."""
+
+    upstream_model: str | UnsetType = UNSET
+    context_length: int | UnsetType | None = UNSET
+    max_output: int | UnsetType | None = UNSET
+    protocols: tuple[str, ...] | UnsetType = UNSET
+    supported_parameters: tuple[str, ...] | UnsetType = UNSET
+    data_policy: DataPolicyBody | UnsetType = UNSET
+    supports_cancel: bool | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+    def applied_to(self, endpoint: Endpoint) -> Endpoint:
+        given = _given(self)
+        if self.data_policy is not UNSET:
+            given["data_policy"] = self.data_policy.policy()
+        return replace(endpoint, **given)
+
+
+class EndpointView(Struct, kw_only=True, frozen=True):
+    """An endpoint as operators see it."""
+
+    id: str
+    model: str
+    provider: str
+    upstream_model: str
+    context_length: int | None
+    max_output: int | None
+    protocols: tuple[str, ...]
+    supported_parameters: tuple[str, ...]
+    data_policy: DataPolicyBody
+    supports_cancel: bool
+    enabled: bool
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> "EndpointView":
+        return cls(
+            id=typed("ep", endpoint.id),
+            model=endpoint.model,
+            provider=endpoint.provider,
+            upstream_model=endpoint.upstream_model,
+            context_length=endpoint.context_length,
+            max_output=endpoint.max_output,
+            protocols=endpoint.protocols,
+            supported_parameters=endpoint.supported_parameters,
+            data_policy=DataPolicyBody.of(endpoint.data_policy),
+            supports_cancel=endpoint.supports_cancel,
+            enabled=endpoint.enabled,
+        )
+
+
+class ListEndpoints(Paging, kw_only=True, frozen=True):
+    """The endpoints of one model, or at one provider."""
+
+    model: str | None = None
+    provider: str | None = None

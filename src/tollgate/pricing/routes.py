@@ -1,0 +1,58 @@
+"""The operator's routes of prices."""
+
+from typing import Any
+
+from litestar import Controller, Request, get, post
+
+from tollgate.infra import web
+from tollgate.infra.database import Database
+from tollgate.infra.web import One, Page
+from tollgate.kit.clock import Clock
+from tollgate.kit.principal import Principal
+from tollgate.pricing import service
+from tollgate.pricing.schemas import ListPrices, PriceView, PublishPrice
+from tollgate.pricing.service import EndpointDirectory
+
+
+class PricesController(Controller):
+    """What calls cost, and since when."""
+
+    path = "/admin/prices"
+    tags = ("Prices",)
+
+    @get(summary="The history of an endpoint's prices, the latest to take effect first")
+    async def list_prices(
+        self,
+        request: Request[Any, Any, Any],
+        database: Database,
+        endpoints: EndpointDirectory,
+        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[PriceView]:
+        asked = web.query(request, ListPrices)
+        async with database.read() as session:
+            endpoint_id = await endpoints(session, model=asked.model, provider=asked.provider)
+            rows = await service.history(session, endpoint_id, before=asked.before, count=asked.limit + 1)
+        return web.page(
+            rows,
+            limit=asked.limit,
+            show=lambda row: PriceView.of(row, model=asked.model, provider=asked.provider),
+            key=lambda row: row.version.id,
+        )
+
+    @post(summary="Publish a version; it takes effect for calls accepted from then on")
+    async def publish_price(
+        self,
+        data: PublishPrice,
+        database: Database,
+        endpoints: EndpointDirectory,
+        clock: Clock,
+        operator: Principal,
+    ) -> One[PriceView]:
+        now = clock.now()
+        async with database.write() as session:
+            endpoint_id = await endpoints(session, model=data.model, provider=data.provider)
+            publication = await service.publish(session, data.draft(endpoint_id, now=now), now=now, by=operator.key_id)
+        return One(data=PriceView.of(publication, model=data.model, provider=data.provider))
+
+
+HANDLERS = (PricesController,)

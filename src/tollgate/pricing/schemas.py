@@ -1,0 +1,123 @@
+"""The API shapes of prices."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from tollgate.infra import web
+from tollgate.infra.web import Amount, Body, Paging
+from tollgate.kit.ids import EndpointId, OrganizationId, typed
+from tollgate.kit.money import amount_text
+from tollgate.kit.tokens import Kind
+from tollgate.pricing.model import STANDARD, PriceDraft, PriceItem, PriceVersion, Publication, Source, Unit
+
+_Tokens = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Tier(Body, kw_only=True, frozen=True):
+    """The prompt tokens of a call that a price is for: at least `gte`, fewer than `lt`; `null` is no bound."""
+
+    gte: _Tokens | None = None
+    lt: _Tokens | None = None
+
+
+class PriceItemBody(Body, kw_only=True, frozen=True):
+    """The price of one kind, in US dollars."""
+
+    kind: Kind
+    price: Amount
+    unit: Unit
+    prompt_tokens: Tier | None = None
+    """`null` is a price for calls of every length."""
+
+    def item(self) -> PriceItem:
+        tier = self.prompt_tokens or Tier()
+        return PriceItem(self.kind, Decimal(self.price), self.unit, tier.gte or 0, tier.lt)
+
+
+class PublishPrice(Body, kw_only=True, frozen=True):
+    """A version to publish; it supersedes the one in force at `effective_from`, which `null` makes now."""
+
+    model: str
+    provider: str
+    items: tuple[PriceItemBody, ...]
+    service_tier: str | None = None
+    organization: str | None = None
+    effective_from: Annotated[datetime, Meta(tz=True)] | None = None
+
+    def draft(self, endpoint_id: EndpointId, *, now: datetime) -> PriceDraft:
+        owner = None if self.organization is None else web.parse_id("org", self.organization, "organization")
+        return PriceDraft(
+            endpoint_id=endpoint_id,
+            organization_id=None if owner is None else OrganizationId(owner),
+            service_tier=self.service_tier or STANDARD,
+            effective_from=self.effective_from or now,
+            items=tuple(item.item() for item in self.items),
+        )
+
+
+class PriceItemView(Struct, kw_only=True, frozen=True):
+    """The price of one kind; `price` is a decimal string, `"0"` where the kind is free."""
+
+    kind: Kind
+    price: str
+    unit: Unit
+    prompt_tokens: Tier | None
+
+    @classmethod
+    def of(cls, item: PriceItem) -> "PriceItemView":
+        tiered = item.prompt_tokens_from > 0 or item.prompt_tokens_below is not None
+        return cls(
+            kind=item.kind,
+            price=amount_text(item.unit_price),
+            unit=item.unit,
+            prompt_tokens=Tier(gte=item.prompt_tokens_from, lt=item.prompt_tokens_below) if tiered else None,
+        )
+
+
+class PriceView(Struct, kw_only=True, frozen=True):
+    """A published version."""
+
+    id: str
+    model: str
+    provider: str
+    organization: str | None
+    service_tier: str
+    effective_from: datetime
+    effective_to: datetime | None
+    """`null` until another version supersedes it."""
+    items: list[PriceItemView]
+    source: Source
+    published_at: datetime
+    published_by: str | None
+
+    @classmethod
+    def of(cls, publication: Publication, *, model: str, provider: str) -> "PriceView":
+        version: PriceVersion = publication.version
+        return cls(
+            id=typed("price", version.id),
+            model=model,
+            provider=provider,
+            organization=_typed("org", version.organization_id),
+            service_tier=version.service_tier,
+            effective_from=version.effective_from,
+            effective_to=version.effective_to,
+            items=[PriceItemView.of(item) for item in version.items],
+            source=publication.source,
+            published_at=publication.published_at,
+            published_by=_typed("key", publication.published_by),
+        )
+
+
+class ListPrices(Paging, kw_only=True, frozen=True):
+    """The endpoint whose history is wanted."""
+
+    model: str
+    provider: str
+
+
+def _typed(prefix: str, identifier: UUID | None) -> str | None:
+    return None if identifier is None else typed(prefix, identifier)
