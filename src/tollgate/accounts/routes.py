@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Controller, Request, delete, get, patch, post
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
 from tollgate.accounts import service
@@ -20,7 +21,7 @@ from tollgate.accounts.schemas import (
 )
 from tollgate.infra import web
 from tollgate.infra.database import Database, ReadSession, WriteSession
-from tollgate.infra.web import One, Page, Paging
+from tollgate.infra.web import Injected, One, Page, Paging
 from tollgate.kit.clock import Clock
 from tollgate.kit.ids import OrganizationId, ProjectId
 from tollgate.kit.principal import Principal
@@ -38,8 +39,8 @@ class OrganizationsController(Controller):
     async def list_organizations(
         self,
         request: AnyRequest,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> Page[OrganizationView]:
         asked = web.query(request, Paging)
         async with database.read() as session:
@@ -55,10 +56,10 @@ class OrganizationsController(Controller):
     @post()
     async def create_organization(
         self,
-        data: CreateOrganization,
-        database: Database,
-        clock: Clock,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        data: JSONBody[CreateOrganization],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[OrganizationView]:
         async with database.write() as session:
             organization = await service.create_organization(session, order=data.order(), now=clock.now())
@@ -67,9 +68,9 @@ class OrganizationsController(Controller):
     @get("/{organization_id:str}")
     async def get_organization(
         self,
-        organization_id: str,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        organization_id: FromPath[str],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[OrganizationView]:
         wanted = OrganizationId(web.parse_id("org", organization_id))
         async with database.read() as session:
@@ -80,10 +81,10 @@ class OrganizationsController(Controller):
     @patch("/{organization_id:str}")
     async def change_organization(
         self,
-        organization_id: str,
-        data: ChangeOrganization,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        organization_id: FromPath[str],
+        data: JSONBody[ChangeOrganization],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[OrganizationView]:
         wanted = OrganizationId(web.parse_id("org", organization_id))
         async with database.write() as session:
@@ -99,7 +100,9 @@ class ProjectsController(Controller):
     tags = ("Projects",)
 
     @get()
-    async def list_projects(self, request: AnyRequest, database: Database, manager: Principal) -> Page[ProjectView]:
+    async def list_projects(
+        self, request: AnyRequest, database: Injected[Database], manager: Injected[Principal]
+    ) -> Page[ProjectView]:
         asked = web.query(request, ListProjects)
         owner = manager.organization_id
         async with database.read() as session:
@@ -120,7 +123,11 @@ class ProjectsController(Controller):
 
     @post()
     async def create_project(
-        self, data: CreateProject, database: Database, clock: Clock, manager: Principal
+        self,
+        data: JSONBody[CreateProject],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        manager: Injected[Principal],
     ) -> One[ProjectView]:
         async with database.write() as session:
             project = await service.create_project(
@@ -129,7 +136,9 @@ class ProjectsController(Controller):
             return One(data=await _limited(session, project, data.limits))
 
     @get("/{project_id:str}")
-    async def get_project(self, project_id: str, database: Database, manager: Principal) -> One[ProjectView]:
+    async def get_project(
+        self, project_id: FromPath[str], database: Injected[Database], manager: Injected[Principal]
+    ) -> One[ProjectView]:
         wanted = ProjectId(web.parse_id("prj", project_id))
         async with database.read() as session:
             project = await service.get_project(session, organization_id=manager.organization_id, project_id=wanted)
@@ -137,7 +146,11 @@ class ProjectsController(Controller):
 
     @patch("/{project_id:str}")
     async def change_project(
-        self, project_id: str, data: ChangeProject, database: Database, manager: Principal
+        self,
+        project_id: FromPath[str],
+        data: JSONBody[ChangeProject],
+        database: Injected[Database],
+        manager: Injected[Principal],
     ) -> One[ProjectView]:
         wanted, owner = ProjectId(web.parse_id("prj", project_id)), manager.organization_id
         async with database.write() as session:
@@ -150,7 +163,11 @@ class ProjectsController(Controller):
 
     @delete("/{project_id:str}", status_code=200, summary="Archive a project: its keys stop working, its history stays")
     async def archive_project(
-        self, project_id: str, database: Database, clock: Clock, manager: Principal
+        self,
+        project_id: FromPath[str],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        manager: Injected[Principal],
     ) -> One[ProjectView]:
         wanted = ProjectId(web.parse_id("prj", project_id))
         async with database.write() as session:
@@ -167,13 +184,15 @@ class LimitsController(Controller):
     tags = ("Limits",)
 
     @get()
-    async def get_limits(self, database: Database, manager: Principal) -> One[LimitsView]:
+    async def get_limits(self, database: Injected[Database], manager: Injected[Principal]) -> One[LimitsView]:
         owner = manager.organization_id
         async with database.read() as session:
             return One(data=LimitsView.of(await service.get_limits(session, organization_id=owner, scope_id=owner)))
 
     @patch()
-    async def change_limits(self, data: LimitsChange, database: Database, manager: Principal) -> One[LimitsView]:
+    async def change_limits(
+        self, data: JSONBody[LimitsChange], database: Injected[Database], manager: Injected[Principal]
+    ) -> One[LimitsView]:
         owner = manager.organization_id
         async with database.write() as session:
             limits = await service.change_limits(session, organization_id=owner, scope_id=owner, edit=data.applied_to)

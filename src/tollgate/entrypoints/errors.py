@@ -168,7 +168,7 @@ def _without_content(error: BaseException) -> dict[str, object]:
     while cause is not None and len(causes) < _CAUSES_MAX:
         causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
         cause = cause.__cause__ or cause.__context__
-    return {"exception": causes, "traceback": "".join(traceback.format_tb(error.__traceback__))}
+    return {"raised": causes, "traceback": "".join(traceback.format_tb(error.__traceback__))}
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

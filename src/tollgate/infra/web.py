@@ -10,14 +10,16 @@ from binascii import Error as NotBase64
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
 from litestar import Request
+from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO, MsgspecDTO
 from litestar.openapi.spec import OpenAPIType, Schema
+from litestar.params import SkipValidation
 from litestar.plugins import OpenAPISchemaPlugin, SerializationPlugin
 from litestar.typing import FieldDefinition
 from msgspec import inspect
@@ -39,7 +41,11 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
+Service = TypeVar("Service")
 Shape = TypeVar("Shape", bound="Body")
+
+Injected: TypeAlias = NamedDependency[SkipValidation[Service]]
+"""`database: Injected[Database]`: a handler's parameter that the wiring provides under this name."""
 
 
 class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

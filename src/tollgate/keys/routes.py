@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Controller, Request, delete, get, patch, post
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
 from tollgate.accounts import service as accounts
@@ -10,7 +11,7 @@ from tollgate.accounts.model import NO_LIMITS, Limits
 from tollgate.accounts.schemas import LimitsChange
 from tollgate.infra import web
 from tollgate.infra.database import Database, ReadSession, WriteSession
-from tollgate.infra.web import One, Page
+from tollgate.infra.web import Injected, One, Page
 from tollgate.keys import service
 from tollgate.keys.model import ApiKey
 from tollgate.keys.schemas import ChangeKey, CreateKey, KeyView, ListKeys, MintedKeyView
@@ -28,11 +29,19 @@ class KeysController(Controller):
     tags = ("Keys",)
 
     @get()
-    async def list_keys(self, request: AnyRequest, database: Database, manager: Principal) -> Page[KeyView]:
+    async def list_keys(
+        self, request: AnyRequest, database: Injected[Database], manager: Injected[Principal]
+    ) -> Page[KeyView]:
         return await _list(request, database, manager.organization_id)
 
     @post(summary="Create a key; the answer is the only time its text is shown")
-    async def create_key(self, data: CreateKey, database: Database, clock: Clock, manager: Principal) -> MintedKeyView:
+    async def create_key(
+        self,
+        data: JSONBody[CreateKey],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        manager: Injected[Principal],
+    ) -> MintedKeyView:
         order = data.order(manager.organization_id, created_by=manager.key_id)
         async with database.write() as session:
             minted = await service.create(session, order=order, now=clock.now())
@@ -40,7 +49,9 @@ class KeysController(Controller):
         return MintedKeyView.of(minted, limits)
 
     @get("/{key_id:str}")
-    async def get_key(self, key_id: str, database: Database, manager: Principal) -> One[KeyView]:
+    async def get_key(
+        self, key_id: FromPath[str], database: Injected[Database], manager: Injected[Principal]
+    ) -> One[KeyView]:
         wanted = KeyId(web.parse_id("key", key_id))
         async with database.read() as session:
             key = await service.get(session, organization_id=manager.organization_id, key_id=wanted)
@@ -48,7 +59,12 @@ class KeysController(Controller):
 
     @patch("/{key_id:str}")
     async def change_key(
-        self, key_id: str, data: ChangeKey, database: Database, clock: Clock, manager: Principal
+        self,
+        key_id: FromPath[str],
+        data: JSONBody[ChangeKey],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        manager: Injected[Principal],
     ) -> One[KeyView]:
         wanted, owner = KeyId(web.parse_id("key", key_id)), manager.organization_id
         async with database.write() as session:
@@ -59,14 +75,22 @@ class KeysController(Controller):
         return One(data=KeyView.of(key, limits))
 
     @delete("/{key_id:str}", status_code=200, summary="Revoke a key for good; it stays listed among the revoked")
-    async def revoke_key(self, key_id: str, database: Database, clock: Clock, manager: Principal) -> One[KeyView]:
+    async def revoke_key(
+        self,
+        key_id: FromPath[str],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        manager: Injected[Principal],
+    ) -> One[KeyView]:
         wanted, owner = KeyId(web.parse_id("key", key_id)), manager.organization_id
         async with database.write() as session:
             key = await service.revoke(session, organization_id=owner, key_id=wanted, now=clock.now())
             return One(data=KeyView.of(key, await _limits(session, key)))
 
     @post("/{key_id:str}/rotate", status_code=200, summary="Give a key another secret; the old one stops working now")
-    async def rotate_key(self, key_id: str, database: Database, manager: Principal) -> MintedKeyView:
+    async def rotate_key(
+        self, key_id: FromPath[str], database: Injected[Database], manager: Injected[Principal]
+    ) -> MintedKeyView:
         wanted, owner = KeyId(web.parse_id("key", key_id)), manager.organization_id
         async with database.write() as session:
             minted = await service.rotate(session, organization_id=owner, key_id=wanted)
@@ -83,9 +107,9 @@ class OrganizationKeysController(Controller):
     async def list_organization_keys(
         self,
         request: AnyRequest,
-        organization_id: str,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        organization_id: FromPath[str],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> Page[KeyView]:
         owner = OrganizationId(web.parse_id("org", organization_id))
         async with database.read() as session:
@@ -94,7 +118,12 @@ class OrganizationKeysController(Controller):
 
     @post(summary="Create a key; the answer is the only time its text is shown")
     async def create_organization_key(
-        self, organization_id: str, data: CreateKey, database: Database, clock: Clock, operator: Principal
+        self,
+        organization_id: FromPath[str],
+        data: JSONBody[CreateKey],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        operator: Injected[Principal],
     ) -> MintedKeyView:
         owner = OrganizationId(web.parse_id("org", organization_id))
         async with database.write() as session:
