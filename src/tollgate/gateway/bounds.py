@@ -1,0 +1,66 @@
+"""Bounds: what a call may cost at most and must be able to cost at least, before it is made. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tollgate.gateway.model import Candidate, ChatRequest
+from tollgate.pricing import rules as pricing
+
+USEFUL_OUTPUT_TOKENS = 256
+"""The least output worth having: a call that can afford this is made, its output capped at what it can afford."""
+
+UNKNOWN_OUTPUT_TOKENS = 16_384
+"""What a call without max_tokens may write at an endpoint whose maximum nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one call, over all the endpoints it may be served by."""
+
+    least: Decimal
+    """The prompt and the least output worth having."""
+    most: Decimal
+    """The worst case."""
+    tokens: int
+    """What counts against tokens per minute until the true count is known."""
+
+
+def of(request: ChatRequest, candidates: Sequence[Candidate], prompt_tokens: int) -> Bounds:
+    """The call's bounds: each endpoint at its own maximum, the dearest of them deciding; `n` answers count n times."""
+    outputs = [_output_tokens(request, candidate) for candidate in candidates]
+    least = [min(output, USEFUL_OUTPUT_TOKENS * request.choices) for output in outputs]
+    return Bounds(
+        least=_dearest(candidates, prompt_tokens, least),
+        most=_dearest(candidates, prompt_tokens, outputs),
+        tokens=prompt_tokens + max(least),
+    )
+
+
+def _output_tokens(request: ChatRequest, candidate: Candidate) -> int:
+    each = request.max_tokens or candidate.endpoint.max_output or UNKNOWN_OUTPUT_TOKENS
+    return each * request.choices
+
+
+def _dearest(candidates: Sequence[Candidate], prompt_tokens: int, outputs: Sequence[int]) -> Decimal:
+    return max(
+        pricing.worst_case(prompt_tokens, output, candidate.price)
+        for candidate, output in zip(candidates, outputs, strict=True)
+    )
+
+
+def output_cap(
+    request: ChatRequest, candidates: Sequence[Candidate], prompt_tokens: int, *, held: Decimal, most: Decimal
+) -> int | None:
+    """The output tokens each answer may have so that the call stays within its hold.
+
+    `None` where the hold is the worst case and nothing needs to be capped.
+    """
+    if held >= most:
+        return None
+    affordable = [
+        tokens
+        for candidate in candidates
+        if (tokens := pricing.affordable_completion_tokens(held, prompt_tokens, candidate.price)) is not None
+    ]
+    return max(min(affordable) // request.choices, 1) if affordable else None

@@ -1,0 +1,159 @@
+"""Exchange: one reply of a provider on its way to the client, read along the way for what it says about itself.
+
+A whole answer is read, and sent on once it is settled. A stream is passed on event by event, bytes unchanged, while
+events that carry usage, a finish reason or an error are looked into; the usage event waits for the settlement.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
+
+import msgspec
+
+from tollgate.gateway.endings import Ending
+from tollgate.gateway.model import Answer, ChatRequest, Client, ClientGone, Reply
+from tollgate.gateway.protocols import openai_chat
+from tollgate.gateway.providers import openai
+from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_of
+from tollgate.kit.errors import ProviderFailed, TollgateError
+
+_DONE = b"[DONE]"
+_NO_USAGE = b',"usage":null'
+"""What OpenAI adds to every chunk when usage is asked for; it cannot occur inside a JSON string."""
+_CHUNK = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Exchange:
+    """One reply under way. `open` it, `relay` it if it streams, and find in `answer` and `ending` what became of it."""
+
+    def __init__(self, reply: Reply, request: ChatRequest, *, supports_cancel: bool, drain_seconds: int) -> None:
+        self.ending = Ending.FINISHED
+        self.answer = Answer()
+        self.error: TollgateError | None = None
+        """Why the stream broke off."""
+        self.body = b""
+        """The whole answer, if it does not stream."""
+        self.usage_chunk: Mapping[str, msgspec.Raw] | None = None
+        """The chunk of a stream that carried the usage last."""
+        self._reply = reply
+        self._request = request
+        self._supports_cancel = supports_cancel
+        self._drain_seconds = drain_seconds
+        self._events = self._split()
+        self._first: bytes | None = None
+        self._delivered: list[bytes] = []
+
+    async def open(self) -> None:
+        """Wait for the whole answer, or for a stream's first event.
+
+        Raises:
+            ProviderFailed, ProviderTimedOut: there is no usable answer. Nothing has reached the client.
+        """
+        if self._request.stream:
+            self._first = await anext(self._events, None)
+            if self._first is None:
+                raise ProviderFailed("The provider's stream was empty.")
+            self._look_into(data_of(self._first))
+        else:
+            self.body = await self._reply.body()
+            answer = openai.read_answer(self.body)
+            if answer is None:
+                raise ProviderFailed("The provider's answer is not JSON.")
+            self.answer = answer
+        if self.answer.error is not None:
+            raise ProviderFailed(
+                "The provider answered with an error.", metadata={"provider_message": self.answer.error}
+            )
+
+    async def relay(self, client: Client, headers: Mapping[str, str]) -> None:
+        """Pass the stream on until it ends, breaks off, or the client hangs up."""
+        finished = False
+        try:
+            await client.begin(200, headers)
+            await self._pass_on(client, self._first or b"")
+            async for event in self._events:
+                finished = data_of(event) == _DONE
+                if finished:
+                    break
+                await self._pass_on(client, event)
+        except ClientGone:
+            await self._left_alone()
+            return
+        except (ProviderFailed, EventTooLarge) as error:
+            broken = ProviderFailed("The provider does not speak server-sent events.")
+            self.error = error if isinstance(error, TollgateError) else broken
+        if self.error is None and not finished and self.answer.finish_reason is None:
+            self.error = ProviderFailed("The provider's stream ended before its answer did.")
+        if self.error is not None:
+            self.ending = Ending.BROKE_OFF
+
+    async def _pass_on(self, client: Client, event: bytes) -> None:
+        data = data_of(event)
+        telling = openai.is_telling(data)
+        if telling:
+            self._look_into(data)
+        self._delivered.append(data)
+        if self.answer.error is not None:
+            raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": self.answer.error})
+        kept = self._without_usage(data, event) if telling else event
+        if kept is not None:
+            await client.write(kept if self._request.include_usage else kept.replace(_NO_USAGE, b""))
+
+    def _look_into(self, data: bytes) -> None:
+        said = openai.read_event(data)
+        if said is None:
+            return
+        known = self.answer
+        self.answer = replace(
+            known,
+            # The last usage seen, never the sum: providers that send several send running totals.
+            usage=said.usage or known.usage,
+            finish_reason=said.finish_reason or known.finish_reason,
+            upstream_id=said.upstream_id or known.upstream_id,
+            service_tier=said.service_tier or known.service_tier,
+            error=said.error,
+        )
+
+    def _without_usage(self, data: bytes, event: bytes) -> bytes | None:
+        """What to pass on of an event that tells something: usage is held back until it is settled."""
+        try:
+            chunk = _CHUNK.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return event
+        if bytes(chunk.get("usage", b"null")) == b"null":
+            return event
+        self.usage_chunk = chunk
+        return openai_chat.without_usage(chunk)
+
+    async def _left_alone(self) -> None:
+        """The client hung up: stop the provider, or let it finish where it would charge for the rest anyway."""
+        self.ending = Ending.CLIENT_LEFT
+        if self._supports_cancel:
+            return
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                async for event in self._events:
+                    data = data_of(event)
+                    self._delivered.append(data)
+                    if openai.is_telling(data):
+                        self._look_into(data)
+        except (ProviderFailed, EventTooLarge, TimeoutError):
+            return
+
+    def written(self) -> str:
+        """Everything the model wrote, for counting where the provider did not."""
+        return openai.text_of(self._delivered) if self._request.stream else self.answer.text
+
+    async def close(self) -> None:
+        """Let go of the provider."""
+        await self._events.aclose()
+        await self._reply.close()
+
+    async def _split(self) -> AsyncGenerator[bytes, None]:
+        splitter = EventSplitter()
+        async for piece in self._reply.pieces():
+            for event in splitter.feed(piece):
+                if data_of(event):
+                    yield event
+        if rest := splitter.rest():
+            yield rest

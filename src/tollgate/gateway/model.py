@@ -1,0 +1,193 @@
+"""What the gateway passes around: a decoded request, a planned route, an upstream's reply, a call and how it ended."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+import msgspec
+
+from tollgate.catalog.model import Endpoint, Provider
+from tollgate.kit.ids import AttemptId
+from tollgate.kit.tokens import UsageQuantities
+from tollgate.metering.model import AttemptStatus
+from tollgate.pricing.model import Charge, PriceVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """How a caller wants its call routed: the body's `provider` object."""
+
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    allow_fallbacks: bool = True
+    sort: str | None = None
+    max_prompt_price: Decimal | None = None
+    max_completion_price: Decimal | None = None
+    """In US dollars per million tokens."""
+    data_collection: str = "allow"
+    zdr: bool = False
+    """Zero data retention: only endpoints that log nothing and train on nothing."""
+    require_parameters: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Whom a call is for, in the caller's own words. It never reaches a provider."""
+
+    user: str | None = None
+    session_id: str | None = None
+    metadata: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat completion as its caller asked for it, decoded as far as routing and metering need."""
+
+    fields: Mapping[str, msgspec.Raw]
+    """The body's own fields, still encoded, without those that are for the gateway alone."""
+    models: tuple[str, ...]
+    """The model asked for, and the ones to fall back to."""
+    messages: tuple[Mapping[str, Any], ...]
+    tools: bytes
+    """The tool definitions and the response schema, as JSON: they count as prompt."""
+    parameters: frozenset[str]
+    """The names of the optional parameters used."""
+    stream: bool
+    include_usage: bool
+    max_tokens: int | None
+    choices: int
+    """How many answers were asked for: `n`."""
+    service_tier: str | None
+    preferences: Preferences
+    attribution: Attribution
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An endpoint that can serve the call, with the price that will charge it and the reason it is where it is."""
+
+    endpoint: Endpoint
+    provider: Provider
+    price: PriceVersion
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The endpoints to try, in order, and the ones left out, with reasons."""
+
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[tuple[str, str], ...]
+    """(endpoint as `model:provider`, reason)."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One request to a provider, ready to be sent."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a provider is, and the key to present."""
+
+    base_url: str
+    credential: str | None
+
+
+class Reply(Protocol):
+    """What a provider answered: a status at once, then a whole body or its pieces."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    async def body(self) -> bytes:
+        """The whole body."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes."""
+
+    async def close(self) -> None:
+        """Let go of the connection; what has not been read is not wanted."""
+
+
+class Upstream(Protocol):
+    """A way to providers."""
+
+    async def send(self, request: UpstreamRequest) -> Reply:
+        """Send the request; answers when the reply's status is known.
+
+        Raises:
+            ProviderUnavailable, ProviderTimedOut: there is no reply.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a client is told about a call once it is settled."""
+
+    generation_id: str
+    model: str
+    """The model that really served."""
+    provider: str
+    quantities: UsageQuantities
+    charge: Charge
+
+
+class Client(Protocol):
+    """The caller's side of a call: what it is sent. Every method raises `ClientGone` once it has hung up."""
+
+    async def begin(self, status: int, headers: Mapping[str, str]) -> None: ...
+
+    async def write(self, piece: bytes) -> None: ...
+
+    async def finish(self, piece: bytes = b"") -> None: ...
+
+
+class ClientGone(Exception):
+    """The caller hung up."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReading:
+    """A provider's usage object, read."""
+
+    quantities: UsageQuantities
+    raw: Mapping[str, Any]
+    anomalous: bool = False
+    unknown: tuple[str, ...] = ()
+    """Fields with a count that this translator does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a provider's answer says about itself."""
+
+    usage: UsageReading | None = None
+    finish_reason: str | None = None
+    upstream_id: str | None = None
+    service_tier: str | None = None
+    error: str | None = None
+    text: str = ""
+    """What was written to the caller; counted only where the provider counted nothing."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one endpoint."""
+
+    id: AttemptId
+    candidate: Candidate
+    status: AttemptStatus = AttemptStatus.FAILED
+    http_status: int | None = None
+    error: str | None = None
+    latency_ms: int | None = None

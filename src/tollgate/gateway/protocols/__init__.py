@@ -1,0 +1,1 @@
+"""What clients speak: one pure translator for each protocol."""

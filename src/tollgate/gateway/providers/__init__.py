@@ -1,0 +1,1 @@
+"""What upstreams speak: one pure translator for each format, from bytes to usage quantities."""

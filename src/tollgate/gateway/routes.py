@@ -1,0 +1,111 @@
+"""Routes of the data plane: plain ASGI, because nothing may stand between a stream and its client."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from litestar import asgi
+from litestar.types import HTTPSendMessage, Receive, Scope, Send
+
+from tollgate.gateway.model import ClientGone
+from tollgate.gateway.service import Gateway
+from tollgate.kit.errors import InvalidRequest, PayloadTooLarge
+
+KEEP_ALIVE_SECONDS = 10.0
+_KEEP_ALIVE = b": keep-alive\n\n"
+
+
+def chat_completions(gateway: Gateway, *, body_bytes_max: int) -> Any:
+    """The handler of `POST /chat/completions`."""
+
+    @asgi("/chat/completions", copy_scope=False)
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one chat completion."""
+        if scope.get("method") != "POST":
+            raise InvalidRequest("Use POST.", metadata={"allow": "POST"})
+        body = await _body(receive, body_bytes_max)
+        client = AsgiClient(send)
+        try:
+            await gateway.chat(scope["headers"], body, client)
+        finally:
+            client.rest()
+
+    return handle
+
+
+async def _body(receive: Receive, bytes_max: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("The body is incomplete.")
+        piece: bytes = message.get("body", b"")  # type: ignore[assignment]  # the union's other members were ruled out
+        size += len(piece)
+        if size > bytes_max:
+            raise PayloadTooLarge(f"A request body has at most {bytes_max} bytes.")
+        pieces.append(piece)
+        if not message.get("more_body"):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class AsgiClient:
+    """The caller behind an ASGI `send`. Streams that fall silent are kept alive by comments."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._streaming = False
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._reminder: asyncio.Task[None] | None = None
+
+    async def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send the status and the headers."""
+        await self._deliver({
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()],
+        })  # fmt: skip
+
+    async def write(self, piece: bytes) -> None:
+        """Send a piece; the pieces of a stream are whole events."""
+        if self._reminder is not None:
+            await self._reminder
+        await self._deliver({"type": "http.response.body", "body": piece, "more_body": True})
+        self._sent_at = asyncio.get_running_loop().time()
+        if self._timer is None:
+            self._remind_in(KEEP_ALIVE_SECONDS)
+
+    async def finish(self, piece: bytes = b"") -> None:
+        """Send the last piece."""
+        self.rest()
+        if self._reminder is not None:
+            await self._reminder
+        await self._deliver({"type": "http.response.body", "body": piece, "more_body": False})
+
+    def rest(self) -> None:
+        """Stop keeping the stream alive."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _remind_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._remind)
+
+    def _remind(self) -> None:
+        silent_for = asyncio.get_running_loop().time() - self._sent_at
+        if silent_for < KEEP_ALIVE_SECONDS:
+            self._remind_in(KEEP_ALIVE_SECONDS - silent_for)
+            return
+        self._sent_at += silent_for
+        self._reminder = asyncio.ensure_future(self._keep_alive())
+        self._remind_in(KEEP_ALIVE_SECONDS)
+
+    async def _keep_alive(self) -> None:
+        await self._deliver({"type": "http.response.body", "body": _KEEP_ALIVE, "more_body": True})
+        self._reminder = None
+
+    async def _deliver(self, message: HTTPSendMessage) -> None:
+        try:
+            await self._send(message)
+        except (OSError, RuntimeError) as error:
+            raise ClientGone from error

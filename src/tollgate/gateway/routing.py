@@ -1,0 +1,180 @@
+"""Routing: from a request, the catalogue, the prices and the caller's preferences to an ordered list of endpoints.
+
+Pure. Every endpoint of the models asked for is either planned, with the reason it is where it is, or left out, with
+the reason why.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from tollgate.catalog.model import Catalogue, Endpoint, Format, Provider
+from tollgate.gateway.model import Candidate, ChatRequest, Plan, Preferences
+from tollgate.kit.errors import ModelNotAllowed, ModelNotFound, ModelNotPriced, NoEndpoint
+from tollgate.kit.ids import OrganizationId
+from tollgate.kit.principal import Principal
+from tollgate.kit.tokens import Kind
+from tollgate.pricing import rules as pricing
+from tollgate.pricing.model import STANDARD, PriceBook, PriceVersion
+
+SPOKEN = frozenset({Format.OPENAI, Format.AZURE_OPENAI, Format.OPENAI_COMPATIBLE, Format.SANDBOX})
+"""The provider formats this gateway has translators for."""
+
+NOT_PRICED = "no price in force"
+_ZERO_RETENTION = "zero"
+
+
+def plan(
+    request: ChatRequest,
+    principal: Principal,
+    *,
+    catalogue: Catalogue,
+    book: PriceBook,
+    is_routable: Callable[[Provider], bool],
+    at: datetime,
+) -> Plan:
+    """The endpoints to try, in order: by model as asked for, then by the caller's order, then by price.
+
+    Raises:
+        ModelNotFound: none of the models exists.
+        ModelNotAllowed: the key's allowlist leaves all of them out.
+        ModelNotPriced: an endpoint could serve the call, but none of them has a price in force.
+        NoEndpoint: every endpoint is left out; `metadata.excluded` says why.
+    """
+    planned: list[Candidate] = []
+    excluded: list[tuple[str, str]] = []
+    for wanted in _allowed(_known(request.models, catalogue), principal):
+        slug, _, pinned = wanted.partition(":")
+        candidates = []
+        for endpoint in catalogue.endpoints_of(slug):
+            provider = catalogue.providers[endpoint.provider]
+            price = _price(book, endpoint, principal.organization_id, request.service_tier, at)
+            reason = _why_not(request, endpoint, provider, price, pinned=pinned, routable=is_routable(provider))
+            if reason is not None or price is None:
+                excluded.append((f"{endpoint.model}:{endpoint.provider}", reason or NOT_PRICED))
+            else:
+                candidates.append(Candidate(endpoint, provider, price, ""))
+        planned += _ordered(candidates, request.preferences)
+    if not planned:
+        raise _nothing_planned(excluded)
+    return Plan(_tried(planned, request.preferences), tuple(excluded))
+
+
+def _known(models: Sequence[str], catalogue: Catalogue) -> list[str]:
+    known = [model for model in models if model.partition(":")[0] in catalogue.models]
+    if not known:
+        raise ModelNotFound(f"There is no model {models[0]!r}; GET /models lists them.", field="model")
+    return known
+
+
+def _allowed(models: Sequence[str], principal: Principal) -> list[str]:
+    if principal.models is None:
+        return list(models)
+    allowed = [model for model in models if model.partition(":")[0] in principal.models]
+    if not allowed:
+        raise ModelNotAllowed(f"This key may not call {models[0]}.", field="model")
+    return allowed
+
+
+def _price(
+    book: PriceBook, endpoint: Endpoint, organization_id: OrganizationId, service_tier: str | None, at: datetime
+) -> PriceVersion | None:
+    return pricing.price_in_force(
+        book.versions(endpoint.id),
+        endpoint_id=endpoint.id,
+        organization_id=organization_id,
+        service_tier=service_tier or STANDARD,
+        at=at,
+    )
+
+
+def _why_not(
+    request: ChatRequest,
+    endpoint: Endpoint,
+    provider: Provider,
+    price: PriceVersion | None,
+    *,
+    pinned: str,
+    routable: bool,
+) -> str | None:
+    """Why the endpoint cannot or may not serve the request; `None` if it can."""
+    wishes = request.preferences
+    refusals = (
+        (bool(pinned) and pinned != provider.slug, f"the model is pinned to {pinned}"),
+        (bool(wishes.only) and provider.slug not in wishes.only, "not among provider.only"),
+        (provider.slug in wishes.ignore, "among provider.ignore"),
+        (
+            not wishes.allow_fallbacks and bool(wishes.order) and provider.slug not in wishes.order,
+            "not among provider.order",
+        ),
+        (not endpoint.enabled, "the endpoint is disabled"),
+        (provider.format not in SPOKEN, f"the format {provider.format} is not spoken yet"),
+        (not routable, "the provider's credential is not set"),
+        (wishes.zdr and not _retains_nothing(endpoint), "it may retain prompts"),
+        (wishes.data_collection == "deny" and endpoint.data_policy.training is not False, "it may train on prompts"),
+        (
+            wishes.require_parameters and not request.parameters <= set(endpoint.supported_parameters),
+            "a parameter is not supported",
+        ),
+        (_exceeds_output(request, endpoint), "more output is asked for than it gives"),
+        (price is None, NOT_PRICED),
+        (price is not None and _too_dear(price, wishes), "dearer than provider.max_price"),
+    )
+    return next((reason for applies, reason in refusals if applies), None)
+
+
+def _retains_nothing(endpoint: Endpoint) -> bool:
+    return endpoint.data_policy.logging == _ZERO_RETENTION and endpoint.data_policy.training is False
+
+
+def _exceeds_output(request: ChatRequest, endpoint: Endpoint) -> bool:
+    return (
+        request.max_tokens is not None and endpoint.max_output is not None and request.max_tokens > endpoint.max_output
+    )
+
+
+def _too_dear(price: PriceVersion, wishes: Preferences) -> bool:
+    ceilings = ((Kind.PROMPT, wishes.max_prompt_price), (Kind.COMPLETION, wishes.max_completion_price))
+    return any(
+        ceiling is not None and any(item.unit_price > ceiling for item in price.items if item.kind is kind)
+        for kind, ceiling in ceilings
+    )
+
+
+def _ordered(candidates: Iterable[Candidate], wishes: Preferences) -> list[Candidate]:
+    """The caller's order first, then the cheapest first; ties by provider, so that the order is stable."""
+
+    def rank(candidate: Candidate) -> tuple[int, Decimal, str]:
+        slug = candidate.provider.slug
+        place = wishes.order.index(slug) if slug in wishes.order else len(wishes.order)
+        return place, _dearness(candidate.price), slug
+
+    return [
+        Candidate(one.endpoint, one.provider, one.price, _why(one.provider.slug, wishes))
+        for one in sorted(candidates, key=rank)
+    ]
+
+
+def _dearness(price: PriceVersion) -> Decimal:
+    """What a million tokens read and a million written cost at the base tier: the yardstick for "cheapest"."""
+    return sum(
+        (item.unit_price for item in price.items
+         if item.kind in {Kind.PROMPT, Kind.COMPLETION} and item.prompt_tokens_from == 0),
+        Decimal(0),
+    )  # fmt: skip
+
+
+def _why(provider: str, wishes: Preferences) -> str:
+    return f"number {wishes.order.index(provider) + 1} of provider.order" if provider in wishes.order else "by price"
+
+
+def _tried(planned: Sequence[Candidate], wishes: Preferences) -> tuple[Candidate, ...]:
+    return tuple(planned) if wishes.allow_fallbacks or wishes.order else tuple(planned[:1])
+
+
+def _nothing_planned(excluded: Sequence[tuple[str, str]]) -> NoEndpoint | ModelNotPriced:
+    reasons = dict(excluded)
+    told = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in excluded) or "the model has no endpoints"
+    if reasons and all(reason == NOT_PRICED for reason in reasons.values()):
+        return ModelNotPriced("No endpoint of this model has a price in force.", field="model")
+    return NoEndpoint(f"No endpoint can serve this call: {told}.", metadata={"excluded": reasons})

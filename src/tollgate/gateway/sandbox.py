@@ -1,0 +1,113 @@
+"""The sandbox: a provider inside the gateway, so that everything can be tried without an account anywhere.
+
+It repeats the last user message. Its answers are deterministic and its usage is exact: every token of the prompt and of
+the answer is counted with the model's own vocabulary. It speaks OpenAI's wire format through the same translators as
+everyone else.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from tollgate.gateway import tokenizer
+from tollgate.gateway.model import Reply, UpstreamRequest
+
+BASE_URL = "sandbox:"
+_CREATED = 1_700_000_000
+_ENCODING = tokenizer.DEFAULT_ENCODING
+_EMPTY = "(nothing was said)"
+
+
+class SandboxUpstream:
+    """Answers requests itself."""
+
+    async def send(self, request: UpstreamRequest) -> Reply:
+        """The reply to a chat completion request."""
+        body = msgspec.json.decode(request.body)
+        messages = body.get("messages") or []
+        tools = msgspec.json.encode(body["tools"]) if body.get("tools") else b""
+        prompt_tokens = await tokenizer.count_prompt(messages, tools, _ENCODING)
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        pieces, cut = tokenizer.split(_last_words(messages), _ENCODING, limit=limit)
+        choices = body.get("n") or 1
+        usage = {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": len(pieces) * choices,
+            "total_tokens": prompt_tokens + len(pieces) * choices,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        }
+        head = {"id": "chatcmpl-sandbox", "created": _CREATED, "model": body["model"]}
+        finish = "length" if cut else "stop"
+        if request.stream:
+            return _SandboxReply(_events(head, pieces, finish, usage, choices=choices))
+        return _SandboxReply([_whole(head, "".join(pieces), finish, usage, choices=choices)])
+
+
+def _last_words(messages: list[Any]) -> str:
+    said = [message for message in messages if isinstance(message, dict) and message.get("role") == "user"]
+    content = said[-1].get("content") if said else None
+    if isinstance(content, list):
+        content = "\n".join(
+            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    return content if isinstance(content, str) and content else _EMPTY
+
+
+def _whole(head: Mapping[str, Any], text: str, finish: str, usage: Mapping[str, Any], *, choices: int) -> bytes:
+    return msgspec.json.encode({
+        **head,
+        "object": "chat.completion",
+        "choices": [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": text, "refusal": None},
+                "logprobs": None,
+                "finish_reason": finish,
+            }
+            for index in range(choices)
+        ],
+        "usage": usage,
+    })  # fmt: skip
+
+
+def _events(
+    head: Mapping[str, Any], pieces: list[str], finish: str, usage: Mapping[str, Any], *, choices: int
+) -> list[bytes]:
+    deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
+    deltas += [({"content": piece}, None) for piece in pieces]
+    deltas.append(({}, finish))
+    chunks = [
+        _chunk(head, [{"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}], None)
+        for delta, reason in deltas
+        for index in range(choices)
+    ]
+    return [*chunks, _chunk(head, [], usage), b"data: [DONE]\n\n"]
+
+
+def _chunk(head: Mapping[str, Any], choices: list[Any], usage: Mapping[str, Any] | None) -> bytes:
+    encoded = msgspec.json.encode({**head, "object": "chat.completion.chunk", "choices": choices, "usage": usage})
+    return b"data: " + encoded + b"\n\n"
+
+
+class _SandboxReply:
+    """A reply that is already there."""
+
+    status = 200
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.headers: Mapping[str, str] = {}
+        self._pieces = pieces
+
+    async def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(self._pieces)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, an event at a time."""
+        for piece in self._pieces:
+            yield piece
+
+    async def close(self) -> None:
+        """There is no connection to let go of."""

@@ -1,0 +1,301 @@
+"""The hot path, top to bottom: who calls, what for, where could it go, may they, send, stream, settle.
+
+Every call that took a hold is settled once, whatever happens in between, and its last byte leaves only after that
+commit: what was acknowledged is recorded.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from tollgate.catalog import rules as catalog
+from tollgate.catalog.model import Format, Provider
+from tollgate.gateway import bounds, endings, fallback, routing, tokenizer
+from tollgate.gateway.endings import Call, Ending, Usage
+from tollgate.gateway.exchange import Exchange
+from tollgate.gateway.model import Access, Attempt, ChatRequest, Client, ClientGone, Receipt, Reply, Upstream
+from tollgate.gateway.protocols import openai_chat
+from tollgate.gateway.providers import openai
+from tollgate.gateway.snapshot import Shelf, Snapshot
+from tollgate.gateway.stopwatch import Stopwatch
+from tollgate.infra import identity, telemetry
+from tollgate.keys import rules as keys
+from tollgate.keys.service import KeyRing
+from tollgate.kit import ids
+from tollgate.kit.clock import Clock
+from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError, Unavailable
+from tollgate.kit.ids import AttemptId, CallId
+from tollgate.kit.principal import KeyKind, Principal
+from tollgate.metering.model import AdmissionRequest, AttemptStatus, Settlement
+from tollgate.metering.service import CatalogueIsStale, Meter
+from tollgate.pricing.model import Charge
+
+_PLANS_MAX = 5
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the installation lends the gateway."""
+
+    environment: Mapping[str, str]
+    """Where providers' credentials are looked up."""
+    drain_seconds: int
+    """How long a provider that charges on regardless may go on after its client hung up."""
+    status_of: Callable[[TollgateError], int]
+    """The HTTP status of an error, for streams that already began."""
+
+
+class Gateway:
+    """Serves calls."""
+
+    def __init__(
+        self, *, keys: KeyRing, shelf: Shelf, meter: Meter, upstreams: Mapping[Format, Upstream], clock: Clock,
+        surroundings: Surroundings,
+    ) -> None:  # fmt: skip
+        self._keys = keys
+        self._shelf = shelf
+        self._meter = meter
+        self._upstreams = upstreams
+        self._clock = clock
+        self._around = surroundings
+
+    async def chat(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, client: Client) -> None:
+        """Serve one chat completion: admit it, forward it, relay the answer, settle it, and only then finish."""
+        watch = Stopwatch()
+        principal = await self._keys.authenticate_headers(headers, self._clock.now())
+        keys.check_kind(principal, KeyKind.INFERENCE)
+        request = openai_chat.decode(body)
+        call = await self._admit(principal, request)
+        serving = _Serving(call, client, watch)
+        try:
+            await self._forward(serving)
+            if request.stream:
+                await self._relay(serving)
+        finally:
+            await self._settle(serving)
+        await self._finish(serving)
+
+    async def _admit(self, principal: Principal, request: ChatRequest) -> Call:
+        """Plan the route, bound the cost, and hold it; again if catalogue or prices changed meanwhile."""
+        snapshot = await self._shelf.current()
+        for _ in range(_PLANS_MAX):
+            call = await self._plan(principal, request, snapshot)
+            bound = bounds.of(request, call.plan.candidates, call.prompt_tokens_estimate)
+            try:
+                call.held = await self._meter.hold(
+                    AdmissionRequest(
+                        organization_id=principal.organization_id,
+                        call_id=call.id,
+                        project_id=principal.project_id,
+                        key_id=principal.key_id,
+                        hold_least=bound.least,
+                        hold_most=bound.most,
+                        tokens=bound.tokens,
+                        currency=endings.CURRENCY,
+                        revision=snapshot.revision,
+                    )
+                )
+            except CatalogueIsStale:
+                snapshot = await self._shelf.refresh(stale=snapshot)
+                continue
+            call.output_cap = bounds.output_cap(
+                request, call.plan.candidates, call.prompt_tokens_estimate, held=call.held, most=bound.most
+            )
+            return call
+        raise Unavailable("The catalogue is changing; try again.", metadata={"retry_after_seconds": 1})
+
+    async def _plan(self, principal: Principal, request: ChatRequest, snapshot: Snapshot) -> Call:
+        now = self._clock.now()
+        plan = routing.plan(
+            request,
+            principal,
+            catalogue=snapshot.catalogue,
+            book=snapshot.book,
+            is_routable=lambda provider: catalog.is_routable(provider, self._around.environment),
+            at=now,
+        )
+        vocabulary = snapshot.catalogue.models[plan.candidates[0].endpoint.model].tokenizer
+        return Call(
+            id=CallId(identity.new_id(now)),
+            principal=principal,
+            request=request,
+            api=openai_chat.API,
+            accepted_at=now,
+            plan=plan,
+            vocabulary=vocabulary,
+            prompt_tokens_estimate=await tokenizer.count_prompt(request.messages, request.tools, vocabulary),
+        )
+
+    async def _forward(self, serving: "_Serving") -> None:
+        """Try the planned endpoints in order until one begins to answer.
+
+        Raises:
+            TollgateError: none did; why the last one did not.
+        """
+        call = serving.call
+        problem: TollgateError = ProviderFailed()
+        for candidate in call.plan.candidates:
+            attempt = Attempt(AttemptId(identity.new_id(self._clock.now())), candidate)
+            call.attempts.append(attempt)
+            try:
+                serving.exchange = await self._try(serving, attempt)
+            except TollgateError as error:
+                attempt.error, problem = error.type, error
+                telemetry.ATTEMPTS.labels(candidate.provider.slug, error.type).inc()
+                if not fallback.may_try_next(attempt.http_status, error.message):
+                    break
+            else:
+                telemetry.ATTEMPTS.labels(candidate.provider.slug, "served").inc()
+                return
+        problem.metadata["generation_id"] = ids.typed("gen", call.id)
+        raise problem
+
+    async def _try(self, serving: "_Serving", attempt: Attempt) -> Exchange:
+        """Send the call to one endpoint, and wait until its answer has begun."""
+        call, candidate = serving.call, attempt.candidate
+        provider = candidate.provider
+        upstream = self._upstreams[provider.format]
+        with serving.watch.away() as absence:
+            try:
+                reply = await upstream.send(
+                    openai.request(call.request, candidate, access=self._access(provider), output_cap=call.output_cap)
+                )
+                attempt.http_status = reply.status
+                if reply.status != fallback.OK:
+                    raise await self._refusal(provider, reply)
+                exchange = Exchange(
+                    reply,
+                    call.request,
+                    supports_cancel=candidate.endpoint.supports_cancel,
+                    drain_seconds=self._around.drain_seconds,
+                )
+                await exchange.open()
+            finally:
+                attempt.latency_ms = absence.milliseconds
+        attempt.status, call.ending = AttemptStatus.SERVED, Ending.BROKE_OFF
+        call.latency_ms = serving.watch.milliseconds
+        return exchange
+
+    def _access(self, provider: Provider) -> Access:
+        environment = self._around.environment
+        return Access(
+            base_url=catalog.base_url_of(provider, environment) or "",
+            credential=catalog.credential_of(provider, environment),
+        )
+
+    async def _refusal(self, provider: Provider, reply: Reply) -> TollgateError:
+        try:
+            body = await reply.body()
+        except ProviderFailed:
+            body = b""
+        if fallback.is_our_fault(reply.status):
+            _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
+        return fallback.refusal(reply.status, reply.headers, body)
+
+    async def _relay(self, serving: "_Serving") -> None:
+        """Pass a stream on until it ends, breaks off, or the client hangs up."""
+        call, exchange = serving.call, serving.answered
+        with serving.watch.away():
+            await exchange.relay(serving.client, self._headers(serving))
+        call.ending = exchange.ending
+
+    async def _settle(self, serving: "_Serving") -> None:
+        """Record the call, whatever became of it; returns when that is committed, or known not to be."""
+        call, exchange = serving.call, serving.exchange
+        counted = None
+        if exchange is not None:
+            await exchange.close()
+            if not call.request.stream:
+                call.ending = Ending.FINISHED
+            call.answer = exchange.answer
+            if exchange.answer.usage is None:
+                counted = await tokenizer.count(exchange.written(), call.vocabulary)
+        call.generation_ms = serving.watch.milliseconds
+        usage = endings.usage_of(call, counted)
+        settlement, serving.charge = endings.settlement(call, usage)
+        serving.usage = usage
+        _report(settlement)
+        try:
+            await self._meter.settle(settlement)
+        except LedgerUnavailable as error:
+            serving.unrecorded = error
+
+    async def _finish(self, serving: "_Serving") -> None:
+        """Send what had to wait for the settlement: the answer, or the end of the stream."""
+        call, exchange = serving.call, serving.answered
+        error = serving.unrecorded or exchange.error
+        if call.ending is Ending.CLIENT_LEFT:
+            return
+        with suppress(ClientGone):
+            if not call.request.stream:
+                if error is not None:
+                    raise error
+                await serving.client.begin(200, self._headers(serving))
+                await serving.client.finish(openai_chat.encode_answer(exchange.body, serving.receipt))
+            elif error is not None:
+                failure = openai_chat.error_event(error, self._around.status_of(error))
+                await serving.client.finish(failure + openai_chat.DONE)
+            elif call.request.include_usage:
+                last = openai_chat.encode_usage_event(exchange.usage_chunk, serving.receipt)
+                await serving.client.finish(last + openai_chat.DONE)
+            else:
+                await serving.client.finish(openai_chat.DONE)
+
+    def _headers(self, serving: "_Serving") -> Mapping[str, str]:
+        call, candidate = serving.call, serving.call.attempts[-1].candidate
+        headers = {
+            "content-type": "text/event-stream; charset=utf-8" if call.request.stream else "application/json",
+            "x-generation-id": ids.typed("gen", call.id),
+            "x-tollgate-provider": candidate.provider.slug,
+            "x-tollgate-overhead-ms": serving.watch.overhead_text,
+        }
+        if call.request.stream:
+            headers["cache-control"] = "no-cache"
+        if call.output_cap is not None:
+            headers["x-tollgate-max-tokens"] = str(call.output_cap)
+        return headers
+
+
+@dataclass(slots=True)
+class _Serving:
+    """What one call in this process goes along with: its client, its exchange with a provider, and its receipt."""
+
+    call: Call
+    client: Client
+    watch: Stopwatch
+    exchange: Exchange | None = None
+    usage: Usage | None = None
+    charge: Charge | None = None
+    unrecorded: LedgerUnavailable | None = None
+
+    @property
+    def answered(self) -> Exchange:
+        """The exchange that some provider answered."""
+        if self.exchange is None:
+            raise ProviderFailed
+        return self.exchange
+
+    @property
+    def receipt(self) -> Receipt:
+        """What the client is told about the call once it is settled."""
+        if self.charge is None or self.usage is None:
+            raise LedgerUnavailable
+        endpoint = self.call.attempts[-1].candidate.endpoint
+        return Receipt(
+            generation_id=ids.typed("gen", self.call.id),
+            model=endpoint.model,
+            provider=endpoint.provider,
+            quantities=self.usage.quantities,
+            charge=self.charge,
+        )
+
+
+def _report(settlement: Settlement) -> None:
+    """Count what an operator watches."""
+    call = settlement.call
+    telemetry.CALLS.labels(call.status).inc()
+    if call.anomalous:
+        telemetry.ANOMALIES.labels(call.provider).inc()

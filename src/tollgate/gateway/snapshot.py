@@ -1,0 +1,105 @@
+"""Snapshot: the catalogue and the price book in memory, replaced as a whole whenever either changes.
+
+PostgreSQL announces changes on the channel `catalogue_changed`; a process that missed the announcement learns of it
+from its next admission, which compares revisions.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import asyncpg
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from tollgate.catalog import service as catalog
+from tollgate.catalog.model import Catalogue
+from tollgate.infra.database import Database
+from tollgate.kit.clock import Clock
+from tollgate.pricing import service as pricing
+from tollgate.pricing.model import PriceBook
+
+CHANNEL = "catalogue_changed"
+REFRESH_SECONDS = 30.0
+"""How old a snapshot may become even if nothing is announced: ended prices leave it, lost announcements are made up."""
+_RECONNECT_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Catalogue and prices of one revision."""
+
+    catalogue: Catalogue
+    book: PriceBook
+
+    @property
+    def revision(self) -> int:
+        return self.catalogue.revision
+
+
+class Shelf:
+    """Where the current snapshot stands."""
+
+    def __init__(self, database: Database, clock: Clock, *, database_url: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._database_url = database_url
+        self._current: Snapshot | None = None
+        self._refreshing: asyncio.Lock = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    async def current(self) -> Snapshot:
+        """The snapshot to plan with."""
+        return self._current if self._current is not None else await self.refresh(stale=None)
+
+    async def refresh(self, *, stale: Snapshot | None) -> Snapshot:
+        """Load a snapshot newer than the stale one; callers who find the same one stale share the loading."""
+        async with self._refreshing:
+            if self._current is not None and self._current is not stale:
+                return self._current
+            async with self._database.read() as session:
+                catalogue = await catalog.load_catalogue(session)
+                book = await pricing.load_book(session, now=self._clock.now())
+            self._current = Snapshot(catalogue, book)
+            return self._current
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["Shelf"]:
+        """Follow changes for as long as the block runs."""
+        followers = [asyncio.create_task(self._listen()), asyncio.create_task(self._follow())]
+        try:
+            yield self
+        finally:
+            for follower in followers:
+                follower.cancel()
+            await asyncio.wait(followers)
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), REFRESH_SECONDS)
+            self._changed.clear()
+            try:
+                await self.refresh(stale=self._current)
+            except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.warning("catalogue could not be refreshed", error=type(error).__name__)
+                await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                connection = await asyncpg.connect(self._database_url)
+                lost = asyncio.Event()
+                connection.add_termination_listener(lambda _, lost=lost: lost.set())
+                await connection.add_listener(CHANNEL, lambda *_: self._changed.set())
+                self._changed.set()
+                try:
+                    await lost.wait()
+                finally:
+                    connection.terminate()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.warning("catalogue listener lost", error=type(error).__name__)
+            await asyncio.sleep(_RECONNECT_SECONDS)
