@@ -1,0 +1,210 @@
+"""The commands about invoices: `invoices close`, `invoices list`, `invoices show`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from tollgate.accounts import service as accounts
+from tollgate.accounts.model import Organization
+from tollgate.entrypoints import cli_options
+from tollgate.infra import database as databases
+from tollgate.infra.database import Database
+from tollgate.invoices import service, tasks
+from tollgate.invoices.model import Closed, Heading, Invoice, Month
+from tollgate.invoices.rules import document
+from tollgate.invoices.schemas import InvoiceSummary, InvoiceView
+from tollgate.kit import ids
+from tollgate.kit.clock import Clock, SystemClock
+from tollgate.kit.errors import NotFound
+from tollgate.kit.ids import InvoiceId, OrganizationId
+from tollgate.kit.money import amount_text
+from tollgate.kit.period import NotAMonth
+
+LIST_DEFAULT = 100
+
+
+class TypedId(click.ParamType[UUID]):
+    """An id as the API shows it, such as `org_…`."""
+
+    name = "id"
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> UUID:
+        try:
+            return ids.parse(self.prefix, value)
+        except ids.NotAnId as error:
+            self.fail(str(error), param, ctx)
+
+
+class MonthName(click.ParamType[Month]):
+    """A month such as 2026-11."""
+
+    name = "YYYY-MM"
+
+    def convert(self, value: str | Month, param: click.Parameter | None, ctx: click.Context | None) -> Month:
+        try:
+            return value if isinstance(value, Month) else Month.named(value)
+        except NotAMonth as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group()
+def invoices() -> None:
+    """Close months, and look at invoices."""
+
+
+@invoices.command()
+@click.option("--month", type=MonthName(), required=True, help="Each organization's month in its own time zone.")
+@click.option("--organization", "organization_id", type=TypedId("org"), help="Only this one; all if left out.")
+@cli_options.data_dir_option
+@cli_options.json_option
+def close(*, month: Month, organization_id: OrganizationId | None, data_dir: Path, as_json: bool) -> None:
+    """Issue the invoices of a month; an invoice that was issued before stays as it is.
+
+    The worker does this by itself when a month and its grace are over. Done earlier, what is used afterwards goes on
+    the next invoice as late usage. Every organization is closed on its own; the exit code is 1 if any could not be.
+    """
+    outcomes = cli_options.run(_close(cli_options.database_url(data_dir), month, organization_id, SystemClock()))
+    if as_json:
+        cli_options.answer_json({"month": month.name, "closed": [_outcome(outcome) for outcome in outcomes]})
+    else:
+        Console().print(_outcomes_table(month, outcomes))
+    if any(outcome.failure for outcome in outcomes):
+        raise SystemExit(1)
+
+
+async def _close(url: str, month: Month, organization_id: OrganizationId | None, clock: Clock) -> list[Closed]:
+    async with _database(url) as database:
+        organizations = await _organizations(database, organization_id)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            return [
+                await tasks.close_month(database, organization, month, now=clock.now())
+                for organization in progress.track(organizations, description=f"Closing {month.name}")
+            ]
+
+
+@asynccontextmanager
+async def _database(url: str) -> AsyncIterator[Database]:
+    database = databases.connect(url)
+    try:
+        yield database
+    except NotFound as error:
+        raise click.ClickException(error.message) from error
+    finally:
+        await database.close()
+
+
+async def _organizations(database: Database, only: OrganizationId | None) -> list[Organization]:
+    if only is None:
+        return [organization async for organization in tasks.organizations(database)]
+    async with database.read() as session:
+        return [await accounts.get_organization(session, only)]
+
+
+def _outcome(outcome: Closed) -> dict[str, object]:
+    return {
+        "organization": ids.typed("org", outcome.organization.id),
+        "invoice": None if outcome.invoice is None else _plain(InvoiceSummary.of(outcome.invoice)),
+        "failure": outcome.failure,
+    }
+
+
+def _plain(view: msgspec.Struct) -> object:
+    return msgspec.to_builtins(view)
+
+
+def _outcomes_table(month: Month, outcomes: list[Closed]) -> Table:
+    table = Table("Organization", "Invoice", "Status", "Total", title=f"Invoices of {month.name}")
+    for outcome in outcomes:
+        name = escape(outcome.organization.name)
+        if outcome.failure:
+            table.add_row(name, "-", "[red]failed[/red]", escape(outcome.failure))
+        elif outcome.invoice is None:
+            table.add_row(name, "-", "nothing to invoice", "-")
+        else:
+            table.add_row(name, outcome.invoice.number, outcome.invoice.status, _total(outcome.invoice))
+    return table
+
+
+def _total(heading: Heading) -> str:
+    return f"{document.rounded(heading.totals.total, heading.currency)} {heading.currency}"
+
+
+@invoices.command("list")
+@click.option("--organization", "organization_id", type=TypedId("org"), required=True, help="Whose invoices.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=LIST_DEFAULT, show_default=True, help="How many at most."
+)
+@cli_options.data_dir_option
+@cli_options.json_option
+def list_invoices(*, organization_id: OrganizationId, limit: int, data_dir: Path, as_json: bool) -> None:
+    """List an organization's issued invoices, newest period first."""
+    headings = cli_options.run(_list(cli_options.database_url(data_dir), organization_id, limit))
+    if as_json:
+        cli_options.answer_json([_plain(InvoiceSummary.of(heading)) for heading in headings])
+        return
+    table = Table("Number", "Month", "Status", "Total", "Id")
+    for heading in headings:
+        number, identifier = heading.number, ids.typed("inv", heading.id)
+        table.add_row(number, heading.month.name, heading.status, _total(heading), identifier)
+    Console().print(table)
+
+
+async def _list(url: str, organization_id: OrganizationId, limit: int) -> list[Heading]:
+    async with _database(url) as database, database.read() as session:
+        organization = await accounts.get_organization(session, organization_id)
+        return await service.list_invoices(session, organization_id=organization.id, before=None, count=limit)
+
+
+@invoices.command()
+@click.argument("invoice_id", type=TypedId("inv"), metavar="INVOICE")
+@cli_options.data_dir_option
+@cli_options.json_option
+def show(*, invoice_id: InvoiceId, data_dir: Path, as_json: bool) -> None:
+    """Show an invoice, or the draft that will become it. INVOICE is its id: `inv_` and a UUID."""
+    invoice = cli_options.run(_show(cli_options.database_url(data_dir), invoice_id, SystemClock()))
+    if as_json:
+        cli_options.answer_json(_plain(InvoiceView.of(invoice)))
+        return
+    console = Console()
+    console.print(_invoice_table(invoice))
+    for usage in invoice.unpriced:
+        console.print(f"[red]No price:[/red] {usage.quantity} {usage.kind} of {escape(usage.model)}")
+
+
+async def _show(url: str, invoice_id: InvoiceId, clock: Clock) -> Invoice:
+    async with _database(url) as database, database.read() as session:
+        return await service.find(session, invoice_id=invoice_id, now=clock.now())
+
+
+def _invoice_table(invoice: Invoice) -> Table:
+    heading, totals = invoice.heading, invoice.heading.totals
+    title = f"{heading.number or 'Draft'} · {escape(heading.customer_name)} · {heading.month.name} · {heading.status}"
+    table = Table("#", "Project", "Description", title=title, show_footer=True)
+    table.columns[2].footer = f"Total {heading.currency}"
+    table.add_column("Quantity", justify="right")
+    table.add_column("Unit price", justify="right")
+    table.add_column("Exact", justify="right", footer=amount_text(totals.total_exact))
+    table.add_column("Amount", justify="right", footer=document.rounded(totals.total, heading.currency))
+    for line in invoice.lines:
+        usage = line.usage
+        table.add_row(
+            str(line.n),
+            escape((usage.project_name if usage else None) or "-"),
+            escape(document.description(line)),
+            f"{usage.quantity:,}" if usage else "",
+            f"{amount_text(usage.unit_price)} {usage.unit.replace('_', ' ')}" if usage else "",
+            amount_text(line.amount_exact),
+            document.rounded(line.amount, heading.currency),
+        )
+    return table

@@ -1,0 +1,158 @@
+"""The lines of an invoice, and the one place where it is rounded."""
+
+import math
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+from tollgate.accounts.model import Organization
+from tollgate.invoices.model import (
+    Contribution,
+    Heading,
+    Invoice,
+    InvoiceKind,
+    InvoiceStatus,
+    Line,
+    LineType,
+    Month,
+    PricedUsage,
+    Totals,
+    Usage,
+    Window,
+)
+from tollgate.invoices.rules.windows import invoice_id
+from tollgate.kit import money
+from tollgate.kit.tokens import Kind
+from tollgate.metering.model import BilledUsage, CallStatus, CallSummary
+from tollgate.pricing.model import Unit
+
+_KIND_ORDER = {kind: place for place, kind in enumerate(Kind)}
+_UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
+_FREE_STATUSES = frozenset({CallStatus.FAILED, CallStatus.INSURED})
+
+
+def draft(organization: Organization, month: Month, window: Window, usages: Sequence[Usage]) -> Invoice:
+    """The month's invoice as it would be if it were issued over this usage."""
+    lines = lines_of(usages, organization.currency)
+    heading = Heading(
+        organization_id=organization.id,
+        id=invoice_id(organization.id, organization.currency, month),
+        number=None,
+        status=InvoiceStatus.DRAFT,
+        kind=InvoiceKind.USAGE,
+        currency=organization.currency,
+        month=month,
+        window=window,
+        timezone=organization.timezone,
+        billing_mode=organization.billing_mode,
+        customer_name=organization.name,
+        totals=_totals(lines),
+        issued_at=None,
+        due_at=None,
+        paid_at=None,
+    )
+    return Invoice(
+        heading, lines, unpriced=tuple(each.billed for each in usages if lacks_price(each.billed)), document=None
+    )
+
+
+def lines_of(usages: Sequence[Usage], currency: str) -> tuple[Line, ...]:
+    """One line for each sum of usage that has a price, in reading order, and one for the credits that were spent."""
+    used: list[PricedUsage | None] = []
+    exact: list[Decimal] = []
+    for usage, amount in sorted(_priced(usages), key=lambda pair: _reading_order(pair[0])):
+        used.append(usage)
+        exact.append(amount)
+    spent = money.ZERO
+    for each in usages:
+        spent = money.EXACT.add(spent, each.billed.credits_amount)
+    if spent:
+        used.append(None)
+        exact.append(-spent)
+    rounded = apportion(exact, currency)
+    return tuple(
+        Line(n, LineType.USAGE if usage else LineType.CREDITS, usage, amount_exact, amount)
+        for n, (usage, amount_exact, amount) in enumerate(zip(used, exact, rounded, strict=True), start=1)
+    )
+
+
+def _priced(usages: Sequence[Usage]) -> Iterator[tuple[PricedUsage, Decimal]]:
+    for usage in usages:
+        billed = usage.billed
+        if billed.unit is not None and billed.unit_price is not None:
+            priced = PricedUsage(
+                project_id=billed.project_id,
+                project_name=usage.project_name,
+                model=billed.model,
+                kind=billed.kind,
+                tier=billed.tier,
+                price_version_id=billed.price_version_id,
+                unit=Unit(billed.unit),
+                unit_price=billed.unit_price,
+                quantity=billed.quantity,
+                origin=usage.origin,
+            )
+            yield priced, billed.amount
+
+
+def _reading_order(usage: PricedUsage) -> tuple[object, ...]:
+    """The period's own usage first; then by project, those without one last, model, kind, tier and price."""
+    return (
+        usage.origin.name if usage.origin else "",
+        usage.project_name is None,
+        usage.project_name or "",
+        str(usage.project_id),
+        usage.model,
+        _KIND_ORDER[usage.kind],
+        usage.tier,
+        usage.unit_price,
+        str(usage.price_version_id),
+    )
+
+
+def lacks_price(usage: BilledUsage) -> bool:
+    """Whether the usage cannot be billed yet. A request always can: most price versions have no item for it."""
+    return usage.unit_price is None and usage.kind is not Kind.REQUEST
+
+
+def apportion(amounts: Sequence[Decimal], currency: str) -> list[Decimal]:
+    """Round the sum of the amounts once, half away from zero, and give each amount its part by largest remainder.
+
+    The parts are whole minor units, add up to the rounded sum, and each is less than one minor unit from its amount.
+    Equal remainders are served in order.
+    """
+    total = money.ZERO
+    scaled = []
+    for amount in amounts:
+        total = money.EXACT.add(total, amount)
+        scaled.append(amount.scaleb(money.minor_unit_decimals(currency), money.EXACT))
+    units = [math.floor(each) for each in scaled]
+    by_remainder = sorted(range(len(units)), key=lambda place: units[place] - scaled[place])
+    for place in by_remainder[: money.to_minor_units(total, currency) - sum(units)]:
+        units[place] += 1
+    return [money.from_minor_units(each, currency) for each in units]
+
+
+def _totals(lines: Sequence[Line]) -> Totals:
+    sums = dict.fromkeys(LineType, (money.ZERO, money.ZERO))
+    for line in lines:
+        exact, rounded = sums[line.type]
+        sums[line.type] = (money.EXACT.add(exact, line.amount_exact), money.EXACT.add(rounded, line.amount))
+    (usage_exact, usage), (credits_exact, credits_rounded) = sums[LineType.USAGE], sums[LineType.CREDITS]
+    return Totals(
+        subtotal_exact=usage_exact,
+        credits_exact=credits_exact,
+        total_exact=money.EXACT.add(usage_exact, credits_exact),
+        subtotal=usage,
+        credits=credits_rounded,
+        total=money.EXACT.add(usage, credits_rounded),
+    )
+
+
+def contribution(usage: PricedUsage, call: CallSummary) -> Contribution:
+    """The call's part of a usage line: its quantity of the line's kind, at the line's price.
+
+    Calls that failed or are insured are free, whatever they used.
+    """
+    quantity = 0 if call.status in _FREE_STATUSES else call.quantities[usage.kind]
+    amount = money.EXACT.multiply(usage.unit_price, quantity).scaleb(_UNIT_EXPONENT[usage.unit], money.EXACT)
+    return Contribution(call, usage, quantity, amount)

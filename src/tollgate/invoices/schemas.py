@@ -1,0 +1,183 @@
+"""The API shapes of invoices. What an issued invoice says comes from its document, not from today's code."""
+
+import json
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from tollgate.accounts.model import BillingMode
+from tollgate.infra.web import Body
+from tollgate.invoices.model import Contribution, Heading, Invoice, InvoiceKind, InvoiceStatus, LineType
+from tollgate.invoices.rules import document
+from tollgate.kit.ids import typed
+from tollgate.kit.money import amount_text
+
+
+class CloseMonth(Body, kw_only=True, frozen=True):
+    """The month to close, such as 2026-11, in the organization's own time zone."""
+
+    month: str
+
+
+class CustomerView(Struct, kw_only=True, frozen=True):
+    """Who is invoiced, as it was at issue."""
+
+    id: str
+    name: str
+    billing_mode: BillingMode
+
+
+class PeriodView(Struct, kw_only=True, frozen=True):
+    """The calendar month in the customer's time zone: from `start` up to but not including `end`."""
+
+    month: str
+    start: datetime
+    end: datetime
+    timezone: str
+
+
+class ProjectName(Struct, kw_only=True, frozen=True):
+    """A project and its name at issue."""
+
+    id: str
+    name: str
+
+
+class TierView(Struct, kw_only=True, frozen=True):
+    """The price tier of calls that read at least so many prompt tokens."""
+
+    gte: int
+
+
+class LineView(Struct, kw_only=True, frozen=True):
+    """One line. `late` usage belongs to the earlier month `origin` and arrived after that was invoiced."""
+
+    n: int
+    type: LineType
+    description: str
+    project: ProjectName | None
+    model: str | None
+    kind: str | None
+    tier: TierView | None
+    price_version: str | None
+    quantity: int | None
+    unit: str | None
+    unit_price: str | None
+    origin: str | None
+    amount: str
+    amount_exact: str
+    late: bool
+
+
+class UnpricedView(Struct, kw_only=True, frozen=True):
+    """Usage without a price; as long as a draft has any, it cannot be finalised."""
+
+    model: str
+    kind: str
+    quantity: int
+
+
+class InvoiceView(Struct, kw_only=True, frozen=True):
+    """An invoice. Amounts are in whole minor units; those called exact are what was charged, before rounding.
+
+    A field that is added here later needs a default and `omit_defaults`, so that invoices of before keep their bytes.
+    """
+
+    id: str
+    number: str | None
+    status: InvoiceStatus
+    kind: InvoiceKind
+    organization: CustomerView
+    currency: str
+    period: PeriodView
+    cut: int
+    issued_at: datetime | None
+    due_at: datetime | None
+    lines: list[LineView]
+    unpriced: list[UnpricedView]
+    subtotal_exact: str
+    credits_exact: str
+    total_exact: str
+    subtotal: str
+    credits: str
+    total: str
+    rounding: str
+    amount_due: str
+
+    @classmethod
+    def of(cls, invoice: Invoice) -> "InvoiceView":
+        heading = invoice.heading
+        said = json.loads(invoice.document or document.write(invoice))
+        changing = {"status": heading.status, "amount_due": document.rounded(heading.amount_due, heading.currency)}
+        return msgspec.convert({**said, **changing}, cls)
+
+
+class InvoiceSummary(Struct, kw_only=True, frozen=True):
+    """An invoice in a list."""
+
+    id: str
+    number: str | None
+    status: InvoiceStatus
+    kind: InvoiceKind
+    currency: str
+    period: PeriodView
+    issued_at: datetime | None
+    due_at: datetime | None
+    total: str
+    amount_due: str
+
+    @classmethod
+    def of(cls, heading: Heading) -> "InvoiceSummary":
+        return cls(
+            id=typed("inv", heading.id),
+            number=heading.number,
+            status=heading.status,
+            kind=heading.kind,
+            currency=heading.currency,
+            period=PeriodView(
+                month=heading.month.name,
+                start=heading.window.period.start,
+                end=heading.window.period.end,
+                timezone=heading.timezone,
+            ),
+            issued_at=heading.issued_at,
+            due_at=heading.due_at,
+            total=document.rounded(heading.totals.total, heading.currency),
+            amount_due=document.rounded(heading.amount_due, heading.currency),
+        )
+
+
+class LineCallView(Struct, kw_only=True, frozen=True):
+    """One call behind a line: `quantity` at the unit price makes `amount`; all of them make the line's exact one."""
+
+    id: str
+    accepted_at: datetime
+    status: str
+    key: str
+    model: str
+    provider: str | None
+    price_version: str | None
+    kind: str
+    quantity: int
+    unit: str
+    unit_price: str
+    amount: str
+
+    @classmethod
+    def of(cls, part: Contribution) -> "LineCallView":
+        call, usage = part.call, part.usage
+        return cls(
+            id=typed("gen", call.id),
+            accepted_at=call.accepted_at,
+            status=call.status,
+            key=typed("key", call.key_id),
+            model=call.model,
+            provider=call.provider,
+            price_version=None if call.price_version_id is None else typed("price", call.price_version_id),
+            kind=usage.kind,
+            quantity=part.quantity,
+            unit=usage.unit,
+            unit_price=amount_text(usage.unit_price),
+            amount=amount_text(part.amount),
+        )

@@ -1,0 +1,238 @@
+"""Use cases of invoices: look at a draft, close a month, explain a line down to its calls.
+
+Closing is one transaction: cut the records, sum them by price, round once, post to the ledger, number, insert.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tollgate.accounts import service as accounts
+from tollgate.accounts.model import Organization
+from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.invoices import store
+from tollgate.invoices.model import Contribution, Heading, Invoice, Month, Usage, Window
+from tollgate.invoices.rules import closing, document, lines, windows
+from tollgate.kit.errors import InvalidRequest, NotFound
+from tollgate.kit.ids import CallId, InvoiceId, OrganizationId, ProjectId
+from tollgate.ledger import service as ledger
+from tollgate.metering import service as metering
+from tollgate.metering.model import BilledLine, BilledUsage
+
+_SAME_MILLISECOND_MAX = 100
+"""More organizations than this are not created within a millisecond."""
+
+
+async def close(session: WriteSession, *, organization_id: OrganizationId, month: Month, now: datetime) -> Invoice:
+    """Issue the organization's invoice of the month; if that happened before, answer the invoice as it is.
+
+    A month may be closed from its first instant on, by decision of the operator; what is used or recorded later goes
+    on the next invoice as late usage.
+
+    Raises:
+        NotFound: there is no such organization.
+        NothingToInvoice: there is no usage.
+        Conflict: the month has not begun, an earlier one must be closed first, or some usage has no price.
+    """
+    organization = await accounts.get_organization(session, organization_id)
+    invoice_id = windows.invoice_id(organization_id, organization.currency, month)
+    issued = await store.invoice(session, organization_id=organization_id, invoice_id=invoice_id)
+    if issued is None:
+        # The cut takes the organization's lock: of several closes at once, the others find the invoice of the first.
+        cut = await metering.cut_records(session, organization_id=organization_id)
+        issued = await store.invoice(session, organization_id=organization_id, invoice_id=invoice_id)
+        if issued is None:
+            drafted = await _closable(session, organization=organization, month=month, cut=cut, now=now)
+            issued = await _issue(session, drafted, now=now)
+    return issued
+
+
+async def _closable(
+    session: WriteSession, *, organization: Organization, month: Month, cut: int, now: datetime
+) -> Invoice:
+    last = await _last(session, organization)
+    closing.check_may_close(organization, month, last, now)
+    window = windows.window(organization, month, last, cut)
+    closing.check_nothing_skipped(month, await _skipped(session, organization, window))
+    invoice = await _draft(session, organization, month, window)
+    closing.check_billable(invoice)
+    return invoice
+
+
+async def _issue(session: WriteSession, drafted: Invoice, *, now: datetime) -> Invoice:
+    for transfer in closing.postings(drafted.heading, now=now):
+        await ledger.post(session, transfer)
+    await store.add_lines(session, heading=drafted.heading, lines=drafted.lines)
+    # The number comes last: until the transaction ends, every other close waits for it.
+    serial = await store.next_serial(session, closing.series(now))
+    issued = closing.issue(drafted, serial=serial, now=now)
+    text = document.write(issued)
+    await store.add_invoice(session, heading=issued.heading, document=text)
+    return replace(issued, document=text)
+
+
+async def draft(session: ReadSession, *, organization: Organization, month: Month) -> Invoice:
+    """The invoice of an open month as it would be if it were closed now and every earlier month before it."""
+    last = await _last(session, organization)
+    cut = await metering.current_cut(session, organization_id=organization.id)
+    window = windows.window(organization, month, last, cut)
+    if closing.any_in_between(await _skipped(session, organization, window)):
+        window = windows.after_the_skipped(window)
+    return await _draft(session, organization, month, window)
+
+
+async def _last(session: ReadSession, organization: Organization) -> Heading | None:
+    return await store.last(session, organization_id=organization.id, currency=organization.currency)
+
+
+async def _skipped(session: ReadSession, organization: Organization, window: Window) -> tuple[BilledUsage, ...]:
+    stretch = windows.months_skipped(window)
+    if stretch is None:
+        return ()
+    scope = windows.records(window, stretch)
+    return await metering.billed_usage(session, organization_id=organization.id, scope=scope)
+
+
+async def _draft(session: ReadSession, organization: Organization, month: Month, window: Window) -> Invoice:
+    billed = await _usage_by_origin(session, organization, month, window)
+    names = await _project_names(session, organization.id, {usage.project_id for usage, _ in billed})
+    usages = [Usage(usage, names.get(usage.project_id), origin) for usage, origin in billed]
+    return lines.draft(organization, month, window, usages)
+
+
+async def _usage_by_origin(
+    session: ReadSession, organization: Organization, month: Month, window: Window
+) -> list[tuple[BilledUsage, Month | None]]:
+    """The month's own usage, then late usage month by month, backwards for as long as there is any."""
+    found: list[tuple[BilledUsage, Month | None]] = []
+    origin, stretch = month, window.period
+    while True:
+        usages = await metering.billed_usage(
+            session, organization_id=organization.id, scope=windows.records(window, stretch)
+        )
+        found += [(usage, None if origin == month else origin) for usage in usages if not usage.late]
+        if not any(usage.late for usage in usages):
+            return found
+        origin = origin.preceding
+        stretch = windows.origin_instants(window, month, origin, organization.zone)
+
+
+async def _project_names(
+    session: ReadSession, organization_id: OrganizationId, project_ids: set[ProjectId | None]
+) -> dict[ProjectId | None, str]:
+    names: dict[ProjectId | None, str] = {}
+    for project_id in filter(None, project_ids):
+        project = await accounts.get_project(session, organization_id=organization_id, project_id=project_id)
+        names[project_id] = project.name
+    return names
+
+
+async def get(
+    session: ReadSession, *, organization_id: OrganizationId, invoice_id: InvoiceId, now: datetime
+) -> Invoice:
+    """The organization's invoice with this id: issued, or the draft of a month that is open.
+
+    Raises:
+        NotFound: the organization has none.
+    """
+    organization = await accounts.get_organization(session, organization_id)
+    return _found(await _invoice(session, organization, invoice_id, now))
+
+
+async def find(session: ReadSession, *, invoice_id: InvoiceId, now: datetime) -> Invoice:
+    """The invoice with this id, whichever organization's it is.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = None
+    candidates = await accounts.list_organizations(
+        session, before=windows.above_organization_of(invoice_id), count=_SAME_MILLISECOND_MAX
+    )
+    for organization in candidates:
+        found = found or await _invoice(session, organization, invoice_id, now)
+    return _found(found)
+
+
+async def _invoice(
+    session: ReadSession, organization: Organization, invoice_id: InvoiceId, now: datetime
+) -> Invoice | None:
+    issued = await store.invoice(session, organization_id=organization.id, invoice_id=invoice_id)
+    if issued is not None:
+        return issued
+    last = await _last(session, organization)
+    for month in windows.open_months(organization, last, now):
+        if windows.invoice_id(organization.id, organization.currency, month) == invoice_id:
+            return await draft(session, organization=organization, month=month)
+    return None
+
+
+def _found(invoice: Invoice | None) -> Invoice:
+    if invoice is None:
+        raise NotFound("There is no such invoice.")
+    return invoice
+
+
+async def current(session: ReadSession, *, organization_id: OrganizationId, now: datetime) -> Invoice:
+    """The draft that collects what is used now: of the running month, or of the next one if that is closed already."""
+    organization = await accounts.get_organization(session, organization_id)
+    month = windows.open_months(organization, await _last(session, organization), now)[-1]
+    return await draft(session, organization=organization, month=month)
+
+
+async def list_invoices(
+    session: ReadSession, *, organization_id: OrganizationId, before: InvoiceId | None, count: int
+) -> list[Heading]:
+    """The organization's issued invoices of periods before that invoice's, newest first."""
+    return await store.invoices(session, organization_id=organization_id, before=before, count=count)
+
+
+async def finalise(session: WriteSession, *, invoice_id: InvoiceId, now: datetime) -> Invoice:
+    """Issue the draft with this id; an invoice that was issued is answered as it is.
+
+    Raises:
+        NotFound: there is no such invoice.
+        NothingToInvoice, Conflict: as `close` does.
+    """
+    heading = (await find(session, invoice_id=invoice_id, now=now)).heading
+    return await close(session, organization_id=heading.organization_id, month=heading.month, now=now)
+
+
+async def explain(
+    session: ReadSession, *, invoice: Invoice, n: int, after: CallId | None, count: int
+) -> list[Contribution]:
+    """The calls behind a usage line, oldest first, each with its part: all of them add up to the line's exact amount.
+
+    Raises:
+        NotFound: the invoice has no such line.
+        InvalidRequest: the line is not of usage.
+    """
+    if not 1 <= n <= len(invoice.lines):
+        raise NotFound("The invoice has no such line.")
+    usage = invoice.lines[n - 1].usage
+    if usage is None:
+        raise InvalidRequest("Credits have no calls of their own: those they paid for are behind the lines of usage.")
+    calls = await metering.billed_calls(
+        session,
+        organization_id=invoice.heading.organization_id,
+        scope=windows.records_behind(invoice.heading, usage),
+        line=BilledLine(usage.project_id, usage.model, usage.kind, usage.tier, usage.price_version_id, late=False),
+        after=after,
+        limit=count,
+    )
+    return [lines.contribution(usage, call) for call in calls]
+
+
+async def due_months(
+    session: ReadSession, *, organization: Organization, now: datetime, grace: timedelta
+) -> list[Month]:
+    """The months of the organization that are over, grace included, and wait for their invoice; oldest first."""
+    last = await _last(session, organization)
+    months = windows.due_months(organization, last, now=now, grace=grace)
+    if not months:
+        return []
+    cut = await metering.current_cut(session, organization_id=organization.id)
+    window = windows.window(organization, months[-1], last, cut)
+    billed = await metering.billed_usage(
+        session, organization_id=organization.id, scope=windows.records(window, window.period)
+    )
+    return months if any(closing.is_invoiced(usage) for usage in billed) else []

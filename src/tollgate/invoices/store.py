@@ -1,0 +1,192 @@
+"""All SQL of invoices."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlmodel import col
+
+from tollgate.accounts.model import BillingMode
+from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.invoices.model import (
+    Heading,
+    Invoice,
+    InvoiceKind,
+    InvoiceStatus,
+    Line,
+    LineType,
+    Month,
+    PricedUsage,
+    Totals,
+    Window,
+)
+from tollgate.invoices.tables import InvoiceLineRow, InvoiceRow, InvoiceSeriesRow
+from tollgate.kit.ids import InvoiceId, OrganizationId
+from tollgate.kit.period import Period
+from tollgate.kit.tokens import Kind
+from tollgate.pricing.model import Unit
+
+
+async def invoice(session: ReadSession, *, organization_id: OrganizationId, invoice_id: InvoiceId) -> Invoice | None:
+    """The organization's issued invoice with this id."""
+    row = await session.get(InvoiceRow, (organization_id, invoice_id))
+    if row is None:
+        return None
+    lines = await session.execute(
+        sa.select(InvoiceLineRow)
+        .where(col(InvoiceLineRow.organization_id) == organization_id, col(InvoiceLineRow.invoice_id) == invoice_id)
+        .order_by(col(InvoiceLineRow.n))
+    )
+    return Invoice(_heading(row), tuple(_line(line) for line in lines.scalars()), unpriced=(), document=row.document)
+
+
+async def invoices(
+    session: ReadSession, *, organization_id: OrganizationId, before: InvoiceId | None, count: int
+) -> list[Heading]:
+    """The organization's issued invoices of periods before that invoice's, newest period first."""
+    found = sa.select(InvoiceRow).where(col(InvoiceRow.organization_id) == organization_id)
+    place = sa.tuple_(col(InvoiceRow.period_start), col(InvoiceRow.id))
+    if before is not None:
+        start = sa.select(col(InvoiceRow.period_start)).where(
+            col(InvoiceRow.organization_id) == organization_id, col(InvoiceRow.id) == before
+        )
+        found = found.where(place < sa.tuple_(start.scalar_subquery(), before))
+    rows = await session.execute(
+        found.order_by(col(InvoiceRow.period_start).desc(), col(InvoiceRow.id).desc()).limit(count)
+    )
+    return [_heading(row) for row in rows.scalars()]
+
+
+async def last(session: ReadSession, *, organization_id: OrganizationId, currency: str) -> Heading | None:
+    """The organization's usage invoice of the latest month, if it has any."""
+    rows = await session.execute(
+        sa.select(InvoiceRow)
+        .where(
+            col(InvoiceRow.organization_id) == organization_id,
+            col(InvoiceRow.currency) == currency,
+            col(InvoiceRow.kind) == InvoiceKind.USAGE,
+        )
+        .order_by(col(InvoiceRow.month).desc())
+        .limit(1)
+    )
+    row = rows.scalar_one_or_none()
+    return None if row is None else _heading(row)
+
+
+async def add_lines(session: WriteSession, *, heading: Heading, lines: Sequence[Line]) -> None:
+    """Insert the lines of an invoice that is about to be issued; the database refuses any once it is."""
+    if lines:
+        await session.execute(sa.insert(InvoiceLineRow), [_columns(heading, line) for line in lines])
+
+
+async def next_serial(session: WriteSession, series: str) -> int:
+    """The next number of the series. Whoever asks next waits until this transaction ends, so none is ever skipped."""
+    taken = await session.execute(
+        postgresql.insert(InvoiceSeriesRow)
+        .values(series=series, next_number=2)
+        .on_conflict_do_update(
+            index_elements=[col(InvoiceSeriesRow.series)],
+            set_={"next_number": col(InvoiceSeriesRow.next_number) + 1},
+        )
+        .returning(col(InvoiceSeriesRow.next_number) - 1)
+    )
+    return int(taken.scalar_one())
+
+
+async def add_invoice(session: WriteSession, *, heading: Heading, document: str) -> None:
+    """Insert the invoice whose lines are there already; from then on neither changes."""
+    session.add(
+        InvoiceRow(
+            **{name: getattr(heading, name) for name in _PLAIN_COLUMNS},
+            **{name: getattr(heading.totals, name) for name in Totals.__slots__},
+            month=heading.month.name,
+            period_start=heading.window.period.start,
+            period_end=heading.window.period.end,
+            cut=heading.window.cut,
+            previous_end=heading.window.previous_end,
+            previous_cut=heading.window.previous_cut,
+            document=document,
+        )
+    )
+    await session.flush()
+
+
+_PLAIN_COLUMNS = (
+    "organization_id",
+    "id",
+    "number",
+    "status",
+    "kind",
+    "currency",
+    "timezone",
+    "billing_mode",
+    "customer_name",
+    "issued_at",
+    "due_at",
+    "paid_at",
+)
+
+
+def _columns(heading: Heading, line: Line) -> dict[str, object]:
+    used = {name: getattr(line.usage, name, None) for name in PricedUsage.__slots__}
+    return {
+        **used,
+        "organization_id": heading.organization_id,
+        "invoice_id": heading.id,
+        "n": line.n,
+        "type": line.type,
+        "origin": line.usage.origin.name if line.usage and line.usage.origin else None,
+        "amount_exact": line.amount_exact,
+        "amount": line.amount,
+    }
+
+
+def _heading(row: InvoiceRow) -> Heading:
+    return Heading(
+        organization_id=row.organization_id,
+        id=row.id,
+        number=row.number,
+        status=InvoiceStatus(row.status),
+        kind=InvoiceKind(row.kind),
+        currency=row.currency,
+        month=Month.named(row.month),
+        window=Window(
+            Period(_utc(row.period_start), _utc(row.period_end)),
+            row.cut,
+            previous_end=row.previous_end,
+            previous_cut=row.previous_cut,
+        ),
+        timezone=row.timezone,
+        billing_mode=BillingMode(row.billing_mode),
+        customer_name=row.customer_name,
+        totals=Totals(**{name: getattr(row, name) for name in Totals.__slots__}),
+        issued_at=row.issued_at,
+        due_at=row.due_at,
+        paid_at=row.paid_at,
+    )
+
+
+def _utc(instant: datetime) -> datetime:
+    return instant.astimezone(UTC)
+
+
+def _line(row: InvoiceLineRow) -> Line:
+    return Line(row.n, LineType(row.type), _usage(row), row.amount_exact, row.amount)
+
+
+def _usage(row: InvoiceLineRow) -> PricedUsage | None:
+    if row.model is None or row.tier is None or row.unit_price is None or row.quantity is None:
+        return None
+    return PricedUsage(
+        project_id=row.project_id,
+        project_name=row.project_name,
+        model=row.model,
+        kind=Kind(str(row.kind)),
+        tier=row.tier,
+        price_version_id=row.price_version_id,
+        unit=Unit(str(row.unit)),
+        unit_price=row.unit_price,
+        quantity=int(row.quantity),
+        origin=None if row.origin is None else Month.named(row.origin),
+    )

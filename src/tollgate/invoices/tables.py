@@ -1,0 +1,114 @@
+"""Tables of invoices. Once an invoice is there, the database lets nothing of it change but its status and its times."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from tollgate.accounts.model import BillingMode
+from tollgate.invoices.model import InvoiceKind, InvoiceStatus, LineType
+from tollgate.kit.ids import InvoiceId, OrganizationId, PriceVersionId, ProjectId
+
+MONEY = sa.Numeric(38, 12)
+INSTANT = sa.DateTime(timezone=True)
+
+
+class InvoiceRow(SQLModel, table=True):
+    """One issued invoice; drafts are computed and have no row."""
+
+    __tablename__ = "invoices"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="invoices_organization"),
+        sa.CheckConstraint("kind IN ('usage')", name="invoices_kind"),
+        sa.CheckConstraint("status IN ('finalised', 'paid', 'void', 'uncollectible')", name="invoices_status"),
+        sa.CheckConstraint("period_start < period_end", name="invoices_period"),
+        sa.CheckConstraint("total_exact = subtotal_exact + credits_exact", name="invoices_total_exact"),
+        sa.CheckConstraint("total = subtotal + credits", name="invoices_total"),
+        sa.CheckConstraint("(status = 'paid') = (paid_at IS NOT NULL)", name="invoices_paid_at"),
+        sa.Index(
+            "invoices_one_per_month",
+            "organization_id",
+            "currency",
+            "month",
+            "kind",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+            postgresql_where=sa.text("status <> 'void'"),
+        ),
+        sa.Index("invoices_number", "organization_id", "number", unique=True),
+    )
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    id: InvoiceId = Field(primary_key=True, sa_type=sa.Uuid)
+    number: str = Field(sa_type=sa.Text)
+    status: InvoiceStatus = Field(sa_type=sa.Text)
+    kind: InvoiceKind = Field(sa_type=sa.Text)
+    currency: str = Field(sa_type=sa.Text)
+    month: str = Field(sa_type=sa.Text)
+    period_start: datetime = Field(sa_type=INSTANT)
+    period_end: datetime = Field(sa_type=INSTANT)
+    timezone: str = Field(sa_type=sa.Text)
+    cut: int = Field(sa_type=sa.Integer)
+    previous_end: datetime | None = Field(sa_type=INSTANT)
+    previous_cut: int | None = Field(sa_type=sa.Integer)
+    billing_mode: BillingMode = Field(sa_type=sa.Text)
+    customer_name: str = Field(sa_type=sa.Text)
+    subtotal_exact: Decimal = Field(sa_type=MONEY)
+    credits_exact: Decimal = Field(sa_type=MONEY)
+    total_exact: Decimal = Field(sa_type=MONEY)
+    subtotal: Decimal = Field(sa_type=MONEY)
+    credits: Decimal = Field(sa_type=MONEY)
+    total: Decimal = Field(sa_type=MONEY)
+    issued_at: datetime = Field(sa_type=INSTANT)
+    due_at: datetime | None = Field(sa_type=INSTANT)
+    paid_at: datetime | None = Field(sa_type=INSTANT)
+    document: str = Field(sa_type=sa.Text)
+
+
+class InvoiceLineRow(SQLModel, table=True):
+    """One line of an issued invoice."""
+
+    __tablename__ = "invoice_lines"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["organization_id", "invoice_id"],
+            ["invoices.organization_id", "invoices.id"],
+            name="invoice_lines_invoice",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        sa.CheckConstraint("type IN ('usage', 'credits')", name="invoice_lines_type"),
+        sa.CheckConstraint(
+            "CASE type WHEN 'usage'"
+            " THEN num_nonnulls(model, kind, tier, unit, unit_price, quantity) = 6"
+            " ELSE num_nonnulls(project_id, model, kind, tier, price_version_id, unit, unit_price, quantity) = 0 END",
+            name="invoice_lines_usage",
+        ),
+    )
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    invoice_id: InvoiceId = Field(primary_key=True, sa_type=sa.Uuid)
+    n: int = Field(primary_key=True, sa_type=sa.Integer)
+    type: LineType = Field(sa_type=sa.Text)
+    project_id: ProjectId | None = Field(default=None, sa_type=sa.Uuid)
+    project_name: str | None = Field(default=None, sa_type=sa.Text)
+    model: str | None = Field(default=None, sa_type=sa.Text)
+    kind: str | None = Field(default=None, sa_type=sa.Text)
+    tier: int | None = Field(default=None, sa_type=sa.BigInteger)
+    price_version_id: PriceVersionId | None = Field(default=None, sa_type=sa.Uuid)
+    unit: str | None = Field(default=None, sa_type=sa.Text)
+    unit_price: Decimal | None = Field(default=None, sa_type=MONEY)
+    quantity: Decimal | None = Field(default=None, sa_type=sa.Numeric(38, 0))
+    origin: str | None = Field(default=None, sa_type=sa.Text)
+    amount_exact: Decimal = Field(sa_type=MONEY)
+    amount: Decimal = Field(sa_type=MONEY)
+
+
+class InvoiceSeriesRow(SQLModel, table=True):
+    """The next serial number of one series."""
+
+    __tablename__ = "invoice_series"
+
+    series: str = Field(primary_key=True, sa_type=sa.Text)
+    next_number: int = Field(sa_type=sa.BigInteger)
