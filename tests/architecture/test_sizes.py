@@ -55,7 +55,7 @@ ALLOWED = {
 
 
 def sizes(repository: Path, tree: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, repository / "scripts" / "sizes.py", tree]
+    command = [sys.executable, str(repository / "scripts" / "sizes.py"), str(tree)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
