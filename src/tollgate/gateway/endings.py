@@ -24,6 +24,7 @@ from tollgate.pricing.model import Charge
 CURRENCY = "USD"
 """The currency of all prices."""
 
+_TEXT_CHARACTERS_MAX = 200
 _NOTHING = Charge(items=(), amount=money.ZERO, unpriced=(), tier=0)
 
 
@@ -133,8 +134,8 @@ def _record(call: Call, status: CallStatus, charge: Charge, usage: Usage, rated:
         status=status,
         estimated=usage.estimated,
         anomalous=answer.usage is not None and answer.usage.anomalous,
-        finish_reason=answer.finish_reason,
-        native_finish_reason=answer.finish_reason,
+        finish_reason=_clean(answer.finish_reason),
+        native_finish_reason=_clean(answer.finish_reason),
         latency_ms=call.latency_ms,
         generation_ms=call.generation_ms,
         quantities=msgspec.json.encode({kind.value: count for kind, count in usage.quantities}).decode(),
@@ -147,8 +148,18 @@ def _record(call: Call, status: CallStatus, charge: Charge, usage: Usage, rated:
         provider_cost=None if serving is None else _provider_cost(candidate, rated),
         user_id=request.attribution.user,
         session_id=request.attribution.session_id,
-        metadata=None if metadata is None else msgspec.json.encode(metadata).decode(),
+        metadata=None if metadata is None else _json(metadata),
     )
+
+
+def _clean(text: str | None) -> str | None:
+    """A provider's text in a form the database can keep."""
+    return None if text is None else text.replace("\x00", "")[:_TEXT_CHARACTERS_MAX].encode("utf-8", "replace").decode()
+
+
+def _json(value: object) -> str:
+    """JSON that the database can keep: it knows no NUL, not even an escaped one."""
+    return msgspec.json.encode(value).decode().replace("\\u0000", "")
 
 
 def _provider_cost(candidate: Candidate, rated: Charge) -> Decimal | None:
@@ -158,7 +169,7 @@ def _provider_cost(candidate: Candidate, rated: Charge) -> Decimal | None:
 
 def _attempt_records(call: Call, rated: Charge) -> tuple[AttemptRecord, ...]:
     answer, serving = call.answer, call.serving
-    raw_usage = None if answer.usage is None else msgspec.json.encode(answer.usage.raw).decode()
+    raw_usage = None if answer.usage is None else _json(answer.usage.raw)
     return tuple(
         AttemptRecord(
             organization_id=call.principal.organization_id,
@@ -172,7 +183,7 @@ def _attempt_records(call: Call, rated: Charge) -> tuple[AttemptRecord, ...]:
             error=attempt.error,
             latency_ms=attempt.latency_ms,
             provider_cost=_provider_cost(attempt.candidate, rated) if attempt is serving else None,
-            upstream_id=answer.upstream_id if attempt is serving else None,
+            upstream_id=_clean(answer.upstream_id) if attempt is serving else None,
             usage=raw_usage if attempt is serving else None,
         )
         for ordinal, attempt in enumerate(call.attempts, start=1)

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 from litestar import asgi
+from litestar.exceptions import MethodNotAllowedException
 from litestar.types import HTTPSendMessage, Receive, Scope, Send
 
 from tollgate.gateway.model import ClientGone
@@ -15,22 +15,18 @@ KEEP_ALIVE_SECONDS = 10.0
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
-def chat_completions(gateway: Gateway, *, body_bytes_max: int) -> Any:
-    """The handler of `POST /chat/completions`."""
-
-    @asgi("/chat/completions", copy_scope=False)
-    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one chat completion."""
-        if scope.get("method") != "POST":
-            raise InvalidRequest("Use POST.", metadata={"allow": "POST"})
-        body = await _body(receive, body_bytes_max)
-        client = AsgiClient(send)
-        try:
-            await gateway.chat(scope["headers"], body, client)
-        finally:
-            client.rest()
-
-    return handle
+@asgi("/chat/completions", copy_scope=False)
+async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
+    """`POST /chat/completions`: serve one chat completion."""
+    if scope["method"] != "POST":  # type: ignore[typeddict-item]  # Litestar routes HTTP only to this path
+        raise MethodNotAllowedException
+    gateway: Gateway = scope["litestar_app"].state["gateway"]
+    body = await _body(receive, gateway.body_bytes_max)
+    client = AsgiClient(send)
+    try:
+        await gateway.chat(scope["headers"], body, client)
+    finally:
+        client.rest()
 
 
 async def _body(receive: Receive, bytes_max: int) -> bytes:

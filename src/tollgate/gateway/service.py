@@ -42,6 +42,8 @@ class Surroundings:
 
     environment: Mapping[str, str]
     """Where providers' credentials are looked up."""
+    body_bytes_max: int
+    """The largest request body, in bytes."""
     drain_seconds: int
     """How long a provider that charges on regardless may go on after its client hung up."""
     status_of: Callable[[TollgateError], int]
@@ -61,6 +63,11 @@ class Gateway:
         self._upstreams = upstreams
         self._clock = clock
         self._around = surroundings
+
+    @property
+    def body_bytes_max(self) -> int:
+        """The largest request body it is worth to read."""
+        return self._around.body_bytes_max
 
     async def chat(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, client: Client) -> None:
         """Serve one chat completion: admit it, forward it, relay the answer, settle it, and only then finish."""

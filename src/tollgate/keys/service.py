@@ -21,7 +21,7 @@ from tollgate.infra.identity import new_id, new_secret
 from tollgate.keys import rules, store
 from tollgate.keys.model import ApiKey, Filters, MintedKey, NewKey
 from tollgate.kit.errors import AuthenticationFailed, NotFound
-from tollgate.kit.ids import KeyId, OrganizationId
+from tollgate.kit.ids import PLATFORM, KeyId, OrganizationId
 from tollgate.kit.principal import KeyKind, Principal
 
 CHANNEL = "key_changed"
@@ -76,6 +76,12 @@ async def get(session: ReadSession, *, organization_id: OrganizationId, key_id: 
         NotFound: the organization has none with this id.
     """
     return _found(await store.key(session, organization_id=organization_id, key_id=key_id))
+
+
+async def has_operator(session: ReadSession) -> bool:
+    """Whether the installation ever had an operator's key."""
+    nobody = Filters(include_revoked=True)
+    return bool(await store.keys(session, organization_id=PLATFORM, filters=nobody, before=None, count=1))
 
 
 async def list_keys(

@@ -29,8 +29,8 @@ _FALLBACKS_MAX = 16
 _CHOICES_MAX = 128
 
 Decoded = TypeVar("Decoded")
-Text = Annotated[str, msgspec.Meta(max_length=512)]
-Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Text = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00]*$")]
+Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
 
 

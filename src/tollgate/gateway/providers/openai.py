@@ -25,6 +25,9 @@ _KNOWN_COMPLETION_DETAILS = frozenset({
     "accepted_prediction_tokens", "rejected_prediction_tokens",
 })  # fmt: skip
 
+_COUNT_MAX = 10**12
+"""No call uses more of anything: a larger count is no count."""
+
 _TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
 """What makes an event worth decoding. It cannot occur inside a JSON string, where quotes are escaped."""
 
@@ -198,7 +201,7 @@ def _unknown_counts(
 
 def _count(value: object) -> int | None:
     """A count, or `None` where there is none: a missing count is not zero."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX else None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -1,0 +1,62 @@
+"""Docs: the interface described on a page rendered from the OpenAPI document; nothing is loaded from elsewhere."""
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+from litestar import MediaType, Request, get
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1.5rem; }
+h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
+article { padding: .6rem 0; border-bottom: 1px solid var(--soft); overflow-wrap: anywhere; }
+code { font: 14px ui-monospace, monospace; }
+.method { display: inline-block; min-width: 4.5rem; font-weight: 700; }
+.more { margin: .2rem 0 0 4.5rem; }
+"""
+_DATA_PLANE = (("POST", "/api/v1/chat/completions", "OpenAI Chat Completions, streamed and not; any inference key."),)
+
+
+@get("/docs", include_in_schema=False, media_type=MediaType.HTML)
+async def docs(request: Request[Any, Any, Any]) -> str:
+    """Every route, by subject."""
+    return _page(request.app.openapi_schema.to_schema())
+
+
+def _page(document: dict[str, Any]) -> str:
+    subjects: dict[str, list[str]] = {
+        "Inference": [_article(method, path, what, ()) for method, path, what in _DATA_PLANE]
+    }
+    for method, path, operation in _operations(document):
+        subject = (operation.get("tags") or ["Other"])[0]
+        parameters = tuple(parameter["name"] for parameter in operation.get("parameters", ()))
+        subjects.setdefault(subject, []).append(
+            _article(method, path, operation.get("summary") or operation.get("description") or "", parameters)
+        )
+    body = "".join(f"<h2>{escape(subject)}</h2>{''.join(articles)}" for subject, articles in subjects.items())
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>Tollgate interface</title><style>{_STYLE}</style><h1>Tollgate interface</h1>"
+        f"<p>{escape(document['info'].get('description') or '')}</p>"
+        "<p>The whole description, for machines: <a href=/schema/openapi.json>openapi.json</a></p>"
+        f"{body}"
+    )
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in sorted(document.get("paths", {}).items()):
+        for method in ("get", "post", "patch", "put", "delete"):
+            if method in item:
+                yield method.upper(), path, item[method]
+
+
+def _article(method: str, path: str, what: str, parameters: tuple[str, ...]) -> str:
+    asked = f"<p class=more>Parameters: <code>{escape(', '.join(parameters))}</code></p>" if parameters else ""
+    return (
+        f"<article><span class=method>{method}</span><code>{escape(path)}</code>"
+        f"<p class=more>{escape(what)}</p>{asked}</article>"
+    )
+
+
+HANDLERS = (docs,)

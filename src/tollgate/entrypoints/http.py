@@ -1,0 +1,209 @@
+"""HTTP: the whole wiring of the gateway's web server on one page, imported by nothing but the server."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import prometheus_client
+import sqlalchemy as sa
+from litestar import Litestar, MediaType, Request, Response, Router, get
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from prometheus_client import multiprocess
+
+from tollgate import __doc__ as description
+from tollgate.accounts import routes as accounts
+from tollgate.catalog import routes as catalog
+from tollgate.catalog import service as endpoints
+from tollgate.catalog.model import Format
+from tollgate.entrypoints import docs
+from tollgate.entrypoints.errors import EXCEPTION_HANDLERS, status_of
+from tollgate.gateway import routes as gateway
+from tollgate.gateway import tokenizer, upstream
+from tollgate.gateway.sandbox import SandboxUpstream
+from tollgate.gateway.service import Gateway, Surroundings
+from tollgate.gateway.snapshot import Shelf
+from tollgate.infra import database as databases
+from tollgate.infra import migrations, settings, telemetry, web
+from tollgate.infra.database import Database
+from tollgate.infra.idempotency import Idempotency, database_for
+from tollgate.infra.settings import Settings
+from tollgate.infra.web import Injected
+from tollgate.invoices import routes as invoices
+from tollgate.keys import routes as keys
+from tollgate.keys import rules as key_rules
+from tollgate.keys.service import KeyRing
+from tollgate.kit.clock import Clock, SystemClock
+from tollgate.kit.errors import Unavailable
+from tollgate.kit.principal import KeyKind, Principal
+from tollgate.metering import routes as metering
+from tollgate.metering.service import Meter
+from tollgate.pricing import routes as pricing
+from tollgate.reports import routes as reports
+
+CONTROL_PLANE = (
+    *accounts.HANDLERS,
+    *keys.HANDLERS,
+    *catalog.HANDLERS,
+    *pricing.HANDLERS,
+    *metering.HANDLERS,
+    *invoices.HANDLERS,
+    *reports.HANDLERS,
+)
+
+
+def create_app() -> Litestar:
+    """The application of this process's environment."""
+    telemetry.configure_logging()
+    return build(settings.read(os.environ), environment=os.environ, clock=SystemClock())
+
+
+def build(configured: Settings, *, environment: Mapping[str, str], clock: Clock) -> Litestar:
+    """The application: the data plane's plain ASGI routes beside the control plane's handlers."""
+    wiring = _Wiring(configured, environment, clock)
+    once = Idempotency(wiring.database, clock, presented_in=key_rules.presented_in, authenticate=wiring.authenticate)
+    control_plane = Router("/", route_handlers=CONTROL_PLANE, middleware=[once])
+    return Litestar(
+        [Router("/api/v1", route_handlers=[gateway.chat_completions, control_plane]), *OPERATIONS, *docs.HANDLERS],
+        dependencies=wiring.dependencies(),
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[wiring.running],
+        plugins=[web.StrictBodies(), web.AmountSchema()],
+        request_max_body_size=web.BODY_BYTES_MAX,
+        openapi_config=OpenAPIConfig(
+            title="Tollgate", version="1", description=description, path="/schema", render_plugins=[JsonRenderPlugin()]
+        ),
+        debug=False,
+    )
+
+
+class _Wiring:
+    """What the handlers are given. Connections are made when the application starts, not before."""
+
+    def __init__(self, configured: Settings, environment: Mapping[str, str], clock: Clock) -> None:
+        self.database = databases.connect(configured.database_url, connections_max=configured.database_pool_max)
+        self._settings = configured
+        self._environment = environment
+        self._clock = clock
+        self._keys: KeyRing | None = None
+
+    @asynccontextmanager
+    async def running(self, app: Litestar) -> AsyncIterator[None]:
+        """The data plane, for as long as the application runs; it ends when every call is recorded."""
+        url = self._settings.database_url
+        await migrations.require_current(url)
+        warming = asyncio.create_task(tokenizer.warm_up())
+        pool = await databases.connect_pool(url, connections_max=self._settings.database_pool_max)
+        meter = Meter(pool, self._clock, settle_timeout_seconds=self._settings.settle_timeout_seconds)
+        providers = upstream.connect(
+            connect_seconds=self._settings.connect_timeout_seconds,
+            first_byte_seconds=self._settings.first_byte_timeout_seconds,
+            idle_seconds=self._settings.idle_timeout_seconds,
+        )
+        async with (
+            KeyRing(pool, database_url=url).listening() as ring,
+            Shelf(self.database, self._clock, database_url=url).listening() as shelf,
+        ):
+            self._keys = ring
+            app.state.gateway = Gateway(
+                keys=ring,
+                shelf=shelf,
+                meter=meter,
+                upstreams={
+                    **dict.fromkeys((Format.OPENAI, Format.AZURE_OPENAI, Format.OPENAI_COMPATIBLE), providers),
+                    Format.SANDBOX: SandboxUpstream(),
+                },
+                clock=self._clock,
+                surroundings=Surroundings(
+                    environment=self._environment,
+                    body_bytes_max=self._settings.body_bytes_max,
+                    drain_seconds=self._settings.drain_timeout_seconds,
+                    status_of=status_of,
+                ),
+            )
+            await warming
+            yield
+            await meter.drained()
+        await providers.close()
+        await pool.close()
+        await self.database.close()
+
+    async def authenticate(self, presented: str, now: datetime) -> Principal:
+        """The bearer of a key text."""
+        if self._keys is None:
+            raise Unavailable
+        return await self._keys.authenticate(presented, now)
+
+    def dependencies(self) -> dict[str, Provide]:
+        """Everything a handler may ask for, by name."""
+
+        def database(request: Request[Any, Any, Any]) -> Database:
+            return database_for(request, self.database)
+
+        async def caller(request: Request[Any, Any, Any]) -> Principal:
+            return await self.authenticate(key_rules.presented_in(request.scope["headers"]), self._clock.now())
+
+        async def operator(request: Request[Any, Any, Any]) -> Principal:
+            return _of_kind(await caller(request), KeyKind.OPERATOR)
+
+        async def manager(request: Request[Any, Any, Any]) -> Principal:
+            return _of_kind(await caller(request), KeyKind.MANAGEMENT)
+
+        values = {
+            "clock": self._clock,
+            "settings": self._settings,
+            "environment": self._environment,
+            "endpoints": endpoints.find_endpoint,
+        }
+        return {
+            "database": Provide(database, sync_to_thread=False),
+            "caller": Provide(caller),
+            "operator": Provide(operator),
+            "manager": Provide(manager),
+            **{name: Provide(_always(value), sync_to_thread=False) for name, value in values.items()},
+        }
+
+
+def _of_kind(principal: Principal, kind: KeyKind) -> Principal:
+    key_rules.check_kind(principal, kind)
+    return principal
+
+
+def _always(value: Any) -> Callable[[], Any]:
+    def provide() -> Any:
+        return value
+
+    return provide
+
+
+@get("/health/live", include_in_schema=False, media_type=MediaType.TEXT)
+async def live() -> str:
+    """The process answers."""
+    return "live"
+
+
+@get("/health/ready", include_in_schema=False, media_type=MediaType.TEXT)
+async def ready(database: Injected[Database]) -> str:
+    """The process can take calls: it answers, and so does its database."""
+    async with database.read() as session:
+        await session.execute(sa.text("SELECT 1"))
+    return "ready"
+
+
+@get("/metrics", include_in_schema=False, media_type=MediaType.TEXT)
+async def metrics() -> Response[bytes]:
+    """Prometheus metrics: of all worker processes where they share a directory, else of this one."""
+    registry = prometheus_client.REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = prometheus_client.CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library leaves it untyped
+    return Response(
+        prometheus_client.generate_latest(registry), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST}
+    )
+
+
+OPERATIONS = (live, ready, metrics)
