@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from litestar import Controller, Request, get, patch, post
+from litestar.params import FromPath, JSONBody
 
 from tollgate.catalog import service
 from tollgate.catalog.model import Model, Provider
@@ -23,7 +24,7 @@ from tollgate.infra import web
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
 from tollgate.infra.settings import Settings
-from tollgate.infra.web import One, Page, Paging
+from tollgate.infra.web import Injected, One, Page, Paging
 from tollgate.kit.clock import Clock
 from tollgate.kit.ids import EndpointId
 from tollgate.kit.principal import Principal
@@ -43,9 +44,9 @@ class ProvidersController(Controller):
     async def list_providers(
         self,
         request: AnyRequest,
-        database: Database,
-        environment: Mapping[str, str],
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        database: Injected[Database],
+        environment: Injected[Mapping[str, str]],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> Page[ProviderView]:
         asked = web.query(request, Paging)
         async with database.read() as session:
@@ -55,11 +56,11 @@ class ProvidersController(Controller):
     @post()
     async def create_provider(
         self,
-        data: CreateProvider,
-        database: Database,
-        settings: Settings,
-        environment: Mapping[str, str],
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        data: JSONBody[CreateProvider],
+        database: Injected[Database],
+        settings: Injected[Settings],
+        environment: Injected[Mapping[str, str]],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[ProviderView]:
         async with database.write() as session:
             provider = await service.create_provider(
@@ -70,10 +71,10 @@ class ProvidersController(Controller):
     @get("/{slug:str}")
     async def get_provider(
         self,
-        slug: str,
-        database: Database,
-        environment: Mapping[str, str],
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        slug: FromPath[str],
+        database: Injected[Database],
+        environment: Injected[Mapping[str, str]],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[ProviderView]:
         async with database.read() as session:
             return One(data=ProviderView.of(await service.get_provider(session, slug), environment))
@@ -81,12 +82,12 @@ class ProvidersController(Controller):
     @patch("/{slug:str}")
     async def change_provider(
         self,
-        slug: str,
-        data: ChangeProvider,
-        database: Database,
-        settings: Settings,
-        environment: Mapping[str, str],
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        slug: FromPath[str],
+        data: JSONBody[ChangeProvider],
+        database: Injected[Database],
+        settings: Injected[Settings],
+        environment: Injected[Mapping[str, str]],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[ProviderView]:
         async with database.write() as session:
             provider = await service.change_provider(
@@ -105,8 +106,8 @@ class ModelsController(Controller):
     async def list_models(
         self,
         request: AnyRequest,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> Page[ModelView]:
         asked = web.query(request, Paging)
         async with database.read() as session:
@@ -116,10 +117,10 @@ class ModelsController(Controller):
     @post()
     async def create_model(
         self,
-        data: CreateModel,
-        database: Database,
-        clock: Clock,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        data: JSONBody[CreateModel],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[ModelView]:
         async with database.write() as session:
             return One(data=ModelView.of(await service.create_model(session, data.model(clock.now()))))
@@ -127,10 +128,10 @@ class ModelsController(Controller):
     @get("/{author:str}/{name:str}")
     async def get_model(
         self,
-        author: str,
-        name: str,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        author: FromPath[str],
+        name: FromPath[str],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[ModelView]:
         async with database.read() as session:
             return One(data=ModelView.of(await service.get_model(session, f"{author}/{name}")))
@@ -138,11 +139,11 @@ class ModelsController(Controller):
     @patch("/{author:str}/{name:str}")
     async def change_model(
         self,
-        author: str,
-        name: str,
-        data: ChangeModel,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        author: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[ChangeModel],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[ModelView]:
         async with database.write() as session:
             model = await service.change_model(session, f"{author}/{name}", edit=data.applied_to)
@@ -159,8 +160,8 @@ class EndpointsController(Controller):
     async def list_endpoints(
         self,
         request: AnyRequest,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> Page[EndpointView]:
         asked = web.query(request, ListEndpoints)
         async with database.read() as session:
@@ -172,10 +173,10 @@ class EndpointsController(Controller):
     @post()
     async def create_endpoint(
         self,
-        data: CreateEndpoint,
-        database: Database,
-        clock: Clock,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        data: JSONBody[CreateEndpoint],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[EndpointView]:
         endpoint = data.endpoint(EndpointId(new_id(clock.now())))
         async with database.write() as session:
@@ -184,9 +185,9 @@ class EndpointsController(Controller):
     @get("/{endpoint_id:str}")
     async def get_endpoint(
         self,
-        endpoint_id: str,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        endpoint_id: FromPath[str],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[EndpointView]:
         wanted = EndpointId(web.parse_id("ep", endpoint_id))
         async with database.read() as session:
@@ -195,10 +196,10 @@ class EndpointsController(Controller):
     @patch("/{endpoint_id:str}")
     async def change_endpoint(
         self,
-        endpoint_id: str,
-        data: ChangeEndpoint,
-        database: Database,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        endpoint_id: FromPath[str],
+        data: JSONBody[ChangeEndpoint],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> One[EndpointView]:
         wanted = EndpointId(web.parse_id("ep", endpoint_id))
         async with database.write() as session:

@@ -3,10 +3,11 @@
 from typing import Any
 
 from litestar import Controller, Request, get, post
+from litestar.params import JSONBody
 
 from tollgate.infra import web
 from tollgate.infra.database import Database
-from tollgate.infra.web import One, Page
+from tollgate.infra.web import Injected, One, Page
 from tollgate.kit.clock import Clock
 from tollgate.kit.principal import Principal
 from tollgate.pricing import service
@@ -24,9 +25,9 @@ class PricesController(Controller):
     async def list_prices(
         self,
         request: Request[Any, Any, Any],
-        database: Database,
-        endpoints: EndpointDirectory,
-        operator: Principal,  # noqa: ARG002 - asking for an operator is the check
+        database: Injected[Database],
+        endpoints: Injected[EndpointDirectory],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> Page[PriceView]:
         asked = web.query(request, ListPrices)
         async with database.read() as session:
@@ -42,11 +43,11 @@ class PricesController(Controller):
     @post(summary="Publish a version; it takes effect for calls accepted from then on")
     async def publish_price(
         self,
-        data: PublishPrice,
-        database: Database,
-        endpoints: EndpointDirectory,
-        clock: Clock,
-        operator: Principal,
+        data: JSONBody[PublishPrice],
+        database: Injected[Database],
+        endpoints: Injected[EndpointDirectory],
+        clock: Injected[Clock],
+        operator: Injected[Principal],
     ) -> One[PriceView]:
         now = clock.now()
         async with database.write() as session:

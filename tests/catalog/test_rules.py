@@ -1,0 +1,191 @@
+"""What may enter the catalogue. An address is judged by its text alone, in every notation resolvers read."""
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollgate.catalog import seed
+from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
+from tollgate.catalog.rules import base_url_of, check_base_url, check_endpoint, check_model, check_provider, is_routable
+from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.ids import EndpointId
+
+LOCAL = Provider("local", "Local", Format.OPENAI_COMPATIBLE, "http://127.0.0.1:8080/v1")
+MODEL = Model("meta/llama-4", "Llama 4", "", ("text",), ("text",), "o200k_base", datetime(2026, 1, 1, tzinfo=UTC))
+ENDPOINT = Endpoint(
+    id=EndpointId(UUID(int=1)),
+    model="meta/llama-4",
+    provider="groq",
+    upstream_model="llama-4",
+    context_length=8192,
+    max_output=None,
+    protocols=("openai",),
+    supported_parameters=("temperature",),
+    data_policy=DataPolicy(),
+    supports_cancel=True,
+    enabled=True,
+)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.example.com/v1",
+        "https://localhost/v1",
+        "https://LOCALHOST./v1",
+        "https://service.localhost",
+        "https://metadata.google.internal/computeMetadata",
+        "https://printer.local",
+        "https://127.0.0.1",
+        "https://127.0.0.1.",
+        "https://127.1",
+        "https://2130706433",
+        "https://0x7f000001",
+        "https://0x7f.0.0.1",
+        "https://0177.0.0.1",
+        "https://10.0.0.8",
+        "https://192.168.1.1:8443/v1",
+        "https://172.16.0.1",
+        "https://169.254.169.254/latest/meta-data",
+        "https://100.64.0.1",
+        "https://0.0.0.0",
+        "https://224.0.0.1",
+        "https://255.255.255.255",
+        "https://[::1]/v1",
+        "https://[::]",
+        "https://[::ffff:127.0.0.1]",
+        "https://[fe80::1%25eth0]",
+        "https://[fd00::1]",
+    ],
+)
+def test_private_addresses_and_plain_http_need_permission(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="TOLLGATE_ALLOW_PRIVATE_UPSTREAMS"):
+        check_base_url(url, allow_private_upstreams=False)
+    check_base_url(url, allow_private_upstreams=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.example.com",
+        "ftp://api.example.com",
+        "file:///etc/passwd",
+        "https://",
+        "https:///v1",
+        "https://user@api.example.com",
+        "https://user:secret@api.example.com",
+        "https://api.example.com/v1#part",
+        "https://api.example.com/v1?key=1",
+        "https://api.example.com:99999",
+        "https://api.example.com:0",
+        "https://api.example.com/a b",
+        "https://api.example.com\\@evil.example",
+        "https://api.example.com\n",
+        "https://[::1",
+        "env:lower",
+    ],
+)
+def test_what_is_no_plain_address_is_refused_whatever_is_permitted(url: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        check_base_url(url, allow_private_upstreams=True)
+    assert refusal.value.field == "base_url"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.openai.com/v1", "https://8.8.8.8", "https://[2606:4700::1111]:8443", "env:MY_URL"]
+)
+def test_public_https_addresses_are_accepted(url: str) -> None:
+    check_base_url(url, allow_private_upstreams=False)
+
+
+@given(st.text(max_size=60).map("https://".__add__))
+def test_any_text_is_either_accepted_or_refused_as_a_request(text: str) -> None:
+    with suppress(InvalidRequest):
+        check_base_url(text, allow_private_upstreams=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"slug": "Groq"}, "slug"),
+        ({"slug": ""}, "slug"),
+        ({"slug": "a/b"}, "slug"),
+        ({"name": " "}, "name"),
+        ({"credential": "sk-proj-verysecret"}, "credential"),
+        ({"credential": "env:"}, "credential"),
+        ({"base_url": None}, "base_url"),
+        ({"status_page": "javascript:alert(1)"}, "status_page"),
+        ({"regions": ("",)}, "regions"),
+    ],
+)
+def test_a_provider_that_could_not_be_called_is_refused(change: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        check_provider(replace(LOCAL, **change), allow_private_upstreams=True)  # type: ignore[arg-type]  # one field each
+    assert refusal.value.field == field
+
+
+def test_a_secret_given_as_a_credential_is_not_repeated_in_the_refusal() -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        check_provider(replace(LOCAL, credential="sk-proj-verysecret"), allow_private_upstreams=True)
+    assert "verysecret" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"slug": "llama-4"}, "slug"),
+        ({"slug": "meta/llama/4"}, "slug"),
+        ({"slug": "meta/llama:free"}, "slug"),
+        ({"slug": "Meta/Llama"}, "slug"),
+        ({"name": ""}, "name"),
+        ({"description": "x" * 4001}, "description"),
+        ({"input_modalities": ()}, "input_modalities"),
+        ({"output_modalities": ("smell",)}, "output_modalities"),
+        ({"tokenizer": "gpt2"}, "tokenizer"),
+    ],
+)
+def test_a_model_that_could_not_be_named_or_metered_is_refused(change: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        check_model(replace(MODEL, **change))  # type: ignore[arg-type]  # one field each
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"upstream_model": ""}, "upstream_model"),
+        ({"context_length": 0}, "context_length"),
+        ({"max_output": 2**31}, "max_output"),
+        ({"protocols": ()}, "protocols"),
+        ({"protocols": ("grpc",)}, "protocols"),
+        ({"supported_parameters": ("Top P",)}, "supported_parameters"),
+        ({"data_policy": DataPolicy(logging="")}, "data_policy.logging"),
+    ],
+)
+def test_an_endpoint_that_no_client_could_speak_to_is_refused(change: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        check_endpoint(replace(ENDPOINT, **change))  # type: ignore[arg-type]  # one field each
+    assert refusal.value.field == field
+
+
+def test_a_sound_catalogue_is_accepted() -> None:
+    check_provider(LOCAL, allow_private_upstreams=True)
+    check_model(MODEL)
+    check_endpoint(ENDPOINT)
+
+
+def test_a_local_provider_without_a_credential_can_be_called() -> None:
+    assert is_routable(LOCAL, {})
+    assert not is_routable(replace(LOCAL, credential="env:LOCAL_KEY"), {})
+    assert not is_routable(replace(LOCAL, credential="env:LOCAL_KEY"), {"LOCAL_KEY": ""})
+    assert not is_routable(replace(seed.OPENAI, credential=None), {})
+
+
+def test_a_base_url_has_no_slash_at_its_end() -> None:
+    assert base_url_of(replace(LOCAL, base_url="http://127.0.0.1:8080/v1/"), {}) == "http://127.0.0.1:8080/v1"

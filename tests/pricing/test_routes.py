@@ -1,0 +1,93 @@
+"""Operators publish prices through the API and read their history."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from httpx import AsyncClient
+from tests.catalog.app import OPERATOR, operator_client
+from tests.pricing.builders import priced_endpoint
+
+from tollgate.infra.database import Database
+from tollgate.kit.clock import FixedClock
+from tollgate.kit.ids import typed
+
+TIERED: dict[str, Any] = {
+    "model": "openai/gpt-4.1-mini",
+    "provider": "openai",
+    "items": [
+        {"kind": "prompt", "price": "0.4", "unit": "per_million_tokens", "prompt_tokens": {"gte": 0, "lt": 200_000}},
+        {"kind": "prompt", "price": "0.8", "unit": "per_million_tokens", "prompt_tokens": {"gte": 200_000}},
+        {"kind": "completion", "price": "0", "unit": "per_million_tokens", "prompt_tokens": None},
+    ],
+}
+
+
+@pytest.fixture
+async def client(database: Database, clock: FixedClock) -> AsyncIterator[AsyncClient]:
+    await priced_endpoint(database, clock.now())
+    async with operator_client(database, clock) as opened:
+        yield opened
+
+
+async def test_a_price_without_a_time_takes_effect_now(client: AsyncClient, clock: FixedClock) -> None:
+    response = await client.post("/admin/prices", json=TIERED)
+
+    published = response.json()["data"]
+    assert response.status_code == 201
+    assert published["effective_from"] == "2026-11-22T12:00:00Z"
+    assert published["effective_to"] is None
+    assert (published["service_tier"], published["organization"]) == ("standard", None)
+    assert published["source"] == "operator"
+    assert published["published_by"] == typed("key", OPERATOR.key_id)
+    assert [(item["kind"], item["price"], item["prompt_tokens"]) for item in published["items"]] == [
+        ("prompt", "0.4", {"gte": 0, "lt": 200_000}),
+        ("prompt", "0.8", {"gte": 200_000, "lt": None}),
+        ("completion", "0", None),
+    ]
+    clock.at += timedelta(days=1)
+    history = (await client.get("/admin/prices?model=openai/gpt-4.1-mini&provider=openai")).json()["data"]
+    assert history[0] == published
+    assert (history[1]["source"], history[1]["effective_to"]) == ("seed", "2026-11-22T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"model": "openai/gpt-9"}, "model"),
+        ({"provider": "anthropic"}, "provider"),
+        ({"effective_from": "2026-11-22T11:59:59Z"}, "effective_from"),
+        ({"effective_from": "2026-12-01T00:00:00"}, "effective_from"),
+        ({"service_tier": "Flex!"}, "service_tier"),
+        ({"organization": "key_0"}, "organization"),
+        ({"organization": "org_00000000-0000-7000-8000-000000000009"}, "organization"),
+        ({"items": []}, "items"),
+        ({"items": [TIERED["items"][0]]}, "items[0].prompt_tokens"),
+        ({"items": [TIERED["items"][0], TIERED["items"][2] | {"unit": "per_count"}]}, "items[1].unit"),
+        ({"items": [{"kind": "prompt", "price": 0.4, "unit": "per_million_tokens"}]}, "items[0].price"),
+        ({"items": [{"kind": "prompt", "price": "-1", "unit": "per_million_tokens"}]}, "items[0].price"),
+        ({"items": [{"kind": "thought", "price": "1", "unit": "per_million_tokens"}]}, "items[0].kind"),
+        ({"discount": "1"}, "discount"),
+    ],
+)
+async def test_a_price_that_cannot_be_is_refused_by_field(
+    client: AsyncClient, change: dict[str, Any], field: str
+) -> None:
+    response = await client.post("/admin/prices", json=TIERED | change)
+
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["metadata"]["field"] == field
+
+
+async def test_nothing_is_written_of_a_price_that_is_refused(client: AsyncClient) -> None:
+    await client.post("/admin/prices", json=TIERED | {"effective_from": "2020-01-01T00:00:00Z"})
+
+    history = (await client.get("/admin/prices?model=openai/gpt-4.1-mini&provider=openai")).json()["data"]
+    assert [version["effective_to"] for version in history] == [None]
+
+
+async def test_the_history_of_an_unknown_endpoint_names_what_is_unknown(client: AsyncClient) -> None:
+    response = await client.get("/admin/prices?model=openai/gpt-4.1-mini&provider=nobody")
+
+    assert (response.status_code, response.json()["error"]["metadata"]["field"]) == (400, "provider")
