@@ -1,0 +1,90 @@
+"""The public routes of the catalogue: no key is asked for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from litestar import Controller, Request, get
+from litestar.params import FromPath
+
+from tollgate.infra import web
+from tollgate.infra.database import Database
+from tollgate.infra.web import Injected, One, Page
+from tollgate.kit.clock import Clock
+from tollgate.reports import rules
+from tollgate.reports.schemas.catalogue import (
+    ActivityParameters,
+    DayEntry,
+    EndpointEntry,
+    ModelEntry,
+    ModelList,
+    ModelsParameters,
+    ProviderEntry,
+)
+from tollgate.reports.service import catalogue as service
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class CatalogueController(Controller):
+    """What can be called, where, at what price."""
+
+    tags = ("Models",)
+
+    @get("/models", summary="All models, as OpenAI's clients list them")
+    async def list_models(
+        self,
+        request: AnyRequest,
+        database: Injected[Database],
+        clock: Injected[Clock],
+        environment: Injected[Mapping[str, str]],
+    ) -> ModelList:
+        asked = web.query(request, ModelsParameters)
+        async with database.read() as session:
+            listings = await service.listings(session, environment=environment, now=clock.now())
+        wanted = [listing for listing in listings if rules.matches(listing, asked.wanted())]
+        return ModelList(data=[ModelEntry.of(listing) for listing in rules.sorted_listings(wanted, asked.sort)])
+
+    @get("/models/{author:str}/{name:str}", summary="One model")
+    async def show_model(
+        self,
+        author: FromPath[str],
+        name: FromPath[str],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        environment: Injected[Mapping[str, str]],
+    ) -> One[ModelEntry]:
+        async with database.read() as session:
+            listing = await service.listing(session, f"{author}/{name}", environment=environment, now=clock.now())
+        return One(data=ModelEntry.of(listing))
+
+    @get("/models/{author:str}/{name:str}/endpoints", summary="Where a model is offered, and on what terms")
+    async def list_endpoints(
+        self,
+        author: FromPath[str],
+        name: FromPath[str],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        environment: Injected[Mapping[str, str]],
+    ) -> Page[EndpointEntry]:
+        async with database.read() as session:
+            listing = await service.listing(session, f"{author}/{name}", environment=environment, now=clock.now())
+        return Page(data=[EndpointEntry.of(offer, listing.model) for offer in listing.offers])
+
+    @get("/models/{author:str}/{name:str}/activity", summary="Tokens a day of UTC, of everyone together")
+    async def show_activity(
+        self,
+        request: AnyRequest,
+        author: FromPath[str],
+        name: FromPath[str],
+        database: Injected[Database],
+        clock: Injected[Clock],
+    ) -> Page[DayEntry]:
+        asked = web.query(request, ActivityParameters)
+        async with database.read() as session:
+            days = await service.activity(session, f"{author}/{name}", days=asked.days, now=clock.now())
+        return Page(data=[DayEntry.of(day) for day in days])
+
+    @get("/providers", summary="Who serves models")
+    async def list_providers(self, database: Injected[Database]) -> Page[ProviderEntry]:
+        async with database.read() as session:
+            return Page(data=[ProviderEntry.of(provider) for provider in await service.providers(session)])

@@ -1,0 +1,230 @@
+"""The API shapes of calls: a row of the list, and the generation object."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from tollgate.infra.web import PAGE_MAX, Amount, Body, parse_cursor
+from tollgate.kit.ids import OrganizationId, typed
+from tollgate.kit.money import EXACT, amount_text
+from tollgate.kit.tokens import Kind
+from tollgate.metering.model import AttemptStatus, CallStatus
+from tollgate.pricing.model import ChargeItem, Unit
+from tollgate.reports.model import Attempt, Call, CallFilter, Generation
+from tollgate.reports.rules import throughput
+from tollgate.reports.schemas.selection import Selection
+
+
+class CallsParameters(Selection, kw_only=True, frozen=True):
+    """Which calls to list. With no time named, all of them."""
+
+    status: tuple[CallStatus, ...] = ()
+    finish_reason: tuple[str, ...] = ()
+    min_cost: Amount | None = None
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 100
+    cursor: str | None = None
+
+    @property
+    def before(self) -> UUID | None:
+        return None if self.cursor is None else parse_cursor(self.cursor)
+
+    def wanted(self, organization_id: OrganizationId) -> CallFilter:
+        return CallFilter(
+            organization_id=organization_id,
+            filters=self.filters(),
+            status=self.status,
+            finish_reason=self.finish_reason,
+            cost_min=self.min_cost,
+        )
+
+
+class GenerationParameters(Body, kw_only=True, frozen=True):
+    """Which call to look up."""
+
+    id: str
+
+
+class CallView(Struct, kw_only=True, frozen=True):
+    """One call, in short; `GET /generation` tells the rest."""
+
+    id: str
+    created_at: datetime
+    model: str
+    requested_model: str
+    provider: str | None
+    api: str
+    streamed: bool
+    status: CallStatus
+    estimated: bool
+    finish_reason: str | None
+    latency_ms: int | None
+    generation_ms: int | None
+    prompt_tokens: int
+    completion_tokens: int
+    quantities: dict[Kind, int]
+    amount: str
+    currency: str
+    key: str
+    project: str | None
+    user: str | None
+    session_id: str | None
+
+    @classmethod
+    def of(cls, call: Call) -> "CallView":
+        return cls(
+            id=typed("gen", call.id),
+            created_at=call.accepted_at,
+            model=call.model,
+            requested_model=call.requested_model,
+            provider=call.provider,
+            api=call.api,
+            streamed=call.streamed,
+            status=call.status,
+            estimated=call.estimated,
+            finish_reason=call.finish_reason,
+            latency_ms=call.latency_ms,
+            generation_ms=call.generation_ms,
+            prompt_tokens=call.quantities.prompt_tokens,
+            completion_tokens=call.quantities.completion_tokens,
+            quantities=dict(call.quantities),
+            amount=amount_text(call.amount),
+            currency=call.currency,
+            key=typed("key", call.key_id),
+            project=_typed("prj", call.project_id),
+            user=call.user_id,
+            session_id=call.session_id,
+        )
+
+
+class ChargeItemView(Struct, kw_only=True, frozen=True):
+    """One kind's part of a charge."""
+
+    kind: Kind
+    quantity: int
+    unit: Unit
+    unit_price: str
+    amount: str
+
+    @classmethod
+    def of(cls, item: ChargeItem) -> "ChargeItemView":
+        return cls(
+            kind=item.kind,
+            quantity=item.quantity,
+            unit=item.unit,
+            unit_price=amount_text(item.unit_price),
+            amount=amount_text(item.amount),
+        )
+
+
+class ChargeView(Struct, kw_only=True, frozen=True):
+    """What a call cost: `amount` is `origin` less `discount`, and `origin` is the sum of the items."""
+
+    origin: str
+    discount: str
+    amount: str
+    currency: str
+    items: list[ChargeItemView]
+
+    @classmethod
+    def of(cls, generation: Generation) -> "ChargeView":
+        call = generation.call
+        return cls(
+            origin=amount_text(call.origin_amount),
+            discount=amount_text(EXACT.subtract(call.origin_amount, call.amount)),
+            amount=amount_text(call.amount),
+            currency=call.currency,
+            items=[ChargeItemView.of(item) for item in generation.items],
+        )
+
+
+class AttemptView(Struct, kw_only=True, frozen=True):
+    """One try at one endpoint."""
+
+    endpoint: str
+    provider: str
+    status: AttemptStatus
+    http_status: int | None
+    error: str | None
+    latency_ms: int | None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> "AttemptView":
+        return cls(
+            endpoint=typed("ep", attempt.endpoint_id),
+            provider=attempt.provider,
+            status=attempt.status,
+            http_status=attempt.http_status,
+            error=attempt.error,
+            latency_ms=attempt.latency_ms,
+        )
+
+
+class GenerationView(Struct, kw_only=True, frozen=True):
+    """One call, the whole story. `throughput` is output tokens per second over the whole generation time."""
+
+    id: str
+    created_at: datetime
+    model: str
+    requested_model: str
+    provider: str | None
+    endpoint: str | None
+    api: str
+    streamed: bool
+    status: CallStatus
+    estimated: bool
+    finish_reason: str | None
+    native_finish_reason: str | None
+    latency_ms: int | None
+    generation_ms: int | None
+    throughput: float | None
+    usage: Mapping[str, object] | None
+    """What the provider reported for the attempt that served, untouched."""
+    quantities: dict[Kind, int]
+    price_version: str | None
+    charge: ChargeView
+    provider_cost: str | None
+    key: str
+    project: str | None
+    user: str | None
+    session_id: str | None
+    metadata: Mapping[str, object] | None
+    attempts: list[AttemptView]
+
+    @classmethod
+    def of(cls, generation: Generation) -> "GenerationView":
+        call = generation.call
+        return cls(
+            id=typed("gen", call.id),
+            created_at=call.accepted_at,
+            model=call.model,
+            requested_model=call.requested_model,
+            provider=call.provider,
+            endpoint=_typed("ep", call.endpoint_id),
+            api=call.api,
+            streamed=call.streamed,
+            status=call.status,
+            estimated=call.estimated,
+            finish_reason=call.finish_reason,
+            native_finish_reason=call.native_finish_reason,
+            latency_ms=call.latency_ms,
+            generation_ms=call.generation_ms,
+            throughput=throughput(call.quantities.completion_tokens, call.generation_ms),
+            usage=generation.serving_usage,
+            quantities=dict(call.quantities),
+            price_version=_typed("price", call.price_version_id),
+            charge=ChargeView.of(generation),
+            provider_cost=None if call.provider_cost is None else amount_text(call.provider_cost),
+            key=typed("key", call.key_id),
+            project=_typed("prj", call.project_id),
+            user=call.user_id,
+            session_id=call.session_id,
+            metadata=call.metadata,
+            attempts=[AttemptView.of(attempt) for attempt in generation.attempts],
+        )
+
+
+def _typed(prefix: str, identifier: UUID | None) -> str | None:
+    return None if identifier is None else typed(prefix, identifier)

@@ -1,0 +1,262 @@
+"""The API shapes of the public catalogue. Of a provider's credential there is nothing in them, not even its name."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from tollgate.catalog.model import DataPolicy, Model, Provider
+from tollgate.infra.web import Body
+from tollgate.kit.ids import typed
+from tollgate.kit.money import amount_text
+from tollgate.kit.tokens import Kind
+from tollgate.pricing.model import PriceItem, PriceVersion, Unit
+from tollgate.reports.model import DayOfTokens, Listing, ListingFilter, ListingOrder, Offer
+from tollgate.reports.rules import cheapest_price
+
+PRICE_CURRENCY = "USD"
+"""What all prices are in."""
+
+_SHOWN_KINDS = (
+    Kind.PROMPT,
+    Kind.COMPLETION,
+    Kind.INPUT_CACHE_READ,
+    Kind.INPUT_CACHE_WRITE_5M,
+    Kind.INPUT_CACHE_WRITE_1H,
+    Kind.INPUT_CACHE_WRITE,
+    Kind.WEB_SEARCH,
+)
+"""The kinds whose absence a model page shows."""
+
+
+class ModelsParameters(Body, kw_only=True, frozen=True):
+    """Which models to list, and in which order."""
+
+    q: str | None = None
+    provider: tuple[str, ...] = ()
+    supported_parameters: tuple[str, ...] = ()
+    input_modalities: tuple[str, ...] = ()
+    sort: ListingOrder = ListingOrder.ID
+
+    def wanted(self) -> ListingFilter:
+        return ListingFilter(
+            text=self.q,
+            providers=self.provider,
+            supported_parameters=self.supported_parameters,
+            input_modalities=self.input_modalities,
+        )
+
+
+class ActivityParameters(Body, kw_only=True, frozen=True):
+    """How many days to show, today included."""
+
+    days: Annotated[int, Meta(ge=1, le=365)] = 30
+
+
+class TierView(Struct, kw_only=True, frozen=True):
+    """The prompt tokens of a call that a price is for: at least `gte`, fewer than `lt`; `null` is no bound."""
+
+    gte: int
+    lt: int | None
+
+
+class PriceItemView(Struct, kw_only=True, frozen=True):
+    """One price of one kind; `prompt_tokens` is `null` where it is the price of calls of every length."""
+
+    price: str
+    unit: Unit
+    currency: str
+    prompt_tokens: TierView | None
+
+    @classmethod
+    def of(cls, item: PriceItem) -> "PriceItemView":
+        tiered = item.prompt_tokens_from > 0 or item.prompt_tokens_below is not None
+        return cls(
+            price=amount_text(item.unit_price),
+            unit=item.unit,
+            currency=PRICE_CURRENCY,
+            prompt_tokens=TierView(gte=item.prompt_tokens_from, lt=item.prompt_tokens_below) if tiered else None,
+        )
+
+
+Pricing = dict[Kind, list[PriceItemView] | None]
+"""`null` for a kind that is not offered; a price of "0" for one that is free."""
+
+
+def _pricing(price: PriceVersion | None) -> Pricing | None:
+    """`None` where no price is in force, which is not the same as offering nothing."""
+    if price is None:
+        return None
+    shown: Pricing = dict.fromkeys(_SHOWN_KINDS)
+    for kind in Kind:
+        items = [item for item in price.items if item.kind is kind]
+        if items:
+            items.sort(key=lambda item: item.prompt_tokens_from)
+            shown[kind] = [PriceItemView.of(item) for item in items]
+    return shown
+
+
+class ModelEntry(Struct, kw_only=True, frozen=True):
+    """One model: its most at any endpoint, and the prices of its cheapest. It is also what OpenAI's clients list."""
+
+    id: str
+    object: Literal["model"] = "model"
+    name: str
+    author: str
+    owned_by: str
+    description: str
+    created: int
+    """Seconds since 1970."""
+    input_modalities: tuple[str, ...]
+    output_modalities: tuple[str, ...]
+    context_length: int | None
+    max_output: int | None
+    tokenizer: str
+    protocols: list[str]
+    supported_parameters: list[str]
+    pricing: Pricing | None
+
+    @classmethod
+    def of(cls, listing: Listing) -> "ModelEntry":
+        model, endpoints = listing.model, [offer.endpoint for offer in listing.offers]
+        return cls(
+            id=model.slug,
+            name=model.name,
+            author=model.author,
+            owned_by=model.author,
+            description=model.description,
+            created=int(model.created_at.timestamp()),
+            input_modalities=model.input_modalities,
+            output_modalities=model.output_modalities,
+            context_length=_most([endpoint.context_length for endpoint in endpoints]),
+            max_output=_most([endpoint.max_output for endpoint in endpoints]),
+            tokenizer=model.tokenizer,
+            protocols=_united([endpoint.protocols for endpoint in endpoints]),
+            supported_parameters=_united([endpoint.supported_parameters for endpoint in endpoints]),
+            pricing=_pricing(cheapest_price(listing.offers)),
+        )
+
+
+def _most(lengths: Sequence[int | None]) -> int | None:
+    return max((length for length in lengths if length is not None), default=None)
+
+
+def _united(lists: Sequence[tuple[str, ...]]) -> list[str]:
+    return list(dict.fromkeys(name for names in lists for name in names))
+
+
+class ModelList(Struct, kw_only=True, frozen=True):
+    """All models that were asked for, in the shape of OpenAI's list."""
+
+    data: list[ModelEntry]
+    object: Literal["list"] = "list"
+
+
+class DataPolicyView(Struct, kw_only=True, frozen=True):
+    """What an endpoint does with prompts; `null` is not known."""
+
+    training: bool | None
+    logging: str | None
+    moderation: str | None
+
+    @classmethod
+    def of(cls, policy: DataPolicy) -> "DataPolicyView":
+        return cls(training=policy.training, logging=policy.logging, moderation=policy.moderation)
+
+
+class Spread(Struct, kw_only=True, frozen=True):
+    """How a measure is spread over the samples; `null` without any."""
+
+    min: float | None = None
+    max: float | None = None
+    avg: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+
+class Uptime(Struct, kw_only=True, frozen=True):
+    """The share of calls that did not fail for the provider's fault; `null` without calls."""
+
+    last_hour: float | None = None
+    last_day: float | None = None
+    hourly: list[float | None] | None = None
+
+
+class Stats(Struct, kw_only=True, frozen=True):
+    """How an endpoint has been doing."""
+
+    latency_ms: Spread = Spread()
+    throughput: Spread = Spread()
+    uptime: Uptime = Uptime()
+    window: str | None = None
+
+
+class EndpointEntry(Struct, kw_only=True, frozen=True):
+    """One model at one provider. It is not `routable` if it is switched off or lacks what it takes to call it."""
+
+    id: str
+    model: str
+    name: str
+    provider: str
+    provider_name: str
+    context_length: int | None
+    max_output: int | None
+    protocols: tuple[str, ...]
+    supported_parameters: tuple[str, ...]
+    pricing: Pricing | None
+    data_policy: DataPolicyView
+    status_page: str | None
+    routable: bool
+    stats: Stats = Stats()
+
+    @classmethod
+    def of(cls, offer: Offer, model: Model) -> "EndpointEntry":
+        endpoint, provider = offer.endpoint, offer.provider
+        return cls(
+            id=typed("ep", endpoint.id),
+            model=model.slug,
+            name=model.name,
+            provider=provider.slug,
+            provider_name=provider.name,
+            context_length=endpoint.context_length,
+            max_output=endpoint.max_output,
+            protocols=endpoint.protocols,
+            supported_parameters=endpoint.supported_parameters,
+            pricing=_pricing(offer.price),
+            data_policy=DataPolicyView.of(endpoint.data_policy),
+            status_page=provider.status_page,
+            routable=offer.routable,
+        )
+
+
+class ProviderEntry(Struct, kw_only=True, frozen=True):
+    """Who serves models."""
+
+    slug: str
+    name: str
+    status_page: str | None
+    regions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, provider: Provider) -> "ProviderEntry":
+        return cls(slug=provider.slug, name=provider.name, status_page=provider.status_page, regions=provider.regions)
+
+
+class DayEntry(Struct, kw_only=True, frozen=True):
+    """What a model read and wrote on one day of UTC, for everyone together."""
+
+    date: date
+    prompt_tokens: int
+    completion_tokens: int
+    tokens: int
+
+    @classmethod
+    def of(cls, day: DayOfTokens) -> "DayEntry":
+        return cls(
+            date=day.day,
+            prompt_tokens=day.prompt_tokens,
+            completion_tokens=day.completion_tokens,
+            tokens=day.prompt_tokens + day.completion_tokens,
+        )

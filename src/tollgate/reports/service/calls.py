@@ -1,0 +1,88 @@
+"""Calls one by one: the list an organization sees, and the whole story of one."""
+
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from tollgate.accounts import service as accounts
+from tollgate.infra.database import ReadSession
+from tollgate.kit import money
+from tollgate.kit.errors import NotFound
+from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId
+from tollgate.metering.model import CallStatus
+from tollgate.pricing import rules as rating
+from tollgate.pricing import service as pricing
+from tollgate.pricing.model import ChargeItem, PriceVersion
+from tollgate.reports import rules
+from tollgate.reports.model import Asked, Call, CallFilter, Generation
+from tollgate.reports.service import scope
+from tollgate.reports.store import calls as store
+
+INCONSISTENT = Counter(
+    "tollgate_inconsistent_charges_total", "Calls whose charge is not what their price version makes it. Alarm on any."
+)
+
+_HISTORY_PAGE = 100
+
+_log = structlog.get_logger(__name__)
+
+
+async def list_calls(
+    session: ReadSession, *, asked: Asked, wanted: CallFilter, before: UUID | None, count: int
+) -> list[Call]:
+    """The organization's calls that match, made before that one, newest first; of all time if none is asked for.
+
+    Raises:
+        InvalidRequest: the window or the zone cannot be.
+        NotFound: it filters by a project or key that the organization does not have.
+    """
+    organization = await accounts.get_organization(session, wanted.organization_id)
+    window = rules.window(asked, zone=scope.zone_of(asked, organization))
+    await scope.require_own(session, organization_id=wanted.organization_id, filters=wanted.filters)
+    return await store.calls(session, wanted, window=window, before=before, count=count)
+
+
+async def generation(
+    session: ReadSession, *, organization_id: OrganizationId, call_id: CallId, key_id: KeyId | None
+) -> Generation:
+    """The call with its attempts and the make-up of its charge; with `key_id`, only if that key made it.
+
+    Raises:
+        NotFound: the organization, or the key, has no such call.
+    """
+    call = await store.call(session, organization_id=organization_id, call_id=call_id)
+    if call is None or key_id not in (None, call.key_id):
+        raise NotFound("There is no such generation.")
+    attempts = await store.attempts(session, organization_id=organization_id, call_id=call_id)
+    return Generation(call, tuple(attempts), await _charge_items(session, call))
+
+
+async def _charge_items(session: ReadSession, call: Call) -> tuple[ChargeItem, ...]:
+    """The origin amount, kind by kind. Calls that cost nothing for how they ended have nothing to explain."""
+    price = await _price(session, call)
+    if price is None or (call.origin_amount == 0 and call.status is CallStatus.INSURED):
+        return ()
+    charge = rating.rate(call.quantities, price)
+    if charge.amount != call.origin_amount:
+        INCONSISTENT.inc()
+        _log.error(
+            "charge_is_inconsistent",
+            call_id=str(call.id),
+            recorded=money.amount_text(call.origin_amount),
+            rated=money.amount_text(charge.amount),
+        )
+    return charge.items
+
+
+async def _price(session: ReadSession, call: Call) -> PriceVersion | None:
+    """The version the call was charged by, found in its endpoint's history, the latest first."""
+    if call.endpoint_id is None or call.price_version_id is None:
+        return None
+    before: PriceVersionId | None = None
+    while published := await pricing.history(session, call.endpoint_id, before=before, count=_HISTORY_PAGE):
+        for publication in published:
+            if publication.version.id == call.price_version_id:
+                return publication.version
+        before = published[-1].version.id
+    return None
