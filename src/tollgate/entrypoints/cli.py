@@ -9,6 +9,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "tollgate.entrypoints.cli_processes:serve",
     "worker": "tollgate.entrypoints.cli_processes:worker",
     "migrate": "tollgate.entrypoints.cli_processes:migrate",
+    "invoices": "tollgate.entrypoints.cli_invoices:invoices",
 }
 """Every command and group, and where it is defined."""
 

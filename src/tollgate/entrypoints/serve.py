@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tollgate.entrypoints.bootstrap import FirstKeys, first_start
 from tollgate.infra import children, database, migrations, settings
@@ -162,6 +163,9 @@ async def _start_gateway(
         "--workers-kill-timeout": str(drain_seconds + _SETTLING_SECONDS),
         "--log-level": "warning",
     }
+    if workers > 1:
+        # Each process counts in files of this directory, so that any of them can tell the sum.
+        environment = {**environment, "PROMETHEUS_MULTIPROC_DIR": held.enter_context(TemporaryDirectory())}
     flat = [part for pair in options.items() for part in pair]
     command = [sys.executable, "-m", "granian", "--factory", "--no-ws", "--no-access-log", *flat]
     gateway = await children.start("gateway", [*command, "tollgate.entrypoints.http:create_app"], environment)
