@@ -1,1 +1,1 @@
-"""Entrypoints: all the wiring. The HTTP application, the worker, the command line, and errors as the edge tells them."""
+"""Entrypoints: all the wiring. The web server, the worker, the command line, and errors as the edge tells them."""

@@ -2,16 +2,27 @@
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import click
 
-COMMANDS: Mapping[str, str] = {
-    "serve": "tollgate.entrypoints.cli_processes:serve",
-    "worker": "tollgate.entrypoints.cli_processes:worker",
-    "migrate": "tollgate.entrypoints.cli_processes:migrate",
-    "invoices": "tollgate.entrypoints.cli_invoices:invoices",
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a command or a group of commands is defined, and what it is for."""
+
+    module: str
+    attribute: str
+    purpose: str
+
+
+COMMANDS: Mapping[str, Place] = {
+    "serve": Place("tollgate.entrypoints.cli_processes", "serve", "Run everything: database, gateway and worker."),
+    "worker": Place("tollgate.entrypoints.cli_processes", "worker", "Run the background jobs alone."),
+    "migrate": Place("tollgate.entrypoints.cli_processes", "migrate", "Bring the database schema up to date."),
+    "invoices": Place("tollgate.entrypoints.cli_invoices", "invoices", "Close months, and look at invoices."),
 }
-"""Every command and group, and where it is defined."""
+"""Every command, in the order of `tollgate --help`."""
 
 
 class CommandsOnDemand(click.Group):
@@ -21,13 +32,17 @@ class CommandsOnDemand(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click passes it
-        if cmd_name not in COMMANDS:
+        place = COMMANDS.get(cmd_name)
+        if place is None:
             return None
-        module, name = COMMANDS[cmd_name].split(":")
-        command = getattr(importlib.import_module(module), name)
+        command = getattr(importlib.import_module(place.module), place.attribute)
         if not isinstance(command, click.Command):
-            raise TypeError(f"{COMMANDS[cmd_name]} is not a command")
+            raise TypeError(f"{place} is not a command")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.purpose) for name, place in COMMANDS.items()])
 
 
 @click.group(cls=CommandsOnDemand, context_settings={"help_option_names": ["-h", "--help"]})

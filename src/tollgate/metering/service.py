@@ -53,7 +53,7 @@ class CatalogueIsStale(Exception):
 class Meter:
     """The data plane's way to holds and settlements, in batches."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: Clock, *, settle_timeout_seconds: int) -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, *, settle_timeout_seconds: int) -> None:
         self._pool = pool
         self._clock = clock
         self._settle_timeout_seconds = settle_timeout_seconds

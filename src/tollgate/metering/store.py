@@ -30,7 +30,7 @@ _NONE = "00000000-0000-0000-0000-000000000000"
 
 
 async def admit(
-    pool: asyncpg.Pool[asyncpg.Record], requests: Sequence[AdmissionRequest], *, now: datetime, lease: timedelta
+    pool: "asyncpg.Pool[asyncpg.Record]", requests: Sequence[AdmissionRequest], *, now: datetime, lease: timedelta
 ) -> list[Admission]:
     """Decide the requests in order, each all or nothing, in one round trip."""
     rows = await pool.fetch(_ADMIT, requests, now, lease)
@@ -38,7 +38,7 @@ async def admit(
 
 
 async def settle(
-    pool: asyncpg.Pool[asyncpg.Record], settlements: Sequence[Settlement], *, now: datetime
+    pool: "asyncpg.Pool[asyncpg.Record]", settlements: Sequence[Settlement], *, now: datetime
 ) -> list[Settled]:
     """Record the settlements in one transaction; those recorded before change nothing."""
     rows = await pool.fetch(
