@@ -5,15 +5,34 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 
+from tollgate.infra import database as databases
 from tollgate.infra import jobs, migrations, settings, telemetry
+from tollgate.infra.database import Database
 from tollgate.infra.jobs import Schedule
 from tollgate.infra.settings import Settings
+from tollgate.invoices import tasks as invoices
+from tollgate.kit.clock import Clock, SystemClock
+from tollgate.metering import service as metering
+
+_CONNECTIONS_MAX = 4
 
 
-def schedules(_settings: Settings) -> list[Schedule]:
+def schedules(database: Database, clock: Clock, configured: Settings) -> list[Schedule]:
     """Everything that happens by itself, and when."""
-    return []
+
+    async def keep_partitions_ready() -> None:
+        async with database.write() as session:
+            await metering.ensure_partitions(session, now=clock.now())
+
+    async def close_due_months() -> None:
+        await invoices.close_due_months(database, clock, timedelta(seconds=configured.invoice_grace_seconds))
+
+    return [
+        Schedule("partitions", "7 3 * * *", keep_partitions_ready),
+        Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
+    ]
 
 
 async def work_until_stopped(environment: Mapping[str, str]) -> None:
@@ -31,4 +50,8 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await jobs.run_worker(configured.database_url, schedules(configured), stop)
+    database = databases.connect(configured.database_url, connections_max=_CONNECTIONS_MAX)
+    try:
+        await jobs.run_worker(configured.database_url, schedules(database, SystemClock(), configured), stop)
+    finally:
+        await database.close()

@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 import msgspec
 
+from tollgate.catalog.model import Format
 from tollgate.gateway.model import Answer, Attempt, Candidate, ChatRequest, Plan
 from tollgate.kit import money
 from tollgate.kit.ids import CallId
@@ -164,6 +165,8 @@ def _json(value: object) -> str:
 
 def _provider_cost(candidate: Candidate, rated: Charge) -> Decimal | None:
     """What the provider charges us: its list price; unknown where the customer has a price of its own."""
+    if candidate.provider.format is Format.SANDBOX:
+        return money.ZERO
     return rated.amount if candidate.price.organization_id is None else None
 
 

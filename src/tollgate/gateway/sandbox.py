@@ -5,6 +5,7 @@ the answer is counted with the model's own vocabulary. It speaks OpenAI's wire f
 everyone else.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -38,7 +39,11 @@ class SandboxUpstream:
             "prompt_tokens_details": {"cached_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 0},
         }
-        head = {"id": "chatcmpl-sandbox", "created": _CREATED, "model": body["model"]}
+        head = {
+            "id": "chatcmpl-" + hashlib.sha256(request.body).hexdigest()[:24],
+            "created": _CREATED,
+            "model": body["model"],
+        }
         finish = "length" if cut else "stop"
         if request.stream:
             return _SandboxReply(_events(head, pieces, finish, usage, choices=choices))
