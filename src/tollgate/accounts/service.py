@@ -139,7 +139,9 @@ async def archive_project(
     Raises:
         NotFound: the organization has none with this id.
     """
-    project = await get_project(session, organization_id=organization_id, project_id=project_id)
+    project = _found(
+        await store.project(session, organization_id=organization_id, project_id=project_id, lock=True), "project"
+    )
     archived = replace(project, archived_at=project.archived_at or now)
     await store.save_project(session, archived)
     return archived

@@ -1,0 +1,184 @@
+"""Every error has one status and one body, in the two shapes clients know, and tells nothing of our insides."""
+
+from typing import Any
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+import sqlalchemy.exc
+from litestar import Litestar, get, post
+from litestar.exceptions import HTTPException, NotAuthorizedException, ServiceUnavailableException
+from litestar.params import FromPath, JSONBody
+from structlog.testing import capture_logs
+
+from tollgate.entrypoints.errors import EXCEPTION_HANDLERS, anthropic_error_body, error_body, status_of
+from tollgate.kit import errors
+from tollgate.kit.errors import AuthenticationFailed, InvalidRequest, LimitExceeded, RateLimited, TollgateError
+
+
+def _families(family: type[TollgateError]) -> list[type[TollgateError]]:
+    return [family, *(each for child in family.__subclasses__() for each in _families(child))]
+
+
+STATUSES = {
+    "invalid_request": 400,
+    "authentication": 401,
+    "insufficient_credit": 402,
+    "limit_exceeded": 402,
+    "permission": 403,
+    "model_not_allowed": 403,
+    "not_found": 404,
+    "model_not_found": 404,
+    "model_not_priced": 404,
+    "no_endpoint": 404,
+    "conflict": 409,
+    "idempotency_conflict": 409,
+    "payload_too_large": 413,
+    "rate_limit": 429,
+    "internal": 500,
+    "provider_error": 502,
+    "provider_unavailable": 502,
+    "overloaded": 503,
+    "ledger_unavailable": 503,
+    "provider_timeout": 504,
+}
+
+
+class TestBodies:
+    @pytest.mark.parametrize("family", _families(TollgateError))
+    def test_carry_the_status_their_type_promises(self, family: type[TollgateError]) -> None:
+        body = error_body(family())
+
+        assert status_of(family()) == STATUSES[family.type]
+        assert body == {
+            "error": {
+                "code": STATUSES[family.type],
+                "type": family.type,
+                "message": (family.__doc__ or "").strip(),
+                "metadata": {},
+            }
+        }
+
+    def test_of_every_promised_type_exist(self) -> None:
+        assert {family.type for family in _families(TollgateError)} == set(STATUSES)
+
+    def test_keep_what_the_error_knows(self) -> None:
+        error = LimitExceeded("Used up.", metadata={"limit": "monthly", "scope": "key"})
+
+        assert error_body(error)["error"] == {
+            "code": 402,
+            "type": "limit_exceeded",
+            "message": "Used up.",
+            "metadata": {"limit": "monthly", "scope": "key"},
+        }
+
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (InvalidRequest("no"), "invalid_request_error"),
+            (LimitExceeded("no"), "billing_error"),
+            (RateLimited("no"), "rate_limit_error"),
+            (errors.ModelNotAllowed("no"), "permission_error"),
+            (errors.ProviderFailed("no"), "api_error"),
+            (errors.ProviderTimedOut("no"), "timeout_error"),
+            (errors.LedgerUnavailable("no"), "overloaded_error"),
+        ],
+    )
+    def test_take_the_shape_of_anthropic(self, error: TollgateError, kind: str) -> None:
+        assert anthropic_error_body(error, "gen_1") == {
+            "type": "error",
+            "error": {"type": kind, "message": "no"},
+            "request_id": "gen_1",
+        }
+
+
+class Name(msgspec.Struct):
+    name: str
+
+
+RAISED: dict[str, Exception] = {
+    "ours": RateLimited("Slow down.", metadata={"retry_after_seconds": 7}),
+    "keyless": AuthenticationFailed("No key."),
+    "bug": KeyError("sk-tg-secret"),
+    "refused": ConnectionRefusedError("10.0.0.7:5432"),
+    "dropped": asyncpg.ConnectionDoesNotExistError("gone"),
+    "broken": sqlalchemy.exc.OperationalError("SELECT secret", {}, Exception("gone")),
+    "full": ServiceUnavailableException("full"),
+    "teapot": HTTPException("I am a teapot.", status_code=418),
+    "theirs": NotAuthorizedException("No."),
+}
+
+
+@get("/raise/{name:str}", sync_to_thread=False)
+def raising(name: FromPath[str]) -> None:
+    raise RAISED[name]
+
+
+@post("/bodies", request_max_body_size=10)
+async def bodies(data: JSONBody[Name]) -> Name:
+    return data
+
+
+async def _answer(method: str, path: str, **rest: Any) -> httpx.Response:
+    app: Any = Litestar([raising, bodies], exception_handlers=EXCEPTION_HANDLERS, logging_config=None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tollgate.test") as client:
+        return await client.request(method, path, **rest)
+
+
+class TestAnswers:
+    async def test_say_how_long_to_wait(self) -> None:
+        answer = await _answer("GET", "/raise/ours")
+
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+
+    async def test_say_how_to_authenticate(self) -> None:
+        answer = await _answer("GET", "/raise/keyless")
+
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="tollgate"')
+
+    async def test_to_a_bug_give_nothing_away_and_the_log_learns_where_it_is(self) -> None:
+        with capture_logs() as logs:
+            answer = await _answer("GET", "/raise/bug")
+
+        assert answer.status_code == 500
+        assert answer.json()["error"]["type"] == "internal"
+        assert "secret" not in answer.text + str(logs)
+        assert logs[0]["raised"] == ["builtins.KeyError"]
+        assert "in raising" in logs[0]["traceback"]
+
+    @pytest.mark.parametrize("name", ["refused", "dropped", "broken"])
+    async def test_without_a_database_ask_for_patience(self, name: str) -> None:
+        with capture_logs() as logs:
+            answer = await _answer("GET", f"/raise/{name}")
+
+        assert answer.status_code == 503
+        assert answer.json()["error"]["type"] == "overloaded"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert logs[0]["event"] == "database_away"
+        assert "secret" not in str(logs)
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status", "kind"),
+        [
+            ("GET", "/nowhere", 404, "not_found"),
+            ("DELETE", "/bodies", 405, "invalid_request"),
+            ("GET", "/raise/full", 503, "overloaded"),
+            ("GET", "/raise/teapot", 418, "invalid_request"),
+            ("GET", "/raise/theirs", 401, "authentication"),
+        ],
+    )
+    async def test_to_what_litestar_refuses_have_our_shape(
+        self, method: str, path: str, status: int, kind: str
+    ) -> None:
+        answer = await _answer(method, path)
+
+        assert answer.status_code == status
+        assert (answer.json()["error"]["code"], answer.json()["error"]["type"]) == (status, kind)
+
+    async def test_to_an_oversized_body_say_so(self) -> None:
+        answer = await _answer("POST", "/bodies", content=b" " * 11)
+
+        assert answer.status_code == 413
+        assert answer.json()["error"]["type"] == "payload_too_large"
+        assert "WWW-Authenticate" not in answer.headers
