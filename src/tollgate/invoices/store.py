@@ -76,8 +76,7 @@ async def last(session: ReadSession, *, organization_id: OrganizationId, currenc
 
 async def add_lines(session: WriteSession, *, heading: Heading, lines: Sequence[Line]) -> None:
     """Insert the lines of an invoice that is about to be issued; the database refuses any once it is."""
-    if lines:
-        await session.execute(sa.insert(InvoiceLineRow), [_columns(heading, line) for line in lines])
+    await session.execute(sa.insert(InvoiceLineRow), [_columns(heading, line) for line in lines])
 
 
 async def next_serial(session: WriteSession, series: str) -> int:

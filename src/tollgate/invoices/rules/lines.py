@@ -27,7 +27,6 @@ from tollgate.pricing.model import Unit
 
 _KIND_ORDER = {kind: place for place, kind in enumerate(Kind)}
 _UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
-_FREE_STATUSES = frozenset({CallStatus.FAILED, CallStatus.INSURED})
 
 
 def draft(organization: Organization, month: Month, window: Window, usages: Sequence[Usage]) -> Invoice:
@@ -151,8 +150,8 @@ def _totals(lines: Sequence[Line]) -> Totals:
 def contribution(usage: PricedUsage, call: CallSummary) -> Contribution:
     """The call's part of a usage line: its quantity of the line's kind, at the line's price.
 
-    Calls that failed or are insured are free, whatever they used.
+    An insured call is free, whatever it used.
     """
-    quantity = 0 if call.status in _FREE_STATUSES else call.quantities[usage.kind]
+    quantity = 0 if call.status is CallStatus.INSURED else call.quantities[usage.kind]
     amount = money.EXACT.multiply(usage.unit_price, quantity).scaleb(_UNIT_EXPONENT[usage.unit], money.EXACT)
     return Contribution(call, usage, quantity, amount)

@@ -1,0 +1,117 @@
+"""`tollgate invoices`, run as its user runs it, on a real database."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.invoices.builders import PLAIN, Books, Used
+
+from tollgate.entrypoints.cli_invoices import invoices
+from tollgate.invoices.model import Month
+from tollgate.kit import ids
+from tollgate.kit.tokens import Kind
+
+LONG_AGO = datetime(2020, 2, 1, tzinfo=UTC)
+"""The commands read the real clock, for which this month is over in any case."""
+FEBRUARY = Month(2020, 2)
+
+
+@pytest.fixture
+def run(database_url: str) -> "Run":
+    return Run(database_url)
+
+
+class Run:
+    """Runs commands in a thread of their own: they bring their own event loop."""
+
+    def __init__(self, database_url: str) -> None:
+        self._environment = {"TOLLGATE_DATABASE_URL": database_url, "COLUMNS": "200"}
+
+    async def __call__(self, *arguments: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, invoices, arguments, env=self._environment)
+
+
+async def test_close_issues_what_there_is_and_says_what_failed(run: Run, books: Books) -> None:
+    fine, unpriced, _idle = [
+        await books.an_organization(now=LONG_AGO, name=name) for name in ("Fine [1]", "Unpriced", "Idle")
+    ]
+    await books.record(fine, Used(LONG_AGO))
+    await books.record(unpriced, Used(LONG_AGO, {**PLAIN, Kind.WEB_SEARCH: 1}))
+
+    result = await run("close", "--month", "2020-02")
+
+    assert result.exit_code == 1
+    for told in ("Fine [1]", "TG-", "0.00 USD", "web_search", "nothing to invoice"):
+        assert told in result.stdout
+
+
+async def test_close_again_answers_the_same(run: Run, books: Books) -> None:
+    organization = await books.an_organization(now=LONG_AGO)
+    await books.record(organization, Used(LONG_AGO))
+    arguments = ("close", "--month", "2020-02", "--organization", ids.typed("org", organization.id), "--json")
+
+    first, second = await run(*arguments), await run(*arguments)
+
+    assert (first.exit_code, first.stdout) == (0, second.stdout)
+    closed = json.loads(first.stdout)["closed"]
+    assert [(each["organization"], each["failure"]) for each in closed] == [(ids.typed("org", organization.id), None)]
+    assert closed[0]["invoice"]["period"]["month"] == "2020-02"
+
+
+async def test_list_and_show_tell_what_the_interface_tells(run: Run, books: Books) -> None:
+    organization = await books.an_organization(now=LONG_AGO)
+    await books.record(organization, Used(LONG_AGO))
+    issued = await books.close(organization, FEBRUARY, now=LONG_AGO)
+    identifier = ids.typed("inv", issued.heading.id)
+
+    listed = await run("list", "--organization", ids.typed("org", organization.id))
+    as_json = await run("list", "--organization", ids.typed("org", organization.id), "--json")
+    shown = await run("show", identifier)
+    shown_json = await run("show", identifier, "--json")
+
+    assert "TG-2020-000001" in listed.stdout
+    assert [each["id"] for each in json.loads(as_json.stdout)] == [identifier]
+    assert "openai/gpt-4.1-mini: completion tokens" in shown.stdout
+    assert json.loads(shown_json.stdout)["total_exact"] == "0.00082"
+
+
+async def test_show_names_what_keeps_a_draft_from_being_closed(run: Run, books: Books) -> None:
+    organization = await books.an_organization(now=LONG_AGO)
+    await books.record(organization, Used(LONG_AGO, {**PLAIN, Kind.WEB_SEARCH: 1}))
+    drafted = ids.typed("inv", (await books.current(organization, now=LONG_AGO)).heading.id)
+
+    shown, shown_json = await run("show", drafted), await run("show", drafted, "--json")
+
+    assert "No price: 1 web_search of openai/gpt-4.1-mini" in shown.stdout
+    assert json.loads(shown_json.stdout)["unpriced"] == [
+        {"model": "openai/gpt-4.1-mini", "kind": "web_search", "quantity": 1}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["close", "--month", "2026-13"], "is not a month of the form 2026-11"),
+        (["close"], "Missing option '--month'"),
+        (["close", "--month", "2026-11", "--organization", "acme"], "is not an id that starts with org_"),
+        (["show", "inv_00000000-0000-0000-0000-000000000000"], "There is no such invoice"),
+        (["list", "--organization", "org_00000000-0000-0000-0000-000000000001"], "There is no such organization"),
+    ],
+)
+async def test_a_mistake_is_told_in_one_line(run: Run, arguments: Sequence[str], told: str) -> None:
+    result = await run(*arguments)
+
+    assert result.exit_code != 0
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["close"], ["list"], ["show"]])
+async def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
+    result = await run(*command, "--help")
+
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout

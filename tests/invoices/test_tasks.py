@@ -1,0 +1,94 @@
+"""The worker's monthly close: what is due, in order, and no organization in the way of another."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.invoices.builders import NOVEMBER, OCTOBER, PLAIN, SEPTEMBER, Books, Used, at
+
+from tollgate.invoices import tasks
+from tollgate.invoices.model import Closed
+from tollgate.kit.clock import FixedClock
+from tollgate.kit.tokens import Kind
+
+GRACE = timedelta(hours=1)
+
+
+async def close_due(books: Books, clock: FixedClock) -> list[Closed]:
+    return await tasks.close_due_months(books.database, clock, GRACE)
+
+
+async def test_closes_every_month_that_is_over_in_order(books: Books) -> None:
+    organization = await books.an_organization()
+    await books.record(organization, Used(at(9, 5)), Used(at(11, 5)), Used(at(12, 1, 0, 30)))
+
+    outcomes = await close_due(books, FixedClock(at(12, 1, 1)))
+
+    assert [(each.month, each.invoice.number if each.invoice else None) for each in outcomes] == [
+        (SEPTEMBER, "TG-2026-000001"),
+        (OCTOBER, None),
+        (NOVEMBER, "TG-2026-000002"),
+    ]
+
+
+async def test_waits_for_the_grace_and_then_has_nothing_left_to_do(books: Books) -> None:
+    organization = await books.an_organization()
+    await books.record(organization, Used(at(11, 5)))
+
+    assert await close_due(books, FixedClock(at(12, 1, 0, 59))) == []
+    assert len(await close_due(books, FixedClock(at(12, 1, 1)))) == 3
+    assert await close_due(books, FixedClock(at(12, 1, 2))) == []
+
+
+async def test_closes_each_organization_by_its_own_calendar(books: Books) -> None:
+    tokyo = await books.an_organization(name="Tokyo", timezone="Asia/Tokyo")
+    denver = await books.an_organization(name="Denver", timezone="America/Denver")
+    for organization in (tokyo, denver):
+        await books.record(organization, Used(at(11, 5)))
+
+    outcomes = await close_due(books, FixedClock(at(11, 30, 16)))
+
+    assert {each.organization.name for each in outcomes if each.invoice} == {"Tokyo"}
+
+
+async def test_one_that_fails_keeps_only_its_own_later_months_waiting(books: Books) -> None:
+    unpriced, fine = await books.an_organization(name="Unpriced"), await books.an_organization(name="Fine")
+    await books.record(unpriced, Used(at(10, 5), {**PLAIN, Kind.WEB_SEARCH: 1}), Used(at(11, 5)))
+    await books.record(fine, Used(at(11, 5)))
+
+    outcomes = await close_due(books, FixedClock(at(12, 1, 2)))
+
+    failed = [each for each in outcomes if each.failure]
+    assert [(each.organization.name, each.month) for each in failed] == [("Unpriced", OCTOBER)]
+    assert "web_search" in str(failed[0].failure)
+    assert [each.organization.name for each in outcomes if each.invoice] == ["Fine"]
+
+
+async def test_does_not_trouble_organizations_that_use_nothing(books: Books) -> None:
+    await books.an_organization()
+    insured = await books.an_organization()
+    await books.record(insured, Used(at(10, 5), insured=True))
+
+    assert await close_due(books, FixedClock(at(12, 1, 2))) == []
+
+
+async def test_reaches_every_page_of_organizations(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_PAGE", 2)
+    organizations = [await books.an_organization(now=at(9, day)) for day in range(1, 6)]
+
+    found = [each.id async for each in tasks.organizations(books.database)]
+
+    assert found == [each.id for each in reversed(organizations)]
+
+
+async def test_a_broken_database_is_a_reason_not_an_end(books: Books) -> None:
+    organization = await books.an_organization()
+    await books.record(organization, Used(at(11, 5)))
+    nobody = replace(organization, timezone="Europe/Berlin")
+    await books.pool.execute("ALTER TABLE invoice_series ADD CONSTRAINT none CHECK (false)")
+
+    outcome = await tasks.close_month(books.database, nobody, NOVEMBER, now=at(12, 1, 2))
+
+    assert outcome.invoice is None
+    assert "violates check constraint" in str(outcome.failure)
+    assert await books.pool.fetchval("SELECT count(*) FROM transfers WHERE cause = 'invoice'") == 0
