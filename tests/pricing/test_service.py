@@ -102,7 +102,7 @@ class TestPublish:
         assert refusal.value.field == "service_tier"
 
 
-class TestPublishHistory:
+class TestPublishHistories:
     async def test_lets_each_version_end_where_the_next_begins(
         self, database: Database, clock: FixedClock, endpoint_id: EndpointId
     ) -> None:
@@ -110,7 +110,7 @@ class TestPublishHistory:
         drafts = [a_draft(endpoint_id, start, tier="flex") for start in starts]
 
         async with database.write() as session:
-            versions = await service.publish_history(session, drafts, now=clock.now(), source=Source.IMPORT)
+            versions = await service.publish_histories(session, [drafts], now=clock.now(), source=Source.IMPORT)
 
         assert [version.effective_from for version in versions] == starts
         assert [version.effective_to for version in versions] == [*starts[1:], None]
@@ -122,7 +122,16 @@ class TestPublishHistory:
 
         async with database.write() as session:
             with pytest.raises(Conflict):
-                await service.publish_history(session, drafts, now=clock.now(), source=Source.IMPORT)
+                await service.publish_histories(session, [drafts], now=clock.now(), source=Source.IMPORT)
+
+    async def test_refuses_a_history_out_of_order(
+        self, database: Database, clock: FixedClock, endpoint_id: EndpointId
+    ) -> None:
+        drafts = [a_draft(endpoint_id, clock.now(), tier="flex"), a_draft(endpoint_id, clock.now(), tier="flex")]
+
+        async with database.write() as session:
+            with pytest.raises(InvalidRequest, match="in order of time"):
+                await service.publish_histories(session, [drafts], now=clock.now(), source=Source.IMPORT)
 
 
 class TestLoadBook:

@@ -1,6 +1,6 @@
 """Use cases of the catalogue: what operators add and change, and the snapshot that routing reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -29,6 +29,24 @@ async def load_catalogue(session: ReadSession) -> Catalogue:
 
 def _provider_of(endpoint: Endpoint) -> str:
     return endpoint.provider
+
+
+async def add_all(
+    session: WriteSession, *, providers: Sequence[Provider], models: Sequence[Model], endpoints: Sequence[Endpoint]
+) -> None:
+    """Add many at once, as an import does.
+
+    Raises:
+        InvalidRequest: a field of one is not usable.
+        Conflict: one is there already.
+    """
+    for provider in providers:
+        rules.check_provider(provider, allow_private_upstreams=False)
+    for model in models:
+        rules.check_model(model)
+    for endpoint in endpoints:
+        rules.check_endpoint(endpoint)
+    await store.add_all(session, providers=providers, models=models, endpoints=endpoints)
 
 
 async def create_provider(session: WriteSession, provider: Provider, *, allow_private_upstreams: bool) -> Provider:

@@ -19,6 +19,9 @@ MODELS: sa.Table = ModelRow.__table__  # type: ignore[attr-defined]  # as above
 ENDPOINTS: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]  # as above
 REVISION: sa.Table = RevisionRow.__table__  # type: ignore[attr-defined]  # as above
 
+_ROWS_MAX = 2000
+"""Every statement moves the revision; one has at most 32,767 parameters."""
+
 
 async def revision(session: ReadSession) -> int:
     """The number that moves with every change to catalogue or prices."""
@@ -117,11 +120,31 @@ async def add_endpoint(session: WriteSession, added: Endpoint) -> None:
     await _insert(session, ENDPOINTS, _columns(added), message)
 
 
-async def _insert(session: WriteSession, table: sa.Table, values: dict[str, Any], message: str) -> None:
+async def _insert(
+    session: WriteSession, table: sa.Table, values: dict[str, Any] | list[dict[str, Any]], message: str
+) -> None:
     try:
         await session.execute(sa.insert(table).values(values))
     except IntegrityError as error:
         raise Conflict(message) from error
+
+
+async def add_all(
+    session: WriteSession, *, providers: Sequence[Provider], models: Sequence[Model], endpoints: Sequence[Endpoint]
+) -> None:
+    """Insert many at once, with few statements.
+
+    Raises:
+        Conflict: one of them is there already.
+    """
+    tables = (
+        (PROVIDERS, [asdict(provider) for provider in providers]),
+        (MODELS, [asdict(model) for model in models]),
+        (ENDPOINTS, [_columns(endpoint) for endpoint in endpoints]),
+    )
+    for table, rows in tables:
+        for start in range(0, len(rows), _ROWS_MAX):
+            await _insert(session, table, rows[start : start + _ROWS_MAX], f"Some {table.name} are there already.")
 
 
 async def save_provider(session: WriteSession, changed: Provider) -> None:

@@ -20,6 +20,7 @@ from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import EndpointId
+from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import genai_prices
 from tollgate.pricing import service as pricing
@@ -27,6 +28,8 @@ from tollgate.pricing.genai_prices import DatedItems, ListedModel, Unlisted
 from tollgate.pricing.model import PriceDraft, PriceItem, PriceVersion, Publication, Source
 
 KEPT_BY_HAND = frozenset({GPT_4_1_MINI.slug, SANDBOX_ECHO.slug})
+
+_HISTORIES_AT_ONCE = 250
 
 Progress = Callable[[int], None]
 """Called with how many more versions have been published."""
@@ -40,6 +43,7 @@ class Action(StrEnum):
     UNCHANGED = "unchanged"
     CONFLICT = "conflict"
     SKIPPED = "skipped"
+    LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,11 @@ class Plan:
     differences: list[Difference] = field(default_factory=list)
     providers: dict[str, Provider] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
-    endpoints: dict[tuple[str, str], Endpoint] = field(default_factory=dict)
+    endpoints: list[Endpoint] = field(default_factory=list)
     histories: list[list[PriceDraft]] = field(default_factory=list)
     successors: list[PriceDraft] = field(default_factory=list)
+    pairs: set[tuple[str, str]] = field(default_factory=set)
+    """The models and providers compared so far."""
 
     @property
     def version_count(self) -> int:
@@ -91,11 +97,9 @@ async def plan(session: ReadSession, *, only: frozenset[str], now: datetime) -> 
     planned = Plan()
     for entry in genai_prices.read(provider for provider in price_list if not only or provider.id in only):
         slug = known_providers.model_slug(entry.provider, entry.id)
-        refusal = entry.reason if isinstance(entry, Unlisted) else _refusal(entry, slug, planned)
-        if refusal or isinstance(entry, Unlisted):
-            planned.differences.append(Difference(Action.SKIPPED, slug, entry.provider, None, refusal or ""))
-        else:
-            _plan_model(planned, here, entry, slug, now)
+        reason = entry.reason if isinstance(entry, Unlisted) else _plan_model(planned, here, entry, slug, now)
+        if reason is not None:
+            planned.differences.append(Difference(Action.SKIPPED, slug, entry.provider, None, reason))
     return planned
 
 
@@ -115,37 +119,43 @@ async def _what_is_here(session: ReadSession) -> _Here:
     return _Here(snapshot, endpoints, published)
 
 
-def _refusal(entry: ListedModel, slug: str, planned: Plan) -> str | None:
-    """Why a model that has a price cannot be brought in all the same."""
-    if slug in KEPT_BY_HAND:
-        return "its page is kept by hand"
-    if not known_providers.serves(entry.provider, entry.id):
-        return "another API of the provider serves it"
-    if (slug, entry.provider) in planned.endpoints:
-        return "the list has this model of the provider twice"
-    return None
-
-
-def _plan_model(planned: Plan, here: _Here, entry: ListedModel, slug: str, now: datetime) -> None:
+def _plan_model(planned: Plan, here: _Here, entry: ListedModel, slug: str, now: datetime) -> str | None:
+    """Plan to bring in a model with its prices, or answer why it has to be skipped."""
     provider = here.catalogue.providers.get(entry.provider) or known_providers.provider_of(
         entry.provider, entry.provider_name
     )
     model = here.catalogue.models.get(slug) or planned.models.get(slug) or _model(entry, slug, now)
     endpoint = here.endpoints.get((slug, entry.provider)) or _endpoint(entry, slug, provider, now)
-    try:
-        rules.check_model(model)
-        rules.check_endpoint(endpoint)
-    except InvalidRequest as refusal:
-        planned.differences.append(Difference(Action.SKIPPED, slug, entry.provider, None, refusal.message))
-        return
+    reason = _reason_to_skip(entry, model, endpoint, planned)
+    if reason is not None:
+        return reason
+    planned.pairs.add((slug, entry.provider))
     if provider.slug not in here.catalogue.providers:
         planned.providers[provider.slug] = provider
     if slug not in here.catalogue.models:
         planned.models[slug] = model
     if (slug, provider.slug) not in here.endpoints:
-        planned.endpoints[slug, provider.slug] = endpoint
+        planned.endpoints.append(endpoint)
     for tier, listed in entry.prices.items():
         _plan_tier(planned, endpoint, tier, listed, here.published.get((endpoint.id, tier), ()), now)
+    for remark in entry.remarks:
+        planned.differences.append(Difference(Action.LEFT_OUT, slug, entry.provider, None, remark))
+    return None
+
+
+def _reason_to_skip(entry: ListedModel, model: Model, endpoint: Endpoint, planned: Plan) -> str | None:
+    if model.slug in KEPT_BY_HAND:
+        return "its page is kept by hand"
+    if not known_providers.serves(entry.provider, entry.id):
+        return "another API of the provider serves it"
+    if (model.slug, entry.provider) in planned.pairs:
+        return "the list has this model of the provider twice"
+    try:
+        rules.check_model(model)
+        rules.check_endpoint(endpoint)
+    except InvalidRequest as refusal:
+        return refusal.message
+    return None
 
 
 def _model(entry: ListedModel, slug: str, now: datetime) -> Model:
@@ -232,12 +242,13 @@ def _from_now(history: Sequence[DatedItems], now: datetime) -> list[DatedItems]:
 
 
 def describe(items: Sequence[PriceItem]) -> str:
-    """The prices in short: `prompt 0.4, completion 1.6`; a tier's beginning in brackets."""
-    return ", ".join(
-        f"{item.kind} {item.unit_price.normalize():f}"
-        + (f" [≥ {item.prompt_tokens_from:,}]" if item.prompt_tokens_from else "")
-        for item in items
-    )
+    """The prices in short, as in `prompt 0.4, completion 1.6`; a tier's beginning in brackets."""
+    return ", ".join(_described(item) for item in items)
+
+
+def _described(item: PriceItem) -> str:
+    tier = f" [from {item.prompt_tokens_from:,}]" if item.prompt_tokens_from else ""
+    return f"{item.kind} {amount_text(item.unit_price)}{tier}"
 
 
 async def apply(session: WriteSession, planned: Plan, *, now: datetime, progress: Progress) -> None:
@@ -246,7 +257,7 @@ async def apply(session: WriteSession, planned: Plan, *, now: datetime, progress
         session,
         providers=list(planned.providers.values()),
         models=list(planned.models.values()),
-        endpoints=list(planned.endpoints.values()),
+        endpoints=planned.endpoints,
     )
     for start in range(0, len(planned.histories), _HISTORIES_AT_ONCE):
         histories = planned.histories[start : start + _HISTORIES_AT_ONCE]
@@ -254,6 +265,3 @@ async def apply(session: WriteSession, planned: Plan, *, now: datetime, progress
     for draft in planned.successors:
         await pricing.publish(session, draft, now=now, by=None, source=Source.IMPORT)
         progress(1)
-
-
-_HISTORIES_AT_ONCE = 250

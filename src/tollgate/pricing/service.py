@@ -101,27 +101,35 @@ def _version(draft: PriceDraft, effective_to: datetime | None, now: datetime) ->
     )
 
 
-async def publish_history(
-    session: WriteSession, drafts: Sequence[PriceDraft], *, now: datetime, source: Source
-) -> tuple[PriceVersion, ...]:
-    """Publish the dated versions, oldest first, of an endpoint and tier that has none; each ends where the next begins.
+async def publish_histories(
+    session: WriteSession, histories: Sequence[Sequence[PriceDraft]], *, now: datetime, source: Source
+) -> list[PriceVersion]:
+    """Publish the dated versions of endpoints and tiers that have none yet, each history oldest first and in one go.
 
     Raises:
-        InvalidRequest: items are at fault, or the drafts are not in order.
-        Conflict: there is a version already.
+        InvalidRequest: items are at fault, or a history is not in order of time.
+        Conflict: an endpoint has a price of this tier already.
     """
-    for draft in drafts:
-        _check(draft)
-    for earlier, later in pairwise(drafts):
-        if later.effective_from <= earlier.effective_from:
-            raise InvalidRequest("Versions of a history are in order of time.", field="effective_from")
-    first = drafts[0]
-    await store.lock_prices(session, first.endpoint_id)
-    if await store.timeline(
-        session, endpoint_id=first.endpoint_id, organization_id=first.organization_id, service_tier=first.service_tier
-    ):
-        raise Conflict("This endpoint has prices already; publish the next version instead.")
-    ends = [draft.effective_from for draft in drafts[1:]]
-    versions = tuple(_version(draft, end, now) for draft, end in zip_longest(drafts, ends))
+    for history in histories:
+        _check_history(history)
+    await store.lock_all_prices(session)
+    taken = await store.priced_tiers(session, {draft.endpoint_id for history in histories for draft in history})
+    if taken & {(history[0].endpoint_id, history[0].service_tier) for history in histories}:
+        raise Conflict("An endpoint has prices already; publish its next version instead.")
+    versions = [version for history in histories for version in _chained(history, now)]
     await store.add(session, [Publication(version, source, now, None) for version in versions])
     return versions
+
+
+def _check_history(history: Sequence[PriceDraft]) -> None:
+    for draft in history:
+        _check(draft)
+    for earlier, later in pairwise(history):
+        if later.effective_from <= earlier.effective_from:
+            raise InvalidRequest("The versions of a history are in order of time.", field="effective_from")
+
+
+def _chained(history: Sequence[PriceDraft], now: datetime) -> list[PriceVersion]:
+    """A history's versions: each ends where the next begins, the last is open."""
+    ends = [draft.effective_from for draft in history[1:]]
+    return [_version(draft, end, now) for draft, end in zip_longest(history, ends)]

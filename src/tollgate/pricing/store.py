@@ -1,6 +1,6 @@
 """All SQL of prices: versions with their items, read together and written once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -20,10 +20,26 @@ from tollgate.pricing.tables import PriceItemRow, PriceVersionRow
 VERSIONS: sa.Table = PriceVersionRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table classes
 ITEMS: sa.Table = PriceItemRow.__table__  # type: ignore[attr-defined]  # as above
 
+_ROWS_MAX = 2000
+
 
 async def lock_prices(session: WriteSession, endpoint_id: EndpointId) -> None:
     """Wait for whoever else is publishing a price of this endpoint, until the transaction ends."""
     await session.execute(sa.select(sa.func.pg_advisory_xact_lock(endpoint_id.int & (2**63 - 1))))
+
+
+async def lock_all_prices(session: WriteSession) -> None:
+    """Keep everyone else from publishing until the transaction ends; readers go on."""
+    await session.execute(sa.text("LOCK TABLE price_versions IN SHARE ROW EXCLUSIVE MODE"))
+
+
+async def priced_tiers(session: ReadSession, endpoint_ids: Iterable[EndpointId]) -> set[tuple[EndpointId, str]]:
+    """The endpoints, of these, that have a general price, each with its service tier."""
+    statement = sa.select(VERSIONS.c.endpoint_id, VERSIONS.c.service_tier).where(
+        VERSIONS.c.endpoint_id == sa.any_(sa.cast(list(endpoint_ids), sa.ARRAY(sa.Uuid))),
+        VERSIONS.c.organization_id.is_(None),
+    )
+    return {(EndpointId(row.endpoint_id), row.service_tier) for row in await session.execute(statement)}
 
 
 async def versions_needed_after(session: ReadSession, instant: datetime) -> list[PriceVersion]:
@@ -114,7 +130,8 @@ async def add(session: WriteSession, published: Sequence[Publication]) -> None:
         InvalidRequest: the organization they are for does not exist.
     """
     try:
-        await session.execute(sa.insert(VERSIONS), [_columns(publication) for publication in published])
+        for chunk in _chunks([_columns(publication) for publication in published]):
+            await session.execute(sa.insert(VERSIONS).values(chunk))
     except IntegrityError as error:
         if "price_versions_organization" in str(error.orig):
             raise InvalidRequest("There is no such organization.", field="organization") from error
@@ -124,7 +141,13 @@ async def add(session: WriteSession, published: Sequence[Publication]) -> None:
         for publication in published
         for position, item in enumerate(publication.version.items)
     ]
-    await session.execute(sa.insert(ITEMS), items)
+    for chunk in _chunks(items):
+        await session.execute(sa.insert(ITEMS).values(chunk))
+
+
+def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows for one statement each: every statement moves the revision, and has at most 32,767 parameters."""
+    return (rows[start : start + _ROWS_MAX] for start in range(0, len(rows), _ROWS_MAX))
 
 
 def _columns(publication: Publication) -> dict[str, Any]:

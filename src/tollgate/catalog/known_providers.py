@@ -1,0 +1,84 @@
+"""Providers of public price lists that we know how to reach: facts from their own documentation, one line each.
+
+A list names more providers than we speak to. Those enter the catalogue as placeholders, whose address and credential an
+operator can supply through the environment; their endpoints are disabled until then.
+"""
+
+import re
+from collections.abc import Mapping
+
+from tollgate.catalog import seed
+from tollgate.catalog.model import Format, Provider
+
+
+def _compatible(slug: str, name: str, base_url: str, credential: str) -> Provider:
+    return Provider(slug, name, Format.OPENAI_COMPATIBLE, base_url, f"env:{credential}")
+
+
+KNOWN: Mapping[str, Provider] = {
+    provider.slug: provider
+    for provider in (
+        seed.OPENAI,
+        seed.AZURE,
+        seed.ANTHROPIC,
+        Provider(
+            slug="google",
+            name="Google",
+            format=Format.GEMINI,
+            base_url="https://generativelanguage.googleapis.com/v1beta",
+            credential="env:GEMINI_API_KEY",
+        ),
+        _compatible("avian", "Avian", "https://api.avian.io/v1", "AVIAN_API_KEY"),
+        _compatible("baseten", "Baseten", "https://inference.baseten.co/v1", "BASETEN_API_KEY"),
+        _compatible("cerebras", "Cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+        _compatible("cohere", "Cohere", "https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY"),
+        _compatible("deepseek", "DeepSeek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+        _compatible("fireworks", "Fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+        _compatible("groq", "Groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+        _compatible("minimax", "MiniMax", "https://api.minimax.io/v1", "MINIMAX_API_KEY"),
+        _compatible("mistral", "Mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+        _compatible("moonshotai", "Moonshot AI", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+        _compatible("novita", "Novita", "https://api.novita.ai/v3/openai", "NOVITA_API_KEY"),
+        _compatible("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+        _compatible("perplexity", "Perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
+        _compatible("together", "Together AI", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+        _compatible("x-ai", "xAI", "https://api.x.ai/v1", "XAI_API_KEY"),
+        _compatible("zai", "Z.AI", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
+        _compatible("zhipuai", "Zhipu AI", "https://open.bigmodel.cn/api/paas/v4", "ZHIPUAI_API_KEY"),
+    )
+}
+
+PROTOCOLS: Mapping[Format, tuple[str, ...]] = {
+    Format.OPENAI: ("openai",),
+    Format.AZURE_OPENAI: ("openai",),
+    Format.ANTHROPIC: ("anthropic",),
+    Format.GEMINI: ("openai",),
+    Format.OPENAI_COMPATIBLE: ("openai",),
+}
+"""The client protocol nearest to what each format speaks."""
+
+_SERVES = {"google": ("gemini-", "gemma-")}
+"""Where a list mixes several APIs of one house: the beginnings of the names that the known one serves."""
+
+
+def serves(provider: str, model: str) -> bool:
+    """Whether the API we know of the provider is the one that serves this model."""
+    return model.startswith(_SERVES.get(provider, ""))
+
+
+def provider_of(slug: str, name: str) -> Provider:
+    """The provider as we know it, or a placeholder that reads its address and key from the environment."""
+    variable = re.sub(r"[^A-Z0-9]", "_", slug.upper())
+    placeholder = Provider(
+        slug=slug,
+        name=name,
+        format=Format.OPENAI_COMPATIBLE,
+        base_url=f"env:{variable}_BASE_URL",
+        credential=f"env:{variable}_API_KEY",
+    )
+    return KNOWN.get(slug, placeholder)
+
+
+def model_slug(provider: str, model: str) -> str:
+    """Our slug for a provider's model: its own `author/name` if it has that form, else the provider is the author."""
+    return (model if "/" in model else f"{provider}/{model}").lower()
