@@ -35,5 +35,5 @@ class UsageController(Controller):
                 session, organization_id=manager.organization_id, question=asked.question(), now=clock.now()
             )
         if asked.format == "csv":
-            return Response(usage_csv(report), media_type="text/csv; charset=utf-8")
+            return Response(usage_csv(report), media_type="text/csv")
         return Response(UsageView.of(report))

@@ -1,0 +1,219 @@
+"""GET /calls and GET /generation."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prometheus_client import REGISTRY
+from tests.reports.scene import MODEL, Scene, Used
+
+from tollgate.kit.ids import typed
+from tollgate.kit.principal import KeyKind
+from tollgate.kit.tokens import Kind
+from tollgate.metering.model import CallStatus
+
+
+class TestGeneration:
+    async def test_tells_everything_about_the_call(self, scene: Scene) -> None:
+        project = await scene.a_project()
+        key = await scene.a_key(project_id=project.id)
+        used = Used(at=scene.clock.now(), key=key, user="ann", metadata={"team": "search"}, failed_first=True)
+        (settled,) = await scene.record([used])
+        endpoint = typed("ep", scene.endpoint_id)
+
+        found = await scene.data("/generation", by=key, id=typed("gen", settled.call.call_id))
+
+        per_million = "per_million_tokens"
+        assert found == {
+            "id": typed("gen", settled.call.call_id),
+            "created_at": "2026-11-22T12:00:00Z",
+            "model": MODEL,
+            "requested_model": MODEL,
+            "provider": "openai",
+            "endpoint": endpoint,
+            "api": "chat",
+            "streamed": False,
+            "status": "settled",
+            "estimated": False,
+            "finish_reason": "stop",
+            "native_finish_reason": "stop",
+            "latency_ms": 120,
+            "generation_ms": 2000,
+            "throughput": 150.0,
+            "usage": {"prompt_tokens": 1000, "completion_tokens": 300},
+            "quantities": {"prompt": 800, "input_cache_read": 200, "completion": 300},
+            "price_version": typed("price", scene.price.id),
+            "charge": {
+                "origin": "0.00082",
+                "discount": "0",
+                "amount": "0.00082",
+                "currency": "USD",
+                "items": [
+                    {"kind": "prompt", "quantity": 800, "unit": per_million, "unit_price": "0.4", "amount": "0.00032"},
+                    {
+                        "kind": "input_cache_read",
+                        "quantity": 200,
+                        "unit": per_million,
+                        "unit_price": "0.1",
+                        "amount": "0.00002",
+                    },
+                    {
+                        "kind": "completion",
+                        "quantity": 300,
+                        "unit": per_million,
+                        "unit_price": "1.6",
+                        "amount": "0.00048",
+                    },
+                ],
+            },
+            "provider_cost": None,
+            "key": typed("key", key.id),
+            "project": typed("prj", project.id),
+            "user": "ann",
+            "session_id": None,
+            "metadata": {"team": "search"},
+            "attempts": [
+                {
+                    "endpoint": endpoint,
+                    "provider": "azure",
+                    "status": "failed",
+                    "http_status": 503,
+                    "error": "overloaded",
+                    "latency_ms": 120,
+                },
+                {
+                    "endpoint": endpoint,
+                    "provider": "openai",
+                    "status": "served",
+                    "http_status": 200,
+                    "error": None,
+                    "latency_ms": 120,
+                },
+            ],
+        }
+
+    async def test_is_seen_by_its_own_key_and_its_organization_alone(self, scene: Scene) -> None:
+        key, neighbour = await scene.a_key(), await scene.a_key()
+        stranger = (await scene.another_organization()).manager
+        (settled,) = await scene.record([Used(at=scene.clock.now(), key=key)])
+        wanted = typed("gen", settled.call.call_id)
+
+        statuses = [
+            (await scene.get("/generation", by=each, id=wanted)).status_code
+            for each in (key, scene.manager, neighbour, stranger)
+        ]
+
+        assert statuses == [200, 200, 404, 404]
+
+    async def test_shows_the_discount(self, scene: Scene) -> None:
+        used = Used(at=scene.clock.now(), key=await scene.a_key(), charged=Decimal("0.75"))
+        (settled,) = await scene.record([used])
+
+        charge = (await scene.data("/generation", id=typed("gen", settled.call.call_id)))["charge"]
+
+        assert (charge["origin"], charge["discount"], charge["amount"]) == ("0.00082", "0.000205", "0.000615")
+
+    async def test_alarms_when_the_recorded_charge_is_not_what_its_price_makes_it(self, scene: Scene) -> None:
+        (settled,) = await scene.record([Used(at=scene.clock.now(), key=await scene.a_key())])
+        await scene.pool.execute("UPDATE calls SET origin_amount = origin_amount + 0.000000000001")
+        before = REGISTRY.get_sample_value("tollgate_inconsistent_charges_total") or 0
+
+        found = await scene.data("/generation", id=typed("gen", settled.call.call_id))
+
+        assert found["charge"]["origin"] == "0.000820000001"
+        assert REGISTRY.get_sample_value("tollgate_inconsistent_charges_total") == before + 1
+
+    @pytest.mark.parametrize(
+        ("wanted", "status"), [(typed("gen", UUID(int=7)), 404), ("gen_7", 400), (typed("key", UUID(int=7)), 400)]
+    )
+    async def test_that_is_none_is_refused(self, scene: Scene, wanted: str, status: int) -> None:
+        assert (await scene.get("/generation", id=wanted)).status_code == status
+        assert (await scene.get("/generation")).status_code == 400
+
+
+class TestCalls:
+    async def test_are_listed_newest_first_a_page_at_a_time(self, scene: Scene) -> None:
+        key = await scene.a_key()
+        times = [scene.clock.now() - timedelta(minutes=minutes) for minutes in range(5)]
+        settled = await scene.record(Used(at=at, key=key) for at in reversed(times))
+        expected = [typed("gen", each.call.call_id) for each in reversed(settled)]
+
+        seen: list[str] = []
+        page: dict[str, Any] = {"next": ""}
+        while page["next"] is not None:
+            page = (await scene.get("/calls", limit=2, **({"cursor": page["next"]} if seen else {}))).json()
+            seen += [call["id"] for call in page["data"]]
+
+        assert seen == expected
+
+    async def test_are_told_in_short(self, scene: Scene) -> None:
+        key = await scene.a_key()
+        (settled,) = await scene.record([Used(at=scene.clock.now(), key=key, user="ann")])
+
+        assert await scene.data("/calls") == [
+            {
+                "id": typed("gen", settled.call.call_id),
+                "created_at": "2026-11-22T12:00:00Z",
+                "model": MODEL,
+                "requested_model": MODEL,
+                "provider": "openai",
+                "api": "chat",
+                "streamed": False,
+                "status": "settled",
+                "estimated": False,
+                "finish_reason": "stop",
+                "latency_ms": 120,
+                "generation_ms": 2000,
+                "prompt_tokens": 1000,
+                "completion_tokens": 300,
+                "quantities": {"prompt": 800, "input_cache_read": 200, "completion": 300},
+                "amount": "0.00082",
+                "currency": "USD",
+                "key": typed("key", key.id),
+                "project": None,
+                "user": "ann",
+                "session_id": None,
+            }
+        ]
+
+    async def test_are_filtered_by_what_they_were_and_how_they_ended(self, scene: Scene) -> None:
+        project = await scene.a_project()
+        key, other = await scene.a_key(project_id=project.id), await scene.a_key()
+        now = scene.clock.now()
+        dear = {Kind.PROMPT: 1_000_000}
+        wanted = Used(
+            at=now, key=key, counts=dear, user="ann", model="sandbox/echo", provider="azure", finish_reason="length",
+            status=CallStatus.CANCELLED,
+        )  # fmt: skip
+        first, _, _ = await scene.record([wanted, Used(at=now, key=other), Used(at=now - timedelta(days=2), key=other)])
+
+        narrow: list[dict[str, Any]] = [
+            {"project": typed("prj", project.id)},
+            {"key": typed("key", key.id)},
+            {"model": "sandbox/echo"},
+            {"provider": "azure"},
+            {"user": "ann"},
+            {"status": "cancelled,failed"},
+            {"finish_reason": "length"},
+            {"min_cost": "0.4"},
+            {"month": "2026-11", "status": "cancelled", "min_cost": "0.4", "user": "ann"},
+        ]
+        for parameters in narrow:
+            calls = await scene.data("/calls", **parameters)
+            assert [call["id"] for call in calls] == [typed("gen", first.call.call_id)], parameters
+        yesterday, tomorrow = now - timedelta(days=1), now + timedelta(days=1)
+        assert len(await scene.data("/calls", start=yesterday.isoformat(), end=tomorrow.isoformat())) == 2
+        assert await scene.data("/calls", month="2026-10") == []
+
+    async def test_of_others_are_not_among_them(self, scene: Scene) -> None:
+        other = await scene.another_organization()
+        await other.record([Used(at=scene.clock.now(), key=await other.a_key())])
+
+        assert await scene.data("/calls") == []
+
+    async def test_refuse_what_cannot_be(self, scene: Scene) -> None:
+        for parameters in ({"status": "happy"}, {"min_cost": "much"}, {"limit": 1001}, {"cursor": "x"}, {"tag": "web"}):
+            assert (await scene.get("/calls", **parameters)).status_code == 400, parameters
+        assert (await scene.get("/calls", by=await scene.a_key(KeyKind.INFERENCE))).status_code == 403

@@ -1,0 +1,166 @@
+"""The public catalogue: models, endpoints, providers and activity, without any key."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from tests.pricing.builders import per_million, tiers
+from tests.reports.scene import ENVIRONMENT, MODEL, Scene, Used
+
+from tollgate.kit.tokens import Kind
+from tollgate.pricing import service as pricing
+from tollgate.pricing.model import STANDARD, PriceDraft, PriceItem
+
+PAGE_PRICES = {
+    "prompt": "0.4",
+    "completion": "1.6",
+    "input_cache_read": "0.1",
+    "input_cache_write_5m": None,
+    "input_cache_write_1h": None,
+    "input_cache_write": None,
+    "web_search": None,
+}
+"""The model page of gpt-4.1-mini: a kind that is not offered is null."""
+
+
+async def public(scene: Scene, path: str, **parameters: Any) -> Any:
+    answer = await scene.client.get(path, params=parameters)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def publish(scene: Scene, *items: PriceItem) -> None:
+    effective_from = scene.clock.now() + timedelta(seconds=1)
+    draft = PriceDraft(scene.endpoint_id, None, STANDARD, effective_from, items)
+    async with scene.database.write() as session:
+        await pricing.publish(session, draft, now=scene.clock.now(), by=None)
+    scene.clock.at = effective_from
+
+
+class TestModels:
+    async def test_are_listed_as_openais_clients_expect(self, scene: Scene) -> None:
+        listed = await public(scene, "/models")
+
+        assert listed["object"] == "list"
+        assert [model["id"] for model in listed["data"]] == [MODEL, "sandbox/echo"]
+        assert listed["data"][0]["object"] == "model"
+        assert listed["data"][0]["created"] == int(datetime(2025, 4, 14, tzinfo=UTC).timestamp())
+        assert listed["data"][0]["owned_by"] == "openai"
+
+    async def test_show_the_facts_of_their_page(self, scene: Scene) -> None:
+        model = (await public(scene, f"/models/{MODEL}"))["data"]
+
+        assert (model["name"], model["author"]) == ("GPT-4.1 Mini", "openai")
+        assert (model["context_length"], model["max_output"]) == (1_047_576, 32_768)
+        assert (model["input_modalities"], model["output_modalities"]) == (["text", "image"], ["text"])
+        assert model["protocols"] == ["openai", "anthropic"]
+        assert len(model["supported_parameters"]) == 14
+        prices = {kind: items and items[0]["price"] for kind, items in model["pricing"].items()}
+        assert prices == PAGE_PRICES
+        assert model["pricing"]["prompt"] == [
+            {"price": "0.4", "unit": "per_million_tokens", "currency": "USD", "prompt_tokens": None}
+        ]
+
+    async def test_show_the_tiers_of_their_cheapest_endpoint_and_what_is_free(self, scene: Scene) -> None:
+        free_reads = per_million(Kind.INPUT_CACHE_READ, "0")
+        await publish(scene, *tiers(Kind.PROMPT, "0.1", "0.2"), per_million(Kind.COMPLETION, "1"), free_reads)
+
+        prices = (await public(scene, f"/models/{MODEL}"))["data"]["pricing"]
+
+        assert [(item["price"], item["prompt_tokens"]) for item in prices["prompt"]] == [
+            ("0.1", {"gte": 0, "lt": 200_000}),
+            ("0.2", {"gte": 200_000, "lt": None}),
+        ]
+        assert prices["input_cache_read"][0]["price"] == "0"
+        assert prices["input_cache_write"] is None
+
+    async def test_keep_an_organizations_own_price_to_itself(self, scene: Scene) -> None:
+        items = (per_million(Kind.PROMPT, "0.001"), per_million(Kind.COMPLETION, "0.001"))
+        draft = PriceDraft(scene.endpoint_id, scene.organization.id, STANDARD, scene.clock.now(), items)
+        async with scene.database.write() as session:
+            await pricing.publish(session, draft, now=scene.clock.now(), by=None)
+
+        prices = (await public(scene, f"/models/{MODEL}"))["data"]["pricing"]
+
+        assert prices["prompt"][0]["price"] == "0.4"
+
+    async def test_are_found_by_name_provider_parameter_and_modality(self, scene: Scene) -> None:
+        for parameters, expected in (
+            ({"q": "ECHO"}, ["sandbox/echo"]),
+            ({"provider": "azure,sandbox"}, [MODEL, "sandbox/echo"]),
+            ({"provider": "nobody"}, []),
+            ({"supported_parameters": "tools,seed"}, [MODEL]),
+            ({"input_modalities": "text,image"}, [MODEL]),
+            ({"sort": "created"}, ["sandbox/echo", MODEL]),
+            ({"sort": "price"}, [MODEL, "sandbox/echo"]),
+        ):
+            found = await public(scene, "/models", **parameters)
+            assert [model["id"] for model in found["data"]] == expected, parameters
+
+    async def test_that_are_none_are_not_found(self, scene: Scene) -> None:
+        for path in ("/models/no/model", "/models/no/model/endpoints", "/models/no/model/activity"):
+            answer = await scene.client.get(path)
+            assert answer.status_code == 404
+            assert answer.json()["error"]["type"] == "model_not_found"
+        assert (await scene.client.get("/models", params={"colour": "red"})).status_code == 400
+
+
+class TestEndpoints:
+    async def test_tell_their_terms_and_whether_they_can_be_called(self, scene: Scene) -> None:
+        azure, openai = (await public(scene, f"/models/{MODEL}/endpoints"))["data"]
+
+        assert (azure["provider"], openai["provider"]) == ("azure", "openai")
+        assert (azure["routable"], openai["routable"]) == (False, True)
+        assert azure["data_policy"] == {"training": False, "logging": "zero", "moderation": "developer"}
+        assert openai["data_policy"]["logging"] == "30 days"
+        assert openai["status_page"] == "https://status.openai.com"
+        assert openai["stats"] == {
+            "latency_ms": dict.fromkeys(("min", "max", "avg", "p50", "p90", "p99")),
+            "throughput": dict.fromkeys(("min", "max", "avg", "p50", "p90", "p99")),
+            "uptime": {"last_hour": None, "last_day": None, "hourly": None},
+            "window": None,
+        }
+
+    async def test_that_are_not_priced_yet_say_so(self, scene: Scene) -> None:
+        scene.clock.at = datetime(2025, 1, 1, tzinfo=UTC)
+
+        endpoints = (await public(scene, f"/models/{MODEL}/endpoints"))["data"]
+
+        assert [endpoint["pricing"] for endpoint in endpoints] == [None, None]
+
+    async def test_give_nothing_of_a_credential_away(self, scene: Scene) -> None:
+        for path in ("/models", f"/models/{MODEL}/endpoints", "/providers"):
+            text = (await scene.client.get(path)).text
+            assert "env:" not in text
+            assert not any(name in text or value in text for name, value in ENVIRONMENT.items())
+
+
+async def test_providers_are_listed_without_their_address(scene: Scene) -> None:
+    providers = (await public(scene, "/providers"))["data"]
+
+    assert [provider["slug"] for provider in providers] == ["anthropic", "azure", "openai", "sandbox"]
+    assert providers[3] == {"slug": "sandbox", "name": "Sandbox", "status_page": None, "regions": []}
+
+
+async def test_activity_is_the_tokens_of_everyone_on_each_day(scene: Scene) -> None:
+    other, now = await scene.another_organization(), scene.clock.now()
+    await scene.record(
+        [Used(at=now, key=await scene.a_key()), Used(at=now - timedelta(days=1), key=await scene.a_key())]
+    )
+    await other.record(
+        [
+            Used(at=now, key=await other.a_key(), charged=Decimal(0)),
+            Used(at=now, key=await other.a_key(), model="sandbox/echo"),
+            Used(at=now - timedelta(days=3), key=await other.a_key()),
+        ]
+    )
+
+    days = (await public(scene, f"/models/{MODEL}/activity", days=3))["data"]
+
+    assert days == [
+        {"date": "2026-11-20", "prompt_tokens": 0, "completion_tokens": 0, "tokens": 0},
+        {"date": "2026-11-21", "prompt_tokens": 1000, "completion_tokens": 300, "tokens": 1300},
+        {"date": "2026-11-22", "prompt_tokens": 2000, "completion_tokens": 600, "tokens": 2600},
+    ]
+    assert len((await public(scene, f"/models/{MODEL}/activity"))["data"]) == 30
+    assert (await scene.client.get(f"/models/{MODEL}/activity", params={"days": 0})).status_code == 400
