@@ -11,8 +11,7 @@ from typing import NewType
 
 import asyncpg
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 ReadSession = NewType("ReadSession", AsyncSession)
 """A session in a read-only transaction: PostgreSQL refuses its writes."""

@@ -34,7 +34,7 @@ async def add_grant(session: WriteSession, grant: Grant) -> None:
 
 async def grants(session: ReadSession, organization_id: OrganizationId) -> tuple[Grant, ...]:
     """Every grant the organization ever had, newest first."""
-    rows = await session.exec(
+    rows = await session.scalars(
         select(GrantRow).where(col(GrantRow.organization_id) == organization_id).order_by(col(GrantRow.id).desc())
     )
     return tuple(_grant(row) for row in rows)
