@@ -20,6 +20,9 @@ COMMANDS: Mapping[str, Place] = {
     "serve": Place("tollgate.entrypoints.cli_processes", "serve", "Run everything: database, gateway and worker."),
     "worker": Place("tollgate.entrypoints.cli_processes", "worker", "Run the background jobs alone."),
     "migrate": Place("tollgate.entrypoints.cli_processes", "migrate", "Bring the database schema up to date."),
+    "organizations": Place("tollgate.entrypoints.cli_accounts", "organizations", "Open and list organizations."),
+    "keys": Place("tollgate.entrypoints.cli_accounts", "keys", "Make, list and revoke API keys."),
+    "prices": Place("tollgate.entrypoints.cli_prices", "prices", "Compare, import and publish prices."),
     "invoices": Place("tollgate.entrypoints.cli_invoices", "invoices", "Close months, and look at invoices."),
 }
 """Every command, in the order of `tollgate --help`."""

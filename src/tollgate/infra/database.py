@@ -46,7 +46,9 @@ class Database:
 def connect(database_url: str, *, connections_max: int = 8) -> Database:
     """The control plane's database at a `postgresql://` URL. Connections are made when first needed."""
     url = "postgresql+asyncpg://" + database_url.split("://", 1)[1]
-    return Database(create_async_engine(url, pool_size=connections_max, max_overflow=0, pool_pre_ping=True))
+    return Database(
+        create_async_engine(url, pool_size=connections_max, max_overflow=0, pool_pre_ping=True, hide_parameters=True)
+    )
 
 
 async def connect_pool(database_url: str, *, connections_max: int) -> "asyncpg.Pool[asyncpg.Record]":

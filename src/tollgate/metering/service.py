@@ -38,7 +38,7 @@ PARTITION_MONTHS = 3
 
 _BATCH_MAX = 256
 _FLIGHTS_MAX = 2
-_RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
+_RETRY_MILLISECONDS = (50, 100, 250, 500, 1000)
 
 _DATABASE_AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
 _TRY_AGAIN = (*_DATABASE_AWAY, asyncpg.TransactionRollbackError, asyncpg.InsufficientResourcesError, TimeoutError)
@@ -120,7 +120,7 @@ class Meter:
             except _TRY_AGAIN as error:
                 telemetry.SETTLE_RETRIES.inc()
                 _log.warning("settlement is sent again", calls=len(settlements), tries=tries, error=repr(error))
-                await asyncio.sleep(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
+                await asyncio.sleep(_RETRY_MILLISECONDS[min(tries, len(_RETRY_MILLISECONDS) - 1)] / 1000)
                 tries += 1
             except (asyncpg.PostgresError, asyncpg.DataError, ValueError) as error:
                 return await self._settle_apart(settlements, error)

@@ -1,0 +1,153 @@
+"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql/0003_metering.sql)."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId
+
+MONEY = sa.Numeric(38, 12)
+INSTANT = sa.DateTime(timezone=True)
+_NOTHING = {"server_default": "0"}
+_NEVER = {"server_default": "-infinity"}
+
+
+class CounterRow(SQLModel, table=True):
+    """What one scope (organization, project or key) has used and holds, in total and in each running window."""
+
+    __tablename__ = "counters"
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    scope_id: UUID = Field(primary_key=True, sa_type=sa.Uuid)
+    total_used: Decimal = Field(sa_type=MONEY, sa_column_kwargs=_NOTHING)
+    total_held: Decimal = Field(sa_type=MONEY, sa_column_kwargs=_NOTHING)
+    day_start: datetime = Field(sa_type=INSTANT, sa_column_kwargs=_NEVER)
+    day_used: Decimal = Field(sa_type=MONEY, sa_column_kwargs=_NOTHING)
+    day_held: Decimal = Field(sa_type=MONEY, sa_column_kwargs=_NOTHING)
+    week_start: datetime = Field(sa_type=INSTANT, sa_column_kwargs=_NEVER)
+    week_used: Decimal = Field(sa_type=MONEY, sa_column_kwargs=_NOTHING)
+    week_held: Decimal = Field(sa_type=MONEY, sa_column_kwargs=_NOTHING)
+    month_start: datetime = Field(sa_type=INSTANT, sa_column_kwargs=_NEVER)
+    month_used: Decimal = Field(sa_type=MONEY, sa_column_kwargs=_NOTHING)
+    month_held: Decimal = Field(sa_type=MONEY, sa_column_kwargs=_NOTHING)
+    minute_start: datetime = Field(sa_type=INSTANT, sa_column_kwargs=_NEVER)
+    minute_requests: int = Field(sa_type=sa.BigInteger, sa_column_kwargs=_NOTHING)
+    minute_tokens: int = Field(sa_type=sa.BigInteger, sa_column_kwargs=_NOTHING)
+    concurrent: int = Field(sa_type=sa.BigInteger, sa_column_kwargs=_NOTHING)
+    invoice_cut: int = Field(sa_type=sa.Integer, sa_column_kwargs=_NOTHING)
+
+
+class HoldRow(SQLModel, table=True):
+    """What one call under way may cost at most, in the windows it was admitted in."""
+
+    __tablename__ = "holds"
+    __table_args__ = (sa.Index("holds_lease", "lease_until"),)
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    call_id: CallId = Field(primary_key=True, sa_type=sa.Uuid)
+    project_id: ProjectId | None = Field(default=None, sa_type=sa.Uuid)
+    key_id: KeyId = Field(sa_type=sa.Uuid)
+    amount: Decimal = Field(sa_type=MONEY)
+    tokens: int = Field(sa_type=sa.BigInteger)
+    day_start: datetime = Field(sa_type=INSTANT)
+    week_start: datetime = Field(sa_type=INSTANT)
+    month_start: datetime = Field(sa_type=INSTANT)
+    minute_start: datetime = Field(sa_type=INSTANT)
+    lease_until: datetime = Field(sa_type=INSTANT)
+
+
+class CallRow(SQLModel, table=True):
+    """One call that ended. Partitioned by month of its id."""
+
+    __tablename__ = "calls"
+    __table_args__ = (
+        sa.Index("calls_key", "organization_id", "key_id", "id"),
+        {"postgresql_partition_by": "RANGE (id)"},
+    )
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    id: CallId = Field(primary_key=True, sa_type=sa.Uuid)
+    project_id: ProjectId | None = Field(default=None, sa_type=sa.Uuid)
+    key_id: KeyId = Field(sa_type=sa.Uuid)
+    accepted_at: datetime = Field(sa_type=INSTANT)
+    settled_at: datetime = Field(sa_type=INSTANT)
+    requested_model: str = Field(sa_type=sa.Text)
+    model: str = Field(sa_type=sa.Text)
+    provider: str | None = Field(default=None, sa_type=sa.Text)
+    endpoint_id: EndpointId | None = Field(default=None, sa_type=sa.Uuid)
+    api: str = Field(sa_type=sa.Text)
+    streamed: bool = Field(sa_type=sa.Boolean)
+    status: str = Field(sa_type=sa.Text)
+    estimated: bool = Field(sa_type=sa.Boolean)
+    anomalous: bool = Field(sa_type=sa.Boolean)
+    finish_reason: str | None = Field(default=None, sa_type=sa.Text)
+    native_finish_reason: str | None = Field(default=None, sa_type=sa.Text)
+    latency_ms: int | None = Field(default=None, sa_type=sa.Integer)
+    generation_ms: int | None = Field(default=None, sa_type=sa.Integer)
+    quantities: dict[str, int] = Field(sa_type=JSONB)
+    price_version_id: PriceVersionId | None = Field(default=None, sa_type=sa.Uuid)
+    tier: int = Field(sa_type=sa.BigInteger)
+    currency: str = Field(sa_type=sa.Text)
+    origin_amount: Decimal = Field(sa_type=MONEY)
+    amount: Decimal = Field(sa_type=MONEY)
+    credits_amount: Decimal = Field(sa_type=MONEY)
+    overrun_amount: Decimal = Field(sa_type=MONEY)
+    provider_cost: Decimal | None = Field(default=None, sa_type=MONEY)
+    user_id: str | None = Field(default=None, sa_type=sa.Text)
+    session_id: str | None = Field(default=None, sa_type=sa.Text)
+    # SQLModel keeps the name `metadata` for itself.
+    caller_metadata: dict[str, str] | None = Field(default=None, sa_type=JSONB, sa_column_kwargs={"name": "metadata"})
+    invoice_cut: int = Field(sa_type=sa.Integer)
+
+
+class AttemptRow(SQLModel, table=True):
+    """One try at one endpoint. Partitioned by month of its id."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        sa.Index("attempts_call", "organization_id", "call_id"),
+        {"postgresql_partition_by": "RANGE (id)"},
+    )
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    id: AttemptId = Field(primary_key=True, sa_type=sa.Uuid)
+    call_id: CallId = Field(sa_type=sa.Uuid)
+    ordinal: int = Field(sa_type=sa.SmallInteger)
+    endpoint_id: EndpointId = Field(sa_type=sa.Uuid)
+    provider: str = Field(sa_type=sa.Text)
+    status: str = Field(sa_type=sa.Text)
+    http_status: int | None = Field(default=None, sa_type=sa.SmallInteger)
+    error: str | None = Field(default=None, sa_type=sa.Text)
+    latency_ms: int | None = Field(default=None, sa_type=sa.Integer)
+    provider_cost: Decimal | None = Field(default=None, sa_type=MONEY)
+    upstream_id: str | None = Field(default=None, sa_type=sa.Text)
+    usage: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
+
+
+class RollupRow(SQLModel, table=True):
+    """The sum of the calls of a quarter-hour that share who, what and price, kind by kind."""
+
+    __tablename__ = "rollups"
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    bucket: datetime = Field(primary_key=True, sa_type=INSTANT)
+    invoice_cut: int = Field(primary_key=True, sa_type=sa.Integer)
+    project_id: ProjectId = Field(primary_key=True, sa_type=sa.Uuid)
+    key_id: KeyId = Field(primary_key=True, sa_type=sa.Uuid)
+    model: str = Field(primary_key=True, sa_type=sa.Text)
+    provider: str = Field(primary_key=True, sa_type=sa.Text)
+    price_version_id: PriceVersionId = Field(primary_key=True, sa_type=sa.Uuid)
+    tier: int = Field(primary_key=True, sa_type=sa.BigInteger)
+    kind: str = Field(primary_key=True, sa_type=sa.Text)
+    unit: str | None = Field(default=None, sa_type=sa.Text)
+    unit_price: Decimal | None = Field(default=None, sa_type=MONEY)
+    calls: int = Field(sa_type=sa.BigInteger)
+    quantity: Decimal = Field(sa_type=sa.Numeric(38, 0))
+    origin_amount: Decimal = Field(sa_type=MONEY)
+    amount: Decimal = Field(sa_type=MONEY)
+    credits_amount: Decimal = Field(sa_type=MONEY)
