@@ -16,7 +16,7 @@ from tollgate.accounts.model import BillingMode, NewOrganization, Organization, 
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
 from tollgate.invoices import service
-from tollgate.invoices.model import Invoice, Month, Usage
+from tollgate.invoices.model import Contribution, Invoice, Month, Usage
 from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId, ProjectId, uuid7
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind, UsageQuantities
@@ -44,6 +44,8 @@ def at(month: int, day: int, hour: int = 12, minute: int = 0) -> datetime:
 
 
 BORN = at(9, 1, 0)
+AFTER = at(12, 1, 2)
+"""November is over, and so is its grace."""
 
 
 def an_organization(**changes: Any) -> Organization:
@@ -143,6 +145,25 @@ class Books:
                 for account in (UNBILLED, RECEIVABLE, ROUNDING)
             ]
         return tuple(amount_text(balance) for balance in balances)
+
+    async def explained(self, invoice: Invoice, n: int, *, page: int = 2) -> list[Contribution]:
+        """All calls behind a line, fetched page by page."""
+        found: list[Contribution] = []
+        async with self.database.read() as session:
+            while True:
+                after = found[-1].call.id if found else None
+                parts = await service.explain(session, invoice=invoice, n=n, after=after, count=page)
+                found += parts
+                if len(parts) < page:
+                    return found
+
+    async def assert_explains_itself(self, invoice: Invoice) -> None:
+        """Every usage line is the sum of its calls, exactly."""
+        for line in invoice.lines:
+            if line.usage is not None:
+                parts = await self.explained(invoice, line.n)
+                assert sum(part.amount for part in parts) == line.amount_exact
+                assert sum(part.quantity for part in parts) == line.usage.quantity
 
 
 def _settlement(organization: Organization, used: Used) -> Settlement:

@@ -4,12 +4,11 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tests.invoices.builders import NOVEMBER, Books, Used, at
+from tests.invoices.builders import AFTER, NOVEMBER, Books, Used, at
 
 from tollgate.invoices.model import Heading
 from tollgate.kit.tokens import Kind
 
-AFTER = at(12, 1, 2)
 ADD_LINE = "INSERT INTO invoice_lines (organization_id, invoice_id, n, type, amount_exact, amount)"
 REFUSED = asyncpg.exceptions.RestrictViolationError
 

@@ -1,6 +1,5 @@
 """Months that are looked at, closed and explained, on a real database."""
 
-import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -10,11 +9,11 @@ from uuid import UUID
 import msgspec
 import pytest
 from tests.invoices.builders import (
+    AFTER,
     DECEMBER,
     MODEL,
     NOVEMBER,
     OCTOBER,
-    PLAIN,
     PRICE,
     SEPTEMBER,
     Books,
@@ -24,36 +23,13 @@ from tests.invoices.builders import (
 from tests.pricing.builders import a_price, per_million, tiers
 
 from tollgate.accounts import service as accounts
-from tollgate.accounts.model import BillingMode, Organization
+from tollgate.accounts.model import BillingMode
 from tollgate.invoices import service
-from tollgate.invoices.model import Contribution, Invoice, InvoiceStatus, NothingToInvoice
+from tollgate.invoices.model import InvoiceStatus
 from tollgate.invoices.schemas import InvoiceView
-from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
+from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import InvoiceId, PriceVersionId
-from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
-
-AFTER = at(12, 1, 2)
-"""November is over, and so is its grace."""
-
-
-async def explained(books: Books, invoice: Invoice, n: int, *, page: int = 2) -> list[Contribution]:
-    found: list[Contribution] = []
-    async with books.database.read() as session:
-        while True:
-            after = found[-1].call.id if found else None
-            parts = await service.explain(session, invoice=invoice, n=n, after=after, count=page)
-            found += parts
-            if len(parts) < page:
-                return found
-
-
-async def assert_explains_itself(books: Books, invoice: Invoice) -> None:
-    for line in invoice.lines:
-        if line.usage is not None:
-            parts = await explained(books, invoice, line.n)
-            assert sum(part.amount for part in parts) == line.amount_exact
-            assert sum(part.quantity for part in parts) == line.usage.quantity
 
 
 class TestAPostpaidMonth:
@@ -75,7 +51,7 @@ class TestAPostpaidMonth:
         assert (heading.number, heading.status) == ("TG-2026-000001", InvoiceStatus.FINALISED)
         assert (heading.issued_at, heading.due_at) == (AFTER, AFTER + timedelta(days=14))
         assert await books.balances(organization) == ("0", "0.02", "0.00296")
-        await assert_explains_itself(books, invoice)
+        await books.assert_explains_itself(invoice)
 
     async def test_rounds_up_at_the_cost_of_rounding(self, books: Books) -> None:
         organization = await books.an_organization()
@@ -122,7 +98,7 @@ class TestAPostpaidMonth:
             (None, MODEL, 0, Decimal("0.4"), Decimal("0.0004")),
             (None, MODEL, 0, Decimal("0.5"), Decimal("0.0005")),
         ]
-        await assert_explains_itself(books, invoice)
+        await books.assert_explains_itself(invoice)
 
     async def test_is_cut_in_the_organizations_own_time_zone(self, books: Books) -> None:
         organization = await books.an_organization(timezone="Asia/Kathmandu")  # November ends at 18:15 UTC
@@ -149,7 +125,7 @@ class TestAPrepaidMonth:
         assert (heading.status, heading.issued_at, heading.due_at) == (InvoiceStatus.PAID, AFTER, None)
         assert sum(line.amount for line in invoice.lines) == 0
         assert await books.balances(organization) == ("0", "0", "0")
-        await assert_explains_itself(books, invoice)
+        await books.assert_explains_itself(invoice)
 
     async def test_owes_what_its_credits_did_not_carry(self, books: Books) -> None:
         organization = await books.an_organization(credit="1", billing_mode=BillingMode.PREPAID)
@@ -167,7 +143,7 @@ class TestAPrepaidMonth:
         invoice = await books.close(organization, NOVEMBER, now=AFTER)
 
         with pytest.raises(InvalidRequest, match="behind the lines of usage"):
-            await explained(books, invoice, len(invoice.lines))
+            await books.explained(invoice, len(invoice.lines))
 
 
 class TestLateUsage:
@@ -192,8 +168,8 @@ class TestLateUsage:
         assert first.heading.totals.total_exact == Decimal("0.00082")
         assert invoice.heading.totals.total_exact == Decimal("0.00282")
         assert (await books.balances(organization))[0] == "0"
-        await assert_explains_itself(books, first)
-        await assert_explains_itself(books, invoice)
+        await books.assert_explains_itself(first)
+        await books.assert_explains_itself(invoice)
 
     async def test_of_a_month_that_was_closed_while_it_ran_is_on_the_next_draft(self, books: Books) -> None:
         organization = await books.an_organization()
@@ -205,7 +181,7 @@ class TestLateUsage:
 
         assert drafted.heading.month == DECEMBER
         assert {line.usage.origin for line in drafted.lines if line.usage} == {NOVEMBER}
-        await assert_explains_itself(books, drafted)
+        await books.assert_explains_itself(drafted)
 
     async def test_alone_makes_an_invoice(self, books: Books) -> None:
         organization = await books.an_organization()
@@ -230,7 +206,7 @@ class TestADraft:
         assert first.heading.totals.total_exact * 2 == second.heading.totals.total_exact == Decimal("0.00164")
         assert (second.heading.status, second.heading.number, second.document) == (InvoiceStatus.DRAFT, None, None)
         assert await books.balances(organization) == ("0.00164", "0", "0")
-        await assert_explains_itself(books, second)
+        await books.assert_explains_itself(second)
 
     async def test_keeps_its_id_when_it_is_finalised(self, books: Books) -> None:
         organization = await books.an_organization()
@@ -269,128 +245,6 @@ class TestADraft:
 
         assert invoice.lines == drafted.lines
         assert invoice.heading.totals == drafted.heading.totals
-
-
-class TestClosing:
-    async def test_twice_answers_the_same_invoice(self, books: Books) -> None:
-        organization = await books.an_organization()
-        await books.record(organization, *[Used(at(11, day)) for day in range(1, 29)])
-        first = await books.close(organization, NOVEMBER, now=AFTER)
-        await books.record(organization, Used(at(11, 30)), settled_at=AFTER)
-
-        second = await books.close(organization, NOVEMBER, now=AFTER + timedelta(days=1))
-
-        assert msgspec.json.encode(InvoiceView.of(second)) == msgspec.json.encode(InvoiceView.of(first))
-        assert second == replace(first, unpriced=())
-
-    async def test_the_same_month_from_eight_sides_makes_one_invoice(self, books: Books) -> None:
-        organization = await books.an_organization()
-        await books.record(organization, *[Used(at(11, day)) for day in range(1, 29)])
-
-        invoices = await asyncio.gather(*(books.close(organization, NOVEMBER, now=AFTER) for _ in range(8)))
-
-        assert {invoice.heading.number for invoice in invoices} == {"TG-2026-000001"}
-        assert await books.balances(organization) == ("0", "0.02", "0.00296")
-
-    async def test_eight_organizations_at_once_leaves_no_gap_in_the_numbers(self, books: Books) -> None:
-        organizations = [await books.an_organization() for _ in range(10)]
-        for organization in organizations[:8]:
-            await books.record(organization, Used(at(11, 5)))
-
-        outcomes = await asyncio.gather(
-            *(books.close(each, NOVEMBER, now=AFTER) for each in organizations), return_exceptions=True
-        )
-
-        numbers = sorted(str(each.heading.number) for each in outcomes if isinstance(each, Invoice))
-        assert numbers == [f"TG-2026-{n:06}" for n in range(1, 9)]
-        assert sum(isinstance(each, NothingToInvoice) for each in outcomes) == 2
-
-    async def test_while_calls_settle_bills_each_of_them_once(self, books: Books) -> None:
-        organization = await books.an_organization()
-        await books.record(organization, Used(at(11, 1)))
-
-        async def settle() -> None:
-            for minute in range(40):
-                await books.record(organization, Used(at(11, 30, 23, minute)), settled_at=AFTER)
-
-        _, november = await asyncio.gather(settle(), books.close(organization, NOVEMBER, now=AFTER))
-        december = await books.current(organization, now=AFTER)
-
-        together = november.heading.totals.total_exact + december.heading.totals.total_exact
-        assert together == 41 * Decimal("0.00082")
-        assert (await books.balances(organization))[0] == amount_text(december.heading.totals.total_exact)
-
-    async def test_waits_for_a_price_and_says_for_what(self, books: Books) -> None:
-        organization = await books.an_organization()
-        await books.record(organization, Used(at(11, 5)), Used(at(11, 6), {**PLAIN, Kind.WEB_SEARCH: 2}))
-
-        with pytest.raises(Conflict, match=f"no price: 2 web_search of {MODEL}") as refusal:
-            await books.close(organization, NOVEMBER, now=AFTER)
-
-        assert refusal.value.metadata == {"unpriced": [{"model": MODEL, "kind": "web_search", "quantity": 2}]}
-        drafted = await books.current(organization, now=at(11, 22))
-        assert [usage.kind for usage in drafted.unpriced] == [Kind.WEB_SEARCH]
-
-    async def test_a_month_that_has_not_begun_is_refused(self, books: Books) -> None:
-        organization = await books.an_organization(timezone="America/New_York")
-
-        with pytest.raises(Conflict, match="2026-12 has not begun in America/New_York"):
-            await books.close(organization, DECEMBER, now=at(12, 1, 4, 59))
-
-    async def test_skips_no_month_with_usage(self, books: Books) -> None:
-        organization = await books.an_organization()
-        await books.record(organization, Used(at(10, 5)), Used(at(11, 5)))
-
-        with pytest.raises(Conflict, match="close the earlier months first"):
-            await books.close(organization, NOVEMBER, now=AFTER)
-
-        await books.close(organization, OCTOBER, now=AFTER)
-        assert (await books.close(organization, NOVEMBER, now=AFTER)).heading.number == "TG-2026-000002"
-
-    async def test_goes_forward_only(self, books: Books) -> None:
-        organization = await books.an_organization()
-        await books.record(organization, Used(at(11, 5)))
-        await books.close(organization, NOVEMBER, now=AFTER)
-        await books.record(organization, Used(at(10, 5)), settled_at=AFTER)
-
-        with pytest.raises(Conflict, match=r"when 2026-11 was closed \(TG-2026-000001\)"):
-            await books.close(organization, OCTOBER, now=AFTER)
-
-    async def test_a_month_without_usage_makes_no_invoice(self, books: Books) -> None:
-        organization = await books.an_organization()
-        await books.record(organization, Used(at(11, 5), insured=True))
-
-        with pytest.raises(NothingToInvoice):
-            await books.close(organization, NOVEMBER, now=AFTER)
-
-    async def test_lists_insured_calls_as_free(self, books: Books) -> None:
-        organization = await books.an_organization()
-        await books.record(organization, Used(at(11, 5)), Used(at(11, 6), insured=True))
-        invoice = await books.close(organization, NOVEMBER, now=AFTER)
-
-        assert [part.quantity for part in await explained(books, invoice, 1)] == [800, 0]
-        await assert_explains_itself(books, invoice)
-
-    async def test_survives_a_change_of_the_time_zone_in_the_middle_of_a_month(self, books: Books) -> None:
-        organization = await books.an_organization()
-        await books.record(organization, Used(at(10, 5)))
-        await books.close(organization, OCTOBER, now=at(11, 1, 2))
-        await books.record(organization, Used(at(11, 1, 0)), Used(at(11, 30, 20)))
-        moved = await _move(books, organization, "Asia/Tokyo")  # where November ends at 15:00 UTC
-
-        november = await books.close(moved, NOVEMBER, now=AFTER)
-        december = await books.current(moved, now=AFTER)
-
-        assert november.heading.window.period.start == at(11, 1, 0)
-        assert november.heading.window.period.end == at(11, 30, 15) == december.heading.window.period.start
-        assert november.heading.totals.total_exact == december.heading.totals.total_exact == Decimal("0.00082")
-
-
-async def _move(books: Books, organization: Organization, timezone: str) -> Organization:
-    async with books.database.write() as session:
-        return await accounts.change_organization(
-            session, organization_id=organization.id, edit=lambda before: replace(before, timezone=timezone)
-        )
 
 
 class TestReading:
@@ -460,4 +314,4 @@ class TestReading:
 
         for n in (0, -1, 4):
             with pytest.raises(NotFound, match="no such line"):
-                await explained(books, drafted, n)
+                await books.explained(drafted, n)

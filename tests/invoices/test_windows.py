@@ -125,8 +125,10 @@ class TestInvoiceId:
     def test_leads_back_to_the_organization(self, entropy: int, milliseconds: int) -> None:
         organization_id = OrganizationId(uuid7(BORN + timedelta(milliseconds=milliseconds), entropy))
 
-        above = windows.above_organization_of(windows.invoice_id(organization_id, "USD", NOVEMBER))
+        invoice_id = windows.invoice_id(organization_id, "USD", NOVEMBER)
+        above = windows.above_organization_of(invoice_id)
 
+        assert windows.may_be_of(organization_id, invoice_id)
         assert organization_id < above
         assert minted_at(above) - minted_at(organization_id) == timedelta(milliseconds=1)
 

@@ -149,7 +149,8 @@ async def find(session: ReadSession, *, invoice_id: InvoiceId, now: datetime) ->
         session, before=windows.above_organization_of(invoice_id), count=_SAME_MILLISECOND_MAX
     )
     for organization in candidates:
-        found = found or await _invoice(session, organization, invoice_id, now)
+        if found is None and windows.may_be_of(organization.id, invoice_id):
+            found = await _invoice(session, organization, invoice_id, now)
     return _found(found)
 
 

@@ -1,7 +1,6 @@
 """All SQL of invoices."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -151,7 +150,7 @@ def _heading(row: InvoiceRow) -> Heading:
         currency=row.currency,
         month=Month.named(row.month),
         window=Window(
-            Period(_utc(row.period_start), _utc(row.period_end)),
+            Period(row.period_start, row.period_end),
             row.cut,
             previous_end=row.previous_end,
             previous_cut=row.previous_cut,
@@ -164,10 +163,6 @@ def _heading(row: InvoiceRow) -> Heading:
         due_at=row.due_at,
         paid_at=row.paid_at,
     )
-
-
-def _utc(instant: datetime) -> datetime:
-    return instant.astimezone(UTC)
 
 
 def _line(row: InvoiceLineRow) -> Line:

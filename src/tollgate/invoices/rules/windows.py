@@ -37,6 +37,11 @@ def invoice_id(organization_id: OrganizationId, currency: str, month: Month) -> 
     return InvoiceId(derived_id(organization_id, f"invoice:{InvoiceKind.USAGE}:{currency}:{month.name}"))
 
 
+def may_be_of(organization_id: OrganizationId, invoice_id: InvoiceId) -> bool:
+    """Whether the invoice can be the organization's: their ids carry the same millisecond."""
+    return organization_id.int >> _RANDOM_BITS == invoice_id.int >> _RANDOM_BITS
+
+
 def above_organization_of(invoice_id: InvoiceId) -> UUID:
     """The lowest id above that of the organization whose invoice this is: a millisecond later than both."""
     return UUID(int=min((invoice_id.int >> _RANDOM_BITS) + 1 << _RANDOM_BITS, _HIGHEST))
