@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -87,22 +89,28 @@ async def _read(
     newest_first = (VERSIONS.c.effective_from.desc(), VERSIONS.c.id.desc())
     chosen = sa.select(VERSIONS).where(*conditions).order_by(*newest_first).limit(count)
     rows = (await session.execute(chosen)).all()
-    in_order = sa.select(ITEMS).order_by(ITEMS.c.price_version_id, ITEMS.c.position)
+    in_order = sa.select(*_ITEM_COLUMNS).order_by(ITEMS.c.price_version_id, ITEMS.c.position)
     found = await session.execute(in_order.where(ITEMS.c.price_version_id.in_(chosen.with_only_columns(VERSIONS.c.id))))
     items: dict[UUID, list[PriceItem]] = {}
-    for row in found:
-        items.setdefault(row.price_version_id, []).append(_item(row))
+    for version_id, *values in found:
+        items.setdefault(version_id, []).append(_item(*values))
     return [_publication(row, items.get(row.id, ())) for row in rows]
 
 
-def _item(row: sa.Row[Any]) -> PriceItem:
-    return PriceItem(
-        kind=Kind(row.kind),
-        unit_price=money.EXACT.normalize(row.unit_price),
-        unit=Unit(row.unit),
-        prompt_tokens_from=row.prompt_tokens_from,
-        prompt_tokens_below=row.prompt_tokens_below,
-    )
+_ITEM_COLUMNS = (
+    ITEMS.c.price_version_id,
+    ITEMS.c.kind,
+    ITEMS.c.unit_price,
+    ITEMS.c.unit,
+    ITEMS.c.prompt_tokens_from,
+    ITEMS.c.prompt_tokens_below,
+)
+
+
+@lru_cache(maxsize=10_000)
+def _item(kind: str, unit_price: Decimal, unit: str, start: int, end: int | None) -> PriceItem:
+    """The item of a row. Cached because a gateway reads the same prices over and over, and many models share theirs."""
+    return PriceItem(Kind(kind), money.EXACT.normalize(unit_price), Unit(unit), start, end)
 
 
 def _publication(row: sa.Row[Any], items: Iterable[PriceItem]) -> Publication:
