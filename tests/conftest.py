@@ -52,7 +52,7 @@ async def template(server_url: str) -> AsyncIterator[str]:
 async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
     """A migrated database of this test alone."""
     name = f"test_{os.getpid()}_{next(_NUMBERS)}"
-    await _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    await _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield url_of(server_url, name)
     await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
