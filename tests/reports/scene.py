@@ -45,7 +45,8 @@ class Used:
     """Of the hold that was taken for it, if one was."""
     counts: dict[Kind, int] = field(default_factory=lambda: dict(PLAIN))
     model: str = MODEL
-    provider: str = "openai"
+    provider: str | None = "openai"
+    """`None` for a call that every provider refused."""
     status: CallStatus = CallStatus.SETTLED
     user: str | None = None
     price: PriceVersion | None = None
@@ -134,13 +135,14 @@ class Scene:
         return answer.json()["data"]
 
     def _settlement(self, used: Used) -> Settlement:
-        quantities = UsageQuantities(used.counts)
-        price = used.price or self.price
-        charge = rate(quantities, price)
+        counts = {} if used.provider is None else used.counts
+        quantities, price = UsageQuantities(counts), used.price or self.price
+        charge = rate(UsageQuantities() if used.status is CallStatus.INSURED else quantities, price)
         call_id = used.call_id or CallId(new_id(used.at))
         charges = tuple(
             item._replace(amount=item.origin_amount * used.charged)
             for item in metering.charge_records(call_id, charge, quantities)
+            if used.provider is not None
         )
         call = CallRecord(
             organization_id=self.organization.id,
@@ -161,9 +163,9 @@ class Scene:
             native_finish_reason=used.finish_reason,
             latency_ms=120,
             generation_ms=2000,
-            quantities=json.dumps(used.counts),
+            quantities=json.dumps(counts),
             tokens=quantities.prompt_tokens + quantities.completion_tokens,
-            price_version_id=price.id,
+            price_version_id=None if used.provider is None else price.id,
             tier=charge.tier,
             currency="USD",
             origin_amount=charge.amount,

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,7 +34,12 @@ counts = st.dictionaries(
     st.integers(1, 400_000),
 )
 endings = st.sampled_from(
-    [(CallStatus.SETTLED, Decimal(1)), (CallStatus.INSURED, Decimal(0)), (CallStatus.SETTLED, Decimal("0.75"))]
+    [
+        {},
+        {"charged": Decimal("0.75")},
+        {"status": CallStatus.INSURED},
+        {"status": CallStatus.FAILED, "provider": None},
+    ]
 )
 drawn_calls = st.lists(
     st.tuples(
@@ -47,7 +53,7 @@ drawn_calls = st.lists(
     ),
     max_size=12,
 )
-DrawnCall = tuple[int, int, int, dict[Kind, int], tuple[CallStatus, Decimal], str, str | None]
+DrawnCall = tuple[int, int, int, dict[Kind, int], dict[str, Any], str, str | None]
 groupings = st.lists(st.sampled_from(TAGLESS), unique=True).map(tuple)
 
 
@@ -67,17 +73,16 @@ async def test_every_report_is_the_sum_of_its_calls(
             counts=used | {Kind.REQUEST: 1},
             model=model,
             user=user,
-            status=status,
-            charged=charged,
+            **ending,
         )
-        for seconds, key, price, used, (status, charged), model, user in drawn
+        for seconds, key, price, used, ending, model, user in drawn
     )
 
     report = await _report(scene, group_by=group_by, granularity=granularity)
 
     assert _as_dict(report) == _folded(settled, report)
     assert report.total.amount == sum((each.call.amount for each in settled), Decimal(0))
-    assert report.total.calls == len(settled)
+    assert report.total.calls == sum(each.call.provider is not None for each in settled)
     assert sum((row.amount for row in report.rows), Decimal(0)) == report.total.amount
 
 

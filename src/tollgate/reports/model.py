@@ -12,7 +12,7 @@ from tollgate.accounts.model import Limits
 from tollgate.catalog.model import Endpoint, Model, Provider
 from tollgate.keys.model import ApiKey
 from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId
-from tollgate.kit.money import ZERO
+from tollgate.kit.money import EXACT, ZERO
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.ledger.model import Grant
@@ -244,14 +244,15 @@ class Credits:
     unbilled: Decimal
     receivable: Decimal
     grants: tuple[Grant, ...]
-    """The grants that `total` is of, in no particular order."""
+    """The grants that `total` is of, newest first."""
 
     @property
     def available(self) -> Decimal | None:
         """What a new call may still hold: the bound `admit` enforces; `None` is no bound."""
         if self.credit_limit is None:
             return None
-        return self.total + self.credit_limit - self.unbilled - self.receivable - self.held
+        taken = EXACT.add(EXACT.add(self.unbilled, self.receivable), self.held)
+        return EXACT.subtract(EXACT.add(self.total, self.credit_limit), taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class UsageRow(Amounts, kw_only=True, frozen=True):
     project: str | UnsetType | None = UNSET
     key: str | UnsetType = UNSET
     model: str | UnsetType = UNSET
-    provider: str | UnsetType | None = UNSET
+    provider: str | UnsetType = UNSET
     kind: Kind | UnsetType = UNSET
     user: str | UnsetType | None = UNSET
     tag: str | UnsetType | None = UNSET
