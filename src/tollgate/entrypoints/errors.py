@@ -14,6 +14,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from tollgate.infra import telemetry
 from tollgate.kit.errors import (
     AuthenticationFailed,
     Conflict,
@@ -158,6 +159,7 @@ def _invalid(error: ValidationException) -> InvalidRequest:
 
 
 def _body(status: int, error: TollgateError) -> dict[str, object]:
+    telemetry.ERRORS.labels(error.type).inc()
     return {"error": {"code": status, "type": error.type, "message": error.message, "metadata": error.metadata}}
 
 

@@ -15,7 +15,7 @@ from tollgate.catalog.model import Format, Provider
 from tollgate.gateway import bounds, endings, fallback, routing, tokenizer
 from tollgate.gateway.endings import Call, Ending, Usage
 from tollgate.gateway.exchange import Exchange
-from tollgate.gateway.model import Access, Attempt, ChatRequest, Client, ClientGone, Receipt, Reply, Upstream
+from tollgate.gateway.model import Access, Answer, Attempt, ChatRequest, Client, ClientGone, Receipt, Reply, Upstream
 from tollgate.gateway.protocols import openai_chat
 from tollgate.gateway.providers import openai
 from tollgate.gateway.snapshot import Shelf, Snapshot
@@ -224,7 +224,7 @@ class Gateway:
         usage = endings.usage_of(call, counted)
         settlement, serving.charge = endings.settlement(call, usage)
         serving.usage = usage
-        _report(settlement)
+        _report(settlement, call.answer)
         try:
             await self._meter.settle(settlement)
         except LedgerUnavailable as error:
@@ -300,9 +300,12 @@ class _Serving:
         )
 
 
-def _report(settlement: Settlement) -> None:
+def _report(settlement: Settlement, answer: Answer) -> None:
     """Count what an operator watches."""
-    call = settlement.call
+    call, usage = settlement.call, answer.usage
     telemetry.CALLS.labels(call.status).inc()
-    if call.anomalous:
+    if usage is not None and usage.anomalous:
         telemetry.ANOMALIES.labels(call.provider).inc()
+    if usage is not None and usage.unknown:
+        telemetry.UNKNOWN_USAGE.labels(call.provider).inc()
+        _log.warning("usage has fields with counts we do not know", provider=call.provider, fields=usage.unknown[:20])

@@ -22,7 +22,7 @@ ANOMALIES = Counter(
     "tollgate_usage_anomalies_total", "Usage objects that contradict themselves, by provider.", ["provider"]
 )
 UNKNOWN_USAGE = Counter(
-    "tollgate_unknown_usage_fields_total", "Usage fields with a count that we do not know.", ["provider", "field"]
+    "tollgate_unknown_usage_total", "Calls whose usage had counts in fields that we do not know.", ["provider"]
 )
 ERRORS = Counter("tollgate_errors_total", "Errors answered to callers, by type.", ["type"])
 
