@@ -134,7 +134,7 @@ CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
 
 CREATE FUNCTION lowest_uuid7(p_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS
 $$
-    SELECT (lpad(to_hex((extract(epoch FROM p_at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid
+    SELECT (lpad(to_hex(floor(extract(epoch FROM p_at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid
 $$;
 
 -- Makes the partitions of the UTC months from p_from on; answers how many are new.

@@ -6,6 +6,7 @@ made or combined under `EXACT`, a context that raises instead of rounding, and t
 """
 
 import decimal
+import re
 from decimal import Decimal
 from fractions import Fraction
 
@@ -27,18 +28,14 @@ EXACT = decimal.Context(
 ZERO = Decimal(0)
 
 _MINOR_UNIT_DECIMALS = {
-    "JPY": 0,
-    "KRW": 0,
-    "VND": 0,
-    "CLP": 0,
-    "ISK": 0,
-    "KWD": 3,
-    "BHD": 3,
-    "JOD": 3,
-    "OMR": 3,
-    "TND": 3,
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND"), 0),
+    **dict.fromkeys(("VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
 }
 """Currencies whose minor unit is not a hundredth (ISO 4217)."""
+
+_PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 class NotMoney(ValueError):
@@ -49,27 +46,24 @@ def parse_amount(text: str) -> Decimal:
     """Read a decimal string as an amount.
 
     Raises:
-        NotMoney: the text is not a plain finite decimal number with at most 12 decimals and 26 digits before them.
+        NotMoney: the text is not a plain decimal number with at most 12 decimals and 26 digits before them; neither
+            exponents, nor spaces, nor anything but digits, one point and a leading minus is plain.
     """
     if len(text) > 2 * EXACT.prec:
         raise NotMoney(f"an amount has at most {EXACT.prec} digits")
-    try:
-        amount = Decimal(text)
-    except decimal.InvalidOperation as error:
-        raise NotMoney(f"{text!r} is not a decimal number") from error
-    if not amount.is_finite():
-        raise NotMoney(f"{text!r} is not a finite number")
+    if _PLAIN.fullmatch(text) is None:
+        raise NotMoney(f"{text!r} is not a decimal number")
+    amount = Decimal(text)
     if amount.adjusted() >= EXACT.prec - AMOUNT_DECIMALS:
         raise NotMoney(f"{text!r} is too large")
-    if amount != 0 and decimals_of(amount) > AMOUNT_DECIMALS:
+    if decimals_of(amount) > AMOUNT_DECIMALS:
         raise NotMoney(f"{text!r} has more than {AMOUNT_DECIMALS} decimals")
     return amount
 
 
 def decimals_of(amount: Decimal) -> int:
     """The decimal places the amount really uses: 2 for 1.2500."""
-    exponent = EXACT.normalize(amount).as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+    return len(amount_text(amount).partition(".")[2])
 
 
 def amount_text(amount: Decimal) -> str:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 QUARTER_HOUR = timedelta(minutes=15)
 _YEARS = range(1970, 9000)
-_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,8 +37,9 @@ def quarter_hour(instant: datetime) -> datetime:
 
 def local_midnight(day: date, zone: ZoneInfo) -> datetime:
     """The first instant of the local day, in UTC: later than 00:00 where a clock change skips midnight."""
-    midnight = datetime.combine(day, time.min, zone).astimezone(UTC)
-    if midnight.astimezone(zone).date() == day:
+    wall = datetime.combine(day, time.min)
+    midnight = wall.replace(tzinfo=zone).astimezone(UTC)
+    if midnight.astimezone(zone).replace(tzinfo=None) == wall:
         return midnight
     return _first_instant_of(day, zone, midnight)
 
@@ -50,22 +51,29 @@ def _first_instant_of(day: date, zone: ZoneInfo, guess: datetime) -> datetime:
     return instant
 
 
+def _local_date(instant: datetime, zone: ZoneInfo) -> date:
+    """The instant's local day; a day that has begun goes on when the clocks go back over its midnight."""
+    day = instant.astimezone(zone).date()
+    following = day + timedelta(days=1)
+    return following if local_midnight(following, zone) <= instant else day
+
+
 def day_of(instant: datetime, zone: ZoneInfo) -> Period:
     """The local calendar day that contains the instant."""
-    day = instant.astimezone(zone).date()
+    day = _local_date(instant, zone)
     return Period(local_midnight(day, zone), local_midnight(day + timedelta(days=1), zone))
 
 
 def week_of(instant: datetime, zone: ZoneInfo) -> Period:
     """The local calendar week, Monday to Sunday, that contains the instant."""
-    day = instant.astimezone(zone).date()
+    day = _local_date(instant, zone)
     monday = day - timedelta(days=day.weekday())
     return Period(local_midnight(monday, zone), local_midnight(monday + timedelta(days=7), zone))
 
 
 def month_of(instant: datetime, zone: ZoneInfo) -> Period:
     """The local calendar month that contains the instant."""
-    day = instant.astimezone(zone).date()
+    day = _local_date(instant, zone)
     return month(day.year, day.month, zone)
 
 
