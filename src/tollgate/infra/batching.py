@@ -6,6 +6,7 @@ waits for nothing, and batches grow with load by themselves.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -15,8 +16,8 @@ Answer = TypeVar("Answer")
 class Batcher(Generic[Item, Answer]):
     """Hands items to `flush` in batches and gives each submitter the answer at its own position.
 
-    An exception of `flush` reaches everyone in its batch. A submitter that is cancelled takes nothing back: its item
-    travels with its batch all the same.
+    `flush` answers every item of its batch, in order. An exception of `flush` reaches everyone in its batch. A
+    submitter that is cancelled takes nothing back: its item travels with its batch all the same.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class Batcher(Generic[Item, Answer]):
         self._flights_free = flights_max
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._departure_planned = False
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: set[asyncio.Task[Sequence[Answer]]] = set()
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Put the item on the next batch; the future holds its answer."""
@@ -52,25 +53,26 @@ class Batcher(Generic[Item, Answer]):
         while self._waiting and self._flights_free:
             batch, self._waiting = self._waiting[: self._size_max], self._waiting[self._size_max :]
             self._flights_free -= 1
-            flight = asyncio.get_running_loop().create_task(self._fly(batch))
+            flight = asyncio.get_running_loop().create_task(self._fly([item for item, _ in batch]))
             self._flights.add(flight)
-            flight.add_done_callback(self._land)
+            flight.add_done_callback(partial(self._land, [future for _, future in batch]))
 
-    async def _fly(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
-        try:
-            answers = await self._flush([item for item, _ in batch])
-        except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
+    async def _fly(self, items: Sequence[Item]) -> Sequence[Answer]:
+        answers = await self._flush(items)
+        if len(answers) != len(items):
+            raise RuntimeError(f"a batch of {len(items)} got {len(answers)} answers")
+        return answers
 
-    def _land(self, flight: asyncio.Task[None]) -> None:
+    def _land(self, futures: Sequence[asyncio.Future[Answer]], flight: asyncio.Task[Sequence[Answer]]) -> None:
+        for position, future in enumerate(futures):
+            if future.done():
+                continue
+            if flight.cancelled():
+                future.cancel()
+            elif (error := flight.exception()) is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(flight.result()[position])
         self._flights.discard(flight)
         self._flights_free += 1
         self._depart()

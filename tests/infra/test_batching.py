@@ -1,0 +1,139 @@
+"""Calls that arrive together travel together, and each gets its own answer."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from tollgate.infra.batching import Batcher
+
+
+class Ferry:
+    """Answers every item with its tenfold; waits at the pier while `closed`."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.afloat = self.most_afloat = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def flush(self, items: Sequence[int]) -> Sequence[int]:
+        self.batches.append(list(items))
+        self.afloat += 1
+        self.most_afloat = max(self.most_afloat, self.afloat)
+        await self.open.wait()
+        self.afloat -= 1
+        if -1 in items:
+            raise LookupError("sunk")
+        return [item * 10 for item in items]
+
+    def batcher(self, *, size_max: int = 100, flights_max: int = 1) -> Batcher[int, int]:
+        return Batcher(self.flush, size_max=size_max, flights_max=flights_max)
+
+
+@pytest.fixture
+def ferry() -> Ferry:
+    return Ferry()
+
+
+async def test_everyone_gets_the_answer_to_their_own_item(ferry: Ferry) -> None:
+    batcher = ferry.batcher(size_max=7, flights_max=3)
+    answers = await asyncio.gather(*(batcher.submit(number) for number in range(100)))
+    assert answers == [number * 10 for number in range(100)]
+    assert [item for batch in ferry.batches for item in batch] == list(range(100))
+    assert max(map(len, ferry.batches)) == 7
+
+
+async def test_a_lone_item_leaves_at_once(ferry: Ferry) -> None:
+    assert await ferry.batcher().submit(1) == 10
+    assert ferry.batches == [[1]]
+
+
+async def test_what_one_turn_of_the_loop_brings_in_leaves_together(ferry: Ferry) -> None:
+    batcher = ferry.batcher(flights_max=9)
+    await asyncio.gather(*(batcher.submit(number) for number in range(5)))
+    assert ferry.batches == [[0, 1, 2, 3, 4]]
+
+
+async def test_what_arrives_during_the_flights_forms_the_next_batch(ferry: Ferry) -> None:
+    batcher = ferry.batcher(flights_max=2)
+    ferry.open.clear()
+    answers = []
+    for number in range(10):
+        answers.append(batcher.submit(number))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert ferry.batches == [[0], [1]]
+    ferry.open.set()
+    assert await asyncio.gather(*answers) == [number * 10 for number in range(10)]
+    assert ferry.batches == [[0], [1], [2, 3, 4, 5, 6, 7, 8, 9]]
+    assert ferry.most_afloat == 2
+
+
+async def test_an_exception_reaches_everyone_of_its_batch_and_no_one_else(ferry: Ferry) -> None:
+    batcher = ferry.batcher(size_max=3)
+    answers = await asyncio.gather(
+        *(batcher.submit(number) for number in (1, 2, 3, 4, -1, 6, 7)), return_exceptions=True
+    )
+    assert [answer if isinstance(answer, int) else repr(answer) for answer in answers] == [
+        *(10, 20, 30),
+        *["LookupError('sunk')"] * 3,
+        70,
+    ]
+    assert await batcher.submit(8) == 80
+
+
+async def test_a_submitter_that_is_cancelled_does_not_take_its_item_back(ferry: Ferry) -> None:
+    batcher = ferry.batcher()
+    ferry.open.clear()
+    under_way = batcher.submit(1)
+    await asyncio.sleep(0)
+    waiting, other = batcher.submit(2), batcher.submit(3)
+    under_way.cancel()
+    waiting.cancel()
+    ferry.open.set()
+    assert await other == 30
+    assert ferry.batches == [[1], [2, 3]]
+
+
+async def test_answers_that_do_not_match_the_items_reach_no_one_as_an_answer() -> None:
+    async def flush(items: Sequence[int]) -> Sequence[int]:
+        return [0 for _ in items[1:]]
+
+    batcher = Batcher(flush, size_max=10, flights_max=1)
+    answers = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["a batch of 2 got 1 answers"] * 2
+
+
+async def test_a_flight_that_is_cancelled_cancels_its_passengers_and_makes_room() -> None:
+    async def flush(items: Sequence[int]) -> Sequence[int]:
+        if 1 in items:
+            raise asyncio.CancelledError
+        return items
+
+    batcher = Batcher(flush, size_max=10, flights_max=1)
+    lost = batcher.submit(1)
+    with pytest.raises(asyncio.CancelledError):
+        await lost
+    assert await batcher.submit(2) == 2
+
+
+async def test_drained_returns_when_nothing_waits_or_is_under_way(ferry: Ferry) -> None:
+    batcher = ferry.batcher(size_max=2, flights_max=2)
+    await batcher.drained()
+    ferry.open.clear()
+    answers = [batcher.submit(number) for number in range(9)]
+    draining = asyncio.create_task(batcher.drained())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not draining.done()
+    ferry.open.set()
+    await draining
+    assert all(answer.done() for answer in answers)
+
+
+async def test_drained_waits_for_what_fails_too(ferry: Ferry) -> None:
+    batcher = ferry.batcher()
+    answer = batcher.submit(-1)
+    await batcher.drained()
+    assert isinstance(answer.exception(), LookupError)
