@@ -59,7 +59,7 @@ class Served:
     def tollgate(self, *arguments: str) -> Any:
         """What a command of the command line answers as JSON."""
         command = [sys.executable, "-m", "tollgate", *arguments, "--data-dir", str(self.data_dir), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_inherited(), timeout=60)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -83,8 +83,9 @@ def started(
     command: Sequence[str], environment: dict[str, str], *, directory: Path | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
     """A process that is stopped by SIGTERM when the block ends, and must then end well."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLGATE_", "OPENAI_"))}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=inherited | environment, cwd=directory)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=_inherited() | environment, cwd=directory
+    )
     try:
         yield process
         process.send_signal(signal.SIGTERM)
@@ -95,6 +96,11 @@ def started(
             process.wait(STOP_SECONDS_MAX)
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _inherited() -> dict[str, str]:
+    """The environment without what would make this group another one."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TOLLGATE_", "OPENAI_"))}
 
 
 def lines_until(process: "subprocess.Popen[str]", ending: str) -> list[str]:
