@@ -42,7 +42,8 @@ async def operator_client(database: Database, clock: Clock) -> AsyncIterator[Asy
         plugins=[StrictBodies()],
     )
     # In the test's own event loop, where its database is; Litestar's test client starts another.
-    async with AsyncClient(transport=ASGITransport(app), base_url="http://tollgate") as client:
+    transport = ASGITransport(app)  # type: ignore[arg-type]  # httpx types ASGI more loosely than Litestar
+    async with AsyncClient(transport=transport, base_url="http://tollgate") as client:
         yield client
 
 

@@ -93,6 +93,8 @@ async def test_an_endpoint_can_be_switched_off_and_described(client: AsyncClient
         "context_length": None,
         "data_policy": {"training": None, "logging": "zero", "moderation": None},
     }
+    switched_on = await client.patch(f"/admin/endpoints/{created['id']}", json={"enabled": True})
+    assert switched_on.json()["data"] == changed | {"enabled": True}
 
 
 async def test_an_endpoint_needs_a_model_and_a_provider_that_are_there(client: AsyncClient) -> None:
@@ -107,6 +109,7 @@ async def test_models_are_listed_by_slug_a_page_at_a_time(client: AsyncClient) -
     for name in ("c", "a", "b"):
         await create(client, "/admin/models", {"slug": f"meta/{name}", "name": name})
 
+    assert (await client.get("/admin/providers")).json() == {"data": [], "next": None}
     first = (await client.get("/admin/models?limit=2")).json()
     rest = (await client.get("/admin/models", params={"limit": 2, "cursor": first["next"]})).json()
 

@@ -175,6 +175,7 @@ def test_an_endpoint_that_no_client_could_speak_to_is_refused(change: dict[str, 
 
 
 def test_a_sound_catalogue_is_accepted() -> None:
+    check_provider(seed.SANDBOX, allow_private_upstreams=False)
     check_provider(LOCAL, allow_private_upstreams=True)
     check_model(MODEL)
     check_endpoint(ENDPOINT)

@@ -251,6 +251,12 @@ class TestCommandLine:
         assert "deepseek/deepseek-v3.2" in (await load(database)).models
         assert "Import?" not in (await invoke(database_url, "import", "--provider", "deepseek")).output
 
+    async def test_does_not_ask_on_a_line_that_a_program_reads(self, database_url: str) -> None:
+        refused = await invoke(database_url, "import", "--json")
+
+        assert refused.exit_code == 2
+        assert "give --yes with it" in refused.output
+
     async def test_diff_changes_nothing(self, database: Database, database_url: str) -> None:
         difference = await answer(database_url, "diff", "--provider", "groq", "--json")
 
@@ -269,7 +275,9 @@ class TestCommandLine:
         published = await answer(database_url, "publish", str(file), "--json")
 
         assert published["published_by"] is None
-        latest = (await history(database, "sandbox/echo", "sandbox"))[-1]
+        said = await invoke(database_url, "publish", str(file))
+        assert "sandbox/echo at sandbox, standard, from 20" in said.output
+        latest = (await history(database, "sandbox/echo", "sandbox"))[-2]
         assert typed("price", latest.id) == published["id"]
         assert latest.items == (per_million(Kind.PROMPT, "7"),)
 

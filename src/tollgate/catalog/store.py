@@ -51,7 +51,10 @@ async def models(session: ReadSession, *, after: str | None = None, count: int |
 
 
 async def _one(session: ReadSession, statement: sa.Select[Any], *, lock: bool = False) -> sa.Row[Any] | None:
-    return (await session.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    found: sa.Row[Any] | None = (
+        await session.execute(statement.with_for_update() if lock else statement)
+    ).one_or_none()
+    return found
 
 
 async def _listed(session: ReadSession, table: sa.Table, after: str | None, count: int | None) -> Sequence[sa.Row[Any]]:
