@@ -1,4 +1,4 @@
-"""Runs migrations on the connection of infra.migrations, or for the `alembic` command on TOLLGATE_DATABASE_URL."""
+"""Runs migrations on the connection of infra.upgrades, or for the `alembic` command on TOLLGATE_DATABASE_URL."""
 
 import asyncio
 import importlib

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tollgate.infra import migrations
+from tollgate.infra import upgrades
 from tollgate.infra.embedded_postgres import EmbeddedPostgres
 
 
@@ -14,8 +14,8 @@ async def main() -> int:
         server = EmbeddedPostgres(Path(scratch), durable=False)
         await server.start()
         try:
-            await migrations.upgrade(server.url)
-            found = await migrations.drift(server.url)
+            await upgrades.upgrade(server.url)
+            found = await upgrades.drift(server.url)
         finally:
             await server.stop()
     for difference in found:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from tollgate.infra import database as databases
-from tollgate.infra import migrations
+from tollgate.infra import migrations, upgrades
 from tollgate.infra.database import Database
 from tollgate.infra.embedded_postgres import EmbeddedPostgres
 from tollgate.kit.clock import FixedClock
@@ -43,7 +43,7 @@ async def template(server_url: str) -> AsyncIterator[str]:
     """The name of a migrated database to copy."""
     name = f"{TEMPLATE}_{os.getpid()}"
     await _execute(server_url, f"CREATE DATABASE {name}")
-    await migrations.upgrade(url_of(server_url, name))
+    await upgrades.upgrade(url_of(server_url, name))
     yield name
     await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -4,17 +4,25 @@ import asyncio
 
 import asyncpg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
-from tollgate.infra import migrations
+from tollgate.infra import migrations, upgrades
 
 
 async def test_many_processes_may_upgrade_one_empty_database_at_once(empty_database_url: str) -> None:
-    await asyncio.gather(*(migrations.upgrade(empty_database_url) for _ in range(4)))
+    await asyncio.gather(*(upgrades.upgrade(empty_database_url) for _ in range(4)))
     await migrations.require_current(empty_database_url)
 
 
+def test_the_chain_of_migrations_is_the_one_alembic_sees() -> None:
+    seen = ScriptDirectory.from_config(Config(toml_file=migrations.ROOT / "pyproject.toml"))
+    assert migrations.head() == seen.get_current_head()
+    assert set(migrations.revisions()) == {revision.revision for revision in seen.walk_revisions()}
+
+
 async def test_an_upgraded_database_equals_the_tables_of_the_slices(database_url: str) -> None:
-    assert await migrations.drift(database_url) == []
+    assert await upgrades.drift(database_url) == []
 
 
 async def test_an_empty_database_is_refused_until_it_is_migrated(empty_database_url: str) -> None:
@@ -29,9 +37,9 @@ async def test_a_schema_newer_than_the_program_is_refused(
     with pytest.raises(migrations.SchemaMismatch, match=r"9999_tomorrow.* is newer than this program"):
         await migrations.require_current(database_url)
     with pytest.raises(migrations.SchemaMismatch, match="upgrade the program"):
-        await migrations.upgrade(database_url)
+        await upgrades.upgrade(database_url)
 
 
 async def test_a_server_that_is_away_is_named_as_the_reason() -> None:
     with pytest.raises(migrations.MigrationFailed, match="cannot be reached"):
-        await migrations.upgrade("postgresql://nobody@127.0.0.1:9/nothing")
+        await upgrades.upgrade("postgresql://nobody@127.0.0.1:9/nothing")

@@ -17,7 +17,7 @@ class Place:
 
 
 COMMANDS: Mapping[str, Place] = {
-    "serve": Place("tollgate.entrypoints.cli_processes", "serve", "Run everything: database, gateway and worker."),
+    "serve": Place("tollgate.entrypoints.cli_serve", "serve", "Run everything: database, gateway and worker."),
     "worker": Place("tollgate.entrypoints.cli_processes", "worker", "Run the background jobs alone."),
     "migrate": Place("tollgate.entrypoints.cli_processes", "migrate", "Bring the database schema up to date."),
     "organizations": Place("tollgate.entrypoints.cli_accounts", "organizations", "Open and list organizations."),

@@ -1,7 +1,8 @@
 """Serve: one process group, started from the bottom up and stopped from the top down.
 
-PostgreSQL, migrations, first keys, worker, gateway; then wait. A signal, or the unexpected end of any of them, stops
-the rest in the opposite order, so that calls in flight are settled while there is still a ledger to settle them in.
+PostgreSQL, schema and first keys, gateway, worker; then wait. A signal, or the unexpected end of any of them, stops the
+rest in the opposite order, so that calls in flight are settled while there is still a ledger to settle them in. This
+process itself loads little: it starts the others at once, and they load side by side.
 """
 
 import asyncio
@@ -13,22 +14,19 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tollgate.entrypoints.bootstrap import FirstKeys, first_start
-from tollgate.infra import children, database, migrations, settings
-from tollgate.infra.children import Child
+from tollgate.infra import children, settings
+from tollgate.infra.children import Child, Gate
 from tollgate.infra.embedded_postgres import EmbeddedPostgres
-from tollgate.kit.clock import SystemClock
 from tollgate.kit.errors import TollgateError
 
 _READY_SECONDS_MAX = 60
 _READY_POLL_SECONDS = 0.02
 _SETTLING_SECONDS = 5
 """What the gateway may take, beyond the drain of calls in flight, to record them and close."""
-_WORKER_STOP_SECONDS = 30
 _CALLS_AT_ONCE_MAX = 4096
 """Calls each gateway process works on at once; more wait in the socket's queue."""
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not listened on
@@ -49,13 +47,32 @@ class ServeOptions:
     as_json: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The keys that the first start made."""
+
+    operator_key: str | None = None
+    management_key: str | None = None
+    inference_key: str | None = None
+
+
 @dataclass(slots=True)
 class _Group:
-    """The processes that run now, and whether somebody asked them to stop."""
+    """The processes that run now, in the order to stop them in, and whether somebody asked for that."""
 
+    drain_seconds: int = 0
     children: list[Child] = field(default_factory=list)
     postgres: EmbeddedPostgres | None = None
     stopping: bool = False
+
+    async def stop_children(self) -> None:
+        patience_seconds = self.drain_seconds + 2 * _SETTLING_SECONDS
+        for child in self.children:
+            await child.stop(patience_seconds=patience_seconds)
+
+    def kill_children(self) -> None:
+        for child in self.children:
+            child.kill()
 
 
 async def serve_until_stopped(options: ServeOptions, environment: Mapping[str, str]) -> int:
@@ -84,16 +101,21 @@ async def _serve(options: ServeOptions, given: Mapping[str, str], group: _Group,
         held.push_async_callback(group.postgres.stop)
         await group.postgres.start()
         environment["TOLLGATE_DATABASE_URL"] = group.postgres.url
-    configured = settings.read(environment)
-    await migrations.upgrade(configured.database_url)
-    keys = await _first_keys(configured.database_url)
+    group.drain_seconds = settings.read(environment).drain_timeout_seconds
+    held.push_async_callback(group.stop_children)
+    keys = _Keys()
     try:
-        await _start_worker(group, environment, held)
-        await _start_gateway(options.workers, address, configured.drain_timeout_seconds, group, environment, held)
+        gate = Gate()
+        metrics_dir = held.enter_context(TemporaryDirectory())
+        group.children.append(await _start_gateway(options.workers, address, metrics_dir, environment, gate))
+        keys = await _prepare(environment)
+        gate.open()
         await _until_ready(address, group)
+        group.children.append(await children.start("worker", [sys.executable, "-m", "tollgate", "worker"], environment))
     except BaseException:
-        # The keys are in the database by now and are shown only once: a start that fails must not swallow them.
-        if keys is not None:
+        # No call was taken yet, so nobody waits for a good end. But keys are told only once, and these are made.
+        group.kill_children()
+        if keys.inference_key:
             _say(_keys_text(keys))
         raise
     _announce(address, keys, as_json=options.as_json)
@@ -106,8 +128,7 @@ def _stop_on_signals(group: _Group) -> None:
 
     def stop() -> None:
         if group.stopping:
-            for child in group.children:
-                child.kill()
+            group.kill_children()
         elif serving is not None:
             group.stopping = True
             _say("Stopping; calls in flight are allowed to finish. Once more to hurry.")
@@ -131,28 +152,18 @@ def _free_address(options: ServeOptions) -> tuple[str, int]:
         ) from error
 
 
-async def _first_keys(database_url: str) -> FirstKeys | None:
-    opened = database.connect(database_url)
-    try:
-        return await first_start(opened, SystemClock().now())
-    finally:
-        await opened.close()
-
-
-async def _start_worker(group: _Group, environment: Mapping[str, str], held: AsyncExitStack) -> None:
-    worker = await children.start("worker", [sys.executable, "-m", "tollgate", "worker"], environment)
-    group.children.append(worker)
-    held.push_async_callback(worker.stop, patience_seconds=_WORKER_STOP_SECONDS)
+async def _prepare(environment: Mapping[str, str]) -> _Keys:
+    """Have the schema, the seed and, on the first start, the keys made, in a process that has loaded what it takes."""
+    answer = await children.answer_of([sys.executable, "-m", "tollgate.entrypoints.prepare"], environment)
+    if answer is None:
+        raise ServeFailed("the database could not be prepared; the reason is above")
+    return _Keys(**json.loads(answer))
 
 
 async def _start_gateway(
-    workers: int,
-    address: tuple[str, int],
-    drain_seconds: int,
-    group: _Group,
-    environment: Mapping[str, str],
-    held: AsyncExitStack,
-) -> None:
+    workers: int, address: tuple[str, int], metrics_dir: str, environment: Mapping[str, str], gate: Gate
+) -> Child:
+    drain_seconds = settings.read(environment).drain_timeout_seconds
     options = {
         "--interface": "asgi",
         "--host": address[0],
@@ -165,12 +176,11 @@ async def _start_gateway(
     }
     if workers > 1:
         # Each process counts in files of this directory, so that any of them can tell the sum.
-        environment = {**environment, "PROMETHEUS_MULTIPROC_DIR": held.enter_context(TemporaryDirectory())}
+        environment = {**environment, "PROMETHEUS_MULTIPROC_DIR": metrics_dir}
     flat = [part for pair in options.items() for part in pair]
     command = [sys.executable, "-m", "granian", "--factory", "--no-ws", "--no-access-log", *flat]
-    gateway = await children.start("gateway", [*command, "tollgate.entrypoints.http:create_app"], environment)
-    group.children.append(gateway)
-    held.push_async_callback(gateway.stop, patience_seconds=drain_seconds + 2 * _SETTLING_SECONDS)
+    command.append("tollgate.entrypoints.gateway_process:create_app")
+    return await children.start("gateway", command, environment, gate=gate)
 
 
 async def _until_ready(address: tuple[str, int], group: _Group) -> None:
@@ -213,24 +223,18 @@ async def _until_something_ends(group: _Group) -> None:
     raise ServeFailed(f"the {watched[first]} ended unexpectedly (exit code {first.result()}); everything was stopped")
 
 
-def _announce(address: tuple[str, int], keys: FirstKeys | None, *, as_json: bool) -> None:
+def _announce(address: tuple[str, int], keys: _Keys, *, as_json: bool) -> None:
     host = _ANY_ADDRESS.get(address[0], address[0])
     origin = f"http://{f'[{host}]' if ':' in host else host}:{address[1]}"
     if as_json:
-        answer = {
-            "base_url": f"{origin}/api/v1",
-            "operator_key": keys.operator_key if keys else None,
-            "management_key": keys.management_key if keys else None,
-            "inference_key": keys.inference_key if keys else None,
-        }
-        _print(json.dumps(answer))
+        _print(json.dumps({"base_url": f"{origin}/api/v1", **asdict(keys)}))
         return
     _print(f"Tollgate answers at {origin}/api/v1 and explains itself at {origin}/docs")
-    if keys is not None:
+    if keys.inference_key:
         _print(f"\n{_keys_text(keys)}\n\nTry it:\n\n{_example(origin, keys)}\n")
 
 
-def _keys_text(keys: FirstKeys) -> str:
+def _keys_text(keys: _Keys) -> str:
     return (
         "These keys were made for you and are shown only this once:\n\n"
         f"  operator key    {keys.operator_key}\n"
@@ -239,7 +243,7 @@ def _keys_text(keys: FirstKeys) -> str:
     )
 
 
-def _example(origin: str, keys: FirstKeys) -> str:
+def _example(origin: str, keys: _Keys) -> str:
     body = {"model": "sandbox/echo", "messages": [{"role": "user", "content": "Hello, Tollgate!"}], "stream": False}
     return (
         f"curl {origin}/api/v1/chat/completions \\\n"

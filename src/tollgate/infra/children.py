@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+_GATE_VARIABLE = "TOLLGATE_GATE"
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
@@ -31,7 +32,7 @@ class Child:
         """Wait for its end; its exit code, or minus the signal that ended it."""
         return await self._process.wait()
 
-    async def stop(self, *, patience_seconds: float) -> None:
+    async def stop(self, *, patience_seconds: int) -> None:
         """Ask it to finish with SIGTERM, and end it by force when it takes longer than that."""
         if not self.has_ended:
             self._process.terminate()
@@ -47,11 +48,33 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-async def start(name: str, command: Sequence[str | Path], environment: Mapping[str, str]) -> Child:
+class Gate:
+    """Holds a child back, once it has loaded and before it begins, until we let it."""
+
+    def __init__(self) -> None:
+        # Nobody ever writes: reading ends when the only writing end, ours, is closed.
+        self.exit, self._entrance = os.pipe()
+
+    def open(self) -> None:
+        """Let the child begin."""
+        os.close(self._entrance)
+        os.close(self.exit)
+
+
+def wait_at_gate(environment: Mapping[str, str]) -> None:
+    """Wait until the parent opens the gate; a process that was started without one goes on at once."""
+    if _GATE_VARIABLE in environment:
+        os.read(int(environment[_GATE_VARIABLE]), 1)
+
+
+async def start(
+    name: str, command: Sequence[str | Path], environment: Mapping[str, str], *, gate: Gate | None = None
+) -> Child:
     """Start a process; what it prints goes to our standard error."""
     process = await asyncio.create_subprocess_exec(
         *command,
-        env=environment,
+        env={**environment, _GATE_VARIABLE: str(gate.exit)} if gate else environment,
+        pass_fds=[gate.exit] if gate else [],
         stdin=asyncio.subprocess.DEVNULL,
         stdout=sys.stderr,
         stderr=sys.stderr,
@@ -59,6 +82,25 @@ async def start(name: str, command: Sequence[str | Path], environment: Mapping[s
         preexec_fn=die_with_parent(signal.SIGTERM),
     )
     return Child(name, process)
+
+
+async def answer_of(command: Sequence[str | Path], environment: Mapping[str, str]) -> bytes | None:
+    """Run a process to its end; what it printed on standard output, or `None` if it failed."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=sys.stderr,
+        start_new_session=True,
+        preexec_fn=die_with_parent(signal.SIGTERM),
+    )
+    try:
+        answer, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return answer if process.returncode == 0 else None
 
 
 def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
