@@ -28,6 +28,11 @@ async def load_book(session: ReadSession, *, now: datetime) -> PriceBook:
     return PriceBook.of(await store.versions_needed_after(session, now - BOOK_KEEPS))
 
 
+async def version(session: ReadSession, version_id: PriceVersionId) -> PriceVersion | None:
+    """The version that a call was charged by; it is as it was then, for ever."""
+    return await store.version(session, version_id)
+
+
 async def history(
     session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
 ) -> list[Publication]:

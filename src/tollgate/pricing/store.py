@@ -54,6 +54,12 @@ async def versions_needed_after(session: ReadSession, instant: datetime) -> list
     ]
 
 
+async def version(session: ReadSession, version_id: PriceVersionId) -> PriceVersion | None:
+    """The version with this id."""
+    found = await _read(session, VERSIONS.c.id == version_id)
+    return found[0].version if found else None
+
+
 async def timeline(
     session: ReadSession, *, endpoint_id: EndpointId, organization_id: OrganizationId | None, service_tier: str
 ) -> list[PriceVersion]:

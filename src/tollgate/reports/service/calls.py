@@ -9,11 +9,11 @@ from tollgate.accounts import service as accounts
 from tollgate.infra.database import ReadSession
 from tollgate.kit import money
 from tollgate.kit.errors import NotFound
-from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId
+from tollgate.kit.ids import CallId, KeyId, OrganizationId
 from tollgate.metering.model import CallStatus
 from tollgate.pricing import rules as rating
 from tollgate.pricing import service as pricing
-from tollgate.pricing.model import ChargeItem, PriceVersion
+from tollgate.pricing.model import ChargeItem
 from tollgate.reports import rules
 from tollgate.reports.model import Asked, Call, CallFilter, Generation
 from tollgate.reports.service import scope
@@ -23,7 +23,6 @@ INCONSISTENT = Counter(
     "tollgate_inconsistent_charges_total", "Calls whose charge is not what their price version makes it. Alarm on any."
 )
 
-_HISTORY_PAGE = 100
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +59,7 @@ async def generation(
 
 async def _charge_items(session: ReadSession, call: Call) -> tuple[ChargeItem, ...]:
     """The origin amount, kind by kind. Calls that cost nothing for how they ended have nothing to explain."""
-    price = await _price(session, call)
+    price = None if call.price_version_id is None else await pricing.version(session, call.price_version_id)
     if price is None or (call.origin_amount == 0 and call.status is CallStatus.INSURED):
         return ()
     charge = rating.rate(call.quantities, price)
@@ -73,16 +72,3 @@ async def _charge_items(session: ReadSession, call: Call) -> tuple[ChargeItem, .
             rated=money.amount_text(charge.amount),
         )
     return charge.items
-
-
-async def _price(session: ReadSession, call: Call) -> PriceVersion | None:
-    """The version the call was charged by, found in its endpoint's history, the latest first."""
-    if call.endpoint_id is None or call.price_version_id is None:
-        return None
-    before: PriceVersionId | None = None
-    while published := await pricing.history(session, call.endpoint_id, before=before, count=_HISTORY_PAGE):
-        for publication in published:
-            if publication.version.id == call.price_version_id:
-                return publication.version
-        before = published[-1].version.id
-    return None
