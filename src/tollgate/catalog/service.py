@@ -13,6 +13,16 @@ from tollgate.kit.ids import EndpointId
 Found = TypeVar("Found")
 
 
+async def current_revision(session: ReadSession) -> int:
+    """The revision that is in force now: cheap to ask where the catalogue itself is not."""
+    return await store.revision(session)
+
+
+async def current_revision(session: ReadSession) -> int:
+    """The revision that catalogue and prices are at."""
+    return await store.revision(session)
+
+
 async def load_catalogue(session: ReadSession) -> Catalogue:
     """Everything that can be called, with the revision it is of."""
     revision = await store.revision(session)

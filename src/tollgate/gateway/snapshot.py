@@ -22,7 +22,7 @@ from tollgate.pricing.model import PriceBook
 
 CHANNEL = "catalogue_changed"
 REFRESH_SECONDS = 30.0
-"""How old a snapshot may become even if nothing is announced: ended prices leave it, lost announcements are made up."""
+"""How often the revision is compared even if nothing was announced."""
 _RECONNECT_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +55,13 @@ class Shelf:
         """The snapshot to plan with."""
         return self._current if self._current is not None else await self.refresh(stale=None)
 
+    async def newer_than(self, snapshot: Snapshot) -> Snapshot | None:
+        """A newer snapshot, if there is one: nothing is refused for what another process has just changed."""
+        async with self._database.read() as session:
+            if await catalog.current_revision(session) == snapshot.revision:
+                return None
+        return await self.refresh(stale=snapshot)
+
     async def refresh(self, *, stale: Snapshot | None) -> Snapshot:
         """Load a snapshot newer than the stale one; callers who find the same one stale share the loading."""
         async with self._refreshing:
@@ -83,10 +90,17 @@ class Shelf:
                 await asyncio.wait_for(self._changed.wait(), REFRESH_SECONDS)
             self._changed.clear()
             try:
-                await self.refresh(stale=self._current)
+                await self._catch_up()
             except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 _log.warning("catalogue could not be refreshed", error=type(error).__name__)
                 await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _catch_up(self) -> None:
+        """Refresh if there is another revision; loading a large catalogue for nothing would hold up calls."""
+        async with self._database.read() as session:
+            revision = await catalog.current_revision(session)
+        if self._current is None or self._current.revision != revision:
+            await self.refresh(stale=self._current)
 
     async def _listen(self) -> None:
         while True:

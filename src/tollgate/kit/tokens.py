@@ -30,6 +30,8 @@ class Kind(StrEnum):
     VIDEO_SECONDS = "video_seconds"
 
 
+_IN_ORDER = tuple(Kind)
+
 TOKEN_KINDS = frozenset(Kind) - {Kind.WEB_SEARCH, Kind.REQUEST, Kind.IMAGE, Kind.AUDIO_SECONDS, Kind.VIDEO_SECONDS}
 """The kinds measured in tokens."""
 
@@ -73,7 +75,7 @@ class UsageQuantities:
 
     def __iter__(self) -> Iterator[tuple[Kind, int]]:
         """The kinds really used, in the order of `Kind`."""
-        return ((kind, self.counts[kind]) for kind in Kind if self.counts.get(kind))
+        return ((kind, self.counts[kind]) for kind in _IN_ORDER if self.counts.get(kind))
 
     def __add__(self, other: "UsageQuantities") -> "UsageQuantities":
         return UsageQuantities({kind: self[kind] + other[kind] for kind in {*self.counts, *other.counts}})
