@@ -5,11 +5,14 @@ events that carry usage, a finish reason or an error are looked into; the usage 
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 
 import msgspec
 
+from tollgate.gateway import fallback
 from tollgate.gateway.endings import Ending
 from tollgate.gateway.model import Answer, ChatRequest, Client, ClientGone, Reply
 from tollgate.gateway.protocols import openai_chat
@@ -18,8 +21,8 @@ from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_of
 from tollgate.kit.errors import ProviderFailed, TollgateError
 
 _DONE = b"[DONE]"
-_NO_USAGE = b',"usage":null'
-"""What OpenAI adds to every chunk when usage is asked for; it cannot occur inside a JSON string."""
+_NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
+"""What OpenAI adds to every chunk when usage is asked for; inside a JSON string its quotes would be escaped."""
 _CHUNK = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -47,45 +50,61 @@ class Exchange:
         """Wait for the whole answer, or for a stream's first event.
 
         Raises:
-            ProviderFailed, ProviderTimedOut: there is no usable answer. Nothing has reached the client.
+            TollgateError: there is no usable answer, and the provider is let go of. Nothing has reached the client.
         """
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> None:
+        if self._reply.status != fallback.OK:
+            raise fallback.refusal(self._reply.status, self._reply.headers, await self._refused_body())
         if self._request.stream:
-            self._first = await anext(self._events, None)
-            if self._first is None:
+            self._first = await anext(self._events, b"")
+            if data_of(self._first) in {b"", _DONE}:
                 raise ProviderFailed("The provider's stream was empty.")
-            self._look_into(data_of(self._first))
+            if not self._look_into(data_of(self._first)):
+                raise ProviderFailed("The provider's stream is not one of chat completion chunks.")
         else:
             self.body = await self._reply.body()
             answer = openai.read_answer(self.body)
             if answer is None:
-                raise ProviderFailed("The provider's answer is not JSON.")
+                raise ProviderFailed("The provider's answer is not a chat completion.")
             self.answer = answer
         if self.answer.error is not None:
             raise ProviderFailed(
                 "The provider answered with an error.", metadata={"provider_message": self.answer.error}
             )
 
+    async def _refused_body(self) -> bytes:
+        try:
+            return await self._reply.body()
+        except ProviderFailed:
+            return b""
+
     async def relay(self, client: Client, headers: Mapping[str, str]) -> None:
         """Pass the stream on until it ends, breaks off, or the client hangs up."""
-        finished = False
         try:
-            await client.begin(200, headers)
-            await self._pass_on(client, self._first or b"")
-            async for event in self._events:
-                finished = data_of(event) == _DONE
-                if finished:
-                    break
-                await self._pass_on(client, event)
+            # A provider that would charge on regardless is not interrupted: it may go on to its usage.
+            async with client.staying() if self._supports_cancel else nullcontext():
+                await client.begin(200, headers)
+                await self._pass_on_all(client)
         except ClientGone:
             await self._left_alone()
-            return
-        except (ProviderFailed, EventTooLarge) as error:
-            broken = ProviderFailed("The provider does not speak server-sent events.")
-            self.error = error if isinstance(error, TollgateError) else broken
-        if self.error is None and not finished and self.answer.finish_reason is None:
-            self.error = ProviderFailed("The provider's stream ended before its answer did.")
-        if self.error is not None:
+        except ProviderFailed as error:
+            self.error = error
             self.ending = Ending.BROKE_OFF
+
+    async def _pass_on_all(self, client: Client) -> None:
+        await self._pass_on(client, self._first or b"")
+        async for event in self._events:
+            if data_of(event) == _DONE:
+                return
+            await self._pass_on(client, event)
+        if self.answer.finish_reason is None:
+            raise ProviderFailed("The provider's stream ended before its answer did.")
 
     async def _pass_on(self, client: Client, event: bytes) -> None:
         data = data_of(event)
@@ -97,12 +116,13 @@ class Exchange:
             raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": self.answer.error})
         kept = self._without_usage(data, event) if telling else event
         if kept is not None:
-            await client.write(kept if self._request.include_usage else kept.replace(_NO_USAGE, b""))
+            await client.write(kept if self._request.include_usage else _NO_USAGE.sub(b"", kept))
 
-    def _look_into(self, data: bytes) -> None:
+    def _look_into(self, data: bytes) -> bool:
+        """Take note of what an event says; whether it could be read at all."""
         said = openai.read_event(data)
         if said is None:
-            return
+            return False
         known = self.answer
         self.answer = replace(
             known,
@@ -113,6 +133,7 @@ class Exchange:
             service_tier=said.service_tier or known.service_tier,
             error=said.error,
         )
+        return True
 
     def _without_usage(self, data: bytes, event: bytes) -> bytes | None:
         """What to pass on of an event that tells something: usage is held back until it is settled."""
@@ -137,7 +158,7 @@ class Exchange:
                     self._delivered.append(data)
                     if openai.is_telling(data):
                         self._look_into(data)
-        except (ProviderFailed, EventTooLarge, TimeoutError):
+        except (ProviderFailed, TimeoutError):
             return
 
     def written(self) -> str:
@@ -150,10 +171,16 @@ class Exchange:
         await self._reply.close()
 
     async def _split(self) -> AsyncGenerator[bytes, None]:
+        """The events that carry data. A last one without its boundary counts if it is whole."""
         splitter = EventSplitter()
-        async for piece in self._reply.pieces():
-            for event in splitter.feed(piece):
-                if data_of(event):
-                    yield event
-        if rest := splitter.rest():
-            yield rest
+        try:
+            async with aclosing(self._reply.pieces()) as pieces:
+                async for piece in pieces:
+                    for event in splitter.feed(piece):
+                        if data_of(event):
+                            yield event
+        except EventTooLarge as error:
+            raise ProviderFailed("The provider does not speak server-sent events.") from error
+        data = data_of(splitter.rest())
+        if data == _DONE or openai.read_event(data) is not None:
+            yield openai_chat.event(data)

@@ -1,5 +1,6 @@
 """Fallback: what a provider's refusal means, for the next endpoint and for the caller. Pure."""
 
+import re
 from collections.abc import Mapping
 
 from tollgate.gateway.providers import openai
@@ -11,6 +12,7 @@ _CALLERS_FAULT = frozenset({400, 413, 422})
 """Refusals that another endpoint would repeat."""
 _CREDENTIAL_REFUSED = frozenset({401, 403})
 _RETRY_AFTER_SECONDS_MAX = 3600
+_SECONDS = re.compile(r"[0-9]{1,9}")
 _MESSAGE_CHARACTERS_MAX = 1000
 _CONTEXT_WORDS = ("context length", "context_length", "maximum context", "context window", "too long")
 
@@ -56,4 +58,4 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> TollgateErr
 
 def _retry_after(headers: Mapping[str, str]) -> int:
     text = headers.get("retry-after", "")
-    return min(max(int(text), 1), _RETRY_AFTER_SECONDS_MAX) if text.isascii() and text.isdigit() else 1
+    return min(max(int(text), 1), _RETRY_AFTER_SECONDS_MAX) if _SECONDS.fullmatch(text) else 1

@@ -1,6 +1,7 @@
 """What the gateway passes around: a decoded request, a planned route, an upstream's reply, a call and how it ended."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
@@ -42,6 +43,15 @@ class Attribution:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What of a request counts as prompt."""
+
+    texts: tuple[str, ...]
+    messages: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A chat completion as its caller asked for it, decoded as far as routing and metering need."""
 
@@ -49,9 +59,7 @@ class ChatRequest:
     """The body's own fields, still encoded, without those that are for the gateway alone."""
     models: tuple[str, ...]
     """The model asked for, and the ones to fall back to."""
-    messages: tuple[Mapping[str, Any], ...]
-    tools: bytes
-    """The tool definitions and the response schema, as JSON: they count as prompt."""
+    prompt: Prompt
     parameters: frozenset[str]
     """The names of the optional parameters used."""
     stream: bool
@@ -113,7 +121,7 @@ class Reply(Protocol):
     async def body(self) -> bytes:
         """The whole body."""
 
-    def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes."""
 
     async def close(self) -> None:
@@ -144,7 +152,10 @@ class Receipt:
 
 
 class Client(Protocol):
-    """The caller's side of a call: what it is sent. Every method raises `ClientGone` once it has hung up."""
+    """The caller's side of a call: what it is sent. Sending raises `ClientGone` once it is known to have hung up."""
+
+    def staying(self) -> AbstractAsyncContextManager[None]:
+        """A block that a caller who hangs up while a stream is sent interrupts: it ends in `ClientGone` at once."""
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None: ...
 

@@ -1,7 +1,8 @@
 """Routes of the data plane: plain ASGI, because nothing may stand between a stream and its client."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from litestar import asgi
 from litestar.exceptions import MethodNotAllowedException
@@ -22,7 +23,7 @@ async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
         raise MethodNotAllowedException
     gateway: Gateway = scope["litestar_app"].state["gateway"]
     body = await _body(receive, gateway.body_bytes_max)
-    client = AsgiClient(send)
+    client = AsgiClient(receive, send)
     try:
         await gateway.chat(scope["headers"], body, client)
     finally:
@@ -46,14 +47,33 @@ async def _body(receive: Receive, bytes_max: int) -> bytes:
 
 
 class AsgiClient:
-    """The caller behind an ASGI `send`. Streams that fall silent are kept alive by comments."""
+    """The caller behind ASGI's `receive` and `send`. Streams that fall silent are kept alive by comments.
 
-    def __init__(self, send: Send) -> None:
+    The server may swallow what is sent to a caller who is gone, so while a stream is sent its end is listened for.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
         self._send = send
-        self._streaming = False
+        self._listening: asyncio.Task[None] | None = None
+        self._gone = False
+        self._stay: asyncio.Timeout | None = None
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._reminder: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def staying(self) -> AsyncIterator[None]:
+        """A block that a caller who hangs up while a stream is sent interrupts: it ends in `ClientGone` at once."""
+        try:
+            async with asyncio.timeout(None) as self._stay:
+                yield
+        except TimeoutError:
+            if not self._gone:
+                raise
+            raise ClientGone from None
+        finally:
+            self._stay = None
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the status and the headers."""
@@ -69,7 +89,8 @@ class AsgiClient:
             await self._reminder
         await self._deliver({"type": "http.response.body", "body": piece, "more_body": True})
         self._sent_at = asyncio.get_running_loop().time()
-        if self._timer is None:
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
             self._remind_in(KEEP_ALIVE_SECONDS)
 
     async def finish(self, piece: bytes = b"") -> None:
@@ -80,9 +101,18 @@ class AsgiClient:
         await self._deliver({"type": "http.response.body", "body": piece, "more_body": False})
 
     def rest(self) -> None:
-        """Stop keeping the stream alive."""
+        """Stop keeping the stream alive, and listening for its end."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._stay is not None:
+            self._stay.reschedule(asyncio.get_running_loop().time())
 
     def _remind_in(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._remind)
@@ -101,6 +131,8 @@ class AsgiClient:
         self._reminder = None
 
     async def _deliver(self, message: HTTPSendMessage) -> None:
+        if self._gone:
+            raise ClientGone
         try:
             await self._send(message)
         except (OSError, RuntimeError) as error:

@@ -4,7 +4,7 @@ Pure. Every endpoint of the models asked for is either planned, with the reason 
 the reason why.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -42,22 +42,31 @@ def plan(
         NoEndpoint: every endpoint is left out; `metadata.excluded` says why.
     """
     planned: list[Candidate] = []
-    excluded: list[tuple[str, str]] = []
+    excluded: dict[str, str] = {}
     for wanted in _allowed(_known(request.models, catalogue), principal):
         slug, _, pinned = wanted.partition(":")
         candidates = []
         for endpoint in catalogue.endpoints_of(slug):
+            if any(candidate.endpoint.id == endpoint.id for candidate in planned):
+                continue
             provider = catalogue.providers[endpoint.provider]
             price = _price(book, endpoint, principal.organization_id, request.service_tier, at)
             reason = _why_not(request, endpoint, provider, price, pinned=pinned, routable=is_routable(provider))
             if reason is not None or price is None:
-                excluded.append((f"{endpoint.model}:{endpoint.provider}", reason or NOT_PRICED))
+                excluded[_named(endpoint)] = reason or NOT_PRICED
             else:
+                excluded.pop(_named(endpoint), None)
                 candidates.append(Candidate(endpoint, provider, price, ""))
         planned += _ordered(candidates, request.preferences)
     if not planned:
         raise _nothing_planned(excluded)
-    return Plan(_tried(planned, request.preferences), tuple(excluded))
+    tried = _tried(planned, request.preferences)
+    excluded |= {_named(candidate.endpoint): "fallbacks are not allowed" for candidate in planned[len(tried) :]}
+    return Plan(tried, tuple(excluded.items()))
+
+
+def _named(endpoint: Endpoint) -> str:
+    return f"{endpoint.model}:{endpoint.provider}"
 
 
 def _known(models: Sequence[str], catalogue: Catalogue) -> list[str]:
@@ -172,9 +181,8 @@ def _tried(planned: Sequence[Candidate], wishes: Preferences) -> tuple[Candidate
     return tuple(planned) if wishes.allow_fallbacks or wishes.order else tuple(planned[:1])
 
 
-def _nothing_planned(excluded: Sequence[tuple[str, str]]) -> NoEndpoint | ModelNotPriced:
-    reasons = dict(excluded)
-    told = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in excluded) or "the model has no endpoints"
+def _nothing_planned(reasons: Mapping[str, str]) -> NoEndpoint | ModelNotPriced:
+    told = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in reasons.items()) or "the model has no endpoints"
     if reasons and all(reason == NOT_PRICED for reason in reasons.values()):
         return ModelNotPriced("No endpoint of this model has a price in force.", field="model")
-    return NoEndpoint(f"No endpoint can serve this call: {told}.", metadata={"excluded": reasons})
+    return NoEndpoint(f"No endpoint can serve this call: {told}.", metadata={"excluded": dict(reasons)})

@@ -6,13 +6,14 @@ everyone else.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import msgspec
 
 from tollgate.gateway import tokenizer
 from tollgate.gateway.model import Reply, UpstreamRequest
+from tollgate.gateway.protocols import openai_chat
 
 BASE_URL = "sandbox:"
 _CREATED = 1_700_000_000
@@ -25,13 +26,11 @@ class SandboxUpstream:
 
     async def send(self, request: UpstreamRequest) -> Reply:
         """The reply to a chat completion request."""
-        body = msgspec.json.decode(request.body)
-        messages = body.get("messages") or []
-        tools = msgspec.json.encode(body["tools"]) if body.get("tools") else b""
-        prompt_tokens = await tokenizer.count_prompt(messages, tools, _ENCODING)
-        limit = body.get("max_completion_tokens") or body.get("max_tokens")
-        pieces, cut = tokenizer.split(_last_words(messages), _ENCODING, limit=limit)
-        choices = body.get("n") or 1
+        chat = openai_chat.decode(request.body)
+        choices = chat.choices
+        prompt_tokens = await tokenizer.count_prompt(chat.prompt, _ENCODING)
+        words = openai_chat.last_words(chat) or _EMPTY
+        pieces, cut = tokenizer.split(words, _ENCODING, limit=chat.max_tokens)
         usage = {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": len(pieces) * choices,
@@ -42,22 +41,12 @@ class SandboxUpstream:
         head = {
             "id": "chatcmpl-" + hashlib.sha256(request.body).hexdigest()[:24],
             "created": _CREATED,
-            "model": body["model"],
+            "model": chat.models[0],
         }
         finish = "length" if cut else "stop"
         if request.stream:
             return _SandboxReply(_events(head, pieces, finish, usage, choices=choices))
         return _SandboxReply([_whole(head, "".join(pieces), finish, usage, choices=choices)])
-
-
-def _last_words(messages: list[Any]) -> str:
-    said = [message for message in messages if isinstance(message, dict) and message.get("role") == "user"]
-    content = said[-1].get("content") if said else None
-    if isinstance(content, list):
-        content = "\n".join(
-            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
-    return content if isinstance(content, str) and content else _EMPTY
 
 
 def _whole(head: Mapping[str, Any], text: str, finish: str, usage: Mapping[str, Any], *, choices: int) -> bytes:
@@ -109,7 +98,7 @@ class _SandboxReply:
         """The whole body."""
         return b"".join(self._pieces)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body, an event at a time."""
         for piece in self._pieces:
             yield piece

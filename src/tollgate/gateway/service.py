@@ -15,7 +15,7 @@ from tollgate.catalog.model import Format, Provider
 from tollgate.gateway import bounds, endings, fallback, routing, tokenizer
 from tollgate.gateway.endings import Call, Ending, Usage
 from tollgate.gateway.exchange import Exchange
-from tollgate.gateway.model import Access, Answer, Attempt, ChatRequest, Client, ClientGone, Receipt, Reply, Upstream
+from tollgate.gateway.model import Access, Answer, Attempt, ChatRequest, Client, ClientGone, Receipt, Upstream
 from tollgate.gateway.protocols import openai_chat
 from tollgate.gateway.providers import openai
 from tollgate.gateway.snapshot import Shelf, Snapshot
@@ -25,7 +25,7 @@ from tollgate.keys import rules as keys
 from tollgate.keys.service import KeyRing
 from tollgate.kit import ids
 from tollgate.kit.clock import Clock
-from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError, Unavailable
+from tollgate.kit.errors import LedgerUnavailable, NotFound, ProviderFailed, TollgateError, Unavailable
 from tollgate.kit.ids import AttemptId, CallId
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.metering.model import AdmissionRequest, AttemptStatus, Settlement
@@ -89,7 +89,14 @@ class Gateway:
         """Plan the route, bound the cost, and hold it; again if catalogue or prices changed meanwhile."""
         snapshot = await self._shelf.current()
         for _ in range(_PLANS_MAX):
-            call = await self._plan(principal, request, snapshot)
+            try:
+                call = await self._plan(principal, request, snapshot)
+            except NotFound:
+                newer = await self._shelf.newer_than(snapshot)
+                if newer is None:
+                    raise
+                snapshot = newer
+                continue
             bound = bounds.of(request, call.plan.candidates, call.prompt_tokens_estimate)
             try:
                 call.held = await self._meter.hold(
@@ -133,7 +140,7 @@ class Gateway:
             accepted_at=now,
             plan=plan,
             vocabulary=vocabulary,
-            prompt_tokens_estimate=await tokenizer.count_prompt(request.messages, request.tools, vocabulary),
+            prompt_tokens_estimate=await tokenizer.count_prompt(request.prompt, vocabulary),
         )
 
     async def _forward(self, serving: "_Serving") -> None:
@@ -171,8 +178,8 @@ class Gateway:
                     openai.request(call.request, candidate, access=self._access(provider), output_cap=call.output_cap)
                 )
                 attempt.http_status = reply.status
-                if reply.status != fallback.OK:
-                    raise await self._refusal(provider, reply)
+                if fallback.is_our_fault(reply.status):
+                    _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
                 exchange = Exchange(
                     reply,
                     call.request,
@@ -192,15 +199,6 @@ class Gateway:
             base_url=catalog.base_url_of(provider, environment) or "",
             credential=catalog.credential_of(provider, environment),
         )
-
-    async def _refusal(self, provider: Provider, reply: Reply) -> TollgateError:
-        try:
-            body = await reply.body()
-        except ProviderFailed:
-            body = b""
-        if fallback.is_our_fault(reply.status):
-            _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
-        return fallback.refusal(reply.status, reply.headers, body)
 
     async def _relay(self, serving: "_Serving") -> None:
         """Pass a stream on until it ends, breaks off, or the client hangs up."""

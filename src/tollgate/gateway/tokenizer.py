@@ -9,12 +9,13 @@ import codecs
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import tiktoken
+
+from tollgate.gateway.model import Prompt
 
 DEFAULT_ENCODING = "o200k_base"
 """Counts for models whose own vocabulary nobody publishes."""
@@ -87,35 +88,13 @@ def split(text: str, encoding: str, *, limit: int | None) -> tuple[list[str], bo
     return pieces, len(kept) < len(tokens)
 
 
-async def count_prompt(messages: Iterable[Mapping[str, Any]], tools: bytes, encoding: str) -> int:
-    """About how many tokens a chat prompt is: its texts, its tools, a little for each message, a lump for each image.
+async def count_prompt(prompt: Prompt, encoding: str) -> int:
+    """About how many tokens a chat prompt is: its texts, a little for each message, a lump for each image.
 
-    Overheads by OpenAI's cookbook, "How to count tokens with tiktoken". Audio and files are beyond estimating and
-    count by the length of what stands for them.
+    Overheads by OpenAI's cookbook, "How to count tokens with tiktoken".
     """
-    texts: list[str] = []
-    extra = _REPLY_OVERHEAD
-    for message in messages:
-        extra += _MESSAGE_OVERHEAD + _collect(message, texts)
-    return extra + await count("\n".join((*texts, tools.decode("utf-8", "replace"))), encoding)
-
-
-def _collect(message: Mapping[str, Any], texts: list[str]) -> int:
-    """Gather a message's texts; answers the tokens of what is not text."""
-    content = message.get("content")
-    images = 0
-    if isinstance(content, str):
-        texts.append(content)
-    elif isinstance(content, list):
-        for part in content:
-            if isinstance(part, dict) and part.get("type") in {"image_url", "input_image", "image"}:
-                images += 1
-            elif isinstance(part, dict) and isinstance(part.get("text"), str):
-                texts.append(part["text"])
-            else:
-                texts.append(str(part))
-    texts.extend(str(message[name]) for name in ("name", "tool_calls", "function_call") if message.get(name))
-    return images * IMAGE_TOKENS
+    overhead = _REPLY_OVERHEAD + _MESSAGE_OVERHEAD * prompt.messages + IMAGE_TOKENS * prompt.images
+    return overhead + await count("\n".join(prompt.texts), encoding)
 
 
 def _count(text: str, name: str) -> int:

@@ -5,7 +5,7 @@ environment is used: a request goes where the catalogue says, or nowhere.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
@@ -76,7 +76,7 @@ class _HttpReply:
         """
         return b"".join([piece async for piece in self.pieces()])
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes; raises as `body` does."""
         reader = self._response.body_reader
         try:

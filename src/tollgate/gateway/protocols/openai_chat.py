@@ -4,13 +4,13 @@ The body is decoded once and shallowly: fields the gateway has no business with 
 Wire format: https://platform.openai.com/docs/api-reference/chat
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
-from tollgate.gateway.model import Attribution, ChatRequest, Preferences, Receipt
+from tollgate.gateway.model import Attribution, ChatRequest, Preferences, Prompt, Receipt
 from tollgate.kit import money
 from tollgate.kit.errors import InvalidRequest, TollgateError
 
@@ -23,6 +23,11 @@ _OWN_FIELDS = frozenset({"models", "provider", "user", "session_id", "metadata"}
 _ALWAYS_ALLOWED = frozenset(
     {"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"}
 )
+_TOOLS = ("tools", "functions", "response_format")
+"""Definitions that the model reads as part of its prompt."""
+_SPOKEN = ("name", "tool_calls", "function_call")
+"""What the model reads of a message besides its content."""
+_IMAGES = frozenset({"image_url", "input_image", "image"})
 _METADATA_PAIRS_MAX = 16
 _FALLBACKS_MAX = 16
 
@@ -55,10 +60,15 @@ class _Provider(msgspec.Struct, forbid_unknown_fields=True):
     require_parameters: bool = False
 
 
+_NULL = msgspec.Raw(b"null")
+_USER = msgspec.Raw(b'"user"')
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SLUG = msgspec.json.Decoder(Slug | None)
 _SLUGS = msgspec.json.Decoder(Annotated[tuple[Slug, ...], msgspec.Meta(max_length=_FALLBACKS_MAX)] | None)
-_MESSAGES = msgspec.json.Decoder(tuple[dict[str, Any], ...] | None)
+_MESSAGES = msgspec.json.Decoder(tuple[dict[str, msgspec.Raw], ...] | None)
+_PARTS = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
+_STRING = msgspec.json.Decoder(str)
 _FLAG = msgspec.json.Decoder(bool | None)
 _COUNT = msgspec.json.Decoder(Count | None)
 _CHOICES = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1, le=_CHOICES_MAX)] | None)
@@ -76,8 +86,9 @@ def decode(body: bytes) -> ChatRequest:
         InvalidRequest: it is not JSON, or a field the gateway needs is missing or has the wrong form.
     """
     try:
+        body.decode()
         fields = _FIELDS.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise InvalidRequest(f"The body is not a JSON object: {error}.") from error
     model = _field(fields, "model", _SLUG)
     if model is None:
@@ -89,8 +100,7 @@ def decode(body: bytes) -> ChatRequest:
     return ChatRequest(
         fields={name: value for name, value in fields.items() if name not in _OWN_FIELDS},
         models=(model, *(_field(fields, "models", _SLUGS) or ())),
-        messages=messages,
-        tools=b"".join(bytes(fields[name]) for name in ("tools", "functions", "response_format") if name in fields),
+        prompt=_prompt(messages, fields),
         parameters=frozenset(name for name in fields if name not in _OWN_FIELDS | _ALWAYS_ALLOWED),
         stream=stream,
         include_usage=_include_usage(fields, stream=stream),
@@ -112,8 +122,59 @@ def _field(fields: Mapping[str, msgspec.Raw], name: str, form: msgspec.json.Deco
         return None
     try:
         return form.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise InvalidRequest(f"{name}: {error}.", field=name) from error
+
+
+def _prompt(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgspec.Raw]) -> Prompt:
+    """What counts as prompt. Audio and files are beyond counting: what stands for them counts instead."""
+    try:
+        return _counted(messages, fields)
+    except _UNREADABLE as error:
+        raise InvalidRequest(f"messages: {error}.", field="messages") from error
+
+
+def _counted(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgspec.Raw]) -> Prompt:
+    texts: list[str] = []
+    images = 0
+    for message in messages:
+        for part in _parts(message):
+            kind, text = _part(part)
+            if kind in _IMAGES:
+                images += 1
+            else:
+                texts.append(text)
+        texts += [_text(message[name]) for name in _SPOKEN if name in message]
+    texts += [_text(fields[name]) for name in _TOOLS if name in fields]
+    return Prompt(tuple(text for text in texts if text), len(messages), images)
+
+
+def _parts(message: Mapping[str, msgspec.Raw]) -> tuple[msgspec.Raw, ...]:
+    content = message.get("content", _NULL)
+    return _PARTS.decode(content) if bytes(content).startswith(b"[") else (content,)
+
+
+def _part(part: msgspec.Raw) -> tuple[str, str]:
+    """The type and the text of a content part: all of its JSON where it is not a text."""
+    if not bytes(part).startswith(b"{"):
+        return "text", _text(part)
+    fields = _FIELDS.decode(part)
+    return _text(fields.get("type", _NULL)), _text(fields.get("text", part))
+
+
+def _text(value: msgspec.Raw) -> str:
+    """A JSON string's text; nothing for null; the JSON itself of anything else."""
+    encoded = bytes(value)
+    if encoded == b"null":
+        return ""
+    return _STRING.decode(value) if encoded.startswith(b'"') else encoded.decode()
+
+
+def last_words(chat: ChatRequest) -> str:
+    """The text of the user's last message; empty if it has none."""
+    said = [message for message in _MESSAGES.decode(chat.fields["messages"]) or () if message.get("role") == _USER]
+    parts = [_part(part) for part in _parts(said[-1])] if said else []
+    return "\n".join(text for kind, text in parts if kind == "text")
 
 
 def _include_usage(fields: Mapping[str, msgspec.Raw], *, stream: bool) -> bool:
@@ -125,6 +186,9 @@ def _include_usage(fields: Mapping[str, msgspec.Raw], *, stream: bool) -> bool:
 
 def _preferences(fields: Mapping[str, msgspec.Raw]) -> Preferences:
     given = _field(fields, "provider", _PROVIDER) or _Provider()
+    for ceiling in (given.max_price.prompt, given.max_price.completion):
+        if ceiling is not None and not (ceiling.is_finite() and ceiling >= 0):
+            raise InvalidRequest("A price ceiling is a number from 0 on.", field="provider.max_price")
     if given.sort not in {None, "price", "latency", "throughput"}:
         raise InvalidRequest("Sort by price, latency or throughput.", field="provider.sort")
     if given.data_collection not in {"allow", "deny"}:
@@ -156,13 +220,13 @@ def encode_usage_event(chunk: Mapping[str, msgspec.Raw] | None, receipt: Receipt
 
 
 def _with_receipt(fields: Mapping[str, msgspec.Raw], receipt: Receipt) -> dict[str, object]:
-    usage = _USAGE.decode(fields.get("usage", b"null"))
+    usage = _usage(fields)
     return {
         **fields,
         "model": receipt.model,
         "provider": receipt.provider,
         "usage": {
-            **(_counted(receipt) if usage is None else usage),
+            **(_totals(receipt) if usage is None else usage),
             # A JSON number printed digit by digit: no float is ever made of it.
             "cost": msgspec.Raw(money.amount_text(receipt.charge.amount).encode()),
             "cost_details": [
@@ -179,7 +243,16 @@ def _with_receipt(fields: Mapping[str, msgspec.Raw], receipt: Receipt) -> dict[s
     }
 
 
-def _counted(receipt: Receipt) -> Mapping[str, int]:
+def _usage(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw] | None:
+    """The provider's own usage object, if it is one."""
+    try:
+        usage: dict[str, msgspec.Raw] | None = _USAGE.decode(fields.get("usage", _NULL))
+    except msgspec.DecodeError:
+        return None
+    return usage
+
+
+def _totals(receipt: Receipt) -> Mapping[str, int]:
     prompt, completion = receipt.quantities.prompt_tokens, receipt.quantities.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 

@@ -42,7 +42,7 @@ def request(chat: ChatRequest, candidate: Candidate, *, access: Access, output_c
         options = msgspec.json.decode(fields.get("stream_options", b"null"), type=dict[str, msgspec.Raw] | None) or {}
         fields["stream_options"] = _raw({**options, "include_usage": True})
     if output_cap is not None:
-        fields[_output_parameter(chat, candidate)] = _raw(output_cap)
+        fields[_output_parameter(chat, candidate)] = _raw(min(output_cap, candidate.endpoint.max_output or output_cap))
     return UpstreamRequest(
         url=_url(candidate.provider, access, "/chat/completions"),
         headers={**_authorization(candidate.provider, access), "content-type": "application/json"},
@@ -80,7 +80,9 @@ def _output_parameter(chat: ChatRequest, candidate: Candidate) -> str:
 def read_answer(body: bytes) -> Answer | None:
     """What a whole answer says; `None` if it is no chat completion at all."""
     decoded = _decoded(body)
-    return None if decoded is None else _answer(decoded, whole=True)
+    if decoded is None or not (isinstance(decoded.get("choices"), list) or decoded.get("error")):
+        return None
+    return _answer(decoded, whole=True)
 
 
 def read_event(data: bytes) -> Answer | None:
@@ -102,7 +104,7 @@ def text_of(events: Iterable[bytes]) -> str:
 def _decoded(data: bytes) -> dict[str, Any] | None:
     try:
         decoded = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
 

@@ -1,0 +1,23 @@
+"""One gateway process for all the tests here; each brings its own customer, models and provider behaviour."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from tests.conftest import url_of
+from tests.gateway.installation import Installation, installation
+
+_DATABASE = "gateway_tests"
+SECRET = "the-secret-of-the-operator"
+
+
+@pytest.fixture(scope="session")
+async def gateway(server_url: str, template: str) -> AsyncIterator[Installation]:
+    """The running gateway. Its environment holds one credential, ACME_API_KEY."""
+    name = f"{_DATABASE}_{template}"
+    connection = await asyncpg.connect(server_url)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    async with installation(url_of(server_url, name), ACME_API_KEY=SECRET) as running:
+        yield running
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
