@@ -1,0 +1,144 @@
+"""Serving: what cannot start says why, and what ends takes everything with it."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from tests.stories.serving import SERVE, lines_until, serving
+
+from tollgate.infra import migrations
+
+ENDED_SECONDS_MAX = 30
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """What a start that must fail says on standard error; it says nothing on standard output."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
+    done = subprocess.run(
+        [*SERVE, "--json", *arguments], env=given | environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    return done.stderr
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The command lines of every process beneath this one."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    found = {child: Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ") for child in children}
+    for child in children:
+        found |= descendants(child)
+    return found
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def all_ended(pids: dict[int, str]) -> bool:
+    deadline = time.monotonic() + ENDED_SECONDS_MAX
+    while not all(has_ended(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all groups here: each must find what the one before left in good order."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def group(data_dir: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A group that answers, which a test may treat as badly as it likes."""
+    command = [*SERVE, "--json", "--port", "0", "--data-dir", str(data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        lines_until(process, "}")
+        yield process
+        process.kill()
+
+
+class TestAStartThatFails:
+    def test_names_the_address_that_is_taken_before_anything_else_happens(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            said = refused("--port", port, "--data-dir", str(tmp_path / "data"))
+        assert f"cannot listen on 127.0.0.1:{port}" in said
+        assert not (tmp_path / "data").exists()
+
+    def test_names_the_database_that_is_away(self, tmp_path: Path) -> None:
+        url = "postgresql://nobody@127.0.0.1:9/nothing"
+        said = refused("--port", "0", "--data-dir", str(tmp_path), TOLLGATE_DATABASE_URL=url)
+        assert "the database cannot be reached" in said
+
+    def test_names_the_setting_it_cannot_use(self, tmp_path: Path) -> None:
+        url = "postgresql://nobody@127.0.0.1:9/nothing"
+        environment = {"TOLLGATE_DATABASE_URL": url, "TOLLGATE_DRAIN_TIMEOUT_SECONDS": "soon"}
+        said = refused("--port", "0", "--data-dir", str(tmp_path), **environment)
+        assert "TOLLGATE_DRAIN_TIMEOUT_SECONDS is 'soon'" in said
+
+    async def test_shows_the_reason_of_a_failed_migration(self, empty_database_url: str, tmp_path: Path) -> None:
+        connection = await asyncpg.connect(empty_database_url)
+        await connection.execute("CREATE TABLE organizations (name text)")
+        await connection.close()
+        said = refused("--port", "0", "--data-dir", str(tmp_path), TOLLGATE_DATABASE_URL=empty_database_url)
+        assert 'the database could not be migrated: relation "organizations" already exists' in said
+
+    async def test_refuses_a_schema_that_is_newer_than_the_program(self, database_url: str, tmp_path: Path) -> None:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute("UPDATE alembic_version SET version_num = '9999_tomorrow'")
+        await connection.close()
+        said = refused("--port", "0", "--data-dir", str(tmp_path), TOLLGATE_DATABASE_URL=database_url)
+        assert "(9999_tomorrow) is newer than this program" in said
+
+
+class TestAGroup:
+    @pytest.mark.parametrize(
+        ("part", "name"),
+        [("-m tollgate worker", "worker"), ("-m granian", "gateway"), ("postgres -D", "database server")],
+    )
+    def test_ends_when_a_part_of_it_does(self, group: "subprocess.Popen[str]", part: str, name: str) -> None:
+        everything = descendants(group.pid)
+        os.kill(next(pid for pid, command in everything.items() if part in command), signal.SIGKILL)
+        _, said = group.communicate(timeout=ENDED_SECONDS_MAX)
+        assert group.returncode == 1
+        assert f"the {name} ended unexpectedly" in said
+        assert all_ended(everything)
+
+    def test_leaves_nothing_behind_when_it_is_killed_and_can_start_again(
+        self, group: "subprocess.Popen[str]", data_dir: Path
+    ) -> None:
+        everything = descendants(group.pid)
+        group.kill()
+        group.wait()
+        assert all_ended(everything)
+        with serving(data_dir) as again:
+            assert again.keys is None
+
+    def test_stops_in_good_order_on_ctrl_c(self, group: "subprocess.Popen[str]", data_dir: Path) -> None:
+        everything = descendants(group.pid)
+        group.send_signal(signal.SIGINT)
+        _, said = group.communicate(timeout=ENDED_SECONDS_MAX)
+        assert (group.returncode, "Traceback" in said) == (0, False)
+        assert all_ended(everything)
+        assert not (data_dir / "database-url").exists()
+
+
+def test_a_later_start_has_no_keys_to_tell(tmp_path: Path) -> None:
+    with serving(tmp_path) as first:
+        assert first.keys is not None
+        assert first.tollgate("migrate") == {"revision": migrations.head()}
+    with serving(tmp_path) as second:
+        assert second.keys is None
+        assert second.chat("Hello", key=first.keys.inference)["model"] == "sandbox/echo"
