@@ -18,11 +18,6 @@ async def current_revision(session: ReadSession) -> int:
     return await store.revision(session)
 
 
-async def current_revision(session: ReadSession) -> int:
-    """The revision that catalogue and prices are at."""
-    return await store.revision(session)
-
-
 async def load_catalogue(session: ReadSession) -> Catalogue:
     """Everything that can be called, with the revision it is of."""
     revision = await store.revision(session)

@@ -90,17 +90,11 @@ class Shelf:
                 await asyncio.wait_for(self._changed.wait(), REFRESH_SECONDS)
             self._changed.clear()
             try:
-                await self._catch_up()
+                # Loading a large catalogue for nothing would hold up calls.
+                await self.newer_than(await self.current())
             except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 _log.warning("catalogue could not be refreshed", error=type(error).__name__)
                 await asyncio.sleep(_RECONNECT_SECONDS)
-
-    async def _catch_up(self) -> None:
-        """Refresh if there is another revision; loading a large catalogue for nothing would hold up calls."""
-        async with self._database.read() as session:
-            revision = await catalog.current_revision(session)
-        if self._current is None or self._current.revision != revision:
-            await self.refresh(stale=self._current)
 
     async def _listen(self) -> None:
         while True:
