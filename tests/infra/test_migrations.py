@@ -25,6 +25,23 @@ async def test_an_upgraded_database_equals_the_tables_of_the_slices(database_url
     assert await upgrades.drift(database_url) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "noticed"),
+    [
+        ("ALTER TABLE projects ADD COLUMN colour text", "remove_column"),
+        ("ALTER TABLE projects DROP COLUMN name", "add_column"),
+        ("ALTER TABLE projects ALTER COLUMN name DROP NOT NULL", "modify_nullable"),
+        ("CREATE TABLE stray (id int)", "remove_table"),
+    ],
+)
+async def test_a_difference_is_noticed(
+    database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", change: str, noticed: str
+) -> None:
+    await pool.execute(change)
+    (difference,) = await upgrades.drift(database_url)
+    assert noticed in difference
+
+
 async def test_an_empty_database_is_refused_until_it_is_migrated(empty_database_url: str) -> None:
     with pytest.raises(migrations.SchemaMismatch, match="run `tollgate migrate`"):
         await migrations.require_current(empty_database_url)

@@ -4,6 +4,7 @@ Any number of processes may call `upgrade` at once: one migrates under an adviso
 """
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -83,7 +84,8 @@ async def _lock(connection: AsyncConnection) -> None:
 
 
 def _config(**attributes: Any) -> Config:
-    return Config(toml_file=migrations.ROOT / "pyproject.toml", attributes=attributes)
+    # Alembic tells its progress to people; what it has to say to us comes as values and exceptions.
+    return Config(toml_file=migrations.ROOT / "pyproject.toml", stdout=io.StringIO(), attributes=attributes)
 
 
 def _upgrade(connection: Connection) -> None:
