@@ -103,13 +103,12 @@ BEGIN
 END
 $$;
 
--- Charges calls to their organizations: grants first, in burn order, the rest to `unbilled`. The caller holds the
--- organizations' locks, which also guard the grants. Answers what each call took from grants.
+-- Charges calls to their organizations, as ledger_charge_calls does, where no grant expires between any two calls of an
+-- organization.
 --
 -- Calls of one organization and currency laid end to end, and its grants laid end to end, are two rulers of money;
--- where a call's stretch overlaps a grant's stretch, that grant pays for that much of that call. A grant counts if
--- it had not expired when the earliest of the calls was accepted: a call is paid by what it was admitted on.
-CREATE FUNCTION ledger_charge_calls(p_charges ledger_charge[], p_posted_at timestamptz)
+-- where a call's stretch overlaps a grant's stretch, that grant pays for that much of that call.
+CREATE FUNCTION ledger_charge_calls_of_one_time(p_charges ledger_charge[], p_posted_at timestamptz)
     RETURNS TABLE (charged_call_id uuid, from_credits numeric) LANGUAGE sql AS
 $$
     WITH charges AS (
@@ -162,4 +161,31 @@ $$
             SET debits = held.debits + excluded.debits, credits = held.credits + excluded.credits
     )
     SELECT call_id, amount FROM credited
+$$;
+
+-- Charges calls to their organizations: grants first, in burn order, the rest to `unbilled`. A grant pays for the calls
+-- accepted before it expires, however late they are charged: a call is paid by what it was admitted on. The caller
+-- holds the organizations' locks, which also guard the grants. Answers what each call took from grants.
+CREATE FUNCTION ledger_charge_calls(p_charges ledger_charge[], p_posted_at timestamptz)
+    RETURNS TABLE (charged_call_id uuid, from_credits numeric) LANGUAGE plpgsql AS
+$$
+DECLARE
+    v_charges ledger_charge[];
+BEGIN
+    -- Calls between which no grant of theirs expires can be charged at once; nearly always that is all of them.
+    FOR v_charges IN
+        SELECT array_agg(dated.charge)
+        FROM (SELECT c::ledger_charge AS charge,
+                     dense_rank() OVER (PARTITION BY c.organization_id, c.currency
+                                        ORDER BY (SELECT max(g.expires_at) FROM grants AS g
+                                                  WHERE g.organization_id = c.organization_id
+                                                    AND g.currency = c.currency
+                                                    AND g.remaining > 0 AND g.expires_at <= c.occurred_at) NULLS FIRST)
+                         AS turn
+              FROM unnest(p_charges) AS c) AS dated
+        GROUP BY dated.turn ORDER BY dated.turn
+    LOOP
+        RETURN QUERY SELECT * FROM ledger_charge_calls_of_one_time(v_charges, p_posted_at);
+    END LOOP;
+END
 $$;

@@ -137,33 +137,43 @@ $$
     SELECT (lpad(to_hex(floor(extract(epoch FROM p_at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid
 $$;
 
--- Makes the partitions of the UTC months from p_from on; answers how many are new.
+-- Makes the partitions of the UTC months from p_from on, and moves there what the default partitions had caught of
+-- them; answers how many are new. Attaching a finished table locks far less than creating it in place.
 CREATE FUNCTION ensure_partitions(p_from timestamptz, p_months integer) RETURNS integer LANGUAGE plpgsql AS
 $$
 DECLARE
     v_month timestamp;
-    v_made integer := 0;
     v_parent text;
+    v_partition text;
+    v_lowest uuid;
+    v_following uuid;
+    v_made integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('tollgate.ensure_partitions', 0));
     FOR v_month IN SELECT date_trunc('month', p_from AT TIME ZONE 'UTC') + n * interval '1 month'
                    FROM generate_series(0, p_months - 1) AS n LOOP
         FOREACH v_parent IN ARRAY ARRAY ['calls', 'attempts'] LOOP
-            IF to_regclass(format('%s_%s', v_parent, to_char(v_month, 'YYYY_MM'))) IS NULL THEN
-                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-                               format('%s_%s', v_parent, to_char(v_month, 'YYYY_MM')), v_parent,
-                               lowest_uuid7(v_month AT TIME ZONE 'UTC'),
-                               lowest_uuid7((v_month + interval '1 month') AT TIME ZONE 'UTC'));
-                v_made := v_made + 1;
-            END IF;
+            v_partition := format('%s_%s', v_parent, to_char(v_month, 'YYYY_MM'));
+            CONTINUE WHEN to_regclass(v_partition) IS NOT NULL;
+            v_lowest := lowest_uuid7(v_month AT TIME ZONE 'UTC');
+            v_following := lowest_uuid7((v_month + interval '1 month') AT TIME ZONE 'UTC');
+            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', v_parent || '_default');
+            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', v_partition, v_parent);
+            EXECUTE format('WITH moved AS (DELETE FROM %I WHERE id >= %L AND id < %L RETURNING *)'
+                           ' INSERT INTO %I SELECT * FROM moved',
+                           v_parent || '_default', v_lowest, v_following, v_partition);
+            EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                           v_parent, v_partition, v_lowest, v_following);
+            v_made := v_made + 1;
         END LOOP;
     END LOOP;
     RETURN v_made;
 END
 $$;
 
--- Locks counters in the one order, making those that are missing, and rolls their windows forward to p_now. A window
--- that began later than p_now stays as it is: a clock that steps back reopens nothing.
+-- Locks counters in the one order, making those that are missing, and answers them with their windows rolled forward
+-- to p_now; writing them back is the caller's. All counters of an organization move from window to window together,
+-- and a window that began later than p_now stays as it is: a clock that steps back reopens nothing.
 CREATE FUNCTION lock_counters(p_organization_ids uuid[], p_scope_ids uuid[], p_now timestamptz)
     RETURNS SETOF counters LANGUAGE plpgsql ROWS 50 AS
 $$
@@ -177,31 +187,55 @@ BEGIN
     ON CONFLICT DO NOTHING;
     RETURN QUERY
         SELECT c.organization_id, c.scope_id, c.total_used, c.total_held,
-               greatest(c.day_start, day.start),
+               day.start,
                CASE WHEN c.day_start < day.start THEN 0::numeric(38, 12) ELSE c.day_used END,
                CASE WHEN c.day_start < day.start THEN 0::numeric(38, 12) ELSE c.day_held END,
-               greatest(c.week_start, week.start),
+               week.start,
                CASE WHEN c.week_start < week.start THEN 0::numeric(38, 12) ELSE c.week_used END,
                CASE WHEN c.week_start < week.start THEN 0::numeric(38, 12) ELSE c.week_held END,
-               greatest(c.month_start, month.start),
+               month.start,
                CASE WHEN c.month_start < month.start THEN 0::numeric(38, 12) ELSE c.month_used END,
                CASE WHEN c.month_start < month.start THEN 0::numeric(38, 12) ELSE c.month_held END,
-               greatest(c.minute_start, minute.start),
+               minute.start,
                CASE WHEN c.minute_start < minute.start THEN 0 ELSE c.minute_requests END,
                CASE WHEN c.minute_start < minute.start THEN 0 ELSE c.minute_tokens END,
                c.concurrent, c.invoice_cut
-        FROM (SELECT locked.* FROM counters AS locked
-              WHERE (locked.organization_id, locked.scope_id)
-                        IN (SELECT * FROM unnest(p_organization_ids, p_scope_ids))
-              ORDER BY locked.organization_id, locked.scope_id
-              FOR UPDATE) AS c
+        FROM (SELECT locked.*,
+                     max(locked.day_start) OVER organization AS latest_day,
+                     max(locked.week_start) OVER organization AS latest_week,
+                     max(locked.month_start) OVER organization AS latest_month,
+                     max(locked.minute_start) OVER organization AS latest_minute
+              FROM (SELECT k.* FROM counters AS k
+                    WHERE (k.organization_id, k.scope_id) IN (SELECT * FROM unnest(p_organization_ids, p_scope_ids))
+                    ORDER BY k.organization_id, k.scope_id
+                    FOR UPDATE) AS locked
+              WINDOW organization AS (PARTITION BY locked.organization_id)) AS c
         JOIN organizations AS o ON o.id = c.organization_id
-        CROSS JOIN LATERAL (SELECT date_trunc('day', p_now, o.timezone)) AS day (start)
-        CROSS JOIN LATERAL (SELECT date_trunc('week', p_now, o.timezone)) AS week (start)
-        CROSS JOIN LATERAL (SELECT date_trunc('month', p_now, o.timezone)) AS month (start)
-        CROSS JOIN LATERAL (SELECT date_trunc('minute', p_now)) AS minute (start)
+        CROSS JOIN LATERAL (SELECT greatest(c.latest_day, date_trunc('day', p_now, o.timezone))) AS day (start)
+        CROSS JOIN LATERAL (SELECT greatest(c.latest_week, date_trunc('week', p_now, o.timezone))) AS week (start)
+        CROSS JOIN LATERAL (SELECT greatest(c.latest_month, date_trunc('month', p_now, o.timezone))) AS month (start)
+        CROSS JOIN LATERAL (SELECT greatest(c.latest_minute, date_trunc('minute', p_now))) AS minute (start)
         ORDER BY c.organization_id, c.scope_id;
 END
+$$;
+
+-- The first instant of a local day. PostgreSQL reads a midnight that the clocks strike twice as the second one.
+CREATE FUNCTION local_midnight(p_day timestamp, p_timezone text) RETURNS timestamptz LANGUAGE sql STABLE STRICT AS
+$$
+    SELECT CASE WHEN (first.instant AT TIME ZONE p_timezone)::date = p_day::date
+                THEN least(first.instant, midnight.instant) ELSE midnight.instant END
+    FROM (SELECT p_day AT TIME ZONE p_timezone) AS midnight (instant),
+         -- As the clocks went three hours before.
+         LATERAL (SELECT midnight.instant - interval '3 hours'
+                         + (p_day - ((midnight.instant - interval '3 hours') AT TIME ZONE p_timezone)))
+             AS first (instant)
+$$;
+
+-- When the window after the one that began at p_start begins: p_unit is day, week or month.
+CREATE FUNCTION following_window(p_unit text, p_start timestamptz, p_timezone text) RETURNS timestamptz
+    LANGUAGE sql STABLE STRICT AS
+$$
+    SELECT local_midnight(date_trunc(p_unit, p_start AT TIME ZONE p_timezone) + ('1 ' || p_unit)::interval, p_timezone)
 $$;
 
 CREATE TYPE admission_request AS (
@@ -218,7 +252,7 @@ CREATE TYPE admission_request AS (
 
 CREATE TYPE admission AS (
     call_id      uuid,
-    outcome      text,                -- admitted, stale, or what refused: key, organization, currency, balance, total, rpm …
+    outcome      text,                -- admitted, stale, or what refused: key, project, balance, daily, rpm …
     amount       numeric(38, 12),     -- what is held, or for a refusal what the bound still had
     scope        text,                -- of a refusal: organization, project or key
     limit_amount numeric(38, 12),     -- of a refusal: the bound's size
@@ -282,10 +316,12 @@ BEGIN
 
     FOR v_request IN
         SELECT q.*, o.status AS organization_status, o.timezone, o.currency AS organization_currency,
-               k.id IS NULL OR k.revoked_at IS NOT NULL OR k.disabled OR k.expires_at <= p_now AS key_is_void
+               k.id IS NULL OR k.revoked_at IS NOT NULL OR k.disabled OR k.expires_at <= p_now AS key_is_void,
+               p.archived_at IS NOT NULL AS project_is_archived
         FROM unnest(p_requests) WITH ORDINALITY AS q
         LEFT JOIN organizations AS o ON o.id = q.organization_id
         LEFT JOIN api_keys AS k ON k.organization_id = q.organization_id AND k.id = q.key_id
+        LEFT JOIN projects AS p ON p.organization_id = q.organization_id AND p.id = q.project_id
         ORDER BY q.ordinality
     LOOP
         v_answer := (v_request.call_id, 'admitted', NULL, NULL, NULL, NULL);
@@ -295,8 +331,10 @@ BEGIN
                               array_position(v_ids, v_request.key_id)];
         IF v_request.key_is_void THEN
             v_answer.outcome := 'key';
-        ELSIF v_request.organization_status <> 'active' THEN
+        ELSIF v_request.organization_status IS DISTINCT FROM 'active' THEN
             v_answer.outcome := 'organization';
+        ELSIF v_request.project_is_archived THEN
+            v_answer.outcome := 'project';
         ELSIF v_request.currency <> v_request.organization_currency THEN
             v_answer.outcome := 'currency';
         ELSIF v_request.revision <> v_revision THEN
@@ -304,7 +342,7 @@ BEGIN
         ELSIF v_request.hold_most > 0 THEN
             v_room := least(v_room, v_balances[v_positions[1]] - (v_counters[v_positions[1]]).total_held);
             IF v_room < v_request.hold_least THEN
-                v_answer := (v_request.call_id, 'balance', v_room, 'organization', NULL, NULL);
+                v_answer := (v_request.call_id, 'balance', greatest(v_room, 0), 'organization', NULL, NULL);
             END IF;
         END IF;
 
@@ -324,12 +362,9 @@ BEGIN
                     v_answer := (v_request.call_id, c_windows[v_window], greatest(v_room, 0), c_scopes[v_scope],
                                  v_caps[v_window],
                                  CASE v_window
-                                     WHEN 2 THEN (v_counter.day_start AT TIME ZONE v_request.timezone
-                                                  + interval '1 day') AT TIME ZONE v_request.timezone
-                                     WHEN 3 THEN (v_counter.week_start AT TIME ZONE v_request.timezone
-                                                  + interval '7 days') AT TIME ZONE v_request.timezone
-                                     WHEN 4 THEN (v_counter.month_start AT TIME ZONE v_request.timezone
-                                                  + interval '1 month') AT TIME ZONE v_request.timezone
+                                     WHEN 2 THEN following_window('day', v_counter.day_start, v_request.timezone)
+                                     WHEN 3 THEN following_window('week', v_counter.week_start, v_request.timezone)
+                                     WHEN 4 THEN following_window('month', v_counter.month_start, v_request.timezone)
                                  END);
                     EXIT;
                 END IF;
@@ -441,26 +476,80 @@ CREATE TYPE attempt_record AS (
     usage           jsonb
 );
 
+-- Writes counters, as lock_counters answered them, with what calls used and with what released holds give back. A
+-- window is used by the calls, and given back the holds, that were accepted in it: those of a window that is over
+-- touch none that is open.
+CREATE FUNCTION move_counters(p_counters counters[], p_calls call_record[], p_released holds[])
+    RETURNS void LANGUAGE sql AS
+$$
+    UPDATE counters AS c
+    SET total_used = t.total_used, total_held = t.total_held,
+        day_start = t.day_start, day_used = t.day_used, day_held = t.day_held,
+        week_start = t.week_start, week_used = t.week_used, week_held = t.week_held,
+        month_start = t.month_start, month_used = t.month_used, month_held = t.month_held,
+        minute_start = t.minute_start, minute_requests = t.minute_requests, minute_tokens = t.minute_tokens,
+        concurrent = t.concurrent
+    FROM (SELECT n.organization_id, n.scope_id,
+                 n.total_used + sum(e.used) AS total_used, n.total_held - sum(e.held) AS total_held,
+                 n.day_start,
+                 n.day_used + coalesce(sum(e.used) FILTER (WHERE e.day_start = n.day_start), 0) AS day_used,
+                 n.day_held - coalesce(sum(e.held) FILTER (WHERE e.day_start = n.day_start), 0) AS day_held,
+                 n.week_start,
+                 n.week_used + coalesce(sum(e.used) FILTER (WHERE e.week_start = n.week_start), 0) AS week_used,
+                 n.week_held - coalesce(sum(e.held) FILTER (WHERE e.week_start = n.week_start), 0) AS week_held,
+                 n.month_start,
+                 n.month_used + coalesce(sum(e.used) FILTER (WHERE e.month_start = n.month_start), 0) AS month_used,
+                 n.month_held - coalesce(sum(e.held) FILTER (WHERE e.month_start = n.month_start), 0) AS month_held,
+                 n.minute_start, n.minute_requests,
+                 greatest(n.minute_tokens
+                          + coalesce(sum(e.tokens) FILTER (WHERE e.minute_start = n.minute_start), 0), 0)
+                     AS minute_tokens,
+                 n.concurrent - sum(e.ended) AS concurrent
+          FROM (SELECT o.id AS organization_id, scope.id AS scope_id,
+                       coalesce(q.amount, 0) AS used, coalesce(h.amount, 0) AS held,
+                       (h.call_id IS NOT NULL)::integer AS ended,
+                       coalesce(h.day_start, date_trunc('day', q.accepted_at, o.timezone)) AS day_start,
+                       coalesce(h.week_start, date_trunc('week', q.accepted_at, o.timezone)) AS week_start,
+                       coalesce(h.month_start, date_trunc('month', q.accepted_at, o.timezone)) AS month_start,
+                       coalesce(h.minute_start, date_trunc('minute', q.accepted_at)) AS minute_start,
+                       coalesce(q.tokens, 0) - coalesce(h.tokens, 0) AS tokens
+                FROM unnest(p_calls) AS q
+                FULL JOIN unnest(p_released) AS h ON h.call_id = q.call_id
+                JOIN organizations AS o ON o.id = coalesce(q.organization_id, h.organization_id)
+                CROSS JOIN LATERAL (VALUES (o.id), (coalesce(q.project_id, h.project_id)),
+                                           (coalesce(q.key_id, h.key_id))) AS scope (id)
+                WHERE scope.id IS NOT NULL) AS e
+          JOIN unnest(p_counters) AS n ON n.organization_id = e.organization_id AND n.scope_id = e.scope_id
+          GROUP BY n.organization_id, n.scope_id, n.total_used, n.total_held, n.day_start, n.day_used, n.day_held,
+                   n.week_start, n.week_used, n.week_held, n.month_start, n.month_used, n.month_held,
+                   n.minute_start, n.minute_requests, n.minute_tokens, n.concurrent) AS t
+    WHERE c.organization_id = t.organization_id AND c.scope_id = t.scope_id
+$$;
+
 -- Records a batch of calls that ended: call, attempts, transfers, limits, rollups, and the hold released, in one
--- transaction. A call that is already recorded changes nothing, so a settlement may be sent again at any time.
--- Answers which calls were recorded by this very settlement, and by how much each exceeded its hold.
+-- transaction. A call that is already recorded changes nothing, so a settlement may be sent again at any time; within
+-- one batch a call may stand only once. Answers which calls were recorded by this very settlement, and by how much each
+-- exceeded its hold.
 CREATE FUNCTION settle(p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz)
     RETURNS TABLE (settled_call_id uuid, recorded boolean, overrun numeric) LANGUAGE plpgsql AS
 $$
 DECLARE
     c_none CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
+    v_counters counters[];
     v_new uuid[];
     v_credited uuid[];
     v_credits numeric[];
     v_released holds[];
 BEGIN
-    PERFORM lock_counters(array_agg(scopes.organization_id), array_agg(scopes.scope_id), p_now)
-    FROM (SELECT DISTINCT q.organization_id, scope.id AS scope_id
-          FROM unnest(p_calls) AS q
-          CROSS JOIN LATERAL (VALUES (q.organization_id), (q.project_id), (q.key_id)) AS scope (id)
-          WHERE scope.id IS NOT NULL) AS scopes;
+    SELECT array_agg(c) INTO v_counters
+    FROM (SELECT array_agg(organization_id) AS organization_ids, array_agg(scope_id) AS scope_ids
+          FROM (SELECT DISTINCT q.organization_id, scope.id AS scope_id
+                FROM unnest(p_calls) AS q
+                CROSS JOIN LATERAL (VALUES (q.organization_id), (q.project_id), (q.key_id)) AS scope (id)
+                WHERE scope.id IS NOT NULL) AS scopes) AS wanted,
+         lock_counters(wanted.organization_ids, wanted.scope_ids, p_now) AS c;
 
-    SELECT coalesce(array_agg(DISTINCT q.call_id), '{}') INTO v_new
+    SELECT coalesce(array_agg(q.call_id), '{}') INTO v_new
     FROM unnest(p_calls) AS q
     WHERE NOT EXISTS (SELECT FROM calls AS c WHERE c.organization_id = q.organization_id AND c.id = q.call_id);
 
@@ -497,36 +586,8 @@ BEGIN
     SELECT a.* FROM unnest(p_attempts) AS a
     WHERE a.call_id = ANY (v_new);
 
-    UPDATE counters AS c
-    SET total_used = c.total_used + t.used, total_held = c.total_held - t.held,
-        day_used = c.day_used + t.day_used, day_held = c.day_held - t.day_held,
-        week_used = c.week_used + t.week_used, week_held = c.week_held - t.week_held,
-        month_used = c.month_used + t.month_used, month_held = c.month_held - t.month_held,
-        minute_tokens = greatest(c.minute_tokens + t.minute_tokens, 0),
-        concurrent = c.concurrent - t.ended
-    FROM (SELECT e.organization_id, e.scope_id, sum(e.used) AS used, sum(e.held) AS held, sum(e.ended) AS ended,
-                 coalesce(sum(e.used) FILTER (WHERE e.day_start = now_in.day_start), 0) AS day_used,
-                 coalesce(sum(e.held) FILTER (WHERE e.day_start = now_in.day_start), 0) AS day_held,
-                 coalesce(sum(e.used) FILTER (WHERE e.week_start = now_in.week_start), 0) AS week_used,
-                 coalesce(sum(e.held) FILTER (WHERE e.week_start = now_in.week_start), 0) AS week_held,
-                 coalesce(sum(e.used) FILTER (WHERE e.month_start = now_in.month_start), 0) AS month_used,
-                 coalesce(sum(e.held) FILTER (WHERE e.month_start = now_in.month_start), 0) AS month_held,
-                 coalesce(sum(e.tokens) FILTER (WHERE e.minute_start = now_in.minute_start), 0) AS minute_tokens
-          FROM (SELECT q.organization_id, scope.id AS scope_id, q.amount AS used, coalesce(h.amount, 0) AS held,
-                       (h.call_id IS NOT NULL)::integer AS ended,
-                       coalesce(h.day_start, date_trunc('day', q.accepted_at, o.timezone)) AS day_start,
-                       coalesce(h.week_start, date_trunc('week', q.accepted_at, o.timezone)) AS week_start,
-                       coalesce(h.month_start, date_trunc('month', q.accepted_at, o.timezone)) AS month_start,
-                       coalesce(h.minute_start, date_trunc('minute', q.accepted_at)) AS minute_start,
-                       q.tokens - coalesce(h.tokens, 0) AS tokens
-                FROM unnest(p_calls) AS q
-                JOIN organizations AS o ON o.id = q.organization_id
-                LEFT JOIN unnest(v_released) AS h ON h.call_id = q.call_id
-                CROSS JOIN LATERAL (VALUES (q.organization_id), (q.project_id), (q.key_id)) AS scope (id)
-                WHERE scope.id IS NOT NULL AND q.call_id = ANY (v_new)) AS e
-          JOIN counters AS now_in ON now_in.organization_id = e.organization_id AND now_in.scope_id = e.scope_id
-          GROUP BY e.organization_id, e.scope_id) AS t
-    WHERE c.organization_id = t.organization_id AND c.scope_id = t.scope_id;
+    PERFORM move_counters(v_counters, ARRAY (SELECT q FROM unnest(p_calls) AS q WHERE q.call_id = ANY (v_new)),
+                          v_released);
 
     INSERT INTO rollups AS r (organization_id, bucket, invoice_cut, project_id, key_id, model, provider,
                               price_version_id, tier, kind, unit, unit_price, calls, quantity, origin_amount, amount,
@@ -551,5 +612,38 @@ BEGIN
     RETURN QUERY
         SELECT q.call_id, q.call_id = ANY (v_new), greatest(q.amount - coalesce(h.amount, q.amount), 0)
         FROM unnest(p_calls) AS q LEFT JOIN unnest(v_released) AS h ON h.call_id = q.call_id;
+END
+$$;
+
+-- Gives back what was held for calls that no one settled while their lease lasted, at most p_most of them, oldest lease
+-- first; answers how many. A settlement that arrives later still charges its call.
+CREATE FUNCTION release_expired_holds(p_now timestamptz, p_most integer DEFAULT 1000) RETURNS integer LANGUAGE plpgsql AS
+$$
+DECLARE
+    v_expired holds[];
+    v_counters counters[];
+    v_released holds[];
+BEGIN
+    SELECT coalesce(array_agg(expired::holds), '{}') INTO v_expired
+    FROM (SELECT h.* FROM holds AS h WHERE h.lease_until <= p_now ORDER BY h.lease_until LIMIT p_most) AS expired;
+
+    SELECT array_agg(c) INTO v_counters
+    FROM (SELECT array_agg(organization_id) AS organization_ids, array_agg(scope_id) AS scope_ids
+          FROM (SELECT DISTINCT h.organization_id, scope.id AS scope_id
+                FROM unnest(v_expired) AS h
+                CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.key_id)) AS scope (id)
+                WHERE scope.id IS NOT NULL) AS scopes) AS wanted,
+         lock_counters(wanted.organization_ids, wanted.scope_ids, p_now) AS c;
+
+    -- Read again now that no one else can release them.
+    WITH released AS (
+        DELETE FROM holds AS h USING unnest(v_expired) AS expired
+        WHERE h.organization_id = expired.organization_id AND h.call_id = expired.call_id AND h.lease_until <= p_now
+        RETURNING h.*
+    )
+    SELECT coalesce(array_agg(released::holds), '{}') INTO v_released FROM released;
+
+    PERFORM move_counters(v_counters, '{}', v_released);
+    RETURN cardinality(v_released);
 END
 $$;

@@ -15,6 +15,7 @@ BATCHES = Histogram(
 )
 SETTLE_RETRIES = Counter("tollgate_settle_retries_total", "Settlements sent again because the ledger was away.")
 UNSETTLED = Counter("tollgate_unsettled_total", "Calls the ledger refused to record. Alarm on any.")
+EXPIRED_HOLDS = Counter("tollgate_expired_holds_total", "Holds given back because no one settled their calls in time.")
 OVERRUNS = Counter("tollgate_overruns_total", "Calls that cost more than their hold.")
 CALLS = Counter("tollgate_calls_total", "Calls that ended, by status.", ["status"])
 ATTEMPTS = Counter("tollgate_attempts_total", "Tries at providers, by provider and outcome.", ["provider", "outcome"])

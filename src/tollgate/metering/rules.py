@@ -2,7 +2,6 @@
 
 import math
 from datetime import datetime
-from decimal import Decimal
 
 from tollgate.kit import money
 from tollgate.kit.errors import (
@@ -20,6 +19,7 @@ from tollgate.metering.model import Admission, AdmissionRequest, ChargeRecord
 from tollgate.pricing.model import Charge
 from tollgate.pricing.rules import unit_of
 
+_CLOSED = {"organization": "not active", "project": "archived"}
 _RATES = {"rpm": "requests per minute", "tpm": "tokens per minute", "concurrency": "concurrent calls"}
 _CONCURRENCY_RETRY_SECONDS = 1
 
@@ -29,8 +29,8 @@ def refusal(request: AdmissionRequest, answer: Admission, *, now: datetime) -> T
     match answer.outcome:
         case "key":
             return AuthenticationFailed("This API key is revoked, disabled or expired.")
-        case "organization":
-            return PermissionDenied("The organization of this key is not active.")
+        case "organization" | "project":
+            return PermissionDenied(f"The {answer.outcome} of this API key is {_CLOSED[answer.outcome]}.")
         case "currency":
             return ModelNotPriced(
                 f"Prices are in {request.currency}; the organization is billed in another currency.", field="model"
@@ -38,7 +38,7 @@ def refusal(request: AdmissionRequest, answer: Admission, *, now: datetime) -> T
         case "balance":
             return _insufficient_credit(request, answer)
         case "rpm" | "tpm" | "concurrency":
-            return _rate_limited(answer, now=now)
+            return _rate_limited(request, answer, now=now)
         case _:
             return _limit_exceeded(request, answer)
 
@@ -73,15 +73,26 @@ def _limit_exceeded(request: AdmissionRequest, answer: Admission) -> TollgateErr
     )
 
 
-def _rate_limited(answer: Admission, *, now: datetime) -> TollgateError:
+def _rate_limited(request: AdmissionRequest, answer: Admission, *, now: datetime) -> TollgateError:
     seconds = _CONCURRENCY_RETRY_SECONDS
     if answer.resets_at is not None:
         seconds = max(1, math.ceil((answer.resets_at - now).total_seconds()))
-    limit = money.amount_text(answer.limit_amount or money.ZERO)
     scope = (answer.scope or "").capitalize()
+    limit, needed = int(answer.limit_amount or 0), request.tokens if answer.outcome == "tpm" else 1
+    ending = f"is reached; try again in {seconds} s."
+    if needed > limit:
+        ending = f"is less than the {needed} that this call alone needs."
     return RateLimited(
-        f"{scope} limit of {limit} {_RATES[answer.outcome]} is reached; try again in {seconds} s.",
-        metadata={"limit": answer.outcome, "scope": answer.scope, "retry_after_seconds": seconds},
+        f"{scope} limit of {limit} {_RATES[answer.outcome]} {ending}",
+        metadata={
+            "limit": answer.outcome,
+            "scope": answer.scope,
+            "amount": limit,
+            "available": int(answer.amount or 0),
+            "needed": needed,
+            "resets_at": None if answer.resets_at is None else _instant(answer.resets_at),
+            "retry_after_seconds": seconds,
+        },
     )
 
 
@@ -105,8 +116,3 @@ def charge_records(call_id: CallId, charge: Charge, quantities: UsageQuantities)
     if all(record.kind is not Kind.REQUEST for record in records):
         records.append(ChargeRecord(call_id, Kind.REQUEST, None, None, 1, money.ZERO, money.ZERO))
     return tuple(records)
-
-
-def admitted_calls(budget: Decimal, hold: Decimal) -> int:
-    """How many holds of this size a budget carries: exactly ⌊budget / hold⌋. The law admission is tested against."""
-    return int(budget // hold)

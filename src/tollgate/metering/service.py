@@ -40,8 +40,10 @@ _BATCH_MAX = 256
 _FLIGHTS_MAX = 2
 _RETRY_MILLISECONDS = (50, 100, 250, 500, 1000)
 
-_DATABASE_AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
-_TRY_AGAIN = (*_DATABASE_AWAY, asyncpg.TransactionRollbackError, asyncpg.InsufficientResourcesError, TimeoutError)
+_NOT_RECORDABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+"""What is wrong with a record itself, and stays wrong however often it is sent."""
+_LEDGER_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Everything else between us and the ledger passes: a restart, a failover, a deadlock, a full disk, a deployment."""
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +59,7 @@ class Meter:
         self._pool = pool
         self._clock = clock
         self._settle_timeout_seconds = settle_timeout_seconds
-        self._admissions: Batcher[AdmissionRequest, Admission] = Batcher(
+        self._admissions: Batcher[AdmissionRequest, Admission | BaseException] = Batcher(
             self._admit, size_max=_BATCH_MAX, flights_max=_FLIGHTS_MAX
         )
         self._settlements: Batcher[Settlement, Settled | BaseException] = Batcher(
@@ -74,9 +76,11 @@ class Meter:
         """
         try:
             answer = await self._admissions.submit(request)
-        except _TRY_AGAIN as error:
+        except _LEDGER_AWAY as error:
             telemetry.ADMISSIONS.labels("unavailable").inc()
             raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
+        if isinstance(answer, BaseException):
+            raise answer
         telemetry.ADMISSIONS.labels(answer.outcome).inc()
         if answer.outcome == "admitted" and answer.amount is not None:
             return answer.amount
@@ -107,9 +111,15 @@ class Meter:
         """Wait until every settlement under way is recorded."""
         await self._settlements.drained()
 
-    async def _admit(self, requests: Sequence[AdmissionRequest]) -> Sequence[Admission]:
+    async def _admit(self, requests: Sequence[AdmissionRequest]) -> Sequence[Admission | BaseException]:
         telemetry.BATCHES.labels("admit").observe(len(requests))
-        return await store.admit(self._pool, requests, now=self._clock.now(), lease=LEASE)
+        try:
+            return await store.admit(self._pool, requests, now=self._clock.now(), lease=LEASE)
+        except _NOT_RECORDABLE as error:
+            # One request the database refuses must not sink the others of its batch.
+            if len(requests) == 1:
+                return [error]
+            return [answer for request in requests for answer in await self._admit([request])]
 
     async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled | BaseException]:
         telemetry.BATCHES.labels("settle").observe(len(settlements))
@@ -117,23 +127,43 @@ class Meter:
         while True:
             try:
                 return await store.settle(self._pool, settlements, now=self._clock.now())
-            except _TRY_AGAIN as error:
+            except _NOT_RECORDABLE as error:
+                return await self._settle_apart(settlements, error)
+            except _LEDGER_AWAY as error:
                 telemetry.SETTLE_RETRIES.inc()
                 _log.warning("settlement is sent again", calls=len(settlements), tries=tries, error=repr(error))
                 await asyncio.sleep(_RETRY_MILLISECONDS[min(tries, len(_RETRY_MILLISECONDS) - 1)] / 1000)
                 tries += 1
-            except (asyncpg.PostgresError, asyncpg.DataError, ValueError) as error:
-                return await self._settle_apart(settlements, error)
 
     async def _settle_apart(
         self, settlements: Sequence[Settlement], error: Exception
     ) -> Sequence[Settled | BaseException]:
         """One record the database refuses must not sink the others of its batch."""
         if len(settlements) == 1:
+            call = settlements[0].call
             telemetry.UNSETTLED.inc()
-            _log.error("call could not be recorded", call_id=str(settlements[0].call.call_id), error=repr(error))
+            _log.error(
+                "call could not be recorded",
+                call_id=str(call.call_id),
+                organization_id=str(call.organization_id),
+                amount=str(call.amount),
+                error=repr(error),
+            )
             return [error]
         return [answer for settlement in settlements for answer in await self._settle([settlement])]
+
+
+async def release_expired_holds(session: WriteSession, now: datetime) -> int:
+    """Give back what was held for calls whose process went away without settling them; answers how many there were.
+
+    Any process may do this, any number at once. A thousand at most are released in one go; a settlement that arrives
+    later charges its call all the same.
+    """
+    released = await store.release_expired_holds(session, now=now)
+    if released:
+        telemetry.EXPIRED_HOLDS.inc(released)
+        _log.warning("holds expired without a settlement", holds=released)
+    return released
 
 
 async def cut_records(session: WriteSession, *, organization_id: OrganizationId) -> int:

@@ -40,16 +40,26 @@ async def admit(
 async def settle(
     pool: "asyncpg.Pool[asyncpg.Record]", settlements: Sequence[Settlement], *, now: datetime
 ) -> list[Settled]:
-    """Record the settlements in one transaction; those recorded before change nothing."""
+    """Record the settlements in one transaction; those recorded before, or sent twice, change nothing."""
+    distinct = {settlement.call.call_id: settlement for settlement in settlements}.values()
     rows = await pool.fetch(
         _SETTLE,
-        [settlement.call for settlement in settlements],
-        [charge for settlement in settlements for charge in settlement.charges],
-        [attempt for settlement in settlements for attempt in settlement.attempts],
+        [settlement.call for settlement in distinct],
+        [charge for settlement in distinct for charge in settlement.charges],
+        [attempt for settlement in distinct for attempt in settlement.attempts],
         now,
     )
     by_call = {row[0]: Settled(*row) for row in rows}
     return [by_call[settlement.call.call_id] for settlement in settlements]
+
+
+async def release_expired_holds(session: WriteSession, *, now: datetime) -> int:
+    """Give back what was held for calls whose lease ran out; answers how many there were."""
+    result = await session.execute(
+        sa.text("SELECT release_expired_holds(:now)").bindparams(sa.bindparam("now", type_=sa.DateTime(timezone=True))),
+        {"now": now},
+    )
+    return int(result.scalar_one())
 
 
 async def cut(session: WriteSession, organization_id: OrganizationId) -> int:
