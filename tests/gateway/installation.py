@@ -65,7 +65,8 @@ class Customer:
         answer = await self.ask(model, stream=True, **options, **rest)
         assert answer.status_code == 200, answer.text
         assert answer.text.endswith("\n\n")
-        return [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
+        events = answer.text.replace("\r\n", "\n").split("\n\n")
+        return [event.removeprefix("data: ") for event in events if event]
 
     async def generation(self, generation_id: str) -> Any:
         headers = {"authorization": f"Bearer {self.key}"}

@@ -68,7 +68,7 @@ class Exchange:
             if not self._look_into(data_of(self._first)):
                 raise ProviderFailed("The provider's stream is not one of chat completion chunks.")
         else:
-            self.body = await self._reply.body()
+            self.body = openai.mended(await self._reply.body())
             answer = openai.read_answer(self.body)
             if answer is None:
                 raise ProviderFailed("The provider's answer is not a chat completion.")
@@ -138,7 +138,7 @@ class Exchange:
     def _without_usage(self, data: bytes, event: bytes) -> bytes | None:
         """What to pass on of an event that tells something: usage is held back until it is settled."""
         try:
-            chunk = _CHUNK.decode(data)
+            chunk = _CHUNK.decode(openai.mended(data))
         except (msgspec.DecodeError, UnicodeDecodeError):
             return event
         if bytes(chunk.get("usage", b"null")) == b"null":

@@ -148,6 +148,8 @@ class Receipt:
     """The model that really served."""
     provider: str
     quantities: UsageQuantities
+    estimated: bool
+    """Whether the quantities are our own count."""
     charge: Charge
 
 

@@ -294,6 +294,7 @@ class _Serving:
             model=endpoint.model,
             provider=endpoint.provider,
             quantities=self.usage.quantities,
+            estimated=self.usage.estimated,
             charge=self.charge,
         )
 

@@ -226,7 +226,8 @@ def _with_receipt(fields: Mapping[str, msgspec.Raw], receipt: Receipt) -> dict[s
         "model": receipt.model,
         "provider": receipt.provider,
         "usage": {
-            **(_totals(receipt) if usage is None else usage),
+            **usage,
+            **(_totals(receipt) if receipt.estimated else {}),
             # A JSON number printed digit by digit: no float is ever made of it.
             "cost": msgspec.Raw(money.amount_text(receipt.charge.amount).encode()),
             "cost_details": [
@@ -243,13 +244,12 @@ def _with_receipt(fields: Mapping[str, msgspec.Raw], receipt: Receipt) -> dict[s
     }
 
 
-def _usage(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw] | None:
-    """The provider's own usage object, if it is one."""
+def _usage(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """The provider's own usage object, or nothing if there is none."""
     try:
-        usage: dict[str, msgspec.Raw] | None = _USAGE.decode(fields.get("usage", _NULL))
+        return _USAGE.decode(fields.get("usage", _NULL)) or {}
     except msgspec.DecodeError:
-        return None
-    return usage
+        return {}
 
 
 def _totals(receipt: Receipt) -> Mapping[str, int]:

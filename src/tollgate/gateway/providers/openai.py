@@ -31,6 +31,11 @@ _COUNT_MAX = 10**12
 _TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
 """What makes an event worth decoding. It cannot occur inside a JSON string, where quotes are escaped."""
 
+_ESCAPES = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+"""Escaped backslashes and whole surrogate pairs, to be skipped, and halves of such pairs."""
+
 
 def request(chat: ChatRequest, candidate: Candidate, *, access: Access, output_cap: int | None) -> UpstreamRequest:
     """The request to send: the client's own fields under the provider's name for the model.
@@ -101,9 +106,16 @@ def text_of(events: Iterable[bytes]) -> str:
     return "".join(answer.text for data in events if (answer := read_event(data)) is not None)
 
 
+def mended(data: bytes) -> bytes:
+    """The JSON without escaped halves of surrogate pairs: legal JSON that no UTF-8 can express, and no reader here."""
+    if b"\\ud" not in data and b"\\uD" not in data:
+        return data
+    return _ESCAPES.sub(lambda match: rb"\ufffd" if match.lastgroup == "half" else match[0], data)
+
+
 def _decoded(data: bytes) -> dict[str, Any] | None:
     try:
-        decoded = msgspec.json.decode(data)
+        decoded = msgspec.json.decode(mended(data))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
