@@ -13,7 +13,10 @@ from tollgate.ledger.model import Grant, GrantTerms, Transfer, credits_of
 
 
 async def post(session: WriteSession, transfer: Transfer) -> bool:
-    """Append the transfer and move both balances; false if it was there already."""
+    """Append the transfer and move both balances; false if it was there already.
+
+    Balances stay locked until the transaction ends: one that posts several transfers holds the organization's lock.
+    """
     return await store.post(session, transfer)
 
 

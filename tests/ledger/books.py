@@ -1,0 +1,47 @@
+"""What is in the books of an organization, as tests read it."""
+
+from decimal import Decimal
+from typing import TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+
+async def cached_balances(pool: Pool) -> dict[tuple[UUID, str, str], tuple[Decimal, Decimal]]:
+    """Debits and credits of every account, as the ledger keeps them."""
+    rows = await pool.fetch("SELECT organization_id, account, currency, debits, credits FROM ledger_accounts")
+    return {tuple(row[:3]): (row["debits"], row["credits"]) for row in rows}
+
+
+async def folded_balances(pool: Pool) -> dict[tuple[UUID, str, str], tuple[Decimal, Decimal]]:
+    """Debits and credits of every account, added up from the transfers."""
+    rows = await pool.fetch("""
+        SELECT organization_id, account, currency, sum(debit) AS debits, sum(credit) AS credits
+        FROM (SELECT organization_id, debit_account AS account, currency, amount AS debit, 0 AS credit FROM transfers
+              UNION ALL
+              SELECT organization_id, credit_account, currency, 0, amount FROM transfers) AS side
+        GROUP BY organization_id, account, currency
+    """)
+    return {tuple(row[:3]): (row["debits"], row["credits"]) for row in rows}
+
+
+async def assert_balanced(pool: Pool) -> None:
+    """Every cached balance is the fold of its transfers, and debits equal credits."""
+    cached = await cached_balances(pool)
+    assert cached == await folded_balances(pool)
+    assert sum(debits - credits_ for debits, credits_ in cached.values()) == 0
+
+
+async def assert_grants_add_up(pool: Pool) -> None:
+    """Granted = burned + remaining, per grant; and the account of a grant holds what remains of it."""
+    rows = await pool.fetch("""
+        SELECT g.amount, g.remaining, a.debits AS burned, a.credits AS granted
+        FROM grants AS g JOIN ledger_accounts AS a
+          ON a.organization_id = g.organization_id AND a.account = 'credits:' || g.id AND a.currency = g.currency
+    """)
+    assert len(rows) == await pool.fetchval("SELECT count(*) FROM grants")
+    for row in rows:
+        assert row["granted"] == row["amount"]
+        assert row["amount"] == row["burned"] + row["remaining"]
