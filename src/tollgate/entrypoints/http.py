@@ -10,9 +10,12 @@ from typing import Any
 import prometheus_client
 import sqlalchemy as sa
 from litestar import Litestar, MediaType, Request, Response, Router, get
+from litestar.connection import ASGIConnection
 from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import Guard
 from prometheus_client import multiprocess
 
 from tollgate import __doc__ as description
@@ -55,6 +58,9 @@ CONTROL_PLANE = (
     *reports.HANDLERS,
 )
 
+BEARERS = {"caller": None, "operator": KeyKind.OPERATOR, "manager": KeyKind.MANAGEMENT}
+"""What handlers call the principal they ask for, and the kind of key it must have."""
+
 
 def create_app() -> Litestar:
     """The application of this process's environment."""
@@ -66,7 +72,7 @@ def build(configured: Settings, *, environment: Mapping[str, str], clock: Clock)
     """The application: the data plane's plain ASGI routes beside the control plane's handlers."""
     wiring = _Wiring(configured, environment, clock)
     once = Idempotency(wiring.database, clock, presented_in=key_rules.presented_in, authenticate=wiring.authenticate)
-    control_plane = Router("/", route_handlers=CONTROL_PLANE, middleware=[once])
+    control_plane = Router("/", route_handlers=CONTROL_PLANE, middleware=[once], guards=[wiring.guard()])
     return Litestar(
         [Router("/api/v1", route_handlers=[gateway.chat_completions, control_plane]), *OPERATIONS, *docs.HANDLERS],
         dependencies=wiring.dependencies(),
@@ -138,20 +144,26 @@ class _Wiring:
             raise Unavailable
         return await self._keys.authenticate(presented, now)
 
+    def guard(self) -> Guard:
+        """What proves the key of whom a handler asks for, before the body is decoded: no key, no look into it."""
+
+        # A function, not a method: Litestar copies the routers it is given, with all that methods hold on to.
+        async def check_bearer(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+            for name in BEARERS.keys() & handler.parsed_fn_signature.parameters.keys():
+                presented = key_rules.presented_in(connection.scope["headers"])
+                principal = await self.authenticate(presented, self._clock.now())
+                kind = BEARERS[name]
+                if kind is not None:
+                    key_rules.check_kind(principal, kind)
+                connection.state.bearer = principal
+
+        return check_bearer
+
     def dependencies(self) -> dict[str, Provide]:
         """Everything a handler may ask for, by name."""
 
         def database(request: Request[Any, Any, Any]) -> Database:
             return database_for(request, self.database)
-
-        async def caller(request: Request[Any, Any, Any]) -> Principal:
-            return await self.authenticate(key_rules.presented_in(request.scope["headers"]), self._clock.now())
-
-        async def operator(request: Request[Any, Any, Any]) -> Principal:
-            return _of_kind(await caller(request), KeyKind.OPERATOR)
-
-        async def manager(request: Request[Any, Any, Any]) -> Principal:
-            return _of_kind(await caller(request), KeyKind.MANAGEMENT)
 
         values = {
             "clock": self._clock,
@@ -161,16 +173,19 @@ class _Wiring:
         }
         return {
             "database": Provide(database, sync_to_thread=False),
-            "caller": Provide(caller),
-            "operator": Provide(operator),
-            "manager": Provide(manager),
+            **{name: Provide(_bearer(), sync_to_thread=False) for name in BEARERS},
             **{name: Provide(_always(value), sync_to_thread=False) for name, value in values.items()},
         }
 
 
-def _of_kind(principal: Principal, kind: KeyKind) -> Principal:
-    key_rules.check_kind(principal, kind)
-    return principal
+def _bearer() -> Callable[[Request[Any, Any, Any]], Principal]:
+    """Provides whoever the guard let in; a function each time, as Litestar wants it of every name."""
+
+    def provide(request: Request[Any, Any, Any]) -> Principal:
+        bearer: Principal = request.state.bearer
+        return bearer
+
+    return provide
 
 
 def _always(value: Any) -> Callable[[], Any]:
