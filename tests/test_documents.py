@@ -1,0 +1,61 @@
+"""What the documents name is there: every path, every link, every function, and every import rule they quote."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tollgate.infra.migrations import ROOT
+
+DOCUMENTS = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+SECTIONS = ("Context", "Decision", "Consequences", "Alternatives", "Enforced by")
+PLACES = (ROOT, ROOT / "src" / "tollgate")
+PATH = re.compile(r"`([\w.-]+/(?:[\w.-]+/)*(?:[\w-]+\.\w+)?)`")
+FUNCTION = re.compile(r"`(?:[\w.]+\.)?(\w+)\(\)`")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+
+
+@pytest.fixture(scope="module")
+def code() -> str:
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "migrations").rglob("*.py"), *(ROOT / "migrations").rglob("*.sql")]
+    return "\n".join(path.read_text() for path in files)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_and_link_leads_somewhere(document: Path) -> None:
+    text = document.read_text()
+
+    missing = [path for path in PATH.findall(text) if not any((place / path).exists() for place in PLACES)]
+    missing += [target for target in LINK.findall(text) if not (document.parent / target).exists()]
+    assert [path for path in missing if not path.startswith(".tollgate/")] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_function_it_names_exists(document: Path, code: str) -> None:
+    named = set(FUNCTION.findall(document.read_text()))
+
+    assert {name for name in named if not re.search(rf"\b(?:def|FUNCTION|class) {name}\(", code)} == set()
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.name)
+def test_every_decision_has_the_same_parts_and_one_line_to_quote(decision: Path) -> None:
+    text = decision.read_text()
+
+    assert re.match(rf"# {int(decision.name[:4])}\. ", text)
+    assert tuple(re.findall(r"^## (.+)$", text, re.MULTILINE)) == SECTIONS
+    quoted = text.partition("## Decision\n")[2].partition("## ")[0]
+    assert len(re.findall(r"(?:^> .*\n)+", quoted, re.MULTILINE)) == 1
+
+
+def test_decisions_are_numbered_without_gap() -> None:
+    assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+def test_every_dependency_has_its_reason() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    reasons = (ROOT / "docs" / "decisions" / "0012-dependencies.md").read_text()
+    rows = "\n".join(line.split("|")[1] for line in reasons.splitlines() if line.startswith("| `"))
+
+    assert set(re.findall(r"`([\w-]+)`", rows)) == {re.split(r"[\[><=]", each)[0] for each in declared}
