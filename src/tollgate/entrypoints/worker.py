@@ -26,11 +26,16 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         async with database.write() as session:
             await metering.ensure_partitions(session, now=clock.now())
 
+    async def release_expired_holds() -> None:
+        async with database.write() as session:
+            await metering.release_expired_holds(session, now=clock.now())
+
     async def close_due_months() -> None:
         await invoices.close_due_months(database, clock, timedelta(seconds=configured.invoice_grace_seconds))
 
     return [
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
+        Schedule("expired-holds", "* * * * *", release_expired_holds),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
     ]
 
