@@ -51,7 +51,7 @@ async def client(
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,
     )
-    transport = httpx.ASGITransport(app=app)
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types ASGI more loosely than Litestar
     async with httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as opened:
         yield opened
 
