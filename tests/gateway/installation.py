@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 import httpx
+import httpx2
 from openai import AsyncOpenAI
 from tests.gateway.fake_provider import Behaviour, FakeProvider
 
@@ -31,7 +32,7 @@ PRICES = {"prompt": "0.4", "input_cache_read": "0.1", "completion": "1.6"}
 """Those of the seed model."""
 PROMPT = "Say hello."
 MESSAGES: Any = [{"role": "user", "content": PROMPT}]
-PATIENCE = {"FIRST_BYTE_TIMEOUT_SECONDS": "1", "IDLE_TIMEOUT_SECONDS": "1", "DRAIN_TIMEOUT_SECONDS": "3",
+PATIENCE = {"FIRST_BYTE_TIMEOUT_SECONDS": "2", "IDLE_TIMEOUT_SECONDS": "2", "DRAIN_TIMEOUT_SECONDS": "3",
             "BODY_BYTES_MAX": str(4 * 1024 * 1024), "ALLOW_PRIVATE_UPSTREAMS": "1"}  # fmt: skip
 _NUMBERS = itertools.count(1)
 
@@ -122,6 +123,7 @@ class Installation:
     base_url: str
     database_url: str
     http: httpx.AsyncClient
+    sdk_http: httpx2.AsyncClient
     operator_key: str
     pool: "asyncpg.Pool[asyncpg.Record]"
     provider: FakeProvider
@@ -138,7 +140,7 @@ class Installation:
 
     def sdk(self, key: str) -> AsyncOpenAI:
         """OpenAI's own client."""
-        return AsyncOpenAI(base_url=self.base_url, api_key=key, max_retries=0, http_client=self.http)
+        return AsyncOpenAI(base_url=self.base_url, api_key=key, max_retries=0, http_client=self.sdk_http)
 
     async def post(
         self, key: str | None, body: Any = None, *, content: bytes | None = None, base_url: str = ""
@@ -200,9 +202,10 @@ async def installation(database_url: str, **environment: str) -> AsyncIterator[I
         async with (
             asyncpg.create_pool(database_url, min_size=1, max_size=2) as pool,
             httpx.AsyncClient(base_url=base_url, timeout=30, limits=limits) as http,
+            httpx2.AsyncClient(timeout=30) as sdk_http,
             FakeProvider().listening() as provider,
         ):
-            yield Installation(base_url, database_url, http, minted.text, pool, provider)
+            yield Installation(base_url, database_url, http, sdk_http, minted.text, pool, provider)
 
 
 @asynccontextmanager

@@ -157,7 +157,9 @@ async def test_a_hundred_mixed_calls_at_once_add_up(gateway: Installation) -> No
     async def call(number: int) -> Decimal:
         model, streams = models[number % 3], number % 3 > 0
         if not streams:
-            return Decimal(str((await customer.ask(model)).json(parse_float=str)["usage"]["cost"]))
+            answer = await customer.ask(model)
+            assert answer.status_code == 200, answer.text
+            return Decimal(answer.json(parse_float=str)["usage"]["cost"])
         last = (await customer.streamed(model))[-2]
         return Decimal(json.loads(last, parse_float=str).get("usage", {}).get("cost", "0"))
 

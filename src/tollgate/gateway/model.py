@@ -157,7 +157,7 @@ class Client(Protocol):
     """The caller's side of a call: what it is sent. Sending raises `ClientGone` once it is known to have hung up."""
 
     def staying(self) -> AbstractAsyncContextManager[None]:
-        """A block that a caller who hangs up while a stream is sent interrupts: it ends in `ClientGone` at once."""
+        """A block that a caller who hangs up interrupts: it ends in `ClientGone` at once."""
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None: ...
 

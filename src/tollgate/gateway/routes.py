@@ -49,7 +49,7 @@ async def _body(receive: Receive, bytes_max: int) -> bytes:
 class AsgiClient:
     """The caller behind ASGI's `receive` and `send`. Streams that fall silent are kept alive by comments.
 
-    The server may swallow what is sent to a caller who is gone, so while a stream is sent its end is listened for.
+    The server may swallow what is sent to a caller who is gone, so those who wait for a stream are listened to.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -64,7 +64,10 @@ class AsgiClient:
 
     @asynccontextmanager
     async def staying(self) -> AsyncIterator[None]:
-        """A block that a caller who hangs up while a stream is sent interrupts: it ends in `ClientGone` at once."""
+        """A block that a caller who hangs up interrupts: it ends in `ClientGone` at once."""
+        self._listen()
+        if self._gone:
+            raise ClientGone
         try:
             async with asyncio.timeout(None) as self._stay:
                 yield
@@ -89,8 +92,8 @@ class AsgiClient:
             await self._reminder
         await self._deliver({"type": "http.response.body", "body": piece, "more_body": True})
         self._sent_at = asyncio.get_running_loop().time()
-        if self._listening is None:
-            self._listening = asyncio.create_task(self._listen())
+        self._listen()
+        if self._timer is None:
             self._remind_in(KEEP_ALIVE_SECONDS)
 
     async def finish(self, piece: bytes = b"") -> None:
@@ -107,7 +110,11 @@ class AsgiClient:
         if self._listening is not None:
             self._listening.cancel()
 
-    async def _listen(self) -> None:
+    def _listen(self) -> None:
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._hear())
+
+    async def _hear(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._gone = True

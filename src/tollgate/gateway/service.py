@@ -5,7 +5,7 @@ commit: what was acknowledged is recorded.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -79,11 +79,12 @@ class Gateway:
         serving = _Serving(call, client, watch)
         try:
             await self._forward(serving)
-            if request.stream:
+            if request.stream and call.ending is not Ending.CLIENT_LEFT:
                 await self._relay(serving)
         finally:
             await self._settle(serving)
-        await self._finish(serving)
+        if call.ending is not Ending.CLIENT_LEFT:
+            await self._finish(serving)
 
     async def _admit(self, principal: Principal, request: ChatRequest) -> Call:
         """Plan the route, bound the cost, and hold it; again if catalogue or prices changed meanwhile."""
@@ -144,7 +145,7 @@ class Gateway:
         )
 
     async def _forward(self, serving: "_Serving") -> None:
-        """Try the planned endpoints in order until one begins to answer.
+        """Try the planned endpoints in order until one begins to answer, or the client hangs up.
 
         Raises:
             TollgateError: none did; why the last one did not.
@@ -161,6 +162,9 @@ class Gateway:
                 telemetry.ATTEMPTS.labels(candidate.provider.slug, error.type).inc()
                 if not fallback.may_try_next(attempt.http_status, error.message):
                     break
+            except ClientGone:
+                attempt.status, call.ending = AttemptStatus.CANCELLED, Ending.CLIENT_LEFT
+                return
             else:
                 telemetry.ATTEMPTS.labels(candidate.provider.slug, "served").inc()
                 return
@@ -170,28 +174,32 @@ class Gateway:
     async def _try(self, serving: "_Serving", attempt: Attempt) -> Exchange:
         """Send the call to one endpoint, and wait until its answer has begun."""
         call, candidate = serving.call, attempt.candidate
-        provider = candidate.provider
-        upstream = self._upstreams[provider.format]
+        stops = call.request.stream and candidate.endpoint.supports_cancel
         with serving.watch.away() as absence:
             try:
-                reply = await upstream.send(
-                    openai.request(call.request, candidate, access=self._access(provider), output_cap=call.output_cap)
-                )
-                attempt.http_status = reply.status
-                if fallback.is_our_fault(reply.status):
-                    _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
-                exchange = Exchange(
-                    reply,
-                    call.request,
-                    supports_cancel=candidate.endpoint.supports_cancel,
-                    drain_seconds=self._around.drain_seconds,
-                )
-                await exchange.open()
+                async with serving.client.staying() if stops else nullcontext():
+                    exchange = await self._exchange(call, attempt)
+                    await exchange.open()
             finally:
                 attempt.latency_ms = absence.milliseconds
         attempt.status, call.ending = AttemptStatus.SERVED, Ending.BROKE_OFF
         call.latency_ms = serving.watch.milliseconds
         return exchange
+
+    async def _exchange(self, call: Call, attempt: Attempt) -> Exchange:
+        candidate, provider = attempt.candidate, attempt.candidate.provider
+        reply = await self._upstreams[provider.format].send(
+            openai.request(call.request, candidate, access=self._access(provider), output_cap=call.output_cap)
+        )
+        attempt.http_status = reply.status
+        if fallback.is_our_fault(reply.status):
+            _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
+        return Exchange(
+            reply,
+            call.request,
+            supports_cancel=candidate.endpoint.supports_cancel,
+            drain_seconds=self._around.drain_seconds,
+        )
 
     def _access(self, provider: Provider) -> Access:
         environment = self._around.environment
@@ -232,8 +240,6 @@ class Gateway:
         """Send what had to wait for the settlement: the answer, or the end of the stream."""
         call, exchange = serving.call, serving.answered
         error = serving.unrecorded or exchange.error
-        if call.ending is Ending.CLIENT_LEFT:
-            return
         with suppress(ClientGone):
             if not call.request.stream:
                 if error is not None:

@@ -102,6 +102,8 @@ def connect(*, connect_seconds: int, first_byte_seconds: int, idle_seconds: int)
     client = (
         ClientBuilder()
         .connect_timeout(timedelta(seconds=connect_seconds))
+        # The library leaves a request whose sender lost patience under way until its reply begins; this ends it.
+        .read_timeout(timedelta(seconds=max(first_byte_seconds, idle_seconds) + 1))
         .follow_redirects(enable=False)
         .no_proxy()
         .error_for_status(enable=False)
