@@ -26,6 +26,10 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         async with database.write() as session:
             await metering.ensure_partitions(session, now=clock.now())
 
+    async def release_expired_holds() -> None:
+        async with database.write() as session:
+            await metering.release_expired_holds(session, clock.now())
+
     async def close_due_months() -> None:
         await invoices.close_due_months(database, clock, timedelta(seconds=configured.invoice_grace_seconds))
 
