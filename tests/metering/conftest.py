@@ -1,0 +1,37 @@
+"""A real database to meter in: one for each test, or one that a module's tests share, each with its own callers."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from tests.metering.scene import Pool, Scene
+
+from tollgate.infra import database as databases
+from tollgate.infra.database import Database
+from tollgate.kit.clock import FixedClock
+
+
+@pytest.fixture
+async def scene(database: Database, pool: Pool, clock: FixedClock) -> Scene:
+    return Scene(database, pool, clock, await pool.fetchval("SELECT revision FROM catalogue_revision"))
+
+
+@pytest.fixture(scope="module")
+async def shared_database(server_url: str, template: str) -> AsyncIterator[tuple[Database, Pool]]:
+    address, mark, options = server_url.partition("?")
+    operator = await asyncpg.connect(server_url)
+    await operator.execute(f"CREATE DATABASE {template}_shared TEMPLATE {template}")
+    url = f"{address.rpartition('/')[0]}/{template}_shared{mark}{options}"
+    opened, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
+    yield opened, pool
+    await pool.close()
+    await opened.close()
+    await operator.execute(f"DROP DATABASE {template}_shared WITH (FORCE)")
+    await operator.close()
+
+
+@pytest.fixture
+async def shared_scene(shared_database: tuple[Database, Pool], clock: FixedClock) -> Scene:
+    """The scene on a database where others have been before: a test may look only at what is its callers'."""
+    database, pool = shared_database
+    return Scene(database, pool, clock, await pool.fetchval("SELECT revision FROM catalogue_revision"))
