@@ -13,6 +13,8 @@ from tollgate.gateway.service import Gateway
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge
 
 KEEP_ALIVE_SECONDS = 10.0
+_PATIENCE = 4
+"""How much of a body that is too large is read on and thrown away: a caller who still sends hears no answer."""
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -39,10 +41,14 @@ async def _body(receive: Receive, bytes_max: int) -> bytes:
             raise InvalidRequest("The body is incomplete.")
         piece: bytes = message.get("body", b"")  # type: ignore[assignment]  # the union's other members were ruled out
         size += len(piece)
-        if size > bytes_max:
+        if size <= bytes_max:
+            pieces.append(piece)
+        else:
+            pieces.clear()
+        ended = not message.get("more_body")
+        if size > (bytes_max if ended else _PATIENCE * bytes_max):
             raise PayloadTooLarge(f"A request body has at most {bytes_max} bytes.")
-        pieces.append(piece)
-        if not message.get("more_body"):
+        if ended:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

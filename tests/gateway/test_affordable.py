@@ -1,0 +1,61 @@
+"""What a customer can pay for bounds the answer; who cannot pay for a useful one is refused before the provider."""
+
+from typing import Any
+
+import openai
+import pytest
+from tests.gateway.fake_provider import whole
+from tests.gateway.installation import MESSAGES, Installation
+
+
+async def test_too_little_credit_for_the_worst_case_caps_the_answer(gateway: Installation) -> None:
+    customer, model = await gateway.customer(grant="0.01"), await gateway.model(whole())
+    answer = await customer.ask(model)
+    assert answer.status_code == 200
+    cap = int(answer.headers["x-tollgate-max-tokens"])
+    [served] = gateway.provider.served[-1:]
+    assert served.json["max_completion_tokens"] == cap
+    assert 6_240 < cap <= 6_250
+    lower = await customer.ask(model, max_tokens=20_000)
+    assert gateway.provider.served[-1].json["max_tokens"] == int(lower.headers["x-tollgate-max-tokens"]) < 20_000
+    free = await customer.ask(model, max_tokens=300)
+    assert "x-tollgate-max-tokens" not in free.headers
+    assert gateway.provider.served[-1].json["max_tokens"] == 300
+
+
+async def test_several_answers_share_the_cap(gateway: Installation) -> None:
+    customer, model = await gateway.customer(grant="0.01"), await gateway.model(whole())
+    await customer.ask(model, n=4)
+    assert gateway.provider.served[-1].json["max_completion_tokens"] in range(1_559, 1_563)
+
+
+async def test_a_cap_never_exceeds_what_the_endpoint_gives(gateway: Installation) -> None:
+    customer, model = (
+        await gateway.customer(grant="0.05"),
+        await gateway.model(whole(), max_output=1_000, prices={"prompt": "1", "completion": "40"}),
+    )
+    await gateway.endpoint(
+        model, f"{model[5:]}-big", whole(), prices={"prompt": "2", "completion": "50"}, max_output=2_000
+    )
+    answer = await customer.ask(model, provider={"order": [f"{model[5:]}-0"]})
+    assert int(answer.headers["x-tollgate-max-tokens"]) <= 1_000
+    assert gateway.provider.served[-1].json["max_completion_tokens"] <= 1_000
+
+
+async def test_too_little_credit_for_a_useful_answer_is_refused(gateway: Installation) -> None:
+    customer, model = await gateway.customer(grant="0.0004"), await gateway.model(whole())
+    with pytest.raises(openai.APIStatusError) as refused:
+        await customer.client.chat.completions.create(model=model, messages=MESSAGES)
+    body: Any = refused.value.body
+    assert (refused.value.status_code, body["type"]) == (402, "insufficient_credit")
+    assert body["metadata"]["available"] == "0.0004"
+    assert not gateway.provider.served_by(f"{model[5:]}-0")
+    assert await customer.is_untouched()
+    assert (await customer.ask(model, max_tokens=100)).status_code == 200
+
+
+async def test_without_any_credit_only_what_is_free_is_served(gateway: Installation) -> None:
+    customer = await gateway.customer(grant=None)
+    free = await gateway.model(whole(), prices={"prompt": "0", "completion": "0"})
+    assert (await customer.ask(free)).json()["usage"]["cost"] == 0
+    assert (await customer.ask(await gateway.model(whole()))).status_code == 402
