@@ -10,7 +10,7 @@ from tollgate.catalog import seed
 from tollgate.infra import settings
 from tollgate.infra.settings import Settings
 
-OF_TESTS = {"TOLLGATE_TEST_DATABASE_URL"}
+OF_TESTS = {"TOLLGATE_TEST_DATABASE_URL", "TOLLGATE_TEST_PROCESSES"}
 BETWEEN_PROCESSES = {"TOLLGATE_GATE"}
 """Set by a process for those it starts, and by nobody else."""
 

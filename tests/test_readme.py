@@ -25,6 +25,9 @@ ADDRESS = "http://127.0.0.1:8000"
 LOCAL_MODEL = "http://127.0.0.1:8080"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SEPARATOR = "\x1e\n"
+SECONDS_MAX = 240
+
+pytestmark = pytest.mark.timeout(SECONDS_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Reader:
         script = "\n".join(["set -euo pipefail; exec 2>&1", *(f"{block}\nprintf '{SEPARATOR}'" for block in blocks)])
         done = subprocess.run(
             ["bash", "-c", self.fills_in(script)], input=says, capture_output=True, text=True, check=False,
-            cwd=self.root, env={"PATH": "/usr/bin:/bin", "TOLLGATE_DATA_DIR": str(self.data_dir)}, timeout=110,
+            cwd=self.root, env={"PATH": "/usr/bin:/bin", "TOLLGATE_DATA_DIR": str(self.data_dir)}, timeout=SECONDS_MAX,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
         return done.stdout.split(SEPARATOR)[:-1]

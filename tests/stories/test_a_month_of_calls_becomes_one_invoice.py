@@ -133,12 +133,11 @@ async def test_an_issued_invoice_keeps_its_bytes_whatever_happens(served: Served
     assert {line["origin"] for line in following["lines"]} == {MONTH}, "late usage names the month it is from"
 
 
-def test_numbers_leave_no_gap(served: Served, operator: str) -> None:
-    organizations = served.get("/admin/organizations", key=operator)["data"]
-    numbers = sorted(
-        invoice["number"]
-        for organization in organizations
-        for invoice in served.tollgate("invoices", "list", "--organization", organization["id"])
-    )
+async def test_numbers_leave_no_gap(served: Served) -> None:
+    connection = await asyncpg.connect((served.data_dir / "database-url").read_text())
+    try:
+        numbers = [row["number"] for row in await connection.fetch("SELECT number FROM invoices ORDER BY number")]
+    finally:
+        await connection.close()
 
     assert [int(number.rpartition("-")[2]) for number in numbers] == list(range(1, len(numbers) + 1))
