@@ -1,0 +1,145 @@
+"""What is wrong with one record stays with that record; what is wrong with the ledger passes, and nothing is lost."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+from tests.metering.scene import Caller, Scene, costing, free
+
+from tollgate.infra import database as databases
+from tollgate.infra.identity import new_id
+from tollgate.kit.errors import LedgerUnavailable
+from tollgate.kit.ids import CallId
+from tollgate.metering.model import CallStatus, Settlement
+
+
+def an_ended_call(scene: Scene, caller: Caller, **changes: Any) -> Settlement:
+    ended = costing(caller, CallId(new_id(scene.clock.at)), scene.clock.at, "1")
+    return ended._replace(call=ended.call._replace(**changes))
+
+
+class TestPoison:
+    @pytest.mark.parametrize(
+        "poison",
+        [
+            {"user_id": "a\0b"},
+            {"session_id": "\ud800"},
+            {"metadata": '{"a": "\\u0000"}'},
+            {"quantities": "{"},
+            {"tokens": 2**63},
+            {"latency_ms": 2**31},
+            {"amount": Decimal(10) ** 26},
+            {"amount": Decimal(-1)},
+            {"status": "lost"},
+            {"model": "m" * 9000 + "".join(map(chr, range(0x4E00, 0x4E00 + 20_000)))},
+            {"accepted_at": "noon"},
+        ],
+        ids=lambda poison: next(iter(poison)),
+    )
+    async def test_a_record_the_ledger_cannot_keep_does_not_sink_its_batch(
+        self, shared_scene: Scene, poison: dict[str, Any]
+    ) -> None:
+        scene = shared_scene
+        caller, meter = await scene.a_caller(), scene.meter()
+        poisoned = an_ended_call(scene, caller, **poison)
+        batch = [*(an_ended_call(scene, caller) for _ in range(3)), poisoned, an_ended_call(scene, caller)]
+        answers = await asyncio.gather(*(meter.settle(each) for each in batch), return_exceptions=True)
+        assert [type(answer).__name__ for answer in answers] == [*["NoneType"] * 3, "LedgerUnavailable", "NoneType"]
+        assert (await scene.counter(caller))["total_used"] == 4
+
+    @pytest.mark.parametrize(
+        "poison",
+        [{"hold_most": Decimal(10) ** 30}, {"tokens": 2**63}, {"currency": "\0"}, {"hold_least": "much"}],
+        ids=lambda poison: next(iter(poison)),
+    )
+    async def test_a_request_the_ledger_cannot_read_does_not_sink_its_batch(
+        self, shared_scene: Scene, poison: dict[str, Any]
+    ) -> None:
+        scene = shared_scene
+        caller, meter = await scene.a_caller(credit="10"), scene.meter()
+        requests = [scene.request(caller) for _ in range(4)]
+        requests[1] = requests[1]._replace(**poison)
+        answers = await asyncio.gather(*(meter.hold(each) for each in requests), return_exceptions=True)
+        assert [answer for answer in answers if isinstance(answer, Decimal)] == [1, 1, 1]
+        assert isinstance(answers[1], asyncpg.DataError)
+
+    async def test_a_call_that_holds_already_does_not_hold_twice(self, shared_scene: Scene) -> None:
+        scene = shared_scene
+        caller, meter = await scene.a_caller(credit="10"), scene.meter()
+        request, other = scene.request(caller), scene.request(caller)
+        answers = await asyncio.gather(
+            *(meter.hold(each) for each in (request, request, other)), return_exceptions=True
+        )
+        assert [isinstance(answer, Decimal) for answer in answers] == [True, False, True]
+        assert (await scene.counter(caller))["total_held"] == 2
+
+
+class TestOutages:
+    async def test_connections_that_die_during_settling_lose_nothing_and_double_nothing(
+        self, scene: Scene, database_url: str
+    ) -> None:
+        caller = await scene.a_caller(credit="1000")
+        ended = [costing(caller, (await scene.hold(caller)).call_id, scene.clock.at, "1") for _ in range(200)]
+        pools = [await databases.connect_pool(database_url, connections_max=3) for _ in range(2)]
+        meters = [scene.meter(pool=pool) for pool in pools]
+        operator = await asyncpg.connect(database_url)
+
+        async def settle(start: int) -> None:
+            for each in ended[start::20]:
+                await meters[start % 2].settle(each)
+
+        async def terminate() -> None:
+            for _ in range(12):
+                await operator.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5"
+                )
+                await asyncio.sleep(0.03)
+
+        await asyncio.gather(terminate(), *(settle(start) for start in range(20)))
+        for pool in pools:
+            await pool.close()
+        await operator.close()
+        counter = await scene.counter(caller)
+        assert (counter["total_used"], counter["total_held"], counter["concurrent"]) == (200, 0, 0)
+        assert await scene.pool.fetchval("SELECT count(*) FROM calls") == 200
+        assert await scene.pool.fetchval("SELECT sum(amount) FROM transfers WHERE cause = 'call'") == 200
+
+    async def test_a_ledger_that_cannot_write_for_a_while_gets_everything_in_the_end(
+        self, scene: Scene, database_url: str
+    ) -> None:
+        """As after a failover to a server that is still a replica."""
+        caller = await scene.a_caller(credit="10")
+        name = database_url.partition("?")[0].rpartition("/")[2]
+        pool = await databases.connect_pool(database_url, connections_max=2)
+        await pool.execute("SET default_transaction_read_only = on")
+        await scene.pool.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        await pool.expire_connections()
+        meter = scene.meter(pool=pool)
+        with pytest.raises(LedgerUnavailable) as told:
+            await meter.hold(scene.request(caller))
+        assert told.value.retry_after_seconds == 1
+        settling = asyncio.create_task(meter.settle(an_ended_call(scene, caller)))
+        await asyncio.sleep(0.1)
+        assert not settling.done()
+        await scene.pool.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await pool.expire_connections()
+        await settling
+        assert (await scene.counter(caller))["total_used"] == 1
+        await pool.close()
+
+    async def test_a_hold_is_refused_while_the_ledger_is_away(self, scene: Scene, database_url: str) -> None:
+        caller = await scene.a_caller(credit="10")
+        pool = await databases.connect_pool(database_url, connections_max=1)
+        await pool.close()
+        with pytest.raises(LedgerUnavailable):
+            await scene.meter(pool=pool).hold(scene.request(caller))
+
+    async def test_a_cut_call_is_settled_though_nothing_of_it_was_delivered(self, scene: Scene) -> None:
+        caller = await scene.a_caller(credit="10")
+        answer = await scene.hold(caller)
+        refused = free(costing(caller, answer.call_id, scene.clock.at, "1"), CallStatus.FAILED)
+        await scene.meter().settle(refused._replace(charges=(), attempts=()))
+        assert (await scene.counter(caller))["total_held"] == 0
