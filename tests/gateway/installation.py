@@ -52,6 +52,10 @@ class Customer:
     key_id: str
     client: AsyncOpenAI
 
+    @property
+    def organization_id(self) -> UUID:
+        return UUID(self.organization.removeprefix("org_"))
+
     async def post(self, body: Any = None, *, content: bytes | None = None) -> httpx.Response:
         """A raw call: a JSON body, or these bytes."""
         return await self.gateway.post(self.key, body, content=content)
@@ -113,7 +117,7 @@ class Customer:
         return not (await self.calls() or await self.attempts() or await self.holds() or await self.held())
 
     async def _rows(self, query: str) -> list[asyncpg.Record]:
-        return await self.gateway.pool.fetch(query, UUID(self.organization.removeprefix("org_")))
+        return await self.gateway.pool.fetch(query, self.organization_id)
 
 
 @dataclass

@@ -10,8 +10,8 @@ from tollgate.pricing import rules as pricing
 USEFUL_OUTPUT_TOKENS = 256
 """The least output worth having: a call that can afford this is made, its output capped at what it can afford."""
 
-UNKNOWN_OUTPUT_TOKENS = 16_384
-"""What a call without max_tokens may write at an endpoint whose maximum nobody knows."""
+UNKNOWN_OUTPUT_TOKENS = 131_072
+"""What a call without max_tokens may write where neither the endpoint's maximum nor its context is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,9 @@ def of(request: ChatRequest, candidates: Sequence[Candidate], prompt_tokens: int
 
 
 def _output_tokens(request: ChatRequest, candidate: Candidate) -> int:
-    each = request.max_tokens or candidate.endpoint.max_output or UNKNOWN_OUTPUT_TOKENS
+    """The most the request can produce: what it asks for, what the endpoint gives, or what its context can hold."""
+    endpoint = candidate.endpoint
+    each = request.max_tokens or endpoint.max_output or endpoint.context_length or UNKNOWN_OUTPUT_TOKENS
     return each * request.choices
 
 

@@ -10,7 +10,7 @@ from litestar.types import HTTPSendMessage, Receive, Scope, Send
 
 from tollgate.gateway.model import ClientGone
 from tollgate.gateway.service import Gateway
-from tollgate.kit.errors import InvalidRequest, PayloadTooLarge
+from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 
 KEEP_ALIVE_SECONDS = 10.0
 _PATIENCE = 4
@@ -24,12 +24,27 @@ async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["method"] != "POST":  # type: ignore[typeddict-item]  # Litestar routes HTTP only to this path
         raise MethodNotAllowedException
     gateway: Gateway = scope["litestar_app"].state["gateway"]
+    try:
+        principal = await gateway.authenticate(scope["headers"])
+    except TollgateError:
+        await _throw_away(receive, gateway.body_bytes_max)
+        raise
     body = await _body(receive, gateway.body_bytes_max)
     client = AsgiClient(receive, send)
     try:
-        await gateway.chat(scope["headers"], body, client)
+        await gateway.chat(principal, body, client)
     finally:
         client.rest()
+
+
+async def _throw_away(receive: Receive, bytes_max: int) -> None:
+    """Read a stranger's body without keeping it: a caller who still sends hears no answer."""
+    size = 0
+    while size <= bytes_max:
+        message = await receive()
+        size += len(message.get("body", b""))  # type: ignore[arg-type]  # of the union's members only one has a body
+        if not message.get("more_body"):
+            return
 
 
 async def _body(receive: Receive, bytes_max: int) -> bytes:

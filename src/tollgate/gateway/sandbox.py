@@ -15,7 +15,9 @@ from tollgate.gateway import tokenizer
 from tollgate.gateway.model import Reply, UpstreamRequest
 from tollgate.gateway.protocols import openai_chat
 
-BASE_URL = "sandbox:"
+OUTPUT_TOKENS_MAX = 16_384
+"""The longest answer, as the catalogue says of the model."""
+
 _CREATED = 1_700_000_000
 _ENCODING = tokenizer.DEFAULT_ENCODING
 _EMPTY = "(nothing was said)"
@@ -30,7 +32,8 @@ class SandboxUpstream:
         choices = chat.choices
         prompt_tokens = await tokenizer.count_prompt(chat.prompt, _ENCODING)
         words = openai_chat.last_words(chat) or _EMPTY
-        pieces, cut = tokenizer.split(words, _ENCODING, limit=chat.max_tokens)
+        limit = min(chat.max_tokens or OUTPUT_TOKENS_MAX, OUTPUT_TOKENS_MAX)
+        pieces, cut = await tokenizer.split(words, _ENCODING, limit=limit)
         usage = {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": len(pieces) * choices,

@@ -4,6 +4,7 @@ Every call that took a hold is settled once, whatever happens in between, and it
 commit: what was acknowledged is recorded.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -63,17 +64,22 @@ class Gateway:
         self._upstreams = upstreams
         self._clock = clock
         self._around = surroundings
+        self._settling: set[asyncio.Task[None]] = set()
 
     @property
     def body_bytes_max(self) -> int:
         """The largest request body it is worth to read."""
         return self._around.body_bytes_max
 
-    async def chat(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, client: Client) -> None:
-        """Serve one chat completion: admit it, forward it, relay the answer, settle it, and only then finish."""
-        watch = Stopwatch()
+    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
+        """The bearer of the inference key in these headers; nothing of the call is read before."""
         principal = await self._keys.authenticate_headers(headers, self._clock.now())
         keys.check_kind(principal, KeyKind.INFERENCE)
+        return principal
+
+    async def chat(self, principal: Principal, body: bytes, client: Client) -> None:
+        """Serve one chat completion: admit it, forward it, relay the answer, settle it, and only then finish."""
+        watch = Stopwatch()
         request = openai_chat.decode(body)
         call = await self._admit(principal, request)
         serving = _Serving(call, client, watch)
@@ -82,7 +88,7 @@ class Gateway:
             if request.stream and call.ending is not Ending.CLIENT_LEFT:
                 await self._relay(serving)
         finally:
-            await self._settle(serving)
+            await self._settle_whatever_comes(serving)
         if call.ending is not Ending.CLIENT_LEFT:
             await self._finish(serving)
 
@@ -215,6 +221,19 @@ class Gateway:
             await exchange.relay(serving.client, self._headers(serving))
         call.ending = exchange.ending
 
+    async def _settle_whatever_comes(self, serving: "_Serving") -> None:
+        """Settle in a task of its own: who cancels the call does not cancel what it owes."""
+        settling = asyncio.create_task(self._settle(serving))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+        await asyncio.shield(settling)
+
+    async def drained(self) -> None:
+        """Wait until every call that ended is recorded."""
+        while self._settling:
+            await asyncio.wait(self._settling)
+        await self._meter.drained()
+
     async def _settle(self, serving: "_Serving") -> None:
         """Record the call, whatever became of it; returns when that is committed, or known not to be."""
         call, exchange = serving.call, serving.exchange
@@ -243,6 +262,7 @@ class Gateway:
         with suppress(ClientGone):
             if not call.request.stream:
                 if error is not None:
+                    error.metadata["generation_id"] = ids.typed("gen", call.id)
                     raise error
                 await serving.client.begin(200, self._headers(serving))
                 await serving.client.finish(openai_chat.encode_answer(exchange.body, serving.receipt))

@@ -9,13 +9,15 @@ import codecs
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
 import tiktoken
 
 from tollgate.gateway.model import Prompt
+
+Result = TypeVar("Result")
 
 DEFAULT_ENCODING = "o200k_base"
 """Counts for models whose own vocabulary nobody publishes."""
@@ -34,6 +36,8 @@ _VOCABULARIES = {
     ),
 }
 """File name and SHA-256 of each vocabulary, as tiktoken itself expects them."""
+_LOADED: set[str] = set()
+"""The vocabularies that count at once."""
 _FOLDER = Path(__file__).parent / "vocabularies"
 
 _INLINE_CHARACTERS_MAX = 16_000
@@ -51,41 +55,54 @@ class VocabularyDamaged(Exception):
 
 @cache
 def _encoding(name: str) -> tiktoken.Encoding:
+    """The vocabulary, which takes most of a second to load when it is first asked for."""
     file_name, digest = _VOCABULARIES[name]
     path = _FOLDER / file_name
     # tiktoken would delete a file that does not match and try to fetch another.
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
         raise VocabularyDamaged(f"{path} is not the vocabulary {name}; reinstall the package")
     os.environ["TIKTOKEN_CACHE_DIR"] = str(_FOLDER)
-    return tiktoken.get_encoding(name)
+    encoding = tiktoken.get_encoding(name)
+    _LOADED.add(name)
+    return encoding
 
 
 async def warm_up() -> None:
-    """Load the default vocabulary, which takes most of a second, in a thread."""
+    """Load the default vocabulary."""
     await asyncio.to_thread(_encoding, DEFAULT_ENCODING)
 
 
 async def count(text: str, encoding: str) -> int:
     """How many tokens the text is in an encoding; in the default one if we do not know it."""
-    name = encoding if encoding in _VOCABULARIES else DEFAULT_ENCODING
-    if len(text) <= _INLINE_CHARACTERS_MAX and _encoding.cache_info().currsize:
-        return _count(text, name)
-    return await asyncio.to_thread(_count, text, name)
+    return await _aside(_count, text, _known(encoding))
 
 
-def split(text: str, encoding: str, *, limit: int | None) -> tuple[list[str], bool]:
+async def split(text: str, encoding: str, *, limit: int) -> tuple[list[str], bool]:
     """The text token by token, at most `limit` of them, and whether that cut it short.
 
     Tokens that end inside a character are joined to those that complete it, each piece still counting one: what is
     left of the character stands in the last of them, and the others are empty.
     """
-    name = encoding if encoding in _VOCABULARIES else DEFAULT_ENCODING
+    return await _aside(lambda text, name: _split(text, name, limit), text, _known(encoding))
+
+
+def _known(encoding: str) -> str:
+    return encoding if encoding in _VOCABULARIES else DEFAULT_ENCODING
+
+
+async def _aside(work: Callable[[str, str], Result], text: str, name: str) -> Result:
+    """Work on a short text at once, and on a long one, or with a vocabulary still to be loaded, in a thread."""
+    if len(text) <= _INLINE_CHARACTERS_MAX and name in _LOADED:
+        return work(text, name)
+    return await asyncio.to_thread(work, text, name)
+
+
+def _split(text: str, name: str, limit: int) -> tuple[list[str], bool]:
     vocabulary = _encoding(name)
     tokens = [token for piece in _pieces(text) for token in vocabulary.encode_ordinary(piece)]
-    kept = tokens if limit is None else tokens[:limit]
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    pieces = [decoder.decode(vocabulary.decode_single_token_bytes(token)) for token in kept]
-    return pieces, len(kept) < len(tokens)
+    pieces = [decoder.decode(vocabulary.decode_single_token_bytes(token)) for token in tokens[:limit]]
+    return pieces, limit < len(tokens)
 
 
 async def count_prompt(prompt: Prompt, encoding: str) -> int:

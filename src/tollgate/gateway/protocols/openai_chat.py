@@ -259,7 +259,7 @@ def _totals(receipt: Receipt) -> Mapping[str, int]:
 
 def without_usage(chunk: Mapping[str, msgspec.Raw]) -> bytes | None:
     """The event of a chunk for a client that did not ask for usage; `None` if nothing else was in it."""
-    if bytes(chunk.get("choices", b"[]")).strip() == b"[]":
+    if not bytes(chunk.get("choices", b"[]")).strip(b"[] \t\r\n"):
         return None
     return event(msgspec.json.encode({name: value for name, value in chunk.items() if name != "usage"}))
 

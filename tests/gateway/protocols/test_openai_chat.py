@@ -1,0 +1,214 @@
+"""OpenAI's chat protocol, as clients speak it: what is read of a body, and what an answer is given on its way back."""
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollgate.gateway.model import Attribution, Preferences, Receipt
+from tollgate.gateway.protocols import openai_chat
+from tollgate.gateway.protocols.openai_chat import decode
+from tollgate.kit.errors import InvalidRequest, ProviderFailed
+from tollgate.kit.tokens import Kind, UsageQuantities
+from tollgate.pricing.model import Charge, ChargeItem, Unit
+
+RECEIPT = Receipt(
+    generation_id="gen_1",
+    model="acme/model",
+    provider="acme",
+    quantities=UsageQuantities({Kind.PROMPT: 7, Kind.COMPLETION: 3}),
+    estimated=False,
+    charge=Charge(
+        items=(ChargeItem(Kind.PROMPT, 7, Unit.PER_MILLION_TOKENS, Decimal("0.100"), Decimal("0.000000700000")),),
+        amount=Decimal("0.000000700000"),
+        unpriced=(),
+        tier=0,
+    ),
+)
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "acme/model", "messages": [{"role": "user", "content": "hi"}], **fields}).encode()
+
+
+def field_at_fault(given: bytes) -> str | None:
+    with pytest.raises(InvalidRequest) as refused:
+        decode(given)
+    return refused.value.field
+
+
+def test_a_plain_body_says_what_is_asked_for_and_nothing_else() -> None:
+    request = decode(body())
+    assert (request.models, request.stream, request.include_usage) == (("acme/model",), False, False)
+    assert (request.max_tokens, request.choices, request.service_tier) == (None, 1, None)
+    assert (request.preferences, request.attribution) == (Preferences(), Attribution())
+    assert request.parameters == frozenset()
+    assert request.prompt.texts == ("hi",)
+
+
+def test_null_is_the_same_as_nothing() -> None:
+    names = ("models", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "service_tier",
+             "provider", "user", "session_id", "metadata")  # fmt: skip
+    plain, nulls = decode(body()), decode(body(**dict.fromkeys(names)))
+    for name in ("models", "stream", "include_usage", "max_tokens", "choices", "preferences", "attribution"):
+        assert getattr(nulls, name) == getattr(plain, name)
+
+
+def test_every_preference_is_read() -> None:
+    provider = {
+        "order": ["a"], "only": ["a", "b"], "ignore": ["c"], "allow_fallbacks": False, "sort": "price",
+        "max_price": {"prompt": 1.5, "completion": "2.25"}, "data_collection": "deny", "zdr": True,
+        "require_parameters": True,
+    }  # fmt: skip
+    assert decode(body(provider=provider)).preferences == Preferences(
+        order=("a",), only=("a", "b"), ignore=("c",), allow_fallbacks=False, sort="price",
+        max_prompt_price=Decimal("1.5"), max_completion_price=Decimal("2.25"), data_collection="deny", zdr=True,
+        require_parameters=True,
+    )  # fmt: skip
+
+
+def test_the_newer_name_of_the_output_limit_wins() -> None:
+    assert decode(body(max_tokens=5)).max_tokens == 5
+    assert decode(body(max_tokens=5, max_completion_tokens=7)).max_tokens == 7
+
+
+def test_parameters_are_the_optional_fields_a_provider_must_know() -> None:
+    request = decode(body(seed=1, tools=[], stream=False, n=1, max_tokens=1, user="u", provider={}))
+    assert request.parameters == {"seed", "tools"}
+
+
+@pytest.mark.parametrize(("fields", "field"), [
+    ({"provider": {"sort": "cheap"}}, "provider.sort"),
+    ({"provider": {"data_collection": "maybe"}}, "provider.data_collection"),
+    ({"provider": {"max_price": {"prompt": "Infinity"}}}, "provider.max_price"),
+    ({"provider": {"max_price": {"completion": "sNaN"}}}, "provider.max_price"),
+    ({"provider": {"order": [""]}}, "provider"),
+    ({"n": True}, "n"),
+    ({"n": 0}, "n"),
+    ({"stream": 1}, "stream"),
+    ({"stream": False, "stream_options": {"include_usage": True}}, "stream_options"),
+    ({"stream": True, "stream_options": {"include_usage": "yes"}}, "stream_options"),
+    ({"service_tier": "\x00"}, "service_tier"),
+    ({"session_id": "x" * 513}, "session_id"),
+    ({"models": ["acme/model", ""]}, "models"),
+])  # fmt: skip
+def test_a_bad_field_is_named(fields: dict[str, Any], field: str) -> None:
+    assert field_at_fault(body(**fields)) == field
+
+
+FAITHFUL = rb"""{"model":"acme/model","messages":[ {"role":"user","content":"\u00e9\ud83d\ude00\/\n"} ],
+ "big":123456789012345678901234567890, "float": 1.10e-07 ,"deep":{"a":[null,{"b":0.30000000000000004}]},
+ "escaped":"\u0041"}"""
+
+
+def test_fields_the_gateway_does_not_know_keep_their_bytes() -> None:
+    fields = decode(FAITHFUL).fields
+    assert bytes(fields["big"]) == b"123456789012345678901234567890"
+    assert bytes(fields["float"]) == b"1.10e-07"
+    assert bytes(fields["deep"]) == b'{"a":[null,{"b":0.30000000000000004}]}'
+    assert bytes(fields["escaped"]) == rb'"\u0041"'
+    assert bytes(fields["messages"]) == rb'[ {"role":"user","content":"\u00e9\ud83d\ude00\/\n"} ]'
+
+
+def test_fields_for_the_gateway_alone_are_taken_out() -> None:
+    ours: dict[str, Any] = {"models": ["a/b"], "provider": {}, "user": "u", "session_id": "s", "metadata": {"a": "b"}}
+    assert decode(body(**ours, seed=1)).fields.keys() == {"model", "messages", "seed"}
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_no_bytes_raise_anything_but_a_refusal(given: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        decode(given)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("a\x00\ud83d\ude00é\u2028", max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["messages", "provider", "n", "tools", "metadata", "models", "x"]), JSON))
+def test_no_json_raises_anything_but_a_refusal(fields: dict[str, Any]) -> None:
+    try:
+        request = decode(body(**fields))
+    except InvalidRequest:
+        return
+    openai_chat.last_words(request)
+    assert all(isinstance(text, str) for text in request.prompt.texts)
+
+
+@given(st.integers(1, 3000))
+def test_depth_is_refused_or_read(depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    given = b'{"model":"m","messages":[{"content":[%s],"tool_calls":%s}],"x":%s}' % (nested, nested, nested)
+    texts: tuple[str, ...] = ()
+    with suppress(InvalidRequest):
+        texts = decode(given).prompt.texts
+    assert texts == (nested.decode(),) * 2 or (depth > 100 and not texts)
+
+
+def test_everything_the_model_reads_counts_as_prompt() -> None:
+    messages: list[Any] = [
+        {"role": "system", "content": None, "name": "n1"},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {"url": "x"}}],
+        },
+        {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "QUJD"}}, "two"]},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]},
+    ]
+    prompt = decode(body(messages=messages, tools=[{"type": "function"}], response_format={"type": "text"})).prompt
+    assert (prompt.messages, prompt.images) == (4, 1)
+    assert prompt.texts == (
+        "n1", "one", '{"type": "input_audio", "input_audio": {"data": "QUJD"}}', "two", '[{"function": {"name": "f"}}]',
+        '[{"type": "function"}]', '{"type": "text"}',
+    )  # fmt: skip
+
+
+def test_the_last_words_are_the_users() -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "user", "content": [{"type": "text", "text": "b"}]},
+                {"role": "assistant", "content": "c"}]  # fmt: skip
+    assert openai_chat.last_words(decode(body(messages=messages))) == "b"
+    assert openai_chat.last_words(decode(body(messages=[{"role": "system", "content": "x"}]))) == ""
+
+
+def test_an_answer_keeps_its_fields_and_gains_its_cost() -> None:
+    whole = b'{"id":"x","model":"theirs","odd":1.10,"usage":{"prompt_tokens":7,"odd":[1.50]}}'
+    answer = openai_chat.encode_answer(whole, RECEIPT)
+    assert answer == (
+        b'{"id":"x","model":"acme/model","odd":1.10,"usage":{"prompt_tokens":7,"odd":[1.50],"cost":0.0000007,"cost_details":'
+        b'[{"kind":"prompt","quantity":7,"unit":"per_million_tokens","unit_price":"0.1","amount":"0.0000007"}]},'
+        b'"provider":"acme"}'
+    )
+
+
+@pytest.mark.parametrize("usage", [b"", b',"usage":null', b',"usage":5', b',"usage":{"prompt_tokens":"many"}'])
+def test_an_answer_without_usage_gets_our_count(usage: bytes) -> None:
+    answer = json.loads(openai_chat.encode_answer(b'{"id":"x"' + usage + b"}", replace(RECEIPT, estimated=True)))
+    counts = {name: answer["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    assert counts == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
+def test_a_stream_without_a_usage_chunk_gets_one_of_ours() -> None:
+    event = openai_chat.encode_usage_event(None, replace(RECEIPT, estimated=True))
+    chunk = json.loads(event.removeprefix(b"data: "))
+    assert (chunk["object"], chunk["choices"], chunk["id"]) == ("chat.completion.chunk", [], "gen_1")
+    assert chunk["usage"]["total_tokens"] == 10
+
+
+def test_a_usage_chunk_loses_its_usage_and_nothing_else() -> None:
+    chunk = msgspec.json.decode(b'{"id":"x","choices":[{"x":1.10}],"usage":{}}', type=dict[str, msgspec.Raw])
+    assert openai_chat.without_usage(chunk) == b'data: {"id":"x","choices":[{"x":1.10}]}\n\n'
+    assert openai_chat.without_usage({**chunk, "choices": msgspec.Raw(b"[ ]")}) is None
+
+
+def test_an_error_in_a_stream_ends_it() -> None:
+    chunk = json.loads(openai_chat.error_event(ProviderFailed("No."), 502).removeprefix(b"data: "))
+    assert chunk["error"]["type"] == "provider_error"
+    assert chunk["choices"][0]["finish_reason"] == "error"
