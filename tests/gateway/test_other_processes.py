@@ -102,7 +102,8 @@ class Deaf:
     async def call(self, customer: Customer, model: str) -> FakeClient:
         client = FakeClient()
         body = json.dumps({"model": model, "messages": MESSAGES}).encode()
-        await self.gateway.chat([(b"x-api-key", customer.key.encode())], body, client)
+        principal = await self.gateway.authenticate([(b"x-api-key", customer.key.encode())])
+        await self.gateway.chat(principal, body, client)
         return client
 
 

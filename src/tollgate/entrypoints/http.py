@@ -133,7 +133,7 @@ class _Wiring:
             )
             await warming
             yield
-            await meter.drained()
+            await app.state.gateway.drained()
         await providers.close()
         await pool.close()
         await self.database.close()
