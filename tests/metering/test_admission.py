@@ -87,6 +87,12 @@ class TestBalance:
         assert (await scene.hold(caller, "0"))[1:3] == ("admitted", Decimal(0))
         assert (await scene.hold(caller, "0.000000000001")).outcome == "balance"
 
+    async def test_a_free_call_is_made_though_a_limit_is_overdrawn(self, scene: Scene) -> None:
+        caller = await scene.a_caller(credit="2")
+        await scene.hold(caller, "2")
+        await scene.limit(caller, "key", total="1")
+        assert (await scene.hold(caller, "0"))[1:3] == ("admitted", Decimal(0))
+
     async def test_a_free_call_counts_against_rates(self, scene: Scene) -> None:
         caller = await scene.a_caller()
         await scene.limit(caller, "key", concurrency=1)
@@ -118,9 +124,9 @@ class TestBalance:
         end = scene.clock.at + timedelta(hours=1)
         await a_grant(scene.database, caller.organization_id, "5", expires_at=end)
         scene.clock.at = end - timedelta(microseconds=1)
-        assert (await scene.hold(caller, "5")).outcome == "admitted"
+        assert (await scene.hold(caller, "1")).outcome == "admitted"
         scene.clock.at = end
-        assert (await scene.hold(caller, "5"))[1:3] == ("balance", Decimal(0))
+        assert (await scene.hold(caller, "1"))[1:3] == ("balance", Decimal(0))
 
     async def test_credit_of_another_currency_is_none(self, scene: Scene) -> None:
         caller = await scene.a_caller()

@@ -108,6 +108,7 @@ class TestRecording:
         caller = await scene.a_caller(credit="2")
         call_id = CallId(new_id(scene.clock.at))
         assert await scene.settle(costing(caller, call_id, scene.clock.at, "5")) == [(call_id, True, Decimal(0))]
+        assert await scene.pool.fetchval("SELECT overrun_amount FROM calls") == 0
         counter = await scene.counter(caller)
         assert (counter["total_used"], counter["total_held"], counter["concurrent"]) == (5, 0, 0)
         assert (await scene.hold(caller)).outcome == "balance"
