@@ -66,7 +66,7 @@ async def test_pieces_are_the_text_and_as_many_as_its_tokens(text: str) -> None:
 
 async def test_a_limit_cuts_the_pieces() -> None:
     assert await tokenizer.split("Hello there friend", "o200k_base", limit=2) == (["Hello", " there"], True)
-    assert await tokenizer.split("Hello there", "o200k_base", limit=2)[1] is False
+    assert (await tokenizer.split("Hello there", "o200k_base", limit=2))[1] is False
 
 
 async def test_large_texts_are_counted_beside_the_event_loop() -> None:
