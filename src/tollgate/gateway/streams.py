@@ -53,7 +53,9 @@ class EventSplitter:
 def data_of(event: bytes) -> bytes:
     """The event's data: its `data` lines joined; empty for comments and events without data."""
     if event.startswith(b"data: ") and (end := event.find(b"\n")) != -1 and not event[end:].strip(b"\r\n"):
-        return event[6:end].removesuffix(b"\r")
+        line = event[6:end].removesuffix(b"\r")
+        if b"\r" not in line:
+            return line
     return b"\n".join(
         line[5:].removeprefix(b" ")
         for line in _LINE_END.split(event.removeprefix(_BYTE_ORDER_MARK))

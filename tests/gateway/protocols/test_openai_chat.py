@@ -1,6 +1,7 @@
 """OpenAI's chat protocol, as clients speak it: what is read of a body, and what an answer is given on its way back."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
