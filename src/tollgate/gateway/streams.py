@@ -10,7 +10,7 @@ from collections.abc import Iterator
 EVENT_BYTES_MAX = 16 * 1024 * 1024
 """An event larger than this is no event: the provider is not speaking the protocol."""
 
-_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
+_BOUNDARY = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOUNDARY_LENGTH_MAX = 4
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -1,0 +1,163 @@
+"""Endings: each way a call can end becomes one record, and who pays what is written in one place."""
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.gateway.builders import a_candidate, a_request
+from tests.pricing.builders import JANUARY
+
+from tollgate.gateway import endings
+from tollgate.gateway.endings import Call, Ending
+from tollgate.gateway.model import Answer, Attempt, Plan
+from tollgate.gateway.providers.openai import read_usage
+from tollgate.kit.ids import AttemptId, CallId, KeyId, OrganizationId
+from tollgate.kit.principal import KeyKind, Principal
+from tollgate.kit.tokens import Kind
+from tollgate.metering.model import AttemptStatus, CallStatus, Settlement
+
+USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
+SAID = Answer(usage=read_usage(USAGE), finish_reason="stop", upstream_id="chatcmpl-1")
+AMOUNT = Decimal("0.00012")
+
+
+def a_call(ending: Ending, answer: Answer = SAID, *, failed: int = 0, **request: Any) -> Call:
+    """A call that some endpoints failed before one served it, unless none did."""
+    candidate = a_candidate("1", "2")
+    attempts = [
+        Attempt(AttemptId(UUID(int=number)), candidate, AttemptStatus.FAILED, 503, "provider_error", 5)
+        for number in range(failed)
+    ]
+    if ending is not Ending.REFUSED:
+        attempts.append(Attempt(AttemptId(UUID(int=9)), candidate, AttemptStatus.SERVED, 200, None, 7))
+    return Call(
+        id=CallId(UUID(int=5)),
+        principal=Principal(KeyKind.INFERENCE, KeyId(UUID(int=1)), OrganizationId(UUID(int=2)), None, None, None),
+        request=a_request(**request),
+        api="chat.completions",
+        accepted_at=JANUARY,
+        plan=Plan((candidate,), ()),
+        vocabulary="o200k_base",
+        prompt_tokens_estimate=50,
+        attempts=attempts,
+        ending=ending,
+        answer=answer,
+    )
+
+
+def settled(call: Call, counted: int | None = None) -> Settlement:
+    return endings.settlement(call, endings.usage_of(call, counted))[0]
+
+
+@pytest.mark.parametrize(("ending", "answer", "counted", "status", "amount", "estimated"), [
+    (Ending.FINISHED, SAID, None, CallStatus.SETTLED, AMOUNT, False),
+    (Ending.FINISHED, replace(SAID, usage=None), 10, CallStatus.SETTLED, Decimal("0.00007"), True),
+    (Ending.FINISHED, replace(SAID, finish_reason=None), None, CallStatus.SETTLED, AMOUNT, False),
+    (Ending.FINISHED, replace(SAID, finish_reason="error"), None, CallStatus.INSURED, Decimal(0), False),
+    (Ending.FINISHED, Answer(), 0, CallStatus.INSURED, Decimal(0), True),
+    (Ending.FINISHED, Answer(finish_reason="stop"), 0, CallStatus.SETTLED, Decimal("0.00005"), True),
+    (Ending.CLIENT_LEFT, SAID, None, CallStatus.CANCELLED, AMOUNT, False),
+    (Ending.CLIENT_LEFT, Answer(), 4, CallStatus.CANCELLED, Decimal("0.000058"), True),
+    (Ending.CLIENT_LEFT, Answer(), 0, CallStatus.CANCELLED, Decimal("0.00005"), True),
+    (Ending.BROKE_OFF, Answer(), 4, CallStatus.FAILED, Decimal("0.000058"), True),
+    (Ending.BROKE_OFF, SAID, None, CallStatus.FAILED, AMOUNT, False),
+    (Ending.REFUSED, Answer(), None, CallStatus.FAILED, Decimal(0), False),
+])  # fmt: skip
+def test_each_ending_has_its_status_and_its_charge(
+    ending: Ending, answer: Answer, counted: int | None, status: CallStatus, amount: Decimal, estimated: Any
+) -> None:
+    call = settled(a_call(ending, answer), counted).call
+    assert (call.status, call.amount, call.origin_amount, call.estimated) == (status, amount, amount, estimated)
+
+
+def test_a_served_call_names_who_served_it_and_at_what_price() -> None:
+    record = settled(a_call(Ending.FINISHED, failed=1, user="u", metadata={"a": "b"}, stream=True)).call
+    price = a_candidate().price
+    assert (record.provider, record.model, record.price_version_id) == ("acme", "acme/model", price.id)
+    assert (record.provider_cost, record.tokens, json.loads(record.quantities)) == (
+        AMOUNT, 110, {"prompt": 100, "completion": 10},
+    )  # fmt: skip
+    assert (record.user_id, record.metadata, record.streamed) == ("u", '{"a":"b"}', True)
+    assert record.finish_reason == record.native_finish_reason == "stop"
+
+
+def test_a_refused_call_names_nobody_and_charges_nobody() -> None:
+    settlement = settled(a_call(Ending.REFUSED, Answer(), failed=2))
+    record = settlement.call
+    assert (record.provider, record.endpoint_id, record.price_version_id) == (None, None, None)
+    assert (record.provider_cost, record.tokens, record.quantities) == (None, 0, "{}")
+    assert settlement.charges == ()
+    assert [attempt.status for attempt in settlement.attempts] == [AttemptStatus.FAILED] * 2
+
+
+def test_attempts_keep_their_order_and_only_the_last_has_usage() -> None:
+    first, second, served = settled(a_call(Ending.FINISHED, failed=2)).attempts
+    assert [attempt.ordinal for attempt in (first, second, served)] == [1, 2, 3]
+    assert (first.usage, first.provider_cost, first.upstream_id, first.error) == (None, None, None, "provider_error")
+    assert (served.usage, served.provider_cost) == ('{"prompt_tokens":100,"completion_tokens":10}', AMOUNT)
+    assert (served.upstream_id, served.status) == ("chatcmpl-1", AttemptStatus.SERVED)
+
+
+def test_an_insured_call_costs_the_platform_not_the_customer() -> None:
+    settlement = settled(a_call(Ending.FINISHED, replace(SAID, finish_reason="error")))
+    assert (settlement.call.amount, settlement.call.provider_cost) == (Decimal(0), AMOUNT)
+    assert [(charge.kind, charge.amount) for charge in settlement.charges] == [(Kind.REQUEST, Decimal(0))]
+    assert json.loads(settlement.call.quantities) == {"prompt": 100, "completion": 10}
+
+
+def test_a_kind_without_a_price_is_recorded_at_no_amount() -> None:
+    call = a_call(Ending.FINISHED)
+    unpriced = replace(call.plan.candidates[0].price, items=call.plan.candidates[0].price.items[:1])
+    candidate = replace(call.plan.candidates[0], price=unpriced)
+    call.attempts[-1].candidate = candidate
+    settlement = settled(call)
+    assert (settlement.call.status, settlement.call.amount) == (CallStatus.UNPRICED, Decimal("0.0001"))
+    assert [(charge.kind, charge.unit_price) for charge in settlement.charges] == [
+        (Kind.PROMPT, Decimal(1)), (Kind.COMPLETION, None), (Kind.REQUEST, None),
+    ]  # fmt: skip
+
+
+def test_an_organizations_own_price_hides_what_the_provider_charges() -> None:
+    call = a_call(Ending.FINISHED)
+    own = replace(call.plan.candidates[0].price, organization_id=call.principal.organization_id)
+    call.attempts[-1].candidate = replace(call.plan.candidates[0], price=own)
+    assert settled(call).call.provider_cost is None
+
+
+def test_an_anomaly_is_marked() -> None:
+    odd = read_usage({"prompt_tokens": 5, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 6}})
+    assert settled(a_call(Ending.FINISHED, replace(SAID, usage=odd))).call.anomalous is True
+
+
+@given(st.text(), st.text(), st.dictionaries(st.text(max_size=5), st.text(max_size=5)))
+def test_whatever_a_provider_writes_can_be_kept(reason: str, identifier: str, more: dict[str, str]) -> None:
+    usage = read_usage({**more, **USAGE})
+    settlement = settled(a_call(Ending.FINISHED, Answer(usage, reason, identifier)))
+    kept = (settlement.call.finish_reason, settlement.attempts[-1].upstream_id, settlement.attempts[-1].usage)
+    for text in kept:
+        assert text is not None
+        assert "\x00" not in text
+        assert "\\u0000" not in text or "\\\\u0000" in text
+        text.encode()
+
+
+@pytest.mark.parametrize("text", ["half \ud83d", "nul \x00", "x" * 10_000])
+def test_a_text_that_the_database_cannot_keep_is_cleaned(text: str) -> None:
+    record = settled(a_call(Ending.FINISHED, replace(SAID, finish_reason=text))).call
+    assert record.finish_reason is not None
+    assert len(record.finish_reason.encode()) <= 200
+
+
+@given(st.sampled_from(list(Ending)), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_the_records_of_a_charge_sum_to_its_amount(ending: Ending, prompt: int, completion: int) -> None:
+    answer = replace(SAID, usage=read_usage({"prompt_tokens": prompt, "completion_tokens": completion}))
+    settlement = settled(a_call(ending, Answer() if ending is Ending.REFUSED else answer))
+    assert sum(charge.amount for charge in settlement.charges) == settlement.call.amount
+    assert len([charge for charge in settlement.charges if charge.kind is Kind.REQUEST]) == (
+        ending is not Ending.REFUSED
+    )
