@@ -53,7 +53,7 @@ async def test_a_provider_is_shown_without_the_name_of_its_credential(client: As
 async def test_a_provider_can_be_given_another_credential(client: AsyncClient) -> None:
     await create(client, "/admin/providers", GROQ)
 
-    response = await client.patch("/admin/providers/groq", json={"credential": "env:OTHER_KEY"})
+    response = await client.patch("/admin/providers/groq", json={"credential": "env:OTHER_API_KEY"})
 
     assert response.json()["data"]["routable"] is False
 

@@ -6,15 +6,27 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from genai_prices.data import providers as price_list
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollgate.catalog import seed
+from tollgate.catalog import known_providers, seed
 from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
-from tollgate.catalog.rules import base_url_of, check_base_url, check_endpoint, check_model, check_provider, is_routable
+from tollgate.catalog.rules import (
+    PERMISSION,
+    base_url_of,
+    check_base_url,
+    check_endpoint,
+    check_model,
+    check_provider,
+    credential_of,
+    is_routable,
+)
+from tollgate.infra import settings
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import EndpointId
 
+PERMITTED = {PERMISSION: "1"}
 LOCAL = Provider("local", "Local", Format.OPENAI_COMPATIBLE, "http://127.0.0.1:8080/v1")
 MODEL = Model("meta/llama-4", "Llama 4", "", ("text",), ("text",), "o200k_base", datetime(2026, 1, 1, tzinfo=UTC))
 ENDPOINT = Endpoint(
@@ -88,7 +100,11 @@ def test_private_addresses_and_plain_http_need_permission(url: str) -> None:
         "https://api.example.com\\@evil.example",
         "https://api.example.com\n",
         "https://[::1",
-        "env:lower",
+        "env:lower_base_url",
+        "env:TOLLGATE_DATABASE_URL",
+        "env:TOLLGATE_BASE_URL",
+        "env:HOME",
+        "env:OPENAI_API_KEY",
     ],
 )
 def test_what_is_no_plain_address_is_refused_whatever_is_permitted(url: str) -> None:
@@ -98,7 +114,7 @@ def test_what_is_no_plain_address_is_refused_whatever_is_permitted(url: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["https://api.openai.com/v1", "https://8.8.8.8", "https://[2606:4700::1111]:8443", "env:MY_URL"]
+    "url", ["https://api.openai.com/v1", "https://8.8.8.8", "https://[2606:4700::1111]:8443", "env:MY_BASE_URL"]
 )
 def test_public_https_addresses_are_accepted(url: str) -> None:
     check_base_url(url, allow_private_upstreams=False)
@@ -119,6 +135,13 @@ def test_any_text_is_either_accepted_or_refused_as_a_request(text: str) -> None:
         ({"name": " "}, "name"),
         ({"credential": "sk-proj-verysecret"}, "credential"),
         ({"credential": "env:"}, "credential"),
+        ({"credential": "env:_API_KEY"}, "credential"),
+        ({"credential": "env:TOLLGATE_DATABASE_URL"}, "credential"),
+        ({"credential": "env:TOLLGATE_API_KEY"}, "credential"),
+        ({"credential": "env:HOME"}, "credential"),
+        ({"credential": "env:PGPASSWORD"}, "credential"),
+        ({"credential": "env:AWS_SECRET_ACCESS_KEY"}, "credential"),
+        ({"credential": "env:AZURE_OPENAI_ENDPOINT"}, "credential"),
         ({"base_url": None}, "base_url"),
         ({"status_page": "javascript:alert(1)"}, "status_page"),
         ({"regions": ("",)}, "regions"),
@@ -181,12 +204,70 @@ def test_a_sound_catalogue_is_accepted() -> None:
     check_endpoint(ENDPOINT)
 
 
+def test_a_refused_reference_says_which_names_can_be_used() -> None:
+    with pytest.raises(InvalidRequest, match=r"_API_KEY or _API_TOKEN and does not begin with TOLLGATE_"):
+        check_provider(replace(LOCAL, credential="env:HOME"), allow_private_upstreams=True)
+    with pytest.raises(InvalidRequest, match=r"_BASE_URL or _ENDPOINT and does not begin with TOLLGATE_"):
+        check_base_url("env:HOME", allow_private_upstreams=True)
+
+
+@pytest.mark.parametrize("name", ["TOLLGATE_DATABASE_URL", "TOLLGATE_API_KEY", "AWS_SECRET_ACCESS_KEY", "HOME"])
+def test_a_reference_that_came_in_another_way_reads_nothing(name: str) -> None:
+    named = replace(seed.OPENAI, base_url=f"env:{name}", credential=f"env:{name}")
+
+    assert credential_of(named, {name: "secret"}) is None
+    assert base_url_of(named, {name: "https://api.example.com"}) is None
+    assert not is_routable(named, {name: "https://api.example.com"})
+
+
+def test_a_provider_of_the_price_list_can_be_referred_to() -> None:
+    for listed in price_list:
+        provider = known_providers.provider_of(listed.id, listed.name)
+        check_provider(provider, allow_private_upstreams=False)
+        named = [text.removeprefix("env:") for text in (provider.base_url, provider.credential) if text is not None]
+        assert is_routable(provider, dict.fromkeys(named, "https://api.example.com")), provider.slug
+
+
+@pytest.mark.parametrize(
+    ("text", "permitted", "routable"),
+    [
+        ("https://mine.openai.azure.com", "", True),
+        ("http://mine.openai.azure.com", "", False),
+        ("http://mine.openai.azure.com", "1", True),
+        ("https://169.254.169.254/latest", "", False),
+        ("https://169.254.169.254/latest", "0", False),
+        ("https://10.0.0.8", "true", True),
+        ("mine.openai.azure.com", "1", False),
+        ("https://user:secret@mine.openai.azure.com", "1", False),
+        ("env:AZURE_OPENAI_ENDPOINT", "1", False),
+    ],
+)
+def test_an_address_from_the_environment_is_held_to_the_same_rules(
+    text: str, permitted: str, *, routable: bool
+) -> None:
+    environment = {"AZURE_OPENAI_API_KEY": "k", "AZURE_OPENAI_ENDPOINT": text, PERMISSION: permitted}
+
+    assert is_routable(seed.AZURE, environment) is routable
+    assert base_url_of(seed.AZURE, environment) == (text if routable else None)
+
+
+@pytest.mark.parametrize("text", ["", "0", "false", "1", "true"])
+def test_the_permission_is_read_as_the_settings_read_it(text: str) -> None:
+    environment = {PERMISSION: text, "TOLLGATE_DATABASE_URL": "postgresql://"}
+
+    assert is_routable(LOCAL, environment) is settings.read(environment).allow_private_upstreams
+
+
 def test_a_local_provider_without_a_credential_can_be_called() -> None:
-    assert is_routable(LOCAL, {})
-    assert not is_routable(replace(LOCAL, credential="env:LOCAL_KEY"), {})
-    assert not is_routable(replace(LOCAL, credential="env:LOCAL_KEY"), {"LOCAL_KEY": ""})
-    assert not is_routable(replace(seed.OPENAI, credential=None), {})
+    assert is_routable(LOCAL, PERMITTED)
+    assert not is_routable(replace(LOCAL, credential="env:LOCAL_API_KEY"), PERMITTED)
+    assert not is_routable(replace(LOCAL, credential="env:LOCAL_API_KEY"), PERMITTED | {"LOCAL_API_KEY": ""})
+    assert not is_routable(replace(seed.OPENAI, credential=None), PERMITTED)
+
+
+def test_a_local_provider_is_not_called_once_the_permission_is_gone() -> None:
+    assert not is_routable(LOCAL, {})
 
 
 def test_a_base_url_has_no_slash_at_its_end() -> None:
-    assert base_url_of(replace(LOCAL, base_url="http://127.0.0.1:8080/v1/"), {}) == "http://127.0.0.1:8080/v1"
+    assert base_url_of(replace(LOCAL, base_url="https://8.8.8.8/v1/"), {}) == "https://8.8.8.8/v1"

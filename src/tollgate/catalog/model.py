@@ -28,9 +28,10 @@ class Provider:
     name: str
     format: Format
     base_url: str | None
-    """What precedes an operation's path, as in `https://api.openai.com/v1`; or `env:NAME`; `None` for the sandbox."""
+    """What precedes an operation's path, as in `https://api.openai.com/v1`; or `env:…_BASE_URL` or `env:…_ENDPOINT`;
+    `None` for the sandbox."""
     credential: str | None = None
-    """`env:NAME` of the variable that holds the key; `None` for a provider that asks for none."""
+    """`env:…_API_KEY` or `env:…_API_TOKEN`, the variable that holds the key; `None` if the provider asks for none."""
     status_page: str | None = None
     regions: tuple[str, ...] = ()
 

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from tollgate.catalog.model import Endpoint, Format, Model, Provider
@@ -13,39 +14,67 @@ TOKENIZERS = frozenset({"o200k_base", "cl100k_base"})
 PROTOCOLS = frozenset({"openai", "anthropic"})
 """What clients speak."""
 MODALITIES = frozenset({"text", "image", "audio", "video", "file", "embedding"})
+PERMISSION = "TOLLGATE_ALLOW_PRIVATE_UPSTREAMS"
+"""The variable that permits http and private networks, as the installation's settings read it."""
 
 _MODEL_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,127}")
 _PROVIDER_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_ENVIRONMENT = re.compile(r"env:[A-Z][A-Z0-9_]{0,127}")
+_KEY_REFERENCE = re.compile(r"env:(?!TOLLGATE_)[A-Z][A-Z0-9_]{0,99}_API_(KEY|TOKEN)")
+_ADDRESS_REFERENCE = re.compile(r"env:(?!TOLLGATE_)[A-Z][A-Z0-9_]{0,99}_(BASE_URL|ENDPOINT)")
 _TEXT_CHARACTERS_MAX = 4000
 _LENGTH_MAX = 2**31 - 1
 _NUMERIC_HOST = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.IGNORECASE)
-_PORT_MAX = 65535
 
 _OPEN_FORMATS = frozenset({Format.OPENAI_COMPATIBLE, Format.SANDBOX})
 """Formats whose providers may ask for no credential."""
 
 
 def credential_of(provider: Provider, environment: Mapping[str, str]) -> str | None:
-    """The key to present to the provider; `None` if it has none or the environment does not hold it."""
-    return _resolved(provider.credential, environment)
+    """The key to present to the provider; `None` if it has none or the environment does not hold it.
+
+    What is read here is sent to the provider, so only variables made for that can be named: `…_API_KEY` and
+    `…_API_TOKEN`, and none of the installation's own, which begin with `TOLLGATE_`. Any other reference reads nothing.
+    """
+    return _read(provider.credential, _KEY_REFERENCE, environment)
 
 
 def base_url_of(provider: Provider, environment: Mapping[str, str]) -> str | None:
-    """Where the provider is, without a trailing slash; `None` if the environment does not say."""
-    url = _resolved(provider.base_url, environment)
-    return url.rstrip("/") if url else None
+    """Where the provider is, without a trailing slash; `None` if that is not known here, or not permitted.
+
+    A reference names `…_BASE_URL` or `…_ENDPOINT`, and never a variable that begins with `TOLLGATE_`. Its text is held
+    to the rules of `check_base_url`, and so is an address that was entered while private networks were permitted.
+    """
+    url = provider.base_url
+    if url is not None and url.startswith("env:"):
+        url = _read(url, _ADDRESS_REFERENCE, environment)
+    return url.rstrip("/") if url and _is_permitted(url, environment) else None
 
 
-def _resolved(reference: str | None, environment: Mapping[str, str]) -> str | None:
-    if reference is not None and reference.startswith("env:"):
-        return environment.get(reference.removeprefix("env:")) or None
-    return reference
+def _read(reference: str | None, permitted: re.Pattern[str], environment: Mapping[str, str]) -> str | None:
+    if reference is None or not permitted.fullmatch(reference):
+        return None
+    return environment.get(reference.removeprefix("env:")) or None
+
+
+def _is_permitted(url: str, environment: Mapping[str, str]) -> bool:
+    return _is_address(url, private=False) or (
+        environment.get(PERMISSION) in {"1", "true"} and _is_address(url, private=True)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _is_address(url: str, *, private: bool) -> bool:
+    """Whether `check_base_url` accepts the text as an address. Cached because routing asks about the same few."""
+    try:
+        _check_address(url, allow_private_upstreams=private)
+    except InvalidRequest:
+        return False
+    return True
 
 
 def is_routable(provider: Provider, environment: Mapping[str, str]) -> bool:
-    """Whether calls can be sent to the provider from here: it has an address, and its credential if it needs one."""
+    """Whether calls can be sent to the provider from here: an address, and a credential if one is needed."""
     if provider.format is Format.SANDBOX:
         return True
     if base_url_of(provider, environment) is None:
@@ -64,9 +93,11 @@ def check_provider(provider: Provider, *, allow_private_upstreams: bool) -> None
     if not _PROVIDER_SLUG.fullmatch(provider.slug):
         raise InvalidRequest("A provider's slug is lower-case letters, digits, '.', '_' and '-'.", field="slug")
     _check_text(provider.name, "name")
-    if provider.credential is not None and not _ENVIRONMENT.fullmatch(provider.credential):
+    if provider.credential is not None and not _KEY_REFERENCE.fullmatch(provider.credential):
         raise InvalidRequest(
-            "Name the environment variable that holds the key, as in env:OPENAI_API_KEY.", field="credential"
+            "Name the environment variable that holds the key, as in env:OPENAI_API_KEY: one that ends in _API_KEY or "
+            "_API_TOKEN and does not begin with TOLLGATE_.",
+            field="credential",
         )
     if provider.base_url is not None:
         check_base_url(provider.base_url, allow_private_upstreams=allow_private_upstreams)
@@ -81,31 +112,39 @@ def check_provider(provider: Provider, *, allow_private_upstreams: bool) -> None
 def check_base_url(base_url: str, *, allow_private_upstreams: bool) -> None:
     """Refuse a URL that is no plain https address of the public network (http and private ones by permission).
 
-    Only what the text itself says is judged here; what a name resolves to is judged when it is connected to.
+    Only what the text itself says is judged: a public name that resolves to a private address passes. The text of a
+    variable is judged when it is read, by `base_url_of`.
 
     Raises:
         InvalidRequest: with the reason.
     """
-    if _ENVIRONMENT.fullmatch(base_url):
-        return
+    if not _ADDRESS_REFERENCE.fullmatch(base_url):
+        _check_address(base_url, allow_private_upstreams=allow_private_upstreams)
+
+
+def _check_address(base_url: str, *, allow_private_upstreams: bool) -> None:
     try:
         parts = urlsplit(base_url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise InvalidRequest(f"This is not a URL: {error}.", field="base_url") from error
     if parts.scheme not in {"http", "https"} or not host or port == 0:
-        raise InvalidRequest("A base_url is an http or https URL, or env:NAME.", field="base_url")
+        raise InvalidRequest(
+            "A base_url is an http or https URL, or env:NAME of a variable that ends in _BASE_URL or _ENDPOINT and "
+            "does not begin with TOLLGATE_.",
+            field="base_url",
+        )
     if "@" in parts.netloc or parts.fragment or parts.query or _is_unprintable(base_url):
         raise InvalidRequest("A base_url has no user, password, query, fragment or blanks.", field="base_url")
     if allow_private_upstreams:
         return
     if parts.scheme == "http":
-        raise InvalidRequest(f"Use https. {_PERMISSION}", field="base_url")
+        raise InvalidRequest(f"Use https. {_HOW_TO_PERMIT}", field="base_url")
     if _is_private(host):
-        raise InvalidRequest(f"{host} is not on the public network. {_PERMISSION}", field="base_url")
+        raise InvalidRequest(f"{host} is not on the public network. {_HOW_TO_PERMIT}", field="base_url")
 
 
-_PERMISSION = "Set TOLLGATE_ALLOW_PRIVATE_UPSTREAMS=1 to permit http and private networks."
+_HOW_TO_PERMIT = f"Set {PERMISSION}=1 to permit http and private networks."
 
 
 def _is_unprintable(text: str) -> bool:

@@ -21,7 +21,11 @@ def _given(body: Body) -> dict[str, Any]:
 
 
 class CreateProvider(Body, kw_only=True, frozen=True):
-    """A new provider. `base_url` precedes an operation's path and may, like `credential`, be `env:NAME`."""
+    """A new provider. `base_url` precedes an operation's path.
+
+    It may be `env:NAME` of a variable that ends in `_BASE_URL` or `_ENDPOINT`; `credential` always is `env:NAME`, of
+    one that ends in `_API_KEY` or `_API_TOKEN`. Variables that begin with `TOLLGATE_` cannot be named.
+    """
 
     slug: str
     name: str
