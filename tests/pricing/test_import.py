@@ -93,6 +93,17 @@ async def test_a_known_provider_is_ready_to_be_called_and_another_one_only_liste
     assert [endpoint.enabled for endpoint in here.endpoints_of("meta/llama-4")] == [False]
 
 
+async def test_an_endpoint_is_only_cut_short_where_that_is_known_to_stop_the_charge(
+    database: Database, clock: FixedClock, price_list: list[Provider]
+) -> None:
+    price_list += [listed(provider, a_model("meta/llama-4", "1")) for provider in ("groq", "modal", "together", "x-ai")]
+
+    await import_all(database, clock.now())
+
+    stops = {each.provider: each.supports_cancel for each in (await load(database)).endpoints_of("meta/llama-4")}
+    assert stops == {"groq": False, "modal": False, "together": True, "x-ai": True}
+
+
 async def test_dated_prices_become_a_history(database: Database, clock: FixedClock, price_list: list[Provider]) -> None:
     past, future = datetime(2025, 6, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
     price_list.append(listed("groq", a_model("llama-4", "3", (past, "2"), (future, "1"))))

@@ -57,6 +57,15 @@ PROTOCOLS: Mapping[Format, tuple[str, ...]] = {
 }
 """The client protocol nearest to what each format speaks."""
 
+STOP_WHEN_CLOSED = frozenset(
+    {"anthropic", "azure", "cohere", "deepseek", "deepinfra", "fireworks", "openai", "together", "x-ai"}
+)
+"""Providers that stop, and stop charging, when the connection of a stream closes, as lists of gateways publish them.
+
+AWS Bedrock, Google, Groq, Mistral and Perplexity charge for the whole answer. Any other is taken to do so too: to wait
+for an answer that nobody reads costs little, to charge a customer for half of what the provider charges costs the rest.
+"""
+
 _SERVES = {"google": ("gemini-", "gemma-")}
 """Where a list mixes several APIs of one house: the beginnings of the names that the known one serves."""
 

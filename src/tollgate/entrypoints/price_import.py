@@ -187,7 +187,7 @@ def _endpoint(entry: ListedModel, slug: str, provider: Provider, now: datetime) 
         protocols=known_providers.PROTOCOLS[provider.format],
         supported_parameters=(),
         data_policy=DataPolicy(),
-        supports_cancel=True,
+        supports_cancel=provider.slug in known_providers.STOP_WHEN_CLOSED,
         enabled=provider.slug in known_providers.KNOWN,
     )
 
