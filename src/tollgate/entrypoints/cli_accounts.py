@@ -12,7 +12,7 @@ from tollgate.accounts import service as accounts
 from tollgate.accounts.model import NO_LIMITS, BillingMode, NewOrganization
 from tollgate.accounts.schemas import OrganizationView
 from tollgate.entrypoints import cli_options
-from tollgate.infra import database as databases
+from tollgate.entrypoints.cli_database import opened
 from tollgate.infra import web
 from tollgate.infra.database import WriteSession
 from tollgate.keys import service
@@ -175,12 +175,8 @@ def _run(data_dir: Path, work: Callable[[WriteSession], Awaitable[Result]]) -> R
     """Do the work in one transaction of the database that serves from the data directory."""
 
     async def in_transaction() -> Result:
-        database = databases.connect(cli_options.database_url(data_dir), connections_max=1)
-        try:
-            async with database.write() as session:
-                return await work(session)
-        finally:
-            await database.close()
+        async with opened(data_dir) as database, database.write() as session:
+            return await work(session)
 
     return cli_options.run(in_transaction())
 

@@ -1,7 +1,5 @@
 """The commands about invoices: `invoices close`, `invoices list`, `invoices show`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -15,7 +13,7 @@ from rich.table import Table
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
 from tollgate.entrypoints import cli_options
-from tollgate.infra import database as databases
+from tollgate.entrypoints.cli_database import opened
 from tollgate.infra.database import Database
 from tollgate.invoices import service, tasks
 from tollgate.invoices.model import Closed, Heading, Invoice, Month
@@ -23,7 +21,6 @@ from tollgate.invoices.rules import document
 from tollgate.invoices.schemas import InvoiceSummary, InvoiceView
 from tollgate.kit import ids
 from tollgate.kit.clock import Clock, SystemClock
-from tollgate.kit.errors import NotFound
 from tollgate.kit.ids import InvoiceId, OrganizationId
 from tollgate.kit.money import amount_text
 from tollgate.kit.period import NotAMonth
@@ -74,7 +71,7 @@ def close(*, month: Month, organization_id: OrganizationId | None, data_dir: Pat
     The worker does this by itself when a month and its grace are over. Done earlier, what is used afterwards goes on
     the next invoice as late usage. Every organization is closed on its own; the exit code is 1 if any could not be.
     """
-    outcomes = cli_options.run(_close(cli_options.database_url(data_dir), month, organization_id, SystemClock()))
+    outcomes = cli_options.run(_close(data_dir, month, organization_id, SystemClock()))
     if as_json:
         cli_options.answer_json({"month": month.name, "closed": [_outcome(outcome) for outcome in outcomes]})
     else:
@@ -83,25 +80,14 @@ def close(*, month: Month, organization_id: OrganizationId | None, data_dir: Pat
         raise SystemExit(1)
 
 
-async def _close(url: str, month: Month, organization_id: OrganizationId | None, clock: Clock) -> list[Closed]:
-    async with _database(url) as database:
+async def _close(data_dir: Path, month: Month, organization_id: OrganizationId | None, clock: Clock) -> list[Closed]:
+    async with opened(data_dir) as database:
         organizations = await _organizations(database, organization_id)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             return [
                 await tasks.close_month(database, organization, month, now=clock.now())
                 for organization in progress.track(organizations, description=f"Closing {month.name}")
             ]
-
-
-@asynccontextmanager
-async def _database(url: str) -> AsyncIterator[Database]:
-    database = databases.connect(url)
-    try:
-        yield database
-    except NotFound as error:
-        raise click.ClickException(error.message) from error
-    finally:
-        await database.close()
 
 
 async def _organizations(database: Database, only: OrganizationId | None) -> list[Organization]:
@@ -149,7 +135,7 @@ def _total(heading: Heading) -> str:
 @cli_options.json_option
 def list_invoices(*, organization_id: OrganizationId, limit: int, data_dir: Path, as_json: bool) -> None:
     """List an organization's issued invoices, newest period first."""
-    headings = cli_options.run(_list(cli_options.database_url(data_dir), organization_id, limit))
+    headings = cli_options.run(_list(data_dir, organization_id, limit))
     if as_json:
         cli_options.answer_json([_plain(InvoiceSummary.of(heading)) for heading in headings])
         return
@@ -160,8 +146,8 @@ def list_invoices(*, organization_id: OrganizationId, limit: int, data_dir: Path
     Console().print(table)
 
 
-async def _list(url: str, organization_id: OrganizationId, limit: int) -> list[Heading]:
-    async with _database(url) as database, database.read() as session:
+async def _list(data_dir: Path, organization_id: OrganizationId, limit: int) -> list[Heading]:
+    async with opened(data_dir) as database, database.read() as session:
         organization = await accounts.get_organization(session, organization_id)
         return await service.list_invoices(session, organization_id=organization.id, before=None, count=limit)
 
@@ -172,7 +158,7 @@ async def _list(url: str, organization_id: OrganizationId, limit: int) -> list[H
 @cli_options.json_option
 def show(*, invoice_id: InvoiceId, data_dir: Path, as_json: bool) -> None:
     """Show an invoice, or the draft that will become it. INVOICE is its id: `inv_` and a UUID."""
-    invoice = cli_options.run(_show(cli_options.database_url(data_dir), invoice_id, SystemClock()))
+    invoice = cli_options.run(_show(data_dir, invoice_id, SystemClock()))
     if as_json:
         cli_options.answer_json(_plain(InvoiceView.of(invoice)))
         return
@@ -182,8 +168,8 @@ def show(*, invoice_id: InvoiceId, data_dir: Path, as_json: bool) -> None:
         console.print(f"[red]No price:[/red] {usage.quantity} {usage.kind} of {escape(usage.model)}")
 
 
-async def _show(url: str, invoice_id: InvoiceId, clock: Clock) -> Invoice:
-    async with _database(url) as database, database.read() as session:
+async def _show(data_dir: Path, invoice_id: InvoiceId, clock: Clock) -> Invoice:
+    async with opened(data_dir) as database, database.read() as session:
         return await service.find(session, invoice_id=invoice_id, now=clock.now())
 
 

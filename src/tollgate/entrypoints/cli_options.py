@@ -1,4 +1,4 @@
-"""What the commands of the command line share: options that mean the same everywhere, and how to reach the database."""
+"""What the commands of the command line share: options that mean the same everywhere, and how their work is run."""
 
 import asyncio
 import json
@@ -43,10 +43,12 @@ def database_url(data_dir: Path) -> str:
     """The database to work on: TOLLGATE_DATABASE_URL, or the one that runs on the data directory.
 
     Raises:
-        ClickException: there is neither.
+        ClickException: there is neither, or the one that is set is no URL.
     """
     given = os.environ.get(DATABASE_URL_VARIABLE)
     if given:
+        if not given.startswith(("postgresql://", "postgres://")):
+            raise click.ClickException(f"{DATABASE_URL_VARIABLE} is no URL that begins with postgresql://")
         return given
     try:
         running = running_url(data_dir)

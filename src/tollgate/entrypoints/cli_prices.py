@@ -1,8 +1,8 @@
 """`tollgate prices`: bring in the public price list, see what it would change, publish one version from a file."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
@@ -15,10 +15,10 @@ from rich.table import Table
 
 from tollgate.catalog.service import find_endpoint
 from tollgate.entrypoints import price_import
-from tollgate.entrypoints.cli_options import answer_json, data_dir_option, database_url, json_option, run
+from tollgate.entrypoints.cli_database import opened
+from tollgate.entrypoints.cli_options import answer_json, data_dir_option, json_option, run
 from tollgate.entrypoints.price_import import Action, Plan
-from tollgate.infra import database, web
-from tollgate.infra.database import Database
+from tollgate.infra import web
 from tollgate.kit.clock import SystemClock
 from tollgate.pricing import service as pricing
 from tollgate.pricing.schemas import PriceView, PublishPrice
@@ -54,7 +54,7 @@ _provider_option = click.option(
 @json_option
 def diff(only: tuple[str, ...], data_dir: Path, *, as_json: bool) -> None:
     """Show what importing the public price list would change."""
-    planned = run(_plan(database_url(data_dir), frozenset(only)))
+    planned = run(_plan(data_dir, frozenset(only)))
     _show(planned, as_json=as_json, applied=False)
 
 
@@ -69,16 +69,15 @@ def import_(only: tuple[str, ...], data_dir: Path, *, yes: bool, as_json: bool) 
     Nothing that is here is edited: the catalogue is added to, and prices are superseded from now on. What an operator
     published by hand stays.
     """
-    url = database_url(data_dir)
     if as_json and not yes:
         raise click.UsageError("--json answers without asking: give --yes with it")
     if not yes:
-        planned = run(_plan(url, frozenset(only)))
+        planned = run(_plan(data_dir, frozenset(only)))
         _show(planned, as_json=False, applied=False)
         if planned.changes_nothing:
             return
         click.confirm("Import?", abort=True)
-    done = run(_import(url, frozenset(only)))
+    done = run(_import(data_dir, frozenset(only)))
     if as_json:
         _show(done, as_json=True, applied=True)
     else:
@@ -91,7 +90,7 @@ def import_(only: tuple[str, ...], data_dir: Path, *, yes: bool, as_json: bool) 
 @json_option
 def publish(file: BinaryIO, data_dir: Path, *, as_json: bool) -> None:
     """Publish one version from FILE, which holds the JSON that POST /admin/prices takes; `-` reads it from a pipe."""
-    published = run(_publish(database_url(data_dir), file.read()))
+    published = run(_publish(data_dir, file.read()))
     if as_json:
         answer_json(msgspec.to_builtins(published))
     else:
@@ -99,24 +98,24 @@ def publish(file: BinaryIO, data_dir: Path, *, as_json: bool) -> None:
         click.echo(f"{published.id}: {published.model} at {published.provider}, {published.service_tier}, from {since}")
 
 
-async def _plan(url: str, only: frozenset[str]) -> Plan:
-    async with _opened(url) as opened, opened.read() as session:
+async def _plan(data_dir: Path, only: frozenset[str]) -> Plan:
+    async with opened(data_dir) as database, database.read() as session:
         return await price_import.plan(session, only=only, now=SystemClock().now())
 
 
-async def _import(url: str, only: frozenset[str]) -> Plan:
+async def _import(data_dir: Path, only: frozenset[str]) -> Plan:
     now = SystemClock().now()
-    async with _opened(url) as opened, opened.write() as session:
+    async with opened(data_dir) as database, database.write() as session:
         planned = await price_import.plan(session, only=only, now=now)
         with _progress(planned.version_count) as advance:
             await price_import.apply(session, planned, now=now, progress=advance)
     return planned
 
 
-async def _publish(url: str, text: bytes) -> PriceView:
+async def _publish(data_dir: Path, text: bytes) -> PriceView:
     body = web.decode(text, PublishPrice)
     now = SystemClock().now()
-    async with _opened(url) as opened, opened.write() as session:
+    async with opened(data_dir) as database, database.write() as session:
         endpoint_id = await find_endpoint(session, model=body.model, provider=body.provider)
         publication = await pricing.publish(session, body.draft(endpoint_id, now=now), now=now, by=None)
     return PriceView.of(publication, model=body.model, provider=body.provider)
@@ -170,12 +169,3 @@ def _progress(total: int) -> Iterator[price_import.Progress]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Publishing prices", total=total)
         yield lambda count: bar.advance(task, count)
-
-
-@asynccontextmanager
-async def _opened(url: str) -> AsyncIterator[Database]:
-    opened = database.connect(url)
-    try:
-        yield opened
-    finally:
-        await opened.close()
