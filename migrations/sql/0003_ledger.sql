@@ -30,6 +30,8 @@ CREATE TABLE transfers (
 );
 -- "What did this call, grant or invoice post?"
 CREATE INDEX transfers_cause ON transfers (organization_id, cause_id);
+-- "What moved last?" Ids cannot tell: some carry the time of their cause, which may be years before.
+CREATE INDEX transfers_posted ON transfers (organization_id, posted_at, id);
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
 $$

@@ -8,6 +8,8 @@ from tests.reports.scene import Scene, Used
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Limits
+from tollgate.invoices import service as invoices
+from tollgate.invoices.model import Month
 from tollgate.keys import service as keys
 from tollgate.keys.model import ApiKey, NewKey
 from tollgate.kit.ids import PLATFORM, typed
@@ -109,6 +111,34 @@ class TestTransactions:
             *[typed("gen", settled.call.call_id)] * 2,
             typed("grt", grant.id),
         ]
+
+    async def test_are_in_order_of_posting_though_an_invoices_ids_are_as_old_as_its_organization(
+        self, scene: Scene
+    ) -> None:
+        scene = await scene.another_organization(credit_limit=None)
+        scene.clock.at += timedelta(days=1)
+        key = await scene.a_key()
+        await scene.record([Used(at=scene.clock.now(), key=key, counts={Kind.PROMPT: 2_512_500})])  # 1.005
+        scene.clock.at += timedelta(minutes=1)
+        async with scene.database.write() as session:
+            await invoices.close(
+                session, organization_id=scene.organization.id, month=Month(2026, 11), now=scene.clock.now()
+            )
+        scene.clock.at += timedelta(minutes=1)
+        await scene.grant("2")
+
+        pages, cursor = [], {}
+        while True:
+            page = (await scene.get("/credits/transactions", limit=1, **cursor)).json()
+            pages += [(each["cause"], each["amount"]) for each in page["data"]]
+            if page["next"] is None:
+                break
+            cursor = {"cursor": page["next"]}
+
+        assert [cause for cause, _ in pages] == ["grant", "invoice", "invoice", "call"]
+        assert set(pages[1:3]) == {("invoice", "1.005"), ("invoice", "0.005")}
+        whole = await scene.data("/credits/transactions")
+        assert [(each["cause"], each["amount"]) for each in whole] == pages
 
     async def test_are_filtered_by_cause_and_paged(self, scene: Scene) -> None:
         await scene.grant("0.5")

@@ -20,6 +20,7 @@ class TransferRow(SQLModel, table=True):
     __tablename__ = "transfers"
     __table_args__ = (
         sa.Index("transfers_cause", "organization_id", "cause_id"),
+        sa.Index("transfers_posted", "organization_id", "posted_at", "id"),
         sa.CheckConstraint("amount > 0", name="transfers_amount_is_positive"),
         sa.CheckConstraint("debit_account <> credit_account", name="transfers_accounts_differ"),
     )

@@ -29,20 +29,20 @@ _SPENT = sa.text("""
     *(sa.bindparam(name, type_=INSTANT) for name in ("day", "week", "month")),
 )
 
-_TRANSFERS = sa.text(f"""
+# Ordered by when they were posted: an id may carry the time of a cause that is much older.
+_TRANSFERS = f"""
     SELECT {", ".join(field.name for field in fields(Transfer))} FROM transfers
     WHERE organization_id = :organization_id
         AND (debit_account IN ('{UNBILLED}', '{RECEIVABLE}') OR debit_account LIKE 'credits:%'
              OR credit_account IN ('{UNBILLED}', '{RECEIVABLE}') OR credit_account LIKE 'credits:%')
-        AND (CAST(:before AS uuid) IS NULL OR id < :before)
-        AND (cardinality(:causes) = 0 OR cause = ANY (:causes))
-    ORDER BY id DESC
+        {{and_before}} AND (cardinality(:causes) = 0 OR cause = ANY (:causes))
+    ORDER BY posted_at DESC, id DESC
     LIMIT :count
-""").bindparams(
-    sa.bindparam("organization_id", type_=sa.Uuid),
-    sa.bindparam("before", type_=sa.Uuid),
-    sa.bindparam("causes", type_=sa.ARRAY(sa.Text)),
-)
+"""
+_BEFORE = """
+    AND (posted_at, id) < ((SELECT posted_at FROM transfers WHERE organization_id = :organization_id AND id = :before),
+                           :before)
+"""
 
 
 async def spent(
@@ -63,7 +63,10 @@ async def spent(
 async def transfers(
     session: ReadSession, *, organization_id: OrganizationId, causes: Sequence[str], before: UUID | None, count: int
 ) -> list[Transfer]:
-    """Transfers from or to the organization's credits, unbilled and receivable accounts, newest first."""
-    parameters = {"organization_id": organization_id, "causes": list(causes), "before": before, "count": count}
-    result = await session.execute(_TRANSFERS, parameters)
+    """Transfers from or to the organization's credits, unbilled and receivable accounts, latest first."""
+    given = {"organization_id": organization_id} | ({} if before is None else {"before": before})
+    statement = sa.text(_TRANSFERS.format(and_before="" if before is None else _BEFORE)).bindparams(
+        *(sa.bindparam(name, type_=sa.Uuid) for name in given), sa.bindparam("causes", type_=sa.ARRAY(sa.Text))
+    )
+    result = await session.execute(statement, {**given, "causes": list(causes), "count": count})
     return [Transfer(**row) for row in result.mappings()]
