@@ -131,7 +131,7 @@ class Meter:
                 return await self._settle_apart(settlements, error)
             except _LEDGER_AWAY as error:
                 telemetry.SETTLE_RETRIES.inc()
-                _log.warning("settlement is sent again", calls=len(settlements), tries=tries, error=repr(error))
+                _log.warning("settlement is sent again", calls=len(settlements), tries=tries, error=_name(error))
                 await asyncio.sleep(_RETRY_MILLISECONDS[min(tries, len(_RETRY_MILLISECONDS) - 1)] / 1000)
                 tries += 1
 
@@ -147,10 +147,15 @@ class Meter:
                 call_id=str(call.call_id),
                 organization_id=str(call.organization_id),
                 amount=str(call.amount),
-                error=repr(error),
+                error=_name(error),
             )
             return [error]
         return [answer for settlement in settlements for answer in await self._settle([settlement])]
+
+
+def _name(error: Exception) -> str:
+    """What kind of error it is. Its message may quote records, and those are nothing for a log."""
+    return f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".rstrip()
 
 
 async def release_expired_holds(session: WriteSession, now: datetime) -> int:
