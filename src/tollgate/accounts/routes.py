@@ -1,5 +1,6 @@
 """The routes of organizations (operator), projects and limits (management)."""
 
+from dataclasses import replace
 from typing import Any
 
 from litestar import Controller, Request, delete, get, patch, post
@@ -152,13 +153,14 @@ class ProjectsController(Controller):
         database: Injected[Database],
         manager: Injected[Principal],
     ) -> One[ProjectView]:
-        wanted, owner = ProjectId(web.parse_id("prj", project_id)), manager.organization_id
+        wanted = ProjectId(web.parse_id("prj", project_id))
         async with database.write() as session:
-            project = await service.usable_project(session, organization_id=owner, project_id=wanted)
-            if data.name is not UNSET:
-                project = await service.rename_project(
-                    session, organization_id=owner, project_id=wanted, name=data.name
-                )
+            project = await service.change_project(
+                session,
+                organization_id=manager.organization_id,
+                project_id=wanted,
+                edit=lambda project: project if data.name is UNSET else replace(project, name=data.name),
+            )
             return One(data=await _limited(session, project, None if data.limits is UNSET else data.limits))
 
     @delete("/{project_id:str}", status_code=200, summary="Archive a project: its keys stop working, its history stays")

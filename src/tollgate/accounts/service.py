@@ -114,21 +114,36 @@ async def usable_project(session: WriteSession, *, organization_id: Organization
     return project
 
 
-async def rename_project(
-    session: WriteSession, *, organization_id: OrganizationId, project_id: ProjectId, name: str
+async def change_project(
+    session: WriteSession,
+    *,
+    organization_id: OrganizationId,
+    project_id: ProjectId,
+    edit: Callable[[Project], Project],
 ) -> Project:
-    """Give a project that is not archived another name.
+    """Change the name of a project that is not archived.
 
     Raises:
         NotFound: the organization has none with this id.
-        InvalidRequest: the name cannot be.
+        InvalidRequest: the new name cannot be.
         Conflict: the project is archived.
     """
-    rules.check_name(name)
-    project = await usable_project(session, organization_id=organization_id, project_id=project_id)
-    renamed = replace(project, name=name)
-    await store.save_project(session, renamed)
-    return renamed
+    changed = edit(await usable_project(session, organization_id=organization_id, project_id=project_id))
+    rules.check_name(changed.name)
+    await store.save_project(session, changed)
+    return changed
+
+
+async def rename_project(
+    session: WriteSession, *, organization_id: OrganizationId, project_id: ProjectId, name: str
+) -> Project:
+    """Give a project that is not archived another name; refused as by `change_project`."""
+    return await change_project(
+        session,
+        organization_id=organization_id,
+        project_id=project_id,
+        edit=lambda project: replace(project, name=name),
+    )
 
 
 async def archive_project(
