@@ -1,5 +1,6 @@
 """What a customer can pay for bounds the answer; who cannot pay for a useful one is refused before the provider."""
 
+from decimal import Decimal
 from typing import Any
 
 import openai
@@ -59,3 +60,16 @@ async def test_without_any_credit_only_what_is_free_is_served(gateway: Installat
     free = await gateway.model(whole(), prices={"prompt": "0", "completion": "0"})
     assert (await customer.ask(free)).json()["usage"]["cost"] == 0
     assert (await customer.ask(await gateway.model(whole()))).status_code == 402
+
+
+async def test_a_provider_that_ignores_the_cap_is_charged_in_full_and_shown(gateway: Installation) -> None:
+    """The hold covers 256 tokens; the provider writes 300 and reads a thousand."""
+    customer, model = await gateway.customer(grant="0.0005"), await gateway.model(whole())
+    answer = await customer.ask(model)
+    assert "x-tollgate-max-tokens" in answer.headers
+    call = await customer.call()
+    assert (call["status"], call["amount"]) == ("settled", Decimal("0.00082"))
+    assert call["overrun_amount"] >= Decimal("0.00032")
+    assert await customer.balance() == 0
+    assert await customer.held() == 0
+    assert (await customer.ask(model)).status_code == 402

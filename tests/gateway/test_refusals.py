@@ -135,7 +135,7 @@ async def test_a_model_without_a_price_is_not_served(gateway: Installation) -> N
 
 
 async def test_an_endpoint_without_its_credential_is_not_served(gateway: Installation) -> None:
-    customer, model = await gateway.customer(), await gateway.model(whole(), credential="env:NOBODY_SET_THIS")
+    customer, model = await gateway.customer(), await gateway.model(whole(), credential="env:NOBODYS_API_KEY")
     answer = await customer.ask(model)
     assert told(answer) == (404, "no_endpoint", None)
     assert "credential" in answer.text

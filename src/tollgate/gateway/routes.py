@@ -87,8 +87,6 @@ class AsgiClient:
     async def staying(self) -> AsyncIterator[None]:
         """A block that a caller who hangs up interrupts: it ends in `ClientGone` at once."""
         self._listen()
-        if self._gone:
-            raise ClientGone
         try:
             async with asyncio.timeout(None) as self._stay:
                 yield
