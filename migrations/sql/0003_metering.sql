@@ -126,6 +126,8 @@ CREATE TABLE rollups (
     CONSTRAINT rollups_pkey PRIMARY KEY (organization_id, bucket, invoice_cut, project_id, key_id, model, provider,
                                          price_version_id, tier, kind)
 ) WITH (fillfactor = 70);
+-- "What arrived after its time was invoiced?"
+CREATE INDEX rollups_cut ON rollups (organization_id, invoice_cut, bucket);
 
 -- Partitions: calls and attempts are cut by month of the UUIDv7 itself, so the key stays unique over all of them and
 -- a month is detached, never deleted row by row. The default partitions catch what upkeep did not foresee.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -36,7 +37,9 @@ async def usage(scene: Scene, caller: Caller, scope: RecordScope) -> tuple[Bille
 
 async def calls_behind(scene: Scene, caller: Caller, scope: RecordScope, billed: BilledUsage) -> list[CallSummary]:
     """All calls of a line, read page by page."""
-    line = BilledLine(billed.project_id, billed.model, billed.kind, billed.tier, billed.price_version_id, billed.late)
+    line = BilledLine(billed.project_id, billed.model, billed.kind, billed.tier, billed.price_version_id)
+    if billed.late:
+        scope = replace(scope, start=OCTOBER, end=scope.start)
     found: list[CallSummary] = []
     async with scene.database.read() as session:
         while True:

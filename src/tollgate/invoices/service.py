@@ -216,7 +216,7 @@ async def explain(
         session,
         organization_id=invoice.heading.organization_id,
         scope=windows.records_behind(invoice.heading, usage),
-        line=BilledLine(usage.project_id, usage.model, usage.kind, usage.tier, usage.price_version_id, late=False),
+        line=BilledLine(usage.project_id, usage.model, usage.kind, usage.tier, usage.price_version_id),
         after=after,
         limit=count,
     )

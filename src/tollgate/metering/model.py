@@ -67,6 +67,7 @@ class CallRecord(NamedTuple):
 
     organization_id: OrganizationId
     call_id: CallId
+    """Minted at `accepted_at`, to the millisecond: by its id a call is found in its month."""
     project_id: ProjectId | None
     key_id: KeyId
     accepted_at: datetime
@@ -188,7 +189,6 @@ class BilledLine:
     kind: Kind
     tier: int
     price_version_id: PriceVersionId | None
-    late: bool
 
 
 @dataclass(frozen=True, slots=True)

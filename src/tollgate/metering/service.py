@@ -201,7 +201,7 @@ async def billed_calls(
     after: CallId | None,
     limit: int,
 ) -> tuple[CallSummary, ...]:
-    """The calls behind one line, oldest first."""
+    """The calls behind one line that were accepted between the scope's start and end, oldest first."""
     return await store.billed_calls(session, organization_id, scope, line, after=after, limit=limit)
 
 

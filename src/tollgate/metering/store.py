@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import sqlalchemy as sa
 
 from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.kit import ids
 from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId, ProjectId
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import (
@@ -27,6 +28,8 @@ _SETTLE = "SELECT * FROM settle($1::call_record[], $2::charge_record[], $3::atte
 
 # Placeholders for "none" in columns of the rollups' key, which admits no null.
 _NONE = "00000000-0000-0000-0000-000000000000"
+_NO_INVOICE = (datetime.min.replace(tzinfo=UTC), -1)
+"""The end and the cut of an invoice before all records."""
 
 
 async def admit(
@@ -87,16 +90,18 @@ async def current_cut(session: ReadSession, organization_id: OrganizationId) -> 
     return int(result.scalar() or 0)
 
 
-_IN_SCOPE = """
-    organization_id = :organization_id AND {instant} < :end AND invoice_cut <= :cut
-    AND NOT ({instant} < :previous_end AND invoice_cut <= :previous_cut)
-"""
-
-_BILLED_USAGE = sa.text(f"""
+# A scope is read in two parts, each with an index to itself: the time that no invoice covered before, and what was
+# recorded since the last invoice of the time that it covered. Neither grows with the organization's history.
+_BILLED_USAGE = sa.text("""
     SELECT project_id, model, kind, tier, price_version_id, unit, unit_price, bucket < :start AS late,
            sum(calls) AS calls, sum(quantity) AS quantity, sum(amount) AS amount, sum(credits_amount) AS credits_amount
-    FROM rollups
-    WHERE {_IN_SCOPE.format(instant="bucket")}
+    FROM (SELECT * FROM rollups
+          WHERE organization_id = :organization_id AND bucket >= :previous_end AND bucket < :end
+            AND invoice_cut <= :cut
+          UNION ALL
+          SELECT * FROM rollups
+          WHERE organization_id = :organization_id AND invoice_cut = ANY (CAST(:cuts_since AS integer[]))
+            AND bucket < :late_end) AS in_scope
     GROUP BY project_id, model, kind, tier, price_version_id, unit, unit_price, late
     ORDER BY project_id, model, kind, tier, price_version_id, late
 """)
@@ -106,7 +111,17 @@ async def billed_usage(
     session: ReadSession, organization_id: OrganizationId, scope: RecordScope
 ) -> tuple[BilledUsage, ...]:
     """The sums of the scope's records by what makes an invoice line."""
-    rows = await session.execute(_BILLED_USAGE, _scope_parameters(organization_id, scope))
+    previous_end, previous_cut = scope.previous or _NO_INVOICE
+    parameters = {
+        "organization_id": organization_id,
+        "start": scope.start,
+        "end": scope.end,
+        "cut": scope.cut,
+        "previous_end": previous_end,
+        "late_end": min(previous_end, scope.end),
+        "cuts_since": [] if scope.previous is None else list(range(previous_cut + 1, scope.cut + 1)),
+    }
+    rows = await session.execute(_BILLED_USAGE, parameters)
     return tuple(
         BilledUsage(
             project_id=None if str(row.project_id) == _NONE else ProjectId(row.project_id),
@@ -126,15 +141,17 @@ async def billed_usage(
     )
 
 
-_BILLED_CALLS = sa.text(f"""
+# The bounds on the id leave only the partitions of the scope's own months to be read: a call's id is minted at the
+# very millisecond at which it was accepted.
+_BILLED_CALLS = sa.text("""
     SELECT id, accepted_at, project_id, key_id, model, provider, status, quantities, amount, price_version_id
     FROM calls
-    WHERE {_IN_SCOPE.format(instant="accepted_at")}
+    WHERE organization_id = :organization_id AND id >= :first_id AND id < :last_id AND id > :after
+      AND accepted_at >= :start AND accepted_at < :end
+      AND invoice_cut <= :cut AND NOT (accepted_at < :previous_end AND invoice_cut <= :previous_cut)
       AND project_id IS NOT DISTINCT FROM CAST(:project_id AS uuid) AND model = :model AND tier = :tier
       AND price_version_id IS NOT DISTINCT FROM CAST(:price_version_id AS uuid)
-      AND (accepted_at < :start) = :late
       AND quantities ? :kind
-      AND id > :after
     ORDER BY id
     LIMIT :limit
 """)
@@ -149,17 +166,24 @@ async def billed_calls(
     after: CallId | None,
     limit: int,
 ) -> tuple[CallSummary, ...]:
-    """The calls behind one line of the scope, oldest first."""
+    """The calls behind one line that were accepted in the scope's own time, oldest first."""
+    previous_end, previous_cut = scope.previous or _NO_INVOICE
     rows = await session.execute(
         _BILLED_CALLS,
         {
-            **_scope_parameters(organization_id, scope),
+            "organization_id": organization_id,
+            "start": scope.start,
+            "end": scope.end,
+            "cut": scope.cut,
+            "previous_end": previous_end,
+            "previous_cut": previous_cut,
             "project_id": line.project_id,
             "model": line.model,
             "tier": line.tier,
             "price_version_id": line.price_version_id,
-            "late": line.late,
             "kind": line.kind.value,
+            "first_id": ids.lowest_uuid7(scope.start),
+            "last_id": ids.lowest_uuid7(scope.end),
             "after": after or _NONE,
             "limit": limit,
         },
@@ -185,18 +209,6 @@ def quantities_of(stored: str | dict[str, int]) -> UsageQuantities:
     """Read the stored JSON of quantities back."""
     counts = json.loads(stored) if isinstance(stored, str) else stored
     return UsageQuantities({Kind(kind): count for kind, count in counts.items()})
-
-
-def _scope_parameters(organization_id: OrganizationId, scope: RecordScope) -> dict[str, object]:
-    previous_end, previous_cut = scope.previous or (datetime.min.replace(tzinfo=scope.end.tzinfo), -1)
-    return {
-        "organization_id": organization_id,
-        "start": scope.start,
-        "end": scope.end,
-        "cut": scope.cut,
-        "previous_end": previous_end,
-        "previous_cut": previous_cut,
-    }
 
 
 async def ensure_partitions(session: WriteSession, *, now: datetime, months: int) -> int:

@@ -1,0 +1,54 @@
+"""What a look at an invoice reads: its own time, however long the organization's history is."""
+
+import asyncio
+
+from tests.invoices.builders import AFTER, NOVEMBER, OCTOBER, Books, Used, at
+from tests.plans import plan_of, statements_of
+
+from tollgate.metering import service as metering
+
+
+async def partitions(books: Books) -> None:
+    """Partitions from September to December."""
+    for month in (9, 11):
+        async with books.database.write() as session:
+            await metering.ensure_partitions(session, now=at(month, 1))
+
+
+async def test_the_calls_behind_a_line_are_sought_in_their_own_month_alone(books: Books) -> None:
+    await partitions(books)
+    organization = await books.an_organization()
+    await books.record(organization, Used(at(10, 5)), Used(at(11, 5)))
+    await books.close(organization, OCTOBER, now=at(11, 1, 2))
+    await books.record(organization, Used(at(10, 31)), settled_at=at(11, 6))
+    invoice = await books.close(organization, NOVEMBER, now=AFTER)
+    own, late = invoice.lines[0], invoice.lines[-1]
+
+    for line, month in ((own, "11"), (late, "10")):
+        async with books.pool.acquire() as connection, connection.transaction():
+            for other in {"09", "10", "11", "12"} - {month}:
+                await connection.execute(f"LOCK TABLE calls_2026_{other} IN ACCESS EXCLUSIVE MODE")
+            # It would wait for a partition that it wanted to look into.
+            parts = await asyncio.wait_for(books.explained(invoice, line.n), 5)
+
+        assert sum(part.quantity for part in parts) == (line.usage.quantity if line.usage else None)
+
+
+async def test_a_draft_reads_its_own_time_and_what_came_late_by_index(books: Books) -> None:
+    organization = await books.an_organization()
+    await books.record(organization, Used(at(10, 5)))
+    await books.close(organization, OCTOBER, now=at(11, 1, 2))
+    await books.record(organization, Used(at(11, 5)))
+
+    with statements_of("rollups") as sent:
+        await books.current(organization, now=at(11, 22))
+
+    (own_time,) = sent
+    plan = await plan_of(books.pool, own_time)
+    open_time, late = [line for line in plan.splitlines() if "Index Cond" in line]
+    assert "bucket >=" in open_time
+    assert "bucket <" in open_time
+    assert "invoice_cut = ANY ('{1}'" in late
+    assert "bucket <" in late
+    assert "rollups_cut" in plan
+    assert "Seq Scan" not in plan
