@@ -11,6 +11,7 @@ import pytest
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import NewOrganization, OrganizationStatus
+from tollgate.infra import announcements
 from tollgate.infra.database import Database
 from tollgate.keys import rules, store
 from tollgate.keys import service as keys
@@ -89,6 +90,17 @@ class TestKeyRing:
         first = await ring.authenticate(minted.text, clock.now())
 
         assert await ring.authenticate(minted.text, clock.now()) is first
+
+    async def test_looks_up_a_key_it_remembers_when_asked_to(
+        self, ring: KeyRing, pool: "asyncpg.Pool[asyncpg.Record]", minted: MintedKey, clock: FixedClock
+    ) -> None:
+        await ring.authenticate(minted.text, clock.now())
+        await pool.execute("ALTER TABLE api_keys DISABLE TRIGGER USER")
+        await pool.execute("UPDATE api_keys SET revoked_at = now()")
+
+        assert (await ring.authenticate(minted.text, clock.now())).key_id == minted.key.id
+        with pytest.raises(AuthenticationFailed, match="revoked"):
+            await ring.look_up(minted.text, clock.now())
 
     async def test_remembers_nothing_while_it_does_not_listen(
         self, pool: "asyncpg.Pool[asyncpg.Record]", database_url: str, minted: MintedKey, clock: FixedClock
@@ -211,15 +223,15 @@ class TestKeyRing:
         clock: FixedClock,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(keys, "_RECONNECT_SECONDS", 0.01)
+        monkeypatch.setattr(announcements, "RECONNECT_SECONDS", 0.01)
         await ring.authenticate(minted.text, clock.now())
-        announcements = ring._announcements
+        before = ring._announcements
 
         await pool.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND query IN ('SELECT 1', 'LISTEN key_changed')"
         )
-        await _until(lambda: ring._announcements > announcements)
+        await _until(lambda: ring._announcements > before)
 
         assert not ring._known
         await _until(lambda: ring._listening)
@@ -233,7 +245,7 @@ class TestKeyRing:
 
         async def overtaken(pool: "asyncpg.Pool[asyncpg.Record]", public_id: str) -> list[object]:
             found = await standings(pool, public_id)
-            ring._forget(None, 0, keys.CHANNEL, f"{minted.key.organization_id}/{minted.key.id}")
+            ring._forget(f"{minted.key.organization_id}/{minted.key.id}")
             return list(found)
 
         monkeypatch.setattr(store, "standings", overtaken)

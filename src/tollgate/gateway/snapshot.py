@@ -9,21 +9,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-import asyncpg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from tollgate.catalog import service as catalog
 from tollgate.catalog.model import Catalogue
-from tollgate.infra.database import Database
+from tollgate.infra import announcements
+from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.kit.clock import Clock
+from tollgate.kit.errors import TollgateError
 from tollgate.pricing import service as pricing
 from tollgate.pricing.model import PriceBook
 
 CHANNEL = "catalogue_changed"
 REFRESH_SECONDS = 30.0
 """How often the revision is compared even if nothing was announced."""
-_RECONNECT_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -76,13 +77,16 @@ class Shelf:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["Shelf"]:
         """Follow changes for as long as the block runs."""
-        followers = [asyncio.create_task(self._listen()), asyncio.create_task(self._follow())]
+        refreshing = asyncio.create_task(self._follow())
         try:
-            yield self
+            # What changed while nobody listened was announced to nobody: every connection begins with a look.
+            async with announcements.follow(
+                self._database_url, CHANNEL, heard=lambda _: self._changed.set(), connected=self._changed.set
+            ):
+                yield self
         finally:
-            for follower in followers:
-                follower.cancel()
-            await asyncio.wait(followers)
+            refreshing.cancel()
+            await asyncio.wait([refreshing])
 
     async def _follow(self) -> None:
         while True:
@@ -92,22 +96,6 @@ class Shelf:
             try:
                 # Loading a large catalogue for nothing would hold up calls.
                 await self.newer_than(await self.current())
-            except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (*DATABASE_AWAY, SQLAlchemyError, TollgateError) as error:
                 _log.warning("catalogue could not be refreshed", error=type(error).__name__)
-                await asyncio.sleep(_RECONNECT_SECONDS)
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                connection = await asyncpg.connect(self._database_url)
-                lost = asyncio.Event()
-                connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                await connection.add_listener(CHANNEL, lambda *_: self._changed.set())
-                self._changed.set()
-                try:
-                    await lost.wait()
-                finally:
-                    connection.terminate()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                _log.warning("catalogue listener lost", error=type(error).__name__)
-            await asyncio.sleep(_RECONNECT_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import asyncpg
 import structlog
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 from pgqueuer.adapters.persistence.queries import Queries
@@ -16,16 +15,10 @@ from pgqueuer.core.sm import SchedulerManager
 from pgqueuer.domain.models import Schedule as DueSchedule
 
 from tollgate.infra import database
+from tollgate.infra.database import DATABASE_AWAY
 
 _CONNECTIONS_MAX = 4
 _RETRY_SECONDS = 5
-_DATABASE_AWAY = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.TooManyConnectionsError,
-)
 
 _log = structlog.get_logger()
 
@@ -49,7 +42,7 @@ async def run_worker(database_url: str, schedules: Sequence[Schedule], stop: asy
     while not stop.is_set():
         try:
             await _run_while_connected(database_url, schedules, stop)
-        except _DATABASE_AWAY as error:
+        except DATABASE_AWAY as error:
             _log.warning("worker.database_away", reason=str(error), retry_seconds=_RETRY_SECONDS)
             await _pause(stop)
 

@@ -1,21 +1,20 @@
 """The use cases of keys: mint, list, change, rotate, revoke; and the ring that recognises them when presented.
 
-A secret leaves here once and is stored only as a hash. The ring answers out of memory when it can: PostgreSQL announces
+A secret leaves here once and is stored only as a hash. The ring answers out of memory when it may: PostgreSQL announces
 every change to a key, its organization or its project on the channel `key_changed`, and what it announces is forgotten.
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
-import structlog
 
 from tollgate.accounts import service as accounts
+from tollgate.infra import announcements
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id, new_secret
 from tollgate.keys import rules, store
@@ -27,10 +26,6 @@ from tollgate.kit.principal import KeyKind, Principal
 CHANNEL = "key_changed"
 
 _ENTRIES_MAX = 100_000
-_HEARTBEAT_SECONDS = 5.0
-_RECONNECT_SECONDS = 1.0
-
-_log = structlog.get_logger(__name__)
 
 
 async def create(session: WriteSession, *, order: NewKey, now: datetime) -> MintedKey:
@@ -155,7 +150,7 @@ class KeyRing:
         self._announcements = 0
 
     async def authenticate(self, presented: str, now: datetime) -> Principal:
-        """The bearer of the key text.
+        """The bearer of the key text, as far as this process has heard. For callers that the database checks once more.
 
         Raises:
             AuthenticationFailed: the key is malformed, unknown, revoked, disabled or expired.
@@ -166,22 +161,24 @@ class KeyRing:
         if known is not None:
             rules.check_not_expired(known, now)
             return known
-        return await self._look_up(presented, digest, now)
+        announcements_before = self._announcements
+        principal = await self.look_up(presented, now)
+        # What was announced while the database answered may have been this very key.
+        if self._listening and announcements_before == self._announcements:
+            self._remember(digest, principal)
+        return principal
 
     async def authenticate_headers(self, headers: Iterable[tuple[bytes, bytes]], now: datetime) -> Principal:
         """The bearer of the key found in raw ASGI headers; raises as `authenticate` does, and when there is no key."""
         return await self.authenticate(rules.presented_in(headers), now)
 
-    async def _look_up(self, presented: str, digest: bytes, now: datetime) -> Principal:
+    async def look_up(self, presented: str, now: datetime) -> Principal:
+        """The bearer of the key text, as the database knows it at this moment; raises as `authenticate` does."""
         key = rules.parse_presented(presented)
-        announcements = self._announcements
         found = [each for each in await store.standings(self._pool, key.public_id) if rules.is_secret_of(each, key)]
         if not found:
             raise AuthenticationFailed("This API key is not known.")
         rules.check_standing(found[0], now)
-        # What was announced while the database answered may have been this very key.
-        if self._listening and announcements == self._announcements:
-            self._remember(digest, found[0].principal)
         return found[0].principal
 
     def _remember(self, digest: bytes, principal: Principal) -> None:
@@ -195,42 +192,22 @@ class KeyRing:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["KeyRing"]:
         """Listen for changes, and thereby allow remembering, for as long as the block runs."""
-        listener = asyncio.create_task(self._listen_for_ever(), name="key-ring-listener")
-        try:
+        async with announcements.follow(
+            self._database_url, CHANNEL, heard=self._forget, connected=self._connected, lost=self._lost
+        ):
             yield self
-        finally:
-            listener.cancel()
-            await asyncio.wait([listener])
 
-    async def _listen_for_ever(self) -> None:
-        while True:
-            try:
-                await self._listen()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                _log.warning("key_listener_lost", error=type(error).__name__)
-            await asyncio.sleep(_RECONNECT_SECONDS)
+    def _connected(self) -> None:
+        self._listening = True
 
-    async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._database_url, timeout=_HEARTBEAT_SECONDS)
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
-        try:
-            await connection.add_listener(CHANNEL, self._forget)
-            self._listening = True
-            while not lost.is_set():
-                # A connection can also die without a word; only an answer proves that announcements still arrive.
-                await connection.fetchval("SELECT 1", timeout=_HEARTBEAT_SECONDS)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), _HEARTBEAT_SECONDS)
-        finally:
-            self._listening = False
-            self._forget_all()
-            connection.terminate()
+    def _lost(self) -> None:
+        self._listening = False
+        self._forget_all()
 
-    def _forget(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+    def _forget(self, payload: str) -> None:
         """Drop what changed: the payload is `organization/key`, or `organization/` for all of its keys."""
         self._announcements += 1
-        organization, _, key = str(payload).partition("/")
+        organization, _, key = payload.partition("/")
         if key:
             changed = [KeyId(UUID(key))]
         else:
