@@ -18,12 +18,13 @@ from tollgate.catalog.model import Catalogue
 from tollgate.catalog.service import find_endpoint
 from tollgate.entrypoints import price_import
 from tollgate.entrypoints.cli_prices import prices
-from tollgate.entrypoints.price_import import Action, Plan
+from tollgate.entrypoints.price_import import Plan
 from tollgate.infra.database import Database
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import typed
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import service as pricing
+from tollgate.pricing.comparison import Action
 from tollgate.pricing.model import STANDARD, PriceDraft, PriceVersion
 
 

@@ -17,10 +17,11 @@ from tollgate.catalog.service import find_endpoint
 from tollgate.entrypoints import price_import
 from tollgate.entrypoints.cli_database import opened
 from tollgate.entrypoints.cli_options import answer_json, data_dir_option, json_option, run
-from tollgate.entrypoints.price_import import Action, Plan
+from tollgate.entrypoints.price_import import Plan
 from tollgate.infra import web
 from tollgate.kit.clock import SystemClock
 from tollgate.pricing import service as pricing
+from tollgate.pricing.comparison import Action
 from tollgate.pricing.schemas import PriceView, PublishPrice
 
 _STYLES = {

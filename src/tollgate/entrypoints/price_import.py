@@ -5,45 +5,28 @@ alone, as are the models whose page is kept by hand; what the list says about th
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from genai_prices.data import providers as price_list
 
-from tollgate.catalog import known_providers, rules
+from tollgate.catalog import known_providers, newcomers
 from tollgate.catalog import service as catalogue
-from tollgate.catalog.model import Catalogue, DataPolicy, Endpoint, Model, Provider
-from tollgate.catalog.seed import GPT_4_1_MINI, SANDBOX_ECHO
+from tollgate.catalog.model import Catalogue, Endpoint, Model, Provider
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
-from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import EndpointId
-from tollgate.kit.money import amount_text
-from tollgate.kit.tokens import Kind
 from tollgate.pricing import genai_prices
 from tollgate.pricing import service as pricing
-from tollgate.pricing.genai_prices import DatedItems, ListedModel, Unlisted
-from tollgate.pricing.model import PriceDraft, PriceItem, PriceVersion, Publication, Source
-
-KEPT_BY_HAND = frozenset({GPT_4_1_MINI.slug, SANDBOX_ECHO.slug})
+from tollgate.pricing.comparison import Action, Comparison, compare
+from tollgate.pricing.genai_prices import ListedModel, Unlisted
+from tollgate.pricing.model import PriceDraft, Publication, Source
 
 _HISTORIES_AT_ONCE = 250
 
 Progress = Callable[[int], None]
 """Called with how many more versions have been published."""
-
-
-class Action(StrEnum):
-    """What importing one price would do."""
-
-    ADDED = "added"
-    CHANGED = "changed"
-    UNCHANGED = "unchanged"
-    CONFLICT = "conflict"
-    SKIPPED = "skipped"
-    LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +109,9 @@ def _plan_model(planned: Plan, here: _Here, entry: ListedModel, slug: str, now: 
     )
     model = here.catalogue.models.get(slug) or planned.models.get(slug) or _model(entry, slug, now)
     endpoint = here.endpoints.get((slug, entry.provider)) or _endpoint(entry, slug, provider, now)
-    reason = _reason_to_skip(entry, model, endpoint, planned)
+    reason = newcomers.why_not(model, endpoint, listed_as=entry.id)
+    if reason is None and (slug, entry.provider) in planned.pairs:
+        reason = "the list has this model of the provider twice"
     if reason is not None:
         return reason
     planned.pairs.add((slug, entry.provider))
@@ -137,118 +122,35 @@ def _plan_model(planned: Plan, here: _Here, entry: ListedModel, slug: str, now: 
     if (slug, provider.slug) not in here.endpoints:
         planned.endpoints.append(endpoint)
     for tier, listed in entry.prices.items():
-        _plan_tier(planned, endpoint, tier, listed, here.published.get((endpoint.id, tier), ()), now)
+        compared = compare(listed, here.published.get((endpoint.id, tier), ()), now)
+        _plan_tier(planned, endpoint, tier, compared)
     for remark in entry.remarks:
         planned.differences.append(Difference(Action.LEFT_OUT, slug, entry.provider, None, remark))
     return None
 
 
-def _reason_to_skip(entry: ListedModel, model: Model, endpoint: Endpoint, planned: Plan) -> str | None:
-    if model.slug in KEPT_BY_HAND:
-        return "its page is kept by hand"
-    if not known_providers.serves(entry.provider, entry.id):
-        return "another API of the provider serves it"
-    if (model.slug, entry.provider) in planned.pairs:
-        return "the list has this model of the provider twice"
-    try:
-        rules.check_model(model)
-        rules.check_endpoint(endpoint)
-    except InvalidRequest as refusal:
-        return refusal.message
-    return None
-
-
 def _model(entry: ListedModel, slug: str, now: datetime) -> Model:
-    """Modalities are those that are priced, and text; the list knows no others."""
-    kinds = {item.kind for history in entry.prices.values() for dated in history for item in dated.items}
-    return Model(
-        slug=slug,
-        name=entry.name,
-        description=entry.description,
-        input_modalities=_modalities(kinds, image=Kind.INPUT_IMAGE, audio=Kind.INPUT_AUDIO),
-        output_modalities=_modalities(kinds, image=Kind.OUTPUT_IMAGE, audio=Kind.OUTPUT_AUDIO),
-        tokenizer="o200k_base",
-        created_at=now,
-    )
-
-
-def _modalities(kinds: Iterable[Kind], *, image: Kind, audio: Kind) -> tuple[str, ...]:
-    return ("text", *(name for name, kind in (("image", image), ("audio", audio)) if kind in kinds))
+    priced = {item.kind for history in entry.prices.values() for dated in history for item in dated.items}
+    return newcomers.model(slug, name=entry.name, description=entry.description, priced=priced, now=now)
 
 
 def _endpoint(entry: ListedModel, slug: str, provider: Provider, now: datetime) -> Endpoint:
-    return Endpoint(
-        id=EndpointId(new_id(now)),
+    return newcomers.endpoint(
+        EndpointId(new_id(now)),
         model=slug,
-        provider=provider.slug,
+        provider=provider,
         upstream_model=entry.upstream_model,
         context_length=entry.context_length,
-        max_output=None,
-        protocols=known_providers.PROTOCOLS[provider.format],
-        supported_parameters=(),
-        data_policy=DataPolicy(),
-        supports_cancel=provider.slug in known_providers.STOP_WHEN_CLOSED,
-        enabled=provider.slug in known_providers.KNOWN,
     )
 
 
-def _plan_tier(
-    planned: Plan,
-    endpoint: Endpoint,
-    tier: str,
-    listed: Sequence[DatedItems],
-    published: Sequence[Publication],
-    now: datetime,
-) -> None:
-    action, dated, detail = _compare(listed, published, now)
-    drafts = [PriceDraft(endpoint.id, None, tier, each.effective_from, each.items) for each in dated]
-    if action is Action.ADDED:
+def _plan_tier(planned: Plan, endpoint: Endpoint, tier: str, compared: Comparison) -> None:
+    drafts = [PriceDraft(endpoint.id, None, tier, dated.effective_from, dated.items) for dated in compared.to_publish]
+    if compared.action is Action.ADDED:
         planned.histories.append(drafts)
     else:
         planned.successors.extend(drafts)
-    planned.differences.append(Difference(action, endpoint.model, endpoint.provider, tier, detail))
-
-
-def _compare(
-    listed: Sequence[DatedItems], published: Sequence[Publication], now: datetime
-) -> tuple[Action, Sequence[DatedItems], str]:
-    """What to publish so that from now on the list holds here: nothing, its whole history, or successors."""
-    if not published:
-        return Action.ADDED, listed, describe(listed[-1].items)
-    wanted = _from_now(listed, now)
-    here = [publication for publication in published if _lasts(publication.version, now)]
-    present = _from_now([DatedItems(each.version.effective_from, each.version.items) for each in here], now)
-    if wanted == present:
-        return Action.UNCHANGED, (), ""
-    detail = f"{describe(present[-1].items)} → {describe(wanted[-1].items)}" if present else describe(wanted[-1].items)
-    if any(publication.source is not Source.IMPORT for publication in here):
-        return Action.CONFLICT, (), f"published by hand: {detail}"
-    if wanted[: len(present)] == present:
-        return Action.CHANGED, wanted[len(present) :], detail
-    if len(present) > 1:
-        return Action.CONFLICT, (), f"a later price is published already: {detail}"
-    return Action.CHANGED, wanted, detail
-
-
-def _lasts(version: PriceVersion, now: datetime) -> bool:
-    return version.effective_to is None or version.effective_to > now
-
-
-def _from_now(history: Sequence[DatedItems], now: datetime) -> list[DatedItems]:
-    """The price in force, as if it began now, and those to come."""
-    begun = [dated for dated in history if dated.effective_from <= now]
-    to_come = [dated for dated in history if dated.effective_from > now]
-    return [*(DatedItems(now, dated.items) for dated in begun[-1:]), *to_come]
-
-
-def describe(items: Sequence[PriceItem]) -> str:
-    """The prices in short, as in `prompt 0.4, completion 1.6`; a tier's beginning in brackets."""
-    return ", ".join(_described(item) for item in items)
-
-
-def _described(item: PriceItem) -> str:
-    tier = f" [from {item.prompt_tokens_from:,}]" if item.prompt_tokens_from else ""
-    return f"{item.kind} {amount_text(item.unit_price)}{tier}"
+    planned.differences.append(Difference(compared.action, endpoint.model, endpoint.provider, tier, compared.detail))
 
 
 async def apply(session: WriteSession, planned: Plan, *, now: datetime, progress: Progress) -> None:

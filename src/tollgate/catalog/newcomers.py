@@ -1,0 +1,62 @@
+"""What enters the catalogue from a price list: the model and the endpoint as far as a list knows them, or why not."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from tollgate.catalog import known_providers, rules
+from tollgate.catalog.model import DataPolicy, Endpoint, Model, Provider
+from tollgate.catalog.schemas import DEFAULT_TOKENIZER
+from tollgate.catalog.seed import GPT_4_1_MINI, SANDBOX_ECHO
+from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.ids import EndpointId
+from tollgate.kit.tokens import Kind
+
+_KEPT_BY_HAND = frozenset({GPT_4_1_MINI.slug, SANDBOX_ECHO.slug})
+_IN = (("image", Kind.INPUT_IMAGE), ("audio", Kind.INPUT_AUDIO))
+_OUT = (("image", Kind.OUTPUT_IMAGE), ("audio", Kind.OUTPUT_AUDIO))
+
+
+def model(slug: str, *, name: str, description: str, priced: Collection[Kind], now: datetime) -> Model:
+    """The model as a list knows it. Its modalities are text and what is priced; the list knows no others."""
+    return Model(
+        slug=slug,
+        name=name,
+        description=description,
+        input_modalities=("text", *(modality for modality, kind in _IN if kind in priced)),
+        output_modalities=("text", *(modality for modality, kind in _OUT if kind in priced)),
+        tokenizer=DEFAULT_TOKENIZER,
+        created_at=now,
+    )
+
+
+def endpoint(
+    endpoint_id: EndpointId, *, model: str, provider: Provider, upstream_model: str, context_length: int | None
+) -> Endpoint:
+    """The model at the provider, enabled if we know how to reach it."""
+    return Endpoint(
+        id=endpoint_id,
+        model=model,
+        provider=provider.slug,
+        upstream_model=upstream_model,
+        context_length=context_length,
+        max_output=None,
+        protocols=known_providers.PROTOCOLS[provider.format],
+        supported_parameters=(),
+        data_policy=DataPolicy(),
+        supports_cancel=provider.slug in known_providers.STOP_WHEN_CLOSED,
+        enabled=provider.slug in known_providers.KNOWN,
+    )
+
+
+def why_not(model: Model, endpoint: Endpoint, *, listed_as: str) -> str | None:
+    """Why a model cannot be brought in that the provider's list calls `listed_as`; `None` if it can."""
+    if model.slug in _KEPT_BY_HAND:
+        return "its page is kept by hand"
+    if not known_providers.serves(endpoint.provider, listed_as):
+        return "another API of the provider serves it"
+    try:
+        rules.check_model(model)
+        rules.check_endpoint(endpoint)
+    except InvalidRequest as refusal:
+        return refusal.message
+    return None
