@@ -20,6 +20,7 @@ from tollgate.kit.ids import AttemptId, CallId, KeyId, OrganizationId
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.kit.tokens import Kind
 from tollgate.metering.model import AttemptStatus, CallStatus, Settlement
+from tollgate.pricing.model import PriceItem, Unit
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
 SAID = Answer(usage=read_usage(USAGE), finish_reason="stop", upstream_id="chatcmpl-1")
@@ -120,6 +121,19 @@ def test_a_kind_without_a_price_is_recorded_at_no_amount() -> None:
     assert [(charge.kind, charge.unit_price) for charge in settlement.charges] == [
         (Kind.PROMPT, Decimal(1)), (Kind.COMPLETION, None), (Kind.REQUEST, None),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "counted"), [(SAID, None), (Answer(finish_reason="stop"), 10)])
+def test_a_request_that_has_a_price_is_charged_once(answer: Answer, counted: int | None) -> None:
+    call = a_call(Ending.FINISHED, answer)
+    call.attempts[-1].candidate = a_candidate("1", "2", PriceItem(Kind.REQUEST, Decimal("0.01"), Unit.PER_COUNT))
+    settlement = settled(call, counted)
+    requests = [charge for charge in settlement.charges if charge.kind is Kind.REQUEST]
+    assert [(charge.quantity, charge.unit_price, charge.amount) for charge in requests] == [
+        (1, Decimal("0.01"), Decimal("0.01"))
+    ]
+    assert settlement.call.amount == sum(charge.amount for charge in settlement.charges)
+    assert json.loads(settlement.call.quantities)["request"] == 1
 
 
 def test_an_organizations_own_price_hides_what_the_provider_charges() -> None:

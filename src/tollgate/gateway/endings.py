@@ -77,13 +77,19 @@ class Usage:
 
 
 def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
-    """The provider's usage; without one, the prompt as estimated and the output as counted; nothing if refused."""
-    if call.answer.usage is not None:
-        return Usage(call.answer.usage.quantities, estimated=False)
-    if call.serving is None:
+    """The provider's usage; without one, the prompt as estimated and the output as counted; nothing if refused.
+
+    Where the request itself has a price, it is counted as well.
+    """
+    serving = call.serving
+    if serving is None:
         return Usage(UsageQuantities(), estimated=False)
+    has_price = any(item.kind is Kind.REQUEST for item in serving.candidate.price.items)
+    request = UsageQuantities({Kind.REQUEST: 1} if has_price else {})
+    if call.answer.usage is not None:
+        return Usage(call.answer.usage.quantities + request, estimated=False)
     counts = {Kind.PROMPT: call.prompt_tokens_estimate, Kind.COMPLETION: counted_output_tokens or 0}
-    return Usage(UsageQuantities(counts), estimated=True)
+    return Usage(UsageQuantities(counts) + request, estimated=True)
 
 
 def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:

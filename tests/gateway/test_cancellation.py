@@ -1,0 +1,99 @@
+"""A call whose task is cancelled, at whatever point, is recorded once and holds nothing."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+
+import pytest
+from tests.gateway.fake_client import FakeClient
+from tests.gateway.installation import MESSAGES, Installation
+from tests.gateway.test_other_processes import CLOCK, sandbox
+
+from tollgate.catalog.model import Format
+from tollgate.entrypoints.errors import status_of
+from tollgate.gateway.model import Reply, UpstreamRequest
+from tollgate.gateway.sandbox import SandboxUpstream
+from tollgate.gateway.service import Gateway, Surroundings
+from tollgate.gateway.snapshot import Shelf
+from tollgate.infra import database as databases
+from tollgate.keys.service import KeyRing
+from tollgate.metering.service import Meter
+
+
+class Gate:
+    """Where a provider waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def pass_through(self) -> None:
+        self.reached.set()
+        await self.opened.wait()
+
+
+class GatedUpstream:
+    """The sandbox behind gates: before it answers, in the middle of its answer, and when it is let go of."""
+
+    def __init__(self, gates: dict[str, Gate]) -> None:
+        self._gates = gates
+        self._sandbox = SandboxUpstream()
+
+    async def send(self, request: UpstreamRequest) -> Reply:
+        if "send" in self._gates:
+            await self._gates["send"].pass_through()
+        return GatedReply(await self._sandbox.send(request), self._gates)
+
+
+class GatedReply:
+    """One answer behind gates."""
+
+    def __init__(self, reply: Reply, gates: dict[str, Gate]) -> None:
+        self.status, self.headers = reply.status, reply.headers
+        self._reply = reply
+        self._gates = gates
+
+    async def body(self) -> bytes:
+        return await self._reply.body()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        async for piece in self._reply.pieces():
+            yield piece
+            if "stream" in self._gates:
+                await self._gates["stream"].pass_through()
+
+    async def close(self) -> None:
+        if "close" in self._gates:
+            await self._gates["close"].pass_through()
+        await self._reply.close()
+
+
+@pytest.mark.parametrize(
+    ("point", "form"), [("send", "whole"), ("stream", "stream"), ("close", "stream"), ("close", "whole")]
+)
+async def test_a_cancelled_call_is_recorded_once(gateway: Installation, point: str, form: str) -> None:
+    customer, model = await gateway.customer(), await sandbox(gateway)
+    database = databases.connect(gateway.database_url)
+    pool = await databases.connect_pool(gateway.database_url, connections_max=4)
+    gate = Gate()
+    own = Gateway(
+        keys=KeyRing(pool, database_url=gateway.database_url),
+        shelf=Shelf(database, CLOCK, database_url=gateway.database_url),
+        meter=Meter(pool, CLOCK, settle_timeout_seconds=5),
+        upstreams={Format.SANDBOX: GatedUpstream({point: gate})},
+        clock=CLOCK,
+        surroundings=Surroundings({}, body_bytes_max=1000, drain_seconds=1, status_of=status_of),
+    )
+    principal = await own.authenticate([(b"x-api-key", customer.key.encode())])
+    body = json.dumps({"model": model, "messages": MESSAGES, "stream": form == "stream"}).encode()
+    calling = asyncio.create_task(own.chat(principal, body, FakeClient()))
+    await gate.reached.wait()
+    calling.cancel()
+    gate.opened.set()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    await own.drained()
+    assert len(await customer.calls()) == 1
+    assert await customer.holds() == []
+    await pool.close()
+    await database.close()
