@@ -229,7 +229,7 @@ class TestKeyRing:
 
         await pool.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND query IN ('SELECT 1', 'LISTEN key_changed')"
+            " WHERE datname = current_database() AND query ~ '^(SELECT 1$|LISTEN)'"
         )
         await _until(lambda: ring._announcements > before)
 
