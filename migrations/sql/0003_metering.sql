@@ -105,6 +105,8 @@ CREATE TABLE attempts (
 -- "What was tried for this call?"
 CREATE INDEX attempts_call ON attempts (organization_id, call_id);
 
+-- The sums of the calls that a provider served, quarter-hour by quarter-hour: quantities and amounts of what was used,
+-- free or not. What an insured call used was charged by no price; it stands at none, beside what has a price and is billed.
 CREATE TABLE rollups (
     organization_id  uuid NOT NULL,
     bucket           timestamptz NOT NULL,  -- the start of the UTC quarter-hour in which the calls were accepted
@@ -113,7 +115,7 @@ CREATE TABLE rollups (
     key_id           uuid NOT NULL,
     model            text NOT NULL,
     provider         text NOT NULL,
-    price_version_id uuid NOT NULL,         -- all zeros for none
+    price_version_id uuid NOT NULL,         -- all zeros for none: the calls were insured
     tier             bigint NOT NULL,
     kind             text NOT NULL,
     unit             text,
@@ -595,8 +597,8 @@ BEGIN
                               price_version_id, tier, kind, unit, unit_price, calls, quantity, origin_amount, amount,
                               credits_amount)
     SELECT q.organization_id, date_bin('15 minutes', q.accepted_at, 'epoch'), c.invoice_cut,
-           coalesce(q.project_id, c_none), q.key_id, q.model, coalesce(q.provider, ''),
-           coalesce(q.price_version_id, c_none), q.tier, i.kind, min(i.unit), min(i.unit_price),
+           coalesce(q.project_id, c_none), q.key_id, q.model, q.provider,
+           CASE q.status WHEN 'insured' THEN c_none ELSE q.price_version_id END, q.tier, i.kind, min(i.unit), min(i.unit_price),
            count(*) FILTER (WHERE i.kind = 'request'), sum(i.quantity), sum(i.origin_amount), sum(i.amount),
            coalesce(sum(paid.amount) FILTER (WHERE i.kind = 'request'), 0)
     FROM unnest(p_calls) AS q

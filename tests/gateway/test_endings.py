@@ -107,7 +107,9 @@ def test_attempts_keep_their_order_and_only_the_last_has_usage() -> None:
 def test_an_insured_call_costs_the_platform_not_the_customer() -> None:
     settlement = settled(a_call(Ending.FINISHED, replace(SAID, finish_reason="error")))
     assert (settlement.call.amount, settlement.call.provider_cost) == (Decimal(0), AMOUNT)
-    assert [(charge.kind, charge.amount) for charge in settlement.charges] == [(Kind.REQUEST, Decimal(0))]
+    assert [(charge.kind, charge.quantity, charge.amount) for charge in settlement.charges] == [
+        (Kind.PROMPT, 100, Decimal(0)), (Kind.COMPLETION, 10, Decimal(0)), (Kind.REQUEST, 1, Decimal(0)),
+    ]  # fmt: skip
     assert json.loads(settlement.call.quantities) == {"prompt": 100, "completion": 10}
 
 

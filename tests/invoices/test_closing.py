@@ -14,6 +14,7 @@ from tests.invoices.builders import (
     NOVEMBER,
     OCTOBER,
     PLAIN,
+    PRICE,
     Books,
     Used,
     at,
@@ -26,6 +27,7 @@ from tollgate.invoices.schemas import InvoiceView
 from tollgate.kit.errors import Conflict
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
+from tollgate.pricing.model import PriceItem, Unit
 
 
 class TestClosing:
@@ -120,12 +122,25 @@ class TestClosing:
         with pytest.raises(NothingToInvoice):
             await books.close(organization, NOVEMBER, now=AFTER)
 
-    async def test_lists_insured_calls_as_free(self, books: Books) -> None:
+    @pytest.mark.parametrize("insured_first", [True, False])
+    async def test_leaves_insured_calls_out_though_they_share_their_quarter_hour_with_others(
+        self, books: Books, *, insured_first: bool
+    ) -> None:
         organization = await books.an_organization()
-        await books.record(organization, Used(at(11, 5)), Used(at(11, 6), insured=True))
+        by_request = replace(PRICE, items=(*PRICE.items, PriceItem(Kind.REQUEST, Decimal("0.5"), Unit.PER_COUNT)))
+        counts = {**PLAIN, Kind.REQUEST: 1}
+        for insured in (insured_first, not insured_first):
+            await books.record(organization, Used(at(11, 5), counts, price=by_request, insured=insured))
+
         invoice = await books.close(organization, NOVEMBER, now=AFTER)
 
-        assert [part.quantity for part in await books.explained(invoice, 1)] == [800, 0]
+        assert [(line.usage.kind, line.usage.quantity) for line in invoice.lines if line.usage] == [
+            (Kind.PROMPT, 800),
+            (Kind.INPUT_CACHE_READ, 200),
+            (Kind.COMPLETION, 300),
+            (Kind.REQUEST, 1),
+        ]
+        assert invoice.heading.totals.total_exact == Decimal("0.50082")
         await books.assert_explains_itself(invoice)
 
     async def test_survives_a_change_of_the_time_zone_in_the_middle_of_a_month(self, books: Books) -> None:

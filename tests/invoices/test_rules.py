@@ -133,6 +133,11 @@ class TestDraft:
         assert invoice.unpriced == (image.billed,)
         assert len(invoice.lines) == 1
 
+    def test_neither_bills_what_insured_calls_used_nor_waits_for_its_price(self) -> None:
+        insured = usage("0", unit_price=None, price_version_id=None, quantity=85)
+
+        assert (draft(insured).lines, draft(insured).unpriced) == ((), ())
+
     def test_bills_requests_only_where_they_have_a_price(self) -> None:
         priced = usage("3", kind=Kind.REQUEST, unit="per_count", quantity=3)
 

@@ -15,7 +15,7 @@ from tollgate.kit.ids import CallId, KeyId, OrganizationId
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import Admission, AdmissionRequest
 from tollgate.metering.rules import charge_records, refusal
-from tollgate.pricing.model import PriceItem, Unit
+from tollgate.pricing.model import Charge, PriceItem, Unit
 from tollgate.pricing.rules import rate
 
 NOW = datetime(2026, 11, 22, 12, 0, 20, tzinfo=UTC)
@@ -171,3 +171,12 @@ class TestChargeRecords:
         records = charge_records(CALL, rate(usage, a_price(per_million(Kind.PROMPT, "1"))), usage)
         [unpriced] = [record for record in records if record.kind is Kind.COMPLETION]
         assert unpriced == (CALL, Kind.COMPLETION, Unit.PER_MILLION_TOKENS, None, 7, Decimal(0), Decimal(0))
+
+    @given(usages)
+    def test_of_an_insured_call_everything_is_recorded_at_no_amount(self, usage: UsageQuantities) -> None:
+        nothing = Charge(items=(), amount=Decimal(0), unpriced=(), tier=0)
+        records = charge_records(CALL, nothing, usage)
+        assert {record.kind: record.quantity for record in records} == dict(usage) | {Kind.REQUEST: 1}
+        assert {(record.unit_price, record.amount, record.origin_amount) for record in records} == {
+            (None, Decimal(0), Decimal(0))
+        }

@@ -11,7 +11,10 @@ from tests.reports.scene import MODEL, Scene, Used
 from tollgate.kit.ids import typed
 from tollgate.kit.principal import KeyKind
 from tollgate.kit.tokens import Kind
+from tollgate.metering.model import CallStatus
 from tollgate.reports import rules
+
+FREE_AND_PAID = (CallStatus.INSURED, CallStatus.SETTLED)
 
 
 class TestUsage:
@@ -37,6 +40,18 @@ class TestUsage:
             "timezone": "UTC",
             "granularity": "total",
         }
+
+    async def test_counts_what_insured_calls_used_as_the_list_of_calls_does(self, scene: Scene) -> None:
+        key, now = await scene.a_key(), scene.clock.now()
+        await scene.record(Used(at=now, key=key, status=status, user="ann") for status in FREE_AND_PAID)
+
+        for parameters in ({}, {"user": "ann"}):
+            total = (await scene.get("/usage", **parameters)).json()["total"]
+            calls = await scene.data("/calls", **parameters)
+            assert total["amount"] == "0.00082"
+            assert total["prompt_tokens"] == sum(call["prompt_tokens"] for call in calls) == 2000
+            assert total["completion_tokens"] == sum(call["completion_tokens"] for call in calls) == 600
+            assert total["calls"] == len(calls) == 2
 
     async def test_of_nothing_has_no_rows_and_a_total_of_zero(self, scene: Scene) -> None:
         answer = (await scene.get("/usage", month="2026-10")).json()

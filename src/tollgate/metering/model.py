@@ -170,8 +170,10 @@ class BilledUsage:
     kind: Kind
     tier: int
     price_version_id: PriceVersionId | None
+    """By which it is charged; `None` for what insured calls used, which nobody is charged for."""
     unit: str | None
     unit_price: Decimal | None
+    """`None` without a price: until there is one, if it is not free."""
     late: bool
     """Accepted before the scope's start, settled after the invoice of that time was cut."""
     calls: int

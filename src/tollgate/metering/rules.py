@@ -101,17 +101,20 @@ def _instant(at: datetime) -> str:
 
 
 def charge_records(call_id: CallId, charge: Charge, quantities: UsageQuantities) -> tuple[ChargeRecord, ...]:
-    """What a call adds to the rollups: each kind's part of the charge, and kinds without a price at no amount.
+    """What a call adds to the rollups: each kind's part of the charge, and at no amount whatever else it used.
 
-    There is always one `request` among them, which is how calls are counted.
+    That is what has no price yet, and of an insured call, whose charge is of nothing, everything. There is always one
+    `request` among them, which is how calls are counted.
     """
     records = [
         ChargeRecord(call_id, item.kind, item.unit, item.unit_price, item.quantity, item.amount, item.amount)
         for item in charge.items
     ]
+    charged = {item.kind for item in charge.items} | {Kind.REQUEST}
     records.extend(
-        ChargeRecord(call_id, kind, unit_of(kind), None, quantities[kind], money.ZERO, money.ZERO)
-        for kind in charge.unpriced
+        ChargeRecord(call_id, kind, unit_of(kind), None, quantity, money.ZERO, money.ZERO)
+        for kind, quantity in quantities
+        if kind not in charged
     )
     if all(record.kind is not Kind.REQUEST for record in records):
         records.append(ChargeRecord(call_id, Kind.REQUEST, None, None, 1, money.ZERO, money.ZERO))

@@ -151,7 +151,7 @@ _BILLED_CALLS = sa.text("""
       AND invoice_cut <= :cut AND NOT (accepted_at < :previous_end AND invoice_cut <= :previous_cut)
       AND project_id IS NOT DISTINCT FROM CAST(:project_id AS uuid) AND model = :model AND tier = :tier
       AND price_version_id IS NOT DISTINCT FROM CAST(:price_version_id AS uuid)
-      AND quantities ? :kind
+      AND quantities ? :kind AND status <> 'insured'
     ORDER BY id
     LIMIT :limit
 """)

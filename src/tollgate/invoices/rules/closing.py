@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from tollgate.accounts.model import Organization
 from tollgate.invoices.model import Heading, Invoice, InvoiceStatus, Month, NothingToInvoice
+from tollgate.invoices.rules.lines import lacks_price
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict
 from tollgate.kit.ids import derived_id
-from tollgate.kit.tokens import Kind
 from tollgate.ledger.model import RECEIVABLE, ROUNDING, UNBILLED, Transfer
 from tollgate.metering.model import BilledUsage
 
@@ -52,8 +52,8 @@ def any_in_between(skipped: Sequence[BilledUsage]) -> bool:
 
 
 def is_invoiced(usage: BilledUsage) -> bool:
-    """Whether the usage belongs on an invoice: all but requests without a price."""
-    return usage.unit_price is not None or usage.kind is not Kind.REQUEST
+    """Whether the usage belongs on an invoice: what has a price, or must get one first."""
+    return usage.unit_price is not None or lacks_price(usage)
 
 
 def check_billable(invoice: Invoice) -> None:

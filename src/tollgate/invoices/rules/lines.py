@@ -22,7 +22,7 @@ from tollgate.invoices.model import (
 from tollgate.invoices.rules.windows import invoice_id
 from tollgate.kit import money
 from tollgate.kit.tokens import Kind
-from tollgate.metering.model import BilledUsage, CallStatus, CallSummary
+from tollgate.metering.model import BilledUsage, CallSummary
 from tollgate.pricing.model import Unit
 
 _KIND_ORDER = {kind: place for place, kind in enumerate(Kind)}
@@ -109,8 +109,11 @@ def _reading_order(usage: PricedUsage) -> tuple[object, ...]:
 
 
 def lacks_price(usage: BilledUsage) -> bool:
-    """Whether the usage cannot be billed yet. A request always can: most price versions have no item for it."""
-    return usage.unit_price is None and usage.kind is not Kind.REQUEST
+    """Whether the usage cannot be billed yet.
+
+    A request always can, because most price versions have no item for it, and what insured calls used never is.
+    """
+    return usage.unit_price is None and usage.kind is not Kind.REQUEST and usage.price_version_id is not None
 
 
 def apportion(amounts: Sequence[Decimal], currency: str) -> list[Decimal]:
@@ -148,10 +151,7 @@ def _totals(lines: Sequence[Line]) -> Totals:
 
 
 def contribution(usage: PricedUsage, call: CallSummary) -> Contribution:
-    """The call's part of a usage line: its quantity of the line's kind, at the line's price.
-
-    An insured call is free, whatever it used.
-    """
-    quantity = 0 if call.status is CallStatus.INSURED else call.quantities[usage.kind]
+    """The call's part of a usage line: its quantity of the line's kind, at the line's price."""
+    quantity = call.quantities[usage.kind]
     amount = money.EXACT.multiply(usage.unit_price, quantity).scaleb(_UNIT_EXPONENT[usage.unit], money.EXACT)
     return Contribution(call, usage, quantity, amount)

@@ -41,7 +41,7 @@ _FROM_ROLLUPS = """
 
 # A rollup row holds the one unit price of its kind, price version and tier, so it prices each call that went into it.
 # The call's own amount then scales what that comes to, by its discount. As in the rollups, a call that no provider
-# served is no usage, and an insured one is a request and nothing else.
+# served is no usage, and what an insured one used stands at no price.
 _FROM_CALLS = """
     SELECT c.accepted_at AS at, c.project_id, c.key_id, c.model, c.provider, c.user_id, used.kind,
            CASE used.kind WHEN 'request' THEN 1 ELSE 0 END AS calls,
@@ -50,14 +50,12 @@ _FROM_CALLS = """
                           * CASE r.unit WHEN 'per_million_tokens' THEN 0.000001 ELSE 1 END
                           * c.amount / nullif(c.origin_amount, 0), 12), 0) AS amount
     FROM calls AS c
-    CROSS JOIN LATERAL jsonb_each_text(
-        jsonb_build_object('request', 1) || CASE c.status WHEN 'insured' THEN '{}' ELSE c.quantities END
-    ) AS used (kind, quantity)
+    CROSS JOIN LATERAL jsonb_each_text(jsonb_build_object('request', 1) || c.quantities) AS used (kind, quantity)
     LEFT JOIN rollups AS r
         ON r.organization_id = c.organization_id AND r.bucket = date_bin('15 minutes', c.accepted_at, 'epoch')
         AND r.invoice_cut = c.invoice_cut AND r.project_id = coalesce(c.project_id, :nothing) AND r.key_id = c.key_id
         AND r.model = c.model AND r.provider = c.provider
-        AND r.price_version_id = coalesce(c.price_version_id, :nothing) AND r.tier = c.tier AND r.kind = used.kind
+        AND r.price_version_id = CASE c.status WHEN 'insured' THEN :nothing ELSE c.price_version_id END AND r.tier = c.tier AND r.kind = used.kind
     WHERE c.organization_id = :organization_id AND c.accepted_at >= :since AND c.accepted_at < :until
         AND c.id >= :first_id AND c.id < :last_id AND c.provider IS NOT NULL
 """
