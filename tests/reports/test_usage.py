@@ -3,15 +3,19 @@
 import csv
 import io
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from tests.pricing.builders import per_million
 from tests.reports.scene import MODEL, Scene, Used
 
 from tollgate.kit.ids import typed
 from tollgate.kit.principal import KeyKind
 from tollgate.kit.tokens import Kind
 from tollgate.metering.model import CallStatus
+from tollgate.pricing import service as pricing
+from tollgate.pricing.model import STANDARD, PriceDraft, PriceItem, Unit
 from tollgate.reports import rules
 
 FREE_AND_PAID = (CallStatus.INSURED, CallStatus.SETTLED)
@@ -26,7 +30,7 @@ class TestUsage:
 
         total = {
             "calls": 2,
-            "quantities": {"prompt": 1600, "input_cache_read": 400, "completion": 600, "request": 2},
+            "quantities": {"prompt": 1600, "input_cache_read": 400, "completion": 600},
             "prompt_tokens": 2000,
             "completion_tokens": 600,
             "amount": "0.00164",
@@ -40,6 +44,23 @@ class TestUsage:
             "timezone": "UTC",
             "granularity": "total",
         }
+
+    async def test_tells_requests_as_a_kind_where_they_have_a_price_and_calls_always(self, scene: Scene) -> None:
+        key, now = await scene.a_key(), scene.clock.now()
+        items = (per_million(Kind.PROMPT, "1"), PriceItem(Kind.REQUEST, Decimal("0.5"), Unit.PER_COUNT))
+        draft = PriceDraft(scene.endpoint_id, scene.organization.id, STANDARD, now, items)
+        async with scene.database.write() as session:
+            by_request = (await pricing.publish(session, draft, now=now, by=None)).version
+        charged = {Kind.PROMPT: 1_000_000, Kind.REQUEST: 1}
+        await scene.record([Used(at=now, key=key), Used(at=now, key=key, price=by_request, counts=charged)])
+
+        for grouping in ("model", "model,user"):
+            (row,) = await scene.data("/usage", group_by=grouping)
+            assert (row["calls"], row["quantities"]["request"], row["amount"]) == (2, 1, "1.50082")
+            rows = await scene.data("/usage", group_by=f"{grouping},kind", kind="request")
+            assert [(row["calls"], row["quantity"], row["amount"]) for row in rows] == [(1, 1, "0.5")]
+        counted = (await scene.get("/usage", kind="request")).json()["total"]
+        assert (counted["calls"], counted["quantities"]) == (2, {"request": 1})
 
     async def test_counts_what_insured_calls_used_as_the_list_of_calls_does(self, scene: Scene) -> None:
         key, now = await scene.a_key(), scene.clock.now()
@@ -81,13 +102,12 @@ class TestUsage:
         ]
         assert seen == [(f"2026-11-{day}T00:00:00Z", *group) for day in (21, 22) for group in groups]
 
-    async def test_by_kind_has_one_quantity_a_row_and_counts_calls_with_the_requests(self, scene: Scene) -> None:
+    async def test_by_kind_has_one_quantity_a_row_and_counts_no_calls(self, scene: Scene) -> None:
         await scene.record([Used(at=scene.clock.now(), key=await scene.a_key(), user="ann")])
         expected = [
             ("completion", None, 300, "0.00048"),
             ("input_cache_read", None, 200, "0.00002"),
             ("prompt", None, 800, "0.00032"),
-            ("request", 1, 1, "0"),
         ]
 
         for grouping in ("kind", "kind,user"):
@@ -184,7 +204,6 @@ class TestCsv:
             "prompt": "800",
             "input_cache_read": "200",
             "completion": "300",
-            "request": "1",
         }
         assert row == {
             "start": "2026-11-01T00:00:00Z",

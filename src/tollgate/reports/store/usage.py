@@ -1,7 +1,8 @@
 """Sums of usage: over the quarter-hourly rollups, or over the calls themselves where users are asked for.
 
 Both sources yield the same facts, one per kind of a bucket or call: at, project_id, key_id, model, provider, user_id,
-kind, calls, quantity, amount. What cuts, groups and filters them does not know where they came from.
+kind, calls, quantity, amount. What cuts, groups and filters them does not know where they came from. The quantity is
+null of requests without a price, which are there to count calls and are no usage.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ _COLUMNS = {
 
 _FROM_ROLLUPS = """
     SELECT bucket AS at, nullif(project_id, :nothing) AS project_id, key_id, model, provider, NULL AS user_id,
-           kind, calls, quantity, amount
+           kind, calls, CASE WHEN kind <> 'request' OR unit IS NOT NULL THEN quantity END AS quantity, amount
     FROM rollups
     WHERE organization_id = :organization_id AND bucket >= :since AND bucket < :until
 """
@@ -45,7 +46,7 @@ _FROM_ROLLUPS = """
 _FROM_CALLS = """
     SELECT c.accepted_at AS at, c.project_id, c.key_id, c.model, c.provider, c.user_id, used.kind,
            CASE used.kind WHEN 'request' THEN 1 ELSE 0 END AS calls,
-           used.quantity::numeric AS quantity,
+           CASE WHEN used.kind <> 'request' OR r.unit IS NOT NULL THEN used.quantity::numeric END AS quantity,
            coalesce(round(used.quantity::numeric * r.unit_price
                           * CASE r.unit WHEN 'per_million_tokens' THEN 0.000001 ELSE 1 END
                           * c.amount / nullif(c.origin_amount, 0), 12), 0) AS amount
@@ -55,7 +56,8 @@ _FROM_CALLS = """
         ON r.organization_id = c.organization_id AND r.bucket = date_bin('15 minutes', c.accepted_at, 'epoch')
         AND r.invoice_cut = c.invoice_cut AND r.project_id = coalesce(c.project_id, :nothing) AND r.key_id = c.key_id
         AND r.model = c.model AND r.provider = c.provider
-        AND r.price_version_id = CASE c.status WHEN 'insured' THEN :nothing ELSE c.price_version_id END AND r.tier = c.tier AND r.kind = used.kind
+        AND r.price_version_id = CASE c.status WHEN 'insured' THEN :nothing ELSE c.price_version_id END
+        AND r.tier = c.tier AND r.kind = used.kind
     WHERE c.organization_id = :organization_id AND c.accepted_at >= :since AND c.accepted_at < :until
         AND c.id >= :first_id AND c.id < :last_id AND c.provider IS NOT NULL
 """
@@ -86,7 +88,9 @@ async def usage(session: ReadSession, query: UsageQuery, *, pieces: Sequence[Per
 
 def _statement(query: UsageQuery) -> sa.TextualSelect:
     groups = "".join(f", {_COLUMNS[dimension]}" for dimension in query.group_by)
-    kinds = groups if Dimension.KIND in query.group_by else f"{groups}, kind"
+    by_kind = Dimension.KIND in query.group_by
+    kinds = groups if by_kind else f"{groups}, kind"
+    counts = "quantity IS NOT NULL" if by_kind else "true"
     text = sa.text(f"""
         WITH counted AS (
             SELECT width_bucket(at, :starts) AS piece{kinds},
@@ -94,10 +98,11 @@ def _statement(query: UsageQuery) -> sa.TextualSelect:
                    sum(quantity) AS quantity, sum(amount) AS amount
             FROM ({_FROM_CALLS if query.by_user else _FROM_ROLLUPS}) AS facts
             {_TAGS if Dimension.TAG in query.group_by else ""}
-            WHERE {" AND ".join(["true", *(_wanted(dimension, query) for dimension in query.filters.given())])}
+            WHERE {" AND ".join([counts, *(_wanted(dimension, query) for dimension in query.filters.given())])}
             GROUP BY piece{kinds}
         )
-        SELECT piece{groups}, sum(calls)::bigint AS calls, jsonb_object_agg(kind, quantity) AS quantities,
+        SELECT piece{groups}, sum(calls)::bigint AS calls,
+               coalesce(jsonb_object_agg(kind, quantity) FILTER (WHERE quantity IS NOT NULL), '{{}}') AS quantities,
                sum(amount) AS amount
         FROM counted
         GROUP BY piece{groups}
