@@ -179,9 +179,9 @@ class TestCalls:
 
     async def test_are_filtered_by_what_they_were_and_how_they_ended(self, scene: Scene) -> None:
         project = await scene.a_project()
-        key, other = await scene.a_key(project_id=project.id), await scene.a_key()
+        key, other = await scene.a_key(project_id=project.id, tags=("web", "beta")), await scene.a_key(tags=("web",))
         now = scene.clock.now()
-        dear = {Kind.PROMPT: 1_000_000}
+        dear = {Kind.PROMPT: 1_000_000, Kind.INPUT_IMAGE: 5}
         wanted = Used(
             at=now, key=key, counts=dear, user="ann", model="sandbox/echo", provider="azure", finish_reason="length",
             status=CallStatus.CANCELLED,
@@ -193,7 +193,10 @@ class TestCalls:
             {"key": typed("key", key.id)},
             {"model": "sandbox/echo"},
             {"provider": "azure"},
+            {"kind": "web_search,input_image"},
             {"user": "ann"},
+            {"tag": "beta"},
+            {"tag": "beta,none", "kind": "input_image"},
             {"status": "cancelled,failed"},
             {"finish_reason": "length"},
             {"min_cost": "0.4"},
@@ -213,6 +216,6 @@ class TestCalls:
         assert await scene.data("/calls") == []
 
     async def test_refuse_what_cannot_be(self, scene: Scene) -> None:
-        for parameters in ({"status": "happy"}, {"min_cost": "much"}, {"limit": 1001}, {"cursor": "x"}, {"tag": "web"}):
+        for parameters in ({"status": "happy"}, {"min_cost": "much"}, {"limit": 1001}, {"cursor": "x"}, {"kind": "x"}):
             assert (await scene.get("/calls", **parameters)).status_code == 400, parameters
         assert (await scene.get("/calls", by=await scene.a_key(KeyKind.INFERENCE))).status_code == 403

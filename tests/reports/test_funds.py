@@ -127,7 +127,8 @@ class TestTransactions:
         scene.clock.at += timedelta(minutes=1)
         await scene.grant("2")
 
-        pages, cursor = [], {}
+        pages: list[tuple[str, str]] = []
+        cursor: dict[str, Any] = {}
         while True:
             page = (await scene.get("/credits/transactions", limit=1, **cursor)).json()
             pages += [(each["cause"], each["amount"]) for each in page["data"]]

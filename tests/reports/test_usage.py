@@ -66,7 +66,8 @@ class TestUsage:
         key, now = await scene.a_key(), scene.clock.now()
         await scene.record(Used(at=now, key=key, status=status, user="ann") for status in FREE_AND_PAID)
 
-        for parameters in ({}, {"user": "ann"}):
+        either: list[dict[str, Any]] = [{}, {"user": "ann"}]
+        for parameters in either:
             total = (await scene.get("/usage", **parameters)).json()["total"]
             calls = await scene.data("/calls", **parameters)
             assert total["amount"] == "0.00082"

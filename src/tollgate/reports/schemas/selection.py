@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from tollgate.infra.web import Body, parse_id
 from tollgate.kit.ids import KeyId, ProjectId
+from tollgate.kit.tokens import Kind
 from tollgate.reports.model import Asked, Filters
 
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -23,7 +24,9 @@ class Selection(Body, kw_only=True, frozen=True):
     key: tuple[str, ...] = ()
     model: tuple[str, ...] = ()
     provider: tuple[str, ...] = ()
+    kind: tuple[Kind, ...] = ()
     user: tuple[str, ...] = ()
+    tag: tuple[str, ...] = ()
 
     def asked(self) -> Asked:
         return Asked(start=self.start, end=self.end, month=self.month, timezone=self.timezone)
@@ -34,5 +37,7 @@ class Selection(Body, kw_only=True, frozen=True):
             key=tuple(KeyId(parse_id("key", text, field="key")) for text in self.key),
             model=self.model,
             provider=self.provider,
+            kind=self.kind,
             user=self.user,
+            tag=self.tag,
         )

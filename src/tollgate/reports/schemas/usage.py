@@ -2,7 +2,6 @@
 
 import csv
 import io
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -24,8 +23,6 @@ class UsageParameters(Selection, kw_only=True, frozen=True):
 
     granularity: Granularity = Granularity.TOTAL
     group_by: tuple[Dimension, ...] = ()
-    kind: tuple[Kind, ...] = ()
-    tag: tuple[str, ...] = ()
     format: Literal["json", "csv", "parquet"] = "json"
 
     def question(self) -> UsageQuestion:
@@ -33,7 +30,7 @@ class UsageParameters(Selection, kw_only=True, frozen=True):
             asked=self.asked(),
             granularity=self.granularity,
             group_by=tuple(dict.fromkeys(self.group_by)),
-            filters=replace(self.filters(), kind=self.kind, tag=self.tag),
+            filters=self.filters(),
         )
 
 

@@ -13,7 +13,7 @@ from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import AttemptStatus, CallStatus
 from tollgate.reports.model import Attempt, Call, CallFilter
-from tollgate.reports.store.usage import INSTANT, id_bounds
+from tollgate.reports.store.usage import INSTANT, TAGGED, id_bounds
 
 _CALL = ", ".join(field.name for field in fields(Call))
 _ATTEMPT = ", ".join(field.name for field in fields(Attempt))
@@ -45,7 +45,9 @@ _CONDITIONS: dict[str, tuple[str, sa.types.TypeEngine[Any]]] = {
     "key": ("key_id = ANY (:key)", sa.ARRAY(sa.Uuid())),
     "model": ("model = ANY (:model)", sa.ARRAY(sa.Text())),
     "provider": ("provider = ANY (:provider)", sa.ARRAY(sa.Text())),
+    "kind": ("quantities ?| :kind", sa.ARRAY(sa.Text())),
     "user": ("user_id = ANY (:user)", sa.ARRAY(sa.Text())),
+    "tag": (TAGGED, sa.ARRAY(sa.Text())),
     "status": ("status = ANY (:status)", sa.ARRAY(sa.Text())),
     "finish_reason": ("finish_reason = ANY (:finish_reason)", sa.ARRAY(sa.Text())),
     "cost_min": ("amount >= :cost_min", sa.Numeric(38, 12)),

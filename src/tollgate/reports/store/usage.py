@@ -67,7 +67,7 @@ _TAGS = """
     LEFT JOIN (SELECT DISTINCT k.id, tag FROM api_keys AS k CROSS JOIN unnest(k.tags) AS tag
                WHERE k.organization_id = :organization_id) AS tagged ON tagged.id = facts.key_id
 """
-_TAGGED = "key_id IN (SELECT k.id FROM api_keys AS k WHERE k.organization_id = :organization_id AND k.tags && :tag)"
+TAGGED = "key_id IN (SELECT k.id FROM api_keys AS k WHERE k.organization_id = :organization_id AND k.tags && :tag)"
 
 
 async def usage(session: ReadSession, query: UsageQuery, *, pieces: Sequence[Period], rows_max: int) -> list[Usage]:
@@ -114,7 +114,7 @@ def _statement(query: UsageQuery) -> sa.TextualSelect:
 
 def _wanted(dimension: Dimension, query: UsageQuery) -> str:
     if dimension is Dimension.TAG and dimension not in query.group_by:
-        return _TAGGED
+        return TAGGED
     return f"{_COLUMNS[dimension]} = ANY (:{dimension})"
 
 
