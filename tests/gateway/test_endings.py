@@ -67,6 +67,7 @@ def settled(call: Call, counted: int | None = None) -> Settlement:
     (Ending.CLIENT_LEFT, Answer(), 0, CallStatus.CANCELLED, Decimal("0.00005"), True),
     (Ending.BROKE_OFF, Answer(), 4, CallStatus.FAILED, Decimal("0.000058"), True),
     (Ending.BROKE_OFF, SAID, None, CallStatus.FAILED, AMOUNT, False),
+    (Ending.BROKE_OFF, Answer(), 0, CallStatus.FAILED, Decimal(0), True),
     (Ending.REFUSED, Answer(), None, CallStatus.FAILED, Decimal(0), False),
 ])  # fmt: skip
 def test_each_ending_has_its_status_and_its_charge(
@@ -150,16 +151,26 @@ def test_an_anomaly_is_marked() -> None:
     assert settled(a_call(Ending.FINISHED, replace(SAID, usage=odd))).call.anomalous is True
 
 
-@given(st.text(), st.text(), st.dictionaries(st.text(max_size=5), st.text(max_size=5)))
-def test_whatever_a_provider_writes_can_be_kept(reason: str, identifier: str, more: dict[str, str]) -> None:
+WORDS = st.lists(st.sampled_from(["\\", "u0000", "\x00", '"', "a", "é"]), max_size=8).map("".join)
+
+
+@given(WORDS, WORDS, st.dictionaries(WORDS, WORDS))
+def test_whatever_is_written_is_kept_without_its_nuls(reason: str, identifier: str, more: dict[str, str]) -> None:
     usage = read_usage({**more, **USAGE})
-    settlement = settled(a_call(Ending.FINISHED, Answer(usage, reason, identifier)))
-    kept = (settlement.call.finish_reason, settlement.attempts[-1].upstream_id, settlement.attempts[-1].usage)
-    for text in kept:
-        assert text is not None
-        assert "\x00" not in text
-        assert "\\u0000" not in text or "\\\\u0000" in text
-        text.encode()
+    call = a_call(Ending.FINISHED, Answer(usage, reason, identifier))
+    call.request = replace(call.request, attribution=replace(call.request.attribution, metadata=more))
+    settlement = settled(call)
+    bare = {key.replace("\x00", ""): value.replace("\x00", "") for key, value in more.items()}
+    assert json.loads(settlement.call.metadata or "") == bare
+    assert json.loads(settlement.attempts[-1].usage or "") == {**bare, **USAGE}
+    for text in (settlement.call.finish_reason, settlement.attempts[-1].upstream_id):
+        assert "\x00" not in (text or "")
+
+
+def test_usage_out_of_proportion_is_kept_as_its_counts() -> None:
+    usage = read_usage({**USAGE, "notes": "x" * 100_000})
+    kept = settled(a_call(Ending.FINISHED, replace(SAID, usage=usage))).attempts[-1].usage
+    assert json.loads(kept or "") == {"prompt": 100, "completion": 10}
 
 
 @pytest.mark.parametrize("text", ["half \ud83d", "nul \x00", "x" * 10_000])

@@ -89,6 +89,22 @@ async def test_usage_that_came_before_the_end_is_used(gateway: Installation) -> 
     assert json.loads(call["quantities"]) == {"prompt": 50, "completion": 7}
 
 
+async def test_leaving_at_the_finish_reason_spares_nobody_the_reasoning(gateway: Installation) -> None:
+    async def reasons(line: Line) -> None:
+        await line.begin()
+        await line.send(b"".join([*spoken([WORD]), chunk(finish="stop")]))
+        await asyncio.sleep(0.3)
+        await line.send(b"".join([chunk(choices=[], usage={"prompt_tokens": 50, "completion_tokens": 9000}), DONE]))
+        await line.finish()
+
+    customer, model = await gateway.customer(), await gateway.model(reasons)
+    await hang_up(customer, model, after=1)
+    call = await customer.call()
+    assert (call["status"], call["estimated"], call["finish_reason"]) == ("cancelled", False, "stop")
+    assert json.loads(call["quantities"]) == {"prompt": 50, "completion": 9000}
+    await _is_recorded_once(customer)
+
+
 async def test_a_provider_that_charges_on_is_read_to_its_usage(gateway: Installation) -> None:
     customer = await gateway.customer()
     model = await gateway.model(stream(LONG, pause=0.005), supports_cancel=False)

@@ -4,6 +4,7 @@ The customer pays for the attempt that served, at its own price; failed attempts
 nothing (billing-rules §5).
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from enum import Enum, auto
 import msgspec
 
 from tollgate.catalog.model import Format
-from tollgate.gateway.model import Answer, Attempt, Candidate, ChatRequest, Plan
+from tollgate.gateway.model import Answer, Attempt, Candidate, ChatRequest, Plan, UsageReading
 from tollgate.kit import money
 from tollgate.kit.ids import CallId
 from tollgate.kit.principal import Principal
@@ -26,6 +27,8 @@ CURRENCY = "USD"
 """The currency of all prices."""
 
 _TEXT_CHARACTERS_MAX = 200
+_RAW_USAGE_CHARACTERS_MAX = 8_192
+_PAIR_OR_NUL = re.compile(r"(\\\\)|\\u0000")
 _NOTHING = Charge(items=(), amount=money.ZERO, unpriced=(), tier=0)
 
 
@@ -97,7 +100,7 @@ def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:
     serving = call.serving
     rated = _NOTHING if serving is None else pricing.rate(usage.quantities, serving.candidate.price)
     status = _status(call, usage.quantities, rated)
-    charge = _NOTHING if status is CallStatus.INSURED else rated
+    charge = _NOTHING if _is_spared(call, status, usage.quantities) else rated
     charges = () if serving is None else metering.charge_records(call.id, charge, usage.quantities)
     return Settlement(_record(call, status, charge, usage, rated), charges, _attempt_records(call, rated)), charge
 
@@ -115,6 +118,11 @@ def _status(call: Call, quantities: UsageQuantities, rated: Charge) -> CallStatu
             return CallStatus.CANCELLED
         case _:
             return CallStatus.SETTLED
+
+
+def _is_spared(call: Call, status: CallStatus, quantities: UsageQuantities) -> bool:
+    """Whether the customer pays nothing: insured calls, and calls whose provider broke off before any output."""
+    return status is CallStatus.INSURED or (call.ending is Ending.BROKE_OFF and quantities.completion_tokens == 0)
 
 
 def _is_insured(answer: Answer, quantities: UsageQuantities) -> bool:
@@ -165,8 +173,19 @@ def _clean(text: str | None) -> str | None:
 
 
 def _json(value: object) -> str:
-    """JSON that the database can keep: it knows no NUL, not even an escaped one."""
-    return msgspec.json.encode(value).decode().replace("\\u0000", "")
+    """JSON that the database can keep: it knows no NUL, not even an escaped one.
+
+    A pair of backslashes is one escaped backslash, and what follows it is text of its own.
+    """
+    return _PAIR_OR_NUL.sub(lambda found: found[1] or "", msgspec.json.encode(value).decode())
+
+
+def _raw_usage(usage: UsageReading) -> str:
+    """The provider's usage object as it came, or its counts alone if it is out of proportion."""
+    whole = _json(usage.raw)
+    if len(whole) <= _RAW_USAGE_CHARACTERS_MAX:
+        return whole
+    return _json({kind.value: count for kind, count in usage.quantities})
 
 
 def _provider_cost(candidate: Candidate, rated: Charge) -> Decimal | None:
@@ -178,7 +197,7 @@ def _provider_cost(candidate: Candidate, rated: Charge) -> Decimal | None:
 
 def _attempt_records(call: Call, rated: Charge) -> tuple[AttemptRecord, ...]:
     answer, serving = call.answer, call.serving
-    raw_usage = None if answer.usage is None else _json(answer.usage.raw)
+    raw_usage = None if answer.usage is None else _raw_usage(answer.usage)
     return tuple(
         AttemptRecord(
             organization_id=call.principal.organization_id,

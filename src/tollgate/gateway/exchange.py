@@ -23,6 +23,9 @@ from tollgate.kit.errors import ProviderFailed, TollgateError
 _DONE = b"[DONE]"
 _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
 """What OpenAI adds to every chunk when usage is asked for; inside a JSON string its quotes would be escaped."""
+_EPILOGUE_SECONDS = 5
+"""How long a provider that has finished may take to tell its usage to a client who is gone."""
+_KEPT_BYTES_MAX = 4 * 1024 * 1024
 _CHUNK = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -42,9 +45,12 @@ class Exchange:
         self._request = request
         self._supports_cancel = supports_cancel
         self._drain_seconds = drain_seconds
+        self._splitter = EventSplitter()
         self._events = self._split()
         self._first: bytes | None = None
         self._delivered: list[bytes] = []
+        self._delivered_bytes = 0
+        self._text = ""
 
     async def open(self) -> None:
         """Wait for the whole answer, or for a stream's first event.
@@ -111,7 +117,7 @@ class Exchange:
         telling = openai.is_telling(data)
         if telling:
             self._look_into(data)
-        self._delivered.append(data)
+        self._keep(data)
         if self.answer.error is not None:
             raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": self.answer.error})
         kept = self._without_usage(data, event) if telling else event
@@ -139,7 +145,7 @@ class Exchange:
         """What to pass on of an event that tells something: usage is held back until it is settled."""
         try:
             chunk = _CHUNK.decode(openai.mended(data))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return event
         if bytes(chunk.get("usage", b"null")) == b"null":
             return event
@@ -147,23 +153,35 @@ class Exchange:
         return openai_chat.without_usage(chunk)
 
     async def _left_alone(self) -> None:
-        """The client hung up: stop the provider, or let it finish where it would charge for the rest anyway."""
+        """The client hung up: stop the provider, unless it has finished or would charge for the rest anyway.
+
+        A provider that has given its finish reason charges for everything, and its usage is on its way.
+        """
         self.ending = Ending.CLIENT_LEFT
-        if self._supports_cancel:
+        if self._supports_cancel and self.answer.finish_reason is None:
             return
+        patience = _EPILOGUE_SECONDS if self._supports_cancel else self._drain_seconds
         try:
-            async with asyncio.timeout(self._drain_seconds):
-                async for event in self._events:
+            async with asyncio.timeout(patience), aclosing(self._split()) as events:
+                async for event in events:
                     data = data_of(event)
-                    self._delivered.append(data)
+                    self._keep(data)
                     if openai.is_telling(data):
                         self._look_into(data)
         except (ProviderFailed, TimeoutError):
             return
 
+    def _keep(self, data: bytes) -> None:
+        """Remember what was delivered; of a long stream only its text."""
+        self._delivered.append(data)
+        self._delivered_bytes += len(data)
+        if self._delivered_bytes > _KEPT_BYTES_MAX:
+            self._text = self.written()
+            self._delivered, self._delivered_bytes = [], 0
+
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""
-        return openai.text_of(self._delivered) if self._request.stream else self.answer.text
+        return self._text + openai.text_of(self._delivered) if self._request.stream else self.answer.text
 
     async def close(self) -> None:
         """Let go of the provider."""
@@ -172,7 +190,7 @@ class Exchange:
 
     async def _split(self) -> AsyncGenerator[bytes, None]:
         """The events that carry data. A last one without its boundary counts if it is whole."""
-        splitter = EventSplitter()
+        splitter = self._splitter
         try:
             async with aclosing(self._reply.pieces()) as pieces:
                 async for piece in pieces:

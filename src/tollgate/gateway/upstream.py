@@ -17,6 +17,10 @@ from pyreqwest.response import Response
 from tollgate.gateway.model import Reply, UpstreamRequest
 from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnavailable
 
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+ANSWER_SECONDS_MAX = 3600
+"""An answer that is larger, or takes longer, has no end: nobody would be served by waiting for it."""
+
 
 class HttpUpstream:
     """Sends requests to providers, keeping connections for the next one."""
@@ -33,14 +37,14 @@ class HttpUpstream:
             ProviderUnavailable: no connection, or it broke before there was a reply.
             ProviderTimedOut: no connection or no reply in time.
         """
-        exchange = (
-            self._client.post(request.url)
-            .headers(dict(request.headers))
-            .body_bytes(request.body)
-            .streamed_read_buffer_limit(0)
-            .build_streamed()
-        )
         try:
+            exchange = (
+                self._client.post(request.url)
+                .headers(dict(request.headers))
+                .body_bytes(request.body)
+                .streamed_read_buffer_limit(0)
+                .build_streamed()
+            )
             async with asyncio.timeout(self._first_byte_seconds):
                 response = await exchange.__aenter__()
         except (ConnectTimeoutError, ConnectError) as error:
@@ -51,6 +55,8 @@ class HttpUpstream:
             ) from error
         except PyreqwestError as error:
             raise ProviderUnavailable("The connection to the provider broke before it answered.") from error
+        except ValueError as error:
+            raise ProviderUnavailable("The provider's address or credential cannot be used.") from error
         return _HttpReply(exchange, response, idle_seconds=self._idle_seconds)
 
     async def close(self) -> None:
@@ -67,6 +73,8 @@ class _HttpReply:
         self._exchange = exchange
         self._response = response
         self._idle_seconds = idle_seconds
+        self._bytes = 0
+        self._deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS_MAX
 
     async def body(self) -> bytes:
         """The whole body.
@@ -85,11 +93,17 @@ class _HttpReply:
                     piece = await reader.read_chunk()
                 if piece is None:
                     return
+                self._account_for(len(piece))
                 yield bytes(piece)
         except (RequestTimeoutError, TimeoutError) as error:
             raise ProviderTimedOut(f"The provider's answer stalled for {self._idle_seconds} s.") from error
         except PyreqwestError as error:
             raise ProviderFailed("The provider's answer broke off.") from error
+
+    def _account_for(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes > ANSWER_BYTES_MAX or asyncio.get_running_loop().time() > self._deadline:
+            raise ProviderFailed("The provider's answer does not end.")
 
     async def close(self) -> None:
         """Let go of the connection; closing an unread reply tells the provider to stop."""
