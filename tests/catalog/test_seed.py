@@ -1,5 +1,7 @@
 """The seed is the model page of the issue, and is sown once."""
 
+from sqlalchemy import text
+
 from tollgate.catalog import seed, service
 from tollgate.catalog.model import DataPolicy
 from tollgate.catalog.rules import base_url_of, credential_of, is_routable
@@ -36,6 +38,29 @@ async def test_seeding_again_changes_nothing(database: Database, clock: FixedClo
         assert await seed.seed(session, clock.now()) == first
     async with database.read() as session:
         assert await service.load_catalogue(session) == before
+
+
+async def test_the_whole_catalogue_is_what_its_parts_are(database: Database, clock: FixedClock) -> None:
+    async with database.write() as session:
+        await seed.seed(session, clock.now())
+    async with database.read() as session:
+        await session.execute(text("SET LOCAL TIME ZONE 'Asia/Kathmandu'"))
+        whole = await service.load_catalogue(session)
+
+        models = await service.list_models(session, after=None, count=100)
+        providers = await service.list_providers(session, after=None, count=100)
+        assert whole.models == {model.slug: model for model in models}
+        assert whole.providers == {provider.slug: provider for provider in providers}
+        for shelf in whole.endpoints.values():
+            for endpoint in shelf:
+                assert await service.get_endpoint(session, endpoint.id) == endpoint
+
+
+async def test_an_empty_catalogue_can_be_loaded(database: Database) -> None:
+    async with database.read() as session:
+        whole = await service.load_catalogue(session)
+
+    assert (whole.models, whole.providers, whole.endpoints) == ({}, {}, {})
 
 
 def test_only_the_sandbox_can_be_called_from_an_empty_environment() -> None:

@@ -21,13 +21,14 @@ async def current_revision(session: ReadSession) -> int:
 async def load_catalogue(session: ReadSession) -> Catalogue:
     """Everything that can be called, with the revision it is of."""
     revision = await store.revision(session)
+    providers, models, endpoints = await store.everything(session)
     shelves: dict[str, list[Endpoint]] = {}
-    for endpoint in await store.endpoints(session):
+    for endpoint in endpoints:
         shelves.setdefault(endpoint.model, []).append(endpoint)
     return Catalogue(
         revision=revision,
-        models={model.slug: model for model in await store.models(session)},
-        providers={provider.slug: provider for provider in await store.providers(session)},
+        models={model.slug: model for model in models},
+        providers={provider.slug: provider for provider in providers},
         endpoints={model: tuple(sorted(shelf, key=_provider_of)) for model, shelf in shelves.items()},
     )
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
@@ -21,6 +22,16 @@ REVISION: sa.Table = RevisionRow.__table__  # type: ignore[attr-defined]  # as a
 
 _ROWS_MAX = 2000
 """Every statement moves the revision; one has at most 32,767 parameters."""
+
+
+_POLICY = (ENDPOINTS.c.training, ENDPOINTS.c.logging, ENDPOINTS.c.moderation)
+_WHOLE_ENDPOINTS = sa.select(
+    *(column for column in ENDPOINTS.c if column not in _POLICY),
+    sa.func.json_build_object(*(part for column in _POLICY for part in (column.name, column))).label("data_policy"),
+)
+_PROVIDERS_TEXT = msgspec.json.Decoder(list[Provider])
+_MODELS_TEXT = msgspec.json.Decoder(list[Model])
+_ENDPOINTS_TEXT = msgspec.json.Decoder(list[Endpoint])
 
 
 async def revision(session: ReadSession) -> int:
@@ -48,6 +59,24 @@ async def model(session: ReadSession, slug: str, *, lock: bool = False) -> Model
 async def models(session: ReadSession, *, after: str | None = None, count: int | None = None) -> list[Model]:
     """The models in order of slug, from the one that follows `after`."""
     return [_model(row) for row in await _listed(session, MODELS, after, count)]
+
+
+async def everything(session: ReadSession) -> tuple[list[Provider], list[Model], list[Endpoint]]:
+    """All there is, in no order.
+
+    A gateway reads it while calls wait. So each table comes as one text, which is decoded in a fraction of the time
+    that its rows would take.
+    """
+    return (
+        _PROVIDERS_TEXT.decode(await _text(session, sa.select(PROVIDERS))),
+        _MODELS_TEXT.decode(await _text(session, sa.select(MODELS))),
+        _ENDPOINTS_TEXT.decode(await _text(session, _WHOLE_ENDPOINTS)),
+    )
+
+
+async def _text(session: ReadSession, rows: sa.Select[Any]) -> str:
+    listed = sa.func.json_agg(rows.subquery("listed").table_valued())
+    return (await session.execute(sa.select(sa.cast(listed, sa.Text)))).scalar_one() or "[]"
 
 
 async def _one(session: ReadSession, statement: sa.Select[Any], *, lock: bool = False) -> sa.Row[Any] | None:

@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.exc import IntegrityError
 
 from tollgate.infra.database import ReadSession, WriteSession
@@ -45,13 +47,10 @@ async def priced_tiers(session: ReadSession, endpoint_ids: Iterable[EndpointId])
 
 
 async def versions_needed_after(session: ReadSession, instant: datetime) -> list[PriceVersion]:
-    """Every version that is in force at some time after the instant."""
-    return [
-        publication.version
-        for publication in await _read(
-            session, sa.or_(VERSIONS.c.effective_to.is_(None), VERSIONS.c.effective_to > instant)
-        )
-    ]
+    """Every version that is in force at some time after the instant, the latest to take effect first."""
+    needed = sa.or_(VERSIONS.c.effective_to.is_(None), VERSIONS.c.effective_to > instant)
+    rows = await session.execute(sa.select(*_VERSION_COLUMNS).where(needed).order_by(*_NEWEST_FIRST))
+    return [_version(row) for row in rows]
 
 
 async def version(session: ReadSession, version_id: PriceVersionId) -> PriceVersion | None:
@@ -92,44 +91,69 @@ async def publications(session: ReadSession) -> list[Publication]:
 async def _read(
     session: ReadSession, *conditions: sa.ColumnElement[bool], count: int | None = None
 ) -> list[Publication]:
-    newest_first = (VERSIONS.c.effective_from.desc(), VERSIONS.c.id.desc())
-    chosen = sa.select(VERSIONS).where(*conditions).order_by(*newest_first).limit(count)
-    rows = (await session.execute(chosen)).all()
-    in_order = sa.select(*_ITEM_COLUMNS).order_by(ITEMS.c.price_version_id, ITEMS.c.position)
-    found = await session.execute(in_order.where(ITEMS.c.price_version_id.in_(chosen.with_only_columns(VERSIONS.c.id))))
-    items: dict[UUID, list[PriceItem]] = {}
-    for version_id, *values in found:
-        items.setdefault(version_id, []).append(_item(*values))
-    return [_publication(row, items.get(row.id, ())) for row in rows]
+    chosen = sa.select(*_VERSION_COLUMNS, VERSIONS.c.source, VERSIONS.c.published_at, VERSIONS.c.published_by)
+    rows = await session.execute(chosen.where(*conditions).order_by(*_NEWEST_FIRST).limit(count))
+    return [
+        Publication(_version(columns), Source(source), published_at, published_by)
+        for *columns, source, published_at, published_by in rows
+    ]
 
 
-_ITEM_COLUMNS = (
-    ITEMS.c.price_version_id,
-    ITEMS.c.kind,
-    ITEMS.c.unit_price,
-    ITEMS.c.unit,
-    ITEMS.c.prompt_tokens_from,
-    ITEMS.c.prompt_tokens_below,
+_NEWEST_FIRST = (VERSIONS.c.effective_from.desc(), VERSIONS.c.id.desc())
+_ITEMS_TEXT = (
+    sa.select(
+        sa.cast(
+            sa.func.json_agg(
+                aggregate_order_by(
+                    sa.func.json_build_array(
+                        ITEMS.c.kind,
+                        sa.cast(ITEMS.c.unit_price, sa.Text),
+                        ITEMS.c.unit,
+                        ITEMS.c.prompt_tokens_from,
+                        ITEMS.c.prompt_tokens_below,
+                    ),
+                    ITEMS.c.position,
+                )
+            ),
+            sa.Text,
+        )
+    )
+    .where(ITEMS.c.price_version_id == VERSIONS.c.id)
+    .scalar_subquery()
 )
+"""The items of a version as JSON, an array for each: decoding rows of them takes several times as long."""
+_VERSION_COLUMNS = (
+    VERSIONS.c.id,
+    VERSIONS.c.endpoint_id,
+    VERSIONS.c.organization_id,
+    VERSIONS.c.service_tier,
+    VERSIONS.c.effective_from,
+    VERSIONS.c.effective_to,
+    _ITEMS_TEXT,
+)
+_ITEM_FIELDS = msgspec.json.Decoder(list[tuple[Kind, Decimal, Unit, int, int | None]])
+
+
+def _version(columns: Sequence[Any]) -> PriceVersion:
+    identifier, endpoint_id, organization_id, service_tier, effective_from, effective_to, items = columns
+    return PriceVersion(
+        id=PriceVersionId(identifier),
+        endpoint_id=EndpointId(endpoint_id),
+        organization_id=organization_id,
+        service_tier=service_tier,
+        effective_from=effective_from,
+        effective_to=effective_to,
+        items=_items(items),
+    )
 
 
 @lru_cache(maxsize=10_000)
-def _item(kind: str, unit_price: Decimal, unit: str, start: int, end: int | None) -> PriceItem:
-    """The item of a row. Cached because a gateway reads the same prices over and over, and many models share theirs."""
-    return PriceItem(Kind(kind), money.EXACT.normalize(unit_price), Unit(unit), start, end)
-
-
-def _publication(row: sa.Row[Any], items: Iterable[PriceItem]) -> Publication:
-    version = PriceVersion(
-        id=PriceVersionId(row.id),
-        endpoint_id=EndpointId(row.endpoint_id),
-        organization_id=row.organization_id,
-        service_tier=row.service_tier,
-        effective_from=row.effective_from,
-        effective_to=row.effective_to,
-        items=tuple(items),
+def _items(text: str) -> tuple[PriceItem, ...]:
+    """The items of a version. Cached: a gateway reads the same prices again and again, and many models share theirs."""
+    return tuple(
+        PriceItem(kind, money.EXACT.normalize(unit_price), unit, start, end)
+        for kind, unit_price, unit, start, end in _ITEM_FIELDS.decode(text)
     )
-    return Publication(version, Source(row.source), row.published_at, row.published_by)
 
 
 async def end(session: WriteSession, version_id: PriceVersionId, at: datetime) -> None:
