@@ -12,6 +12,7 @@ from tollgate.infra import database as databases
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import LedgerUnavailable
 from tollgate.kit.ids import CallId
+from tollgate.metering import service
 from tollgate.metering.model import CallStatus, Settlement
 
 
@@ -24,9 +25,6 @@ class TestPoison:
     @pytest.mark.parametrize(
         "poison",
         [
-            {"user_id": "a\0b"},
-            {"session_id": "\ud800"},
-            {"metadata": '{"a": "\\u0000"}'},
             {"quantities": "{"},
             {"tokens": 2**63},
             {"latency_ms": 2**31},
@@ -48,6 +46,43 @@ class TestPoison:
         answers = await asyncio.gather(*(meter.settle(each) for each in batch), return_exceptions=True)
         assert [type(answer).__name__ for answer in answers] == [*["NoneType"] * 3, "LedgerUnavailable", "NoneType"]
         assert (await scene.counter(caller))["total_used"] == 4
+
+    @pytest.mark.parametrize(
+        "decoration",
+        [{"user_id": "a\0b"}, {"session_id": "\ud800"}, {"metadata": '{"a": "\\u0000"}'}, {"finish_reason": "\0"}],
+        ids=lambda decoration: next(iter(decoration)),
+    )
+    async def test_what_a_caller_wrote_makes_no_call_free(
+        self, shared_scene: Scene, decoration: dict[str, Any]
+    ) -> None:
+        scene = shared_scene
+        caller, meter = await scene.a_caller(), scene.meter()
+        batch = [an_ended_call(scene, caller, **decoration), an_ended_call(scene, caller)]
+        await asyncio.gather(*(meter.settle(each) for each in batch))
+        assert (await scene.counter(caller))["total_used"] == 2
+        kept = "SELECT coalesce(user_id, session_id, metadata::text, finish_reason) FROM calls WHERE id = $1"
+        assert await scene.pool.fetchval(kept, batch[0].call.call_id) is None
+
+    async def test_a_hold_that_comes_too_late_is_given_back(
+        self, shared_scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scene = shared_scene
+        monkeypatch.setattr("tollgate.metering.service._ADMIT_SECONDS_MAX", 0.2)
+        caller, meter = await scene.a_caller(credit="10"), scene.meter()
+        await scene.hold(caller)
+        async with scene.pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "SELECT FROM counters WHERE organization_id = $1 FOR UPDATE", caller.organization_id
+            )
+            late = scene.request(caller)
+            with pytest.raises(LedgerUnavailable):
+                await meter.hold(late)
+        leases = "SELECT count(*) FROM holds WHERE call_id = $1 AND lease_until = '-infinity'"
+        while not await scene.pool.fetchval(leases, late.call_id):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
+        async with scene.database.write() as session:
+            assert await service.release_expired_holds(session, scene.clock.at) == 1
+        assert (await scene.counter(caller))["total_held"] == 1
 
     @pytest.mark.parametrize(
         "poison",

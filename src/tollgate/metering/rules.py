@@ -15,7 +15,7 @@ from tollgate.kit.errors import (
 )
 from tollgate.kit.ids import CallId
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.metering.model import Admission, AdmissionRequest, ChargeRecord
+from tollgate.metering.model import Admission, AdmissionRequest, ChargeRecord, Settlement
 from tollgate.pricing.model import Charge
 from tollgate.pricing.rules import unit_of
 
@@ -119,3 +119,12 @@ def charge_records(call_id: CallId, charge: Charge, quantities: UsageQuantities)
     if all(record.kind is not Kind.REQUEST for record in records):
         records.append(ChargeRecord(call_id, Kind.REQUEST, None, None, 1, money.ZERO, money.ZERO))
     return tuple(records)
+
+
+def bare(settlement: Settlement) -> Settlement:
+    """The settlement without anything that a caller or a provider wrote in their own words: who, what and how much."""
+    call = settlement.call._replace(
+        finish_reason=None, native_finish_reason=None, user_id=None, session_id=None, metadata=None
+    )
+    attempts = tuple(attempt._replace(error=None, upstream_id=None, usage=None) for attempt in settlement.attempts)
+    return Settlement(call, settlement.charges, attempts)

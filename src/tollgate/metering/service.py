@@ -36,6 +36,8 @@ LEASE = timedelta(minutes=15)
 PARTITION_MONTHS = 3
 """How many months of partitions stand ready: this one and the next two."""
 
+_ADMIT_SECONDS_MAX = 10
+"""How long a call waits for its hold before its caller is told that the ledger is away."""
 _BATCH_MAX = 256
 _FLIGHTS_MAX = 2
 _RETRY_MILLISECONDS = (50, 100, 250, 500, 1000)
@@ -59,6 +61,7 @@ class Meter:
         self._pool = pool
         self._clock = clock
         self._settle_timeout_seconds = settle_timeout_seconds
+        self._giving_back: set[asyncio.Task[None]] = set()
         self._admissions: Batcher[AdmissionRequest, Admission | BaseException] = Batcher(
             self._admit, size_max=_BATCH_MAX, flights_max=_FLIGHTS_MAX
         )
@@ -74,8 +77,16 @@ class Meter:
             AuthenticationFailed, PermissionDenied, InsufficientCredit, LimitExceeded, RateLimited: nothing is held.
             LedgerUnavailable: the database is away; nothing is held.
         """
+        future = self._admissions.submit(request)
         try:
-            answer = await self._admissions.submit(request)
+            answer = await asyncio.wait_for(asyncio.shield(future), _ADMIT_SECONDS_MAX)
+        except (asyncio.CancelledError, TimeoutError) as error:
+            # Nobody waits for the answer any more: what it holds goes back when it comes.
+            future.add_done_callback(lambda late: self._give_back(request, late))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            telemetry.ADMISSIONS.labels("unavailable").inc()
+            raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
         except _LEDGER_AWAY as error:
             telemetry.ADMISSIONS.labels("unavailable").inc()
             raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
@@ -87,6 +98,15 @@ class Meter:
         if answer.outcome == "stale":
             raise CatalogueIsStale
         raise rules.refusal(request, answer, now=self._clock.now())
+
+    def _give_back(self, request: AdmissionRequest, late: asyncio.Future[Admission | BaseException]) -> None:
+        if late.cancelled() or late.exception() is not None:
+            return
+        answer = late.result()
+        if not isinstance(answer, BaseException) and answer.outcome == "admitted":
+            giving_back = asyncio.create_task(store.expire_hold(self._pool, request))
+            self._giving_back.add(giving_back)
+            giving_back.add_done_callback(self._giving_back.discard)
 
     async def settle(self, settlement: Settlement) -> None:
         """Record how a call ended; returns when that is committed.
@@ -138,8 +158,17 @@ class Meter:
     async def _settle_apart(
         self, settlements: Sequence[Settlement], error: Exception
     ) -> Sequence[Settled | BaseException]:
-        """One record the database refuses must not sink the others of its batch."""
+        """One record the database refuses must not sink the others of its batch.
+
+        Alone, it is sent once more without its decorations: what a caller or a provider wrote makes no call free.
+        """
         if len(settlements) == 1:
+            bare = rules.bare(settlements[0])
+            if bare != settlements[0]:
+                _log.error(
+                    "call is recorded without its decorations", call_id=str(bare.call.call_id), error=_name(error)
+                )
+                return await self._settle([bare])
             call = settlements[0].call
             telemetry.UNSETTLED.inc()
             _log.error(

@@ -40,6 +40,15 @@ async def admit(
     return [Admission(*row) for row in rows]
 
 
+async def expire_hold(pool: "asyncpg.Pool[asyncpg.Record]", request: AdmissionRequest) -> None:
+    """End the lease of a hold nobody will settle, so that the sweep of expired holds gives it back."""
+    await pool.execute(
+        "UPDATE holds SET lease_until = '-infinity' WHERE organization_id = $1 AND call_id = $2",
+        request.organization_id,
+        request.call_id,
+    )
+
+
 async def settle(
     pool: "asyncpg.Pool[asyncpg.Record]", settlements: Sequence[Settlement], *, now: datetime
 ) -> list[Settled]:

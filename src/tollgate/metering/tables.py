@@ -133,7 +133,10 @@ class RollupRow(SQLModel, table=True):
     """The sum of the calls of a quarter-hour that share who, what and price, kind by kind."""
 
     __tablename__ = "rollups"
-    __table_args__ = (sa.Index("rollups_cut", "organization_id", "invoice_cut", "bucket"),)
+    __table_args__ = (
+        sa.Index("rollups_cut", "organization_id", "invoice_cut", "bucket"),
+        sa.Index("rollups_model", "model", "bucket"),
+    )
 
     organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
     bucket: datetime = Field(primary_key=True, sa_type=INSTANT)
