@@ -130,6 +130,8 @@ CREATE TABLE rollups (
 ) WITH (fillfactor = 70);
 -- "What arrived after its time was invoiced?"
 CREATE INDEX rollups_cut ON rollups (organization_id, invoice_cut, bucket);
+-- "How much is this model used, by everyone?" No sums in it: adding to a rollup must stay a heap-only update.
+CREATE INDEX rollups_model ON rollups (model, bucket);
 
 -- Partitions: calls and attempts are cut by month of the UUIDv7 itself, so the key stays unique over all of them and
 -- a month is detached, never deleted row by row. The default partitions catch what upkeep did not foresee.

@@ -1,12 +1,15 @@
 """The public catalogue: models, endpoints, providers and activity, without any key."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from tests.plans import plan_of, statements_of
 from tests.pricing.builders import per_million, tiers
 from tests.reports.scene import ENVIRONMENT, MODEL, Scene, Used
 
+from tollgate.catalog import service as catalog
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import service as pricing
 from tollgate.pricing.model import STANDARD, PriceDraft, PriceItem
@@ -163,4 +166,58 @@ async def test_activity_is_the_tokens_of_everyone_on_each_day(scene: Scene) -> N
         {"date": "2026-11-22", "prompt_tokens": 2000, "completion_tokens": 600, "tokens": 2600},
     ]
     assert len((await public(scene, f"/models/{MODEL}/activity"))["data"]) == 30
-    assert (await scene.client.get(f"/models/{MODEL}/activity", params={"days": 0})).status_code == 400
+    for days in (0, 91):
+        assert (await scene.client.get(f"/models/{MODEL}/activity", params={"days": days})).status_code == 400
+
+
+async def test_activity_is_read_by_index_once_a_quarter_hour(scene: Scene) -> None:
+    key = await scene.a_key()
+    await scene.record([Used(at=scene.clock.now(), key=key)])
+
+    async def tokens() -> int:
+        days = (await public(scene, f"/models/{MODEL}/activity", days=1))["data"]
+        return int(days[0]["tokens"])
+
+    with statements_of("rollups") as sent:
+        assert await tokens() == 1300
+        await scene.record([Used(at=scene.clock.now(), key=key)])
+        assert await tokens() == 1300
+        assert len((await public(scene, f"/models/{MODEL}/activity", days=90))["data"]) == 90
+        scene.clock.at += timedelta(minutes=15)
+        assert await tokens() == 2600
+
+    assert len(sent) == 2
+    assert "Index Scan using rollups_model" in await plan_of(scene.pool, sent[0])
+
+
+class TestWhatIsKept:
+    async def test_is_read_once_until_something_changes(self, scene: Scene) -> None:
+        paths = ("/models", f"/models/{MODEL}", f"/models/{MODEL}/endpoints", "/providers", f"/models/{MODEL}/activity")
+        with statements_of("price_versions") as sent:
+            for path in paths:
+                await public(scene, path)
+        assert len(sent) == 1
+
+        items = (per_million(Kind.PROMPT, "0.25"), per_million(Kind.COMPLETION, "1"))
+        draft = PriceDraft(scene.endpoint_id, None, STANDARD, scene.clock.now() + timedelta(hours=1), items)
+        async with scene.database.write() as session:
+            await pricing.publish(session, draft, now=scene.clock.now(), by=None)
+        async with scene.database.write() as session:
+            await catalog.change_model(session, MODEL, edit=lambda model: replace(model, name="Renamed"))
+
+        shown = (await public(scene, f"/models/{MODEL}"))["data"]
+        assert (shown["name"], shown["pricing"]["prompt"][0]["price"]) == ("Renamed", "0.4")
+
+    async def test_ends_with_a_price_though_nothing_is_published_then(self, scene: Scene) -> None:
+        items = (per_million(Kind.PROMPT, "0.25"), per_million(Kind.COMPLETION, "1"))
+        begins = scene.clock.now() + timedelta(hours=1)
+        draft = PriceDraft(scene.endpoint_id, None, STANDARD, begins, items)
+        async with scene.database.write() as session:
+            await pricing.publish(session, draft, now=scene.clock.now(), by=None)
+
+        seen = []
+        for at in (begins - timedelta(microseconds=1), begins):
+            scene.clock.at = at
+            seen.append((await public(scene, f"/models/{MODEL}"))["data"]["pricing"]["prompt"][0]["price"])
+
+        assert seen == ["0.4", "0.25"]

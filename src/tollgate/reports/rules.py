@@ -9,12 +9,14 @@ from tollgate.kit import money, period
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import PriceVersion
+from tollgate.pricing.model import PriceBook, PriceVersion
 from tollgate.pricing.rules import rate
 from tollgate.reports.model import Asked, DayOfTokens, Granularity, Listing, ListingFilter, ListingOrder, Offer
 
 ROWS_MAX = 100_000
 """The most rows one report may have."""
+ACTIVITY_DAYS_MAX = 90
+"""How far back a model's activity is told."""
 
 _YEARS = range(2000, 9000)
 """What can be reckoned with: instants outside would overflow in some time zone, or have no UUIDv7."""
@@ -176,6 +178,18 @@ def cheapest_price(offers: Sequence[Offer]) -> PriceVersion | None:
 
 def _cost(price: PriceVersion) -> Decimal:
     return rate(_COMMON_CALL, price).amount
+
+
+def next_change(book: PriceBook, now: datetime) -> datetime | None:
+    """When the next price begins or ends; `None` if none will."""
+    ends = (
+        instant
+        for versions in book.by_endpoint.values()
+        for version in versions
+        for instant in (version.effective_from, version.effective_to)
+        if instant is not None and instant > now
+    )
+    return min(ends, default=None)
 
 
 def safe_cell(text: str) -> str:

@@ -1,9 +1,11 @@
 """The public routes of the catalogue: no key is asked for."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from litestar import Controller, Request, get
+from litestar.di import Provide
 from litestar.params import FromPath
 
 from tollgate.infra import web
@@ -20,15 +22,22 @@ from tollgate.reports.schemas.catalogue import (
     ModelsParameters,
     ProviderEntry,
 )
-from tollgate.reports.service import catalogue as service
+from tollgate.reports.service.catalogue import PublicCatalogue
 
 AnyRequest = Request[Any, Any, Any]
+
+
+def _catalogue_of_this_application(request: AnyRequest, environment: Injected[Mapping[str, str]]) -> PublicCatalogue:
+    """The one that the application's requests share."""
+    shared: PublicCatalogue = request.app.state.setdefault("public_catalogue", PublicCatalogue(environment))
+    return shared
 
 
 class CatalogueController(Controller):
     """What can be called, where, at what price."""
 
     tags = ("Models",)
+    dependencies = MappingProxyType({"catalogue": Provide(_catalogue_of_this_application, sync_to_thread=False)})
 
     @get("/models", summary="All models, as OpenAI's clients list them")
     async def list_models(
@@ -36,11 +45,11 @@ class CatalogueController(Controller):
         request: AnyRequest,
         database: Injected[Database],
         clock: Injected[Clock],
-        environment: Injected[Mapping[str, str]],
+        catalogue: Injected[PublicCatalogue],
     ) -> ModelList:
         asked = web.query(request, ModelsParameters)
         async with database.read() as session:
-            listings = await service.listings(session, environment=environment, now=clock.now())
+            listings = await catalogue.listings(session, now=clock.now())
         wanted = [listing for listing in listings if rules.matches(listing, asked.wanted())]
         return ModelList(data=[ModelEntry.of(listing) for listing in rules.sorted_listings(wanted, asked.sort)])
 
@@ -51,10 +60,10 @@ class CatalogueController(Controller):
         name: FromPath[str],
         database: Injected[Database],
         clock: Injected[Clock],
-        environment: Injected[Mapping[str, str]],
+        catalogue: Injected[PublicCatalogue],
     ) -> One[ModelEntry]:
         async with database.read() as session:
-            listing = await service.listing(session, f"{author}/{name}", environment=environment, now=clock.now())
+            listing = await catalogue.listing(session, f"{author}/{name}", now=clock.now())
         return One(data=ModelEntry.of(listing))
 
     @get("/models/{author:str}/{name:str}/endpoints", summary="Where a model is offered, and on what terms")
@@ -64,10 +73,10 @@ class CatalogueController(Controller):
         name: FromPath[str],
         database: Injected[Database],
         clock: Injected[Clock],
-        environment: Injected[Mapping[str, str]],
+        catalogue: Injected[PublicCatalogue],
     ) -> Page[EndpointEntry]:
         async with database.read() as session:
-            listing = await service.listing(session, f"{author}/{name}", environment=environment, now=clock.now())
+            listing = await catalogue.listing(session, f"{author}/{name}", now=clock.now())
         return Page(data=[EndpointEntry.of(offer, listing.model) for offer in listing.offers])
 
     @get("/models/{author:str}/{name:str}/activity", summary="Tokens a day of UTC, of everyone together")
@@ -78,13 +87,17 @@ class CatalogueController(Controller):
         name: FromPath[str],
         database: Injected[Database],
         clock: Injected[Clock],
+        catalogue: Injected[PublicCatalogue],
     ) -> Page[DayEntry]:
         asked = web.query(request, ActivityParameters)
         async with database.read() as session:
-            days = await service.activity(session, f"{author}/{name}", days=asked.days, now=clock.now())
+            days = await catalogue.activity(session, f"{author}/{name}", days=asked.days, now=clock.now())
         return Page(data=[DayEntry.of(day) for day in days])
 
     @get("/providers", summary="Who serves models")
-    async def list_providers(self, database: Injected[Database]) -> Page[ProviderEntry]:
+    async def list_providers(
+        self, database: Injected[Database], clock: Injected[Clock], catalogue: Injected[PublicCatalogue]
+    ) -> Page[ProviderEntry]:
         async with database.read() as session:
-            return Page(data=[ProviderEntry.of(provider) for provider in await service.providers(session)])
+            providers = await catalogue.providers(session, now=clock.now())
+        return Page(data=[ProviderEntry.of(provider) for provider in providers])

@@ -13,7 +13,7 @@ from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import PriceItem, PriceVersion, Unit
 from tollgate.reports.model import DayOfTokens, Listing, ListingFilter, ListingOrder, Offer
-from tollgate.reports.rules import cheapest_price
+from tollgate.reports.rules import ACTIVITY_DAYS_MAX, cheapest_price
 
 PRICE_CURRENCY = "USD"
 """What all prices are in."""
@@ -51,7 +51,7 @@ class ModelsParameters(Body, kw_only=True, frozen=True):
 class ActivityParameters(Body, kw_only=True, frozen=True):
     """How many days to show, today included."""
 
-    days: Annotated[int, Meta(ge=1, le=365)] = 30
+    days: Annotated[int, Meta(ge=1, le=ACTIVITY_DAYS_MAX)] = 30
 
 
 class TierView(Struct, kw_only=True, frozen=True):

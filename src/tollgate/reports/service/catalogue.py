@@ -1,12 +1,18 @@
-"""The public catalogue: every model with its endpoints, their prices in force, and how much it is used."""
+"""The public catalogue: every model with its endpoints, their prices in force, and how much it is used.
 
+Anyone may ask, without a key and as often as they like, so it is kept in memory and read anew only when it changed.
+"""
+
+import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tollgate.catalog import service as catalog
 from tollgate.catalog.model import Catalogue, Provider
 from tollgate.catalog.rules import is_routable
 from tollgate.infra.database import ReadSession
+from tollgate.kit import period
 from tollgate.kit.errors import ModelNotFound
 from tollgate.kit.ids import PLATFORM
 from tollgate.pricing import rules as rating
@@ -17,24 +23,92 @@ from tollgate.reports.model import DayOfTokens, Listing, Offer
 from tollgate.reports.store import usage as store
 
 
-async def listings(session: ReadSession, *, environment: Mapping[str, str], now: datetime) -> list[Listing]:
-    """Every model, in order of slug. Offers say whether calls can be sent to them from this environment."""
-    catalogue = await catalog.load_catalogue(session)
-    book = await pricing.load_book(session, now=now)
-    return [_listing(slug, catalogue, book, environment=environment, now=now) for slug in sorted(catalogue.models)]
+@dataclass(frozen=True, slots=True)
+class _Edition:
+    """What there is to see at one revision of catalogue and prices, for as long as no price begins or ends."""
+
+    revision: int
+    since: datetime
+    until: datetime | None
+    providers: list[Provider]
+    listings: dict[str, Listing]
+    activity: dict[str, tuple[datetime, list[DayOfTokens]]] = field(default_factory=dict)
+    """Of the models that were asked about: the quarter-hour of the asking, and the days up to then."""
+
+    def is_current(self, revision: int, now: datetime) -> bool:
+        return revision == self.revision and self.since <= now and (self.until is None or now < self.until)
 
 
-async def listing(session: ReadSession, slug: str, *, environment: Mapping[str, str], now: datetime) -> Listing:
-    """One model.
+class PublicCatalogue:
+    """What anyone may see of one database, where calls can be sent to from one environment.
 
-    Raises:
-        ModelNotFound: there is none of this slug.
+    A question costs one small query, for the revision. What is kept is one edition, so it is as large as the catalogue.
     """
-    catalogue = await catalog.load_catalogue(session)
-    if slug not in catalogue.models:
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._edition: _Edition | None = None
+        self._reading = asyncio.Lock()
+
+    async def listings(self, session: ReadSession, *, now: datetime) -> list[Listing]:
+        """Every model, in order of slug. Offers say whether calls can be sent to them."""
+        return list((await self._current(session, now)).listings.values())
+
+    async def listing(self, session: ReadSession, slug: str, *, now: datetime) -> Listing:
+        """One model.
+
+        Raises:
+            ModelNotFound: there is none of this slug.
+        """
+        return _found((await self._current(session, now)).listings, slug)
+
+    async def providers(self, session: ReadSession, *, now: datetime) -> list[Provider]:
+        """Every provider, in order of slug."""
+        return (await self._current(session, now)).providers
+
+    async def activity(self, session: ReadSession, slug: str, *, days: int, now: datetime) -> list[DayOfTokens]:
+        """What everyone together had the model read and write, on each of the last days of UTC, today included.
+
+        It is as of the last quarter-hour in which someone asked for the first time.
+
+        Raises:
+            ModelNotFound: there is none of this slug.
+        """
+        edition = await self._current(session, now)
+        _found(edition.listings, slug)
+        today, asked_in = now.replace(hour=0, minute=0, second=0, microsecond=0), period.quarter_hour(now)
+        async with self._reading:
+            if slug not in edition.activity or edition.activity[slug][0] != asked_in:
+                since = today - timedelta(days=rules.ACTIVITY_DAYS_MAX - 1)
+                edition.activity[slug] = (asked_in, await store.activity(session, model=slug, since=since))
+        return rules.every_day(edition.activity[slug][1], since=(today - timedelta(days=days - 1)).date(), days=days)
+
+    async def _current(self, session: ReadSession, now: datetime) -> _Edition:
+        revision = await catalog.current_revision(session)
+        async with self._reading:
+            if self._edition is None or not self._edition.is_current(revision, now):
+                self._edition = await _read(session, self._environment, now)
+            return self._edition
+
+
+def _found(listings: Mapping[str, Listing], slug: str) -> Listing:
+    if slug not in listings:
         raise ModelNotFound(f"There is no model {slug[:200]!r}.", field="model")
+    return listings[slug]
+
+
+async def _read(session: ReadSession, environment: Mapping[str, str], now: datetime) -> _Edition:
+    catalogue = await catalog.load_catalogue(session)
     book = await pricing.load_book(session, now=now)
-    return _listing(slug, catalogue, book, environment=environment, now=now)
+    return _Edition(
+        revision=catalogue.revision,
+        since=now,
+        until=rules.next_change(book, now),
+        providers=[catalogue.providers[slug] for slug in sorted(catalogue.providers)],
+        listings={
+            slug: _listing(slug, catalogue, book, environment=environment, now=now) for slug in sorted(catalogue.models)
+        },
+    )
 
 
 def _listing(
@@ -54,23 +128,3 @@ def _listing(
         routable = endpoint.enabled and is_routable(provider, environment)
         offers.append(Offer(endpoint=endpoint, provider=provider, price=price, routable=routable))
     return Listing(catalogue.models[slug], tuple(offers))
-
-
-async def providers(session: ReadSession) -> list[Provider]:
-    """Every provider, in order of slug."""
-    catalogue = await catalog.load_catalogue(session)
-    return [catalogue.providers[slug] for slug in sorted(catalogue.providers)]
-
-
-async def activity(session: ReadSession, slug: str, *, days: int, now: datetime) -> list[DayOfTokens]:
-    """What everyone together had the model read and write, on each of the last days of UTC, today included.
-
-    Raises:
-        ModelNotFound: there is none of this slug.
-    """
-    catalogue = await catalog.load_catalogue(session)
-    if slug not in catalogue.models:
-        raise ModelNotFound(f"There is no model {slug[:200]!r}.", field="model")
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    since = today - timedelta(days=days - 1)
-    return rules.every_day(await store.activity(session, model=slug, since=since), since=since.date(), days=days)

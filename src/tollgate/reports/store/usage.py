@@ -159,12 +159,11 @@ def id_bounds(window: Period) -> dict[str, object]:
 
 _ACTIVITY = (
     sa.text("""
-        SELECT date_trunc('day', r.bucket, 'UTC') AS day,
-               coalesce(sum(r.quantity) FILTER (WHERE r.kind = ANY (:prompt_kinds)), 0) AS prompt_tokens,
-               coalesce(sum(r.quantity) FILTER (WHERE r.kind = ANY (:completion_kinds)), 0) AS completion_tokens
-        FROM organizations AS o  -- one by one, because only with the organization is there an index on the time
-        CROSS JOIN LATERAL (SELECT * FROM rollups
-                            WHERE organization_id = o.id AND bucket >= :since AND model = :model) AS r
+        SELECT date_trunc('day', bucket, 'UTC') AS day,
+               coalesce(sum(quantity) FILTER (WHERE kind = ANY (:prompt_kinds)), 0) AS prompt_tokens,
+               coalesce(sum(quantity) FILTER (WHERE kind = ANY (:completion_kinds)), 0) AS completion_tokens
+        FROM rollups
+        WHERE model = :model AND bucket >= :since
         GROUP BY day
         ORDER BY day
     """)
