@@ -75,6 +75,17 @@ class TestRate:
 
         assert rate(quantities, price).amount == Decimal("0.054399")
 
+    def test_charges_a_cache_write_of_known_lifetime_as_prompt_where_only_the_general_write_has_a_price(self) -> None:
+        """1,000,000 of each: 3.75 for the general write, and 3, the price of prompts, for either lifetime."""
+        price = a_price(per_million(Kind.PROMPT, "3"), per_million(Kind.INPUT_CACHE_WRITE, "3.75"))
+        writes = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
+
+        charge = rate(UsageQuantities(dict.fromkeys(writes, 1_000_000)), price)
+
+        assert {item.kind: item.amount for item in charge.items} == dict(
+            zip(writes, (Decimal("3.75"), Decimal(3), Decimal(3)), strict=True)
+        )
+
     def test_counts_cached_tokens_when_it_chooses_the_tier(self) -> None:
         """150k + 60k = 210k is in the upper tier: 150,000 * 6 + 60,000 * 0.6 + 2,000 * 22.5 = 981,000 millionths."""
         quantities = UsageQuantities({Kind.PROMPT: 150_000, Kind.INPUT_CACHE_READ: 60_000, Kind.COMPLETION: 2_000})

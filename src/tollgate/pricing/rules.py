@@ -29,8 +29,11 @@ _ENTRY_KINDS = frozenset(Kind) - BASE_KIND.keys() - {Kind.COMPLETION, Kind.WEB_S
 def rate(quantities: UsageQuantities, price: PriceVersion) -> Charge:
     """What these quantities cost at this price: the sum of quantity times unit price, exact (billing-rules §3).
 
-    Pure: the same quantities and version give the same charge for ever. `request` is charged where it has a price and
-    is otherwise of no consequence; any other kind without a price is named in `Charge.unpriced`.
+    Pure: the same quantities and version give the same charge for ever. A sub-kind without a price of its own is
+    charged at its base kind's: input of every kind, cache writes of every lifetime included, at `prompt`, and output at
+    `completion`. So a price of `input_cache_write` is for writes of unknown lifetime alone; a version that means all of
+    them prices each. `request` is charged where it has a price and is otherwise of no consequence; any other kind
+    without a price is named in `Charge.unpriced`.
     """
     tier, price_of = _prices_at(quantities.prompt_tokens, price)
     items: list[ChargeItem] = []
