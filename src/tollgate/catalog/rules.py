@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from tollgate.catalog.model import Endpoint, Format, Model, Provider
 from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.slugs import MODEL_SLUG
 
 TOKENIZERS = frozenset({"o200k_base", "cl100k_base"})
 """The vocabularies that ship with the gateway."""
@@ -17,7 +18,6 @@ MODALITIES = frozenset({"text", "image", "audio", "video", "file", "embedding"})
 PERMISSION = "TOLLGATE_ALLOW_PRIVATE_UPSTREAMS"
 """The variable that permits http and private networks, as the installation's settings read it."""
 
-_MODEL_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,127}")
 _PROVIDER_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _KEY_REFERENCE = re.compile(r"env:(?!TOLLGATE_)[A-Z][A-Z0-9_]{0,99}_API_(KEY|TOKEN)")
@@ -172,7 +172,7 @@ def check_model(model: Model) -> None:
     Raises:
         InvalidRequest: naming the field at fault.
     """
-    if not _MODEL_SLUG.fullmatch(model.slug):
+    if not MODEL_SLUG.fullmatch(model.slug):
         raise InvalidRequest(
             "A model's slug is author/name: lower-case letters, digits, '.', '_' and '-'.", field="slug"
         )

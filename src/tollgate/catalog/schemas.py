@@ -152,10 +152,6 @@ class DataPolicyBody(Body, kw_only=True, frozen=True):
     def policy(self) -> DataPolicy:
         return DataPolicy(self.training, self.logging, self.moderation)
 
-    @classmethod
-    def of(cls, policy: DataPolicy) -> "DataPolicyBody":
-        return cls(training=policy.training, logging=policy.logging, moderation=policy.moderation)
-
 
 class CreateEndpoint(Body, kw_only=True, frozen=True):
     """A model to offer at a provider; what is `null` or left out takes its default."""
@@ -219,7 +215,7 @@ class EndpointView(Struct, kw_only=True, frozen=True):
     max_output: int | None
     protocols: tuple[str, ...]
     supported_parameters: tuple[str, ...]
-    data_policy: DataPolicyBody
+    data_policy: DataPolicy
     supports_cancel: bool
     enabled: bool
 
@@ -234,7 +230,7 @@ class EndpointView(Struct, kw_only=True, frozen=True):
             max_output=endpoint.max_output,
             protocols=endpoint.protocols,
             supported_parameters=endpoint.supported_parameters,
-            data_policy=DataPolicyBody.of(endpoint.data_policy),
+            data_policy=endpoint.data_policy,
             supports_cancel=endpoint.supports_cancel,
             enabled=endpoint.enabled,
         )

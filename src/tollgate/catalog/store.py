@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
 from tollgate.catalog.tables import EndpointRow, ModelRow, ProviderRow, RevisionRow
+from tollgate.infra.chunks import chunks
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.errors import Conflict
 from tollgate.kit.ids import EndpointId
@@ -19,9 +20,6 @@ PROVIDERS: sa.Table = ProviderRow.__table__  # type: ignore[attr-defined]  # SQL
 MODELS: sa.Table = ModelRow.__table__  # type: ignore[attr-defined]  # as above
 ENDPOINTS: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]  # as above
 REVISION: sa.Table = RevisionRow.__table__  # type: ignore[attr-defined]  # as above
-
-_ROWS_MAX = 2000
-"""Every statement moves the revision; one has at most 32,767 parameters."""
 
 
 _POLICY = (ENDPOINTS.c.training, ENDPOINTS.c.logging, ENDPOINTS.c.moderation)
@@ -153,7 +151,7 @@ async def add_endpoint(session: WriteSession, added: Endpoint) -> None:
 
 
 async def _insert(
-    session: WriteSession, table: sa.Table, values: dict[str, Any] | list[dict[str, Any]], message: str
+    session: WriteSession, table: sa.Table, values: dict[str, Any] | Sequence[dict[str, Any]], message: str
 ) -> None:
     try:
         await session.execute(sa.insert(table).values(values))
@@ -164,7 +162,7 @@ async def _insert(
 async def add_all(
     session: WriteSession, *, providers: Sequence[Provider], models: Sequence[Model], endpoints: Sequence[Endpoint]
 ) -> None:
-    """Insert many at once, with few statements.
+    """Insert many at once, with few statements, because each moves the revision.
 
     Raises:
         Conflict: one of them is there already.
@@ -175,8 +173,8 @@ async def add_all(
         (ENDPOINTS, [_columns(endpoint) for endpoint in endpoints]),
     )
     for table, rows in tables:
-        for start in range(0, len(rows), _ROWS_MAX):
-            await _insert(session, table, rows[start : start + _ROWS_MAX], f"Some {table.name} are there already.")
+        for chunk in chunks(rows):
+            await _insert(session, table, chunk, f"Some {table.name} are there already.")
 
 
 async def save_provider(session: WriteSession, changed: Provider) -> None:

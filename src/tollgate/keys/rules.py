@@ -18,6 +18,7 @@ from tollgate.accounts.rules import check_name
 from tollgate.keys.model import ApiKey, PresentedKey, Standing
 from tollgate.kit.errors import AuthenticationFailed, Conflict, InvalidRequest, PermissionDenied
 from tollgate.kit.principal import KeyKind, Principal
+from tollgate.kit.slugs import MODEL_SLUG
 
 PREFIX = {KeyKind.INFERENCE: "sk-tg-", KeyKind.MANAGEMENT: "mk-tg-", KeyKind.OPERATOR: "ok-tg-"}
 TAGS_MAX = 32
@@ -32,7 +33,6 @@ _SECRET_CHARACTERS = 43
 _CHECKSUM_CHARACTERS = 6
 _KIND = {prefix: kind for kind, prefix in PREFIX.items()}
 _KEY = re.compile(r"([smo]k-tg-)([0-9A-Za-z]{12})-([0-9A-Za-z]{43})[0-9A-Za-z]{6}")
-_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,127}")
 _NOT_A_KEY = "This is not a Tollgate API key: it is mistyped, cut short, or belongs to someone else's service."
 _HEADERS = (b"x-api-key", b"x-goog-api-key")
 _YEAR_MAX = 9000
@@ -188,7 +188,7 @@ def _check_models(models: tuple[str, ...] | None) -> None:
     if len(models) > MODELS_MAX:
         raise InvalidRequest(f"An allowlist has at most {MODELS_MAX} models.", field="models")
     for slug in models:
-        if not _SLUG.fullmatch(slug):
+        if not MODEL_SLUG.fullmatch(slug):
             raise InvalidRequest(f"{slug[:80]!r} is not a model slug such as 'openai/gpt-4.1-mini'.", field="models")
 
 

@@ -1,6 +1,6 @@
 """All SQL of prices: versions with their items, read together and written once."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.exc import IntegrityError
 
+from tollgate.infra.chunks import chunks
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit import money
 from tollgate.kit.errors import InvalidRequest
@@ -23,8 +24,6 @@ from tollgate.pricing.tables import PriceItemRow, PriceVersionRow
 
 VERSIONS: sa.Table = PriceVersionRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table classes
 ITEMS: sa.Table = PriceItemRow.__table__  # type: ignore[attr-defined]  # as above
-
-_ROWS_MAX = 2000
 
 
 async def lock_prices(session: WriteSession, endpoint_id: EndpointId) -> None:
@@ -162,13 +161,13 @@ async def end(session: WriteSession, version_id: PriceVersionId, at: datetime) -
 
 
 async def add(session: WriteSession, published: Sequence[Publication]) -> None:
-    """Insert versions with their items.
+    """Insert versions with their items, with few statements, because each moves the revision.
 
     Raises:
         InvalidRequest: the organization they are for does not exist.
     """
     try:
-        for chunk in _chunks([_columns(publication) for publication in published]):
+        for chunk in chunks([_columns(publication) for publication in published]):
             await session.execute(sa.insert(VERSIONS).values(chunk))
     except IntegrityError as error:
         if "price_versions_organization" in str(error.orig):
@@ -179,13 +178,8 @@ async def add(session: WriteSession, published: Sequence[Publication]) -> None:
         for publication in published
         for position, item in enumerate(publication.version.items)
     ]
-    for chunk in _chunks(items):
+    for chunk in chunks(items):
         await session.execute(sa.insert(ITEMS).values(chunk))
-
-
-def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Rows for one statement each: every statement moves the revision, and has at most 32,767 parameters."""
-    return (rows[start : start + _ROWS_MAX] for start in range(0, len(rows), _ROWS_MAX))
 
 
 def _columns(publication: Publication) -> dict[str, Any]:
