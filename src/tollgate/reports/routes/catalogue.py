@@ -1,7 +1,6 @@
 """The public routes of the catalogue: no key is asked for."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from litestar import Controller, Request, get
@@ -37,7 +36,9 @@ class CatalogueController(Controller):
     """What can be called, where, at what price."""
 
     tags = ("Models",)
-    dependencies = MappingProxyType({"catalogue": Provide(_catalogue_of_this_application, sync_to_thread=False)})
+    dependencies = {  # noqa: RUF012 - Litestar copies what it is given, and a mapping proxy cannot be copied
+        "catalogue": Provide(_catalogue_of_this_application, sync_to_thread=False)
+    }
 
     @get("/models", summary="All models, as OpenAI's clients list them")
     async def list_models(
