@@ -1,5 +1,6 @@
-"""The control plane of one test: the real handlers, errors, key ring and idempotency, driven in this very process."""
+"""The control plane of one test: the application as it is served, driven in this very process."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,34 +8,27 @@ from typing import Any
 
 import asyncpg
 import httpx
-from litestar import Litestar, Request, Router
-from litestar.di import Provide
+from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
-from tollgate.accounts import routes as account_routes
-from tollgate.entrypoints.errors import EXCEPTION_HANDLERS
-from tollgate.infra import web
+from tollgate.entrypoints import http
 from tollgate.infra.database import Database
-from tollgate.infra.idempotency import Idempotency, database_for
-from tollgate.keys import routes as key_routes
-from tollgate.keys import rules as key_rules
+from tollgate.infra.settings import Settings
 from tollgate.keys import service as keys
 from tollgate.keys.model import NewKey
-from tollgate.keys.service import KeyRing
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import PLATFORM
-from tollgate.kit.principal import KeyKind, Principal
-
-AnyRequest = Request[Any, Any, Any]
+from tollgate.kit.principal import KeyKind
 
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
     """What a test drives, and what it may look into."""
 
+    app: Litestar
     client: httpx.AsyncClient
     database: Database
-    ring: KeyRing
+    pool: "asyncpg.Pool[asyncpg.Record]"
     clock: FixedClock
     operator_key: str
 
@@ -61,6 +55,27 @@ class ControlPlane:
 
 
 @asynccontextmanager
+async def running(app: Litestar) -> AsyncIterator[None]:
+    """The application between its start and its end, both in one task, as it needs them and fixtures are not."""
+    started, ending = asyncio.Event(), asyncio.Event()
+
+    async def run() -> None:
+        async with app.lifespan():
+            started.set()
+            await ending.wait()
+
+    whole, beginning = asyncio.create_task(run()), asyncio.create_task(started.wait())
+    await asyncio.wait([whole, beginning], return_when=asyncio.FIRST_COMPLETED)
+    beginning.cancel()
+    try:
+        if started.is_set():
+            yield
+    finally:
+        ending.set()
+        await whole
+
+
+@asynccontextmanager
 async def control_plane(
     database: Database,
     pool: "asyncpg.Pool[asyncpg.Record]",
@@ -73,44 +88,9 @@ async def control_plane(
     async with database.write() as session:
         order = NewKey(PLATFORM, KeyKind.OPERATOR, "operator")
         minted = await keys.create(session, order=order, now=clock.now())
-    async with KeyRing(pool, database_url=database_url).listening() as ring:
-        app: Any = _app(database, ring, clock, more)
+    handlers = (*http.CONTROL_PLANE, *(each for each in more if each not in http.CONTROL_PLANE))
+    app: Any = http.build(Settings(database_url), environment={}, clock=clock, handlers=handlers)
+    async with running(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as client:
-            yield ControlPlane(client, database, ring, clock, minted.text)
-
-
-def _app(database: Database, ring: KeyRing, clock: FixedClock, more: tuple[ControllerRouterHandler, ...]) -> Litestar:
-    async def bearer(request: AnyRequest, needed: KeyKind) -> Principal:
-        principal = await ring.authenticate_headers(request.scope["headers"], clock.now())
-        key_rules.check_kind(principal, needed)
-        return principal
-
-    async def operator(request: AnyRequest) -> Principal:
-        return await bearer(request, KeyKind.OPERATOR)
-
-    async def manager(request: AnyRequest) -> Principal:
-        return await bearer(request, KeyKind.MANAGEMENT)
-
-    def joined(request: AnyRequest) -> Database:
-        return database_for(request, database)
-
-    router = Router(
-        "/api/v1",
-        route_handlers=[*account_routes.HANDLERS, *key_routes.HANDLERS, *more],
-        dependencies={
-            "database": Provide(joined, sync_to_thread=False),
-            "clock": Provide(lambda: clock, sync_to_thread=False),
-            "operator": Provide(operator),
-            "manager": Provide(manager),
-        },
-        middleware=[Idempotency(database, clock, presented_in=key_rules.presented_in, authenticate=ring.authenticate)],
-        request_max_body_size=web.BODY_BYTES_MAX,
-    )
-    return Litestar(
-        [router],
-        exception_handlers=EXCEPTION_HANDLERS,
-        plugins=[web.StrictBodies(), web.AmountSchema()],
-        logging_config=None,
-        openapi_config=None,
-    )
+            yield ControlPlane(app, client, database, pool, clock, minted.text)

@@ -1,5 +1,6 @@
 """Every error has one status and one body, in the two shapes clients know, and tells nothing of our insides."""
 
+import socket
 from typing import Any
 
 import asyncpg
@@ -10,11 +11,19 @@ import sqlalchemy.exc
 from litestar import Litestar, get, post
 from litestar.exceptions import HTTPException, NotAuthorizedException, ServiceUnavailableException
 from litestar.params import FromPath, JSONBody
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from tollgate.entrypoints.errors import EXCEPTION_HANDLERS, anthropic_error_body, error_body, status_of
+from tollgate.entrypoints.errors import EXCEPTION_HANDLERS, anthropic_error_body, error_body, status_of, status_told
 from tollgate.kit import errors
-from tollgate.kit.errors import AuthenticationFailed, InvalidRequest, LimitExceeded, RateLimited, TollgateError
+from tollgate.kit.errors import (
+    AuthenticationFailed,
+    InvalidRequest,
+    LimitExceeded,
+    ProviderFailed,
+    RateLimited,
+    TollgateError,
+)
 
 
 def _families(family: type[TollgateError]) -> list[type[TollgateError]]:
@@ -92,6 +101,19 @@ class TestBodies:
             "request_id": "gen_1",
         }
 
+    def test_are_counted_when_they_are_told(self) -> None:
+        error = errors.ProviderTimedOut("no")
+        before = _told(error)
+
+        assert (status_told(error), status_of(error)) == (504, 504)
+        error_body(error)
+
+        assert _told(error) == before + 2
+
+
+def _told(error: TollgateError) -> float:
+    return REGISTRY.get_sample_value("tollgate_errors_total", {"type": error.type}) or 0
+
 
 class Name(msgspec.Struct):
     name: str
@@ -104,6 +126,11 @@ RAISED: dict[str, Exception] = {
     "refused": ConnectionRefusedError("10.0.0.7:5432"),
     "dropped": asyncpg.ConnectionDoesNotExistError("gone"),
     "broken": sqlalchemy.exc.OperationalError("SELECT secret", {}, Exception("gone")),
+    "unnamed": socket.gaierror(-2, "Name or service not known"),
+    "socketless": FileNotFoundError(2, "No such file or directory", ".s.PGSQL.5432"),
+    "crowded": asyncpg.TooManyConnectionsError("sorry, too many clients already"),
+    "ended": asyncpg.InterfaceError("connection is closed"),
+    "charged": ProviderFailed("No.", metadata={"generation_id": "gen_1"}),
     "full": ServiceUnavailableException("full"),
     "teapot": HTTPException("I am a teapot.", status_code=418),
     "theirs": NotAuthorizedException("No."),
@@ -137,6 +164,12 @@ class TestAnswers:
 
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="tollgate"')
 
+    async def test_say_which_call_it_was(self) -> None:
+        answer = await _answer("GET", "/raise/charged")
+
+        assert (answer.status_code, answer.headers["X-Generation-Id"]) == (502, "gen_1")
+        assert "X-Generation-Id" not in (await _answer("GET", "/raise/ours")).headers
+
     async def test_to_a_bug_give_nothing_away_and_the_log_learns_where_it_is(self) -> None:
         with capture_logs() as logs:
             answer = await _answer("GET", "/raise/bug")
@@ -147,7 +180,7 @@ class TestAnswers:
         assert logs[0]["raised"] == ["builtins.KeyError"]
         assert "in raising" in logs[0]["traceback"]
 
-    @pytest.mark.parametrize("name", ["refused", "dropped", "broken"])
+    @pytest.mark.parametrize("name", ["refused", "dropped", "broken", "unnamed", "socketless", "crowded", "ended"])
     async def test_without_a_database_ask_for_patience(self, name: str) -> None:
         with capture_logs() as logs:
             answer = await _answer("GET", f"/raise/{name}")

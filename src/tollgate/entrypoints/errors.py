@@ -3,18 +3,16 @@
 What is not one of ours becomes a plain 500: the log learns its type and where it arose, the caller learns nothing.
 """
 
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
-import asyncpg
-import sqlalchemy.exc
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from tollgate.infra import telemetry
+from tollgate.infra.database import DATABASE_AWAY
 from tollgate.kit.errors import (
     AuthenticationFailed,
     Conflict,
@@ -29,17 +27,6 @@ from tollgate.kit.errors import (
     TollgateError,
     Unavailable,
 )
-
-DATABASE_AWAY = (
-    ConnectionError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.TimeoutError,
-)
-"""What a database that cannot be reached raises, whichever of the two drivers found out."""
 
 _INTERNAL = 500
 _STATUS: Mapping[type[TollgateError], int] = {
@@ -77,7 +64,6 @@ _ANTHROPIC_TYPE: Mapping[int, str] = {
     504: "timeout_error",
 }
 _RETRY_DATABASE_SECONDS = 5
-_CAUSES_MAX = 10
 
 _log = structlog.get_logger(__name__)
 
@@ -85,6 +71,12 @@ _log = structlog.get_logger(__name__)
 def status_of(error: TollgateError) -> int:
     """The HTTP status of an error: that of its nearest family."""
     return next(_STATUS[family] for family in type(error).__mro__ if family in _STATUS)
+
+
+def status_told(error: TollgateError) -> int:
+    """The HTTP status of an error that a caller is being told, which is counted; for streams that already began."""
+    telemetry.ERRORS.labels(error.type).inc()
+    return status_of(error)
 
 
 def error_body(error: TollgateError) -> dict[str, object]:
@@ -99,12 +91,14 @@ def anthropic_error_body(error: TollgateError, request_id: str) -> dict[str, obj
 
 
 def error_headers(error: TollgateError) -> dict[str, str]:
-    """The headers that belong to an error: how to authenticate, or how many seconds to wait."""
+    """The headers that belong to an error: how to authenticate, how many seconds to wait, which call it was."""
     headers = {}
     if isinstance(error, AuthenticationFailed):
         headers["WWW-Authenticate"] = 'Bearer realm="tollgate"'
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(generation_id := error.metadata.get("generation_id"), str):
+        headers["X-Generation-Id"] = generation_id
     return headers
 
 
@@ -113,11 +107,11 @@ def as_tollgate_error(error: Exception) -> TollgateError:
     if isinstance(error, TollgateError):
         return error
     if isinstance(error, DATABASE_AWAY):
-        _log.error("database_away", **_without_content(error))
+        _log.error("database_away", **telemetry.raised(error))
         return Unavailable(
             "The database cannot be reached right now.", metadata={"retry_after_seconds": _RETRY_DATABASE_SECONDS}
         )
-    _log.error("unexpected_error", **_without_content(error))
+    _log.error("unexpected_error", **telemetry.raised(error))
     return TollgateError("Something went wrong on our side. It has been logged.")
 
 
@@ -161,16 +155,6 @@ def _invalid(error: ValidationException) -> InvalidRequest:
 def _body(status: int, error: TollgateError) -> dict[str, object]:
     telemetry.ERRORS.labels(error.type).inc()
     return {"error": {"code": status, "type": error.type, "message": error.message, "metadata": error.metadata}}
-
-
-def _without_content(error: BaseException) -> dict[str, object]:
-    # An exception's message may quote the request or its database row, so only types and places are logged.
-    causes: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None and len(causes) < _CAUSES_MAX:
-        causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
-        cause = cause.__cause__ or cause.__context__
-    return {"raised": causes, "traceback": "".join(traceback.format_tb(error.__traceback__))}
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

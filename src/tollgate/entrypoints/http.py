@@ -2,29 +2,27 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-import prometheus_client
-import sqlalchemy as sa
-from litestar import Litestar, MediaType, Request, Response, Router, get
+import asyncpg
+from litestar import Litestar, Request, Router
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.types import Guard
-from prometheus_client import multiprocess
+from litestar.types import ControllerRouterHandler, Guard
 
 from tollgate import __doc__ as description
 from tollgate.accounts import routes as accounts
 from tollgate.catalog import routes as catalog
 from tollgate.catalog import service as endpoints
 from tollgate.catalog.model import Format
-from tollgate.entrypoints import docs
-from tollgate.entrypoints.errors import EXCEPTION_HANDLERS, status_of
+from tollgate.entrypoints import docs, operations
+from tollgate.entrypoints.errors import EXCEPTION_HANDLERS, status_told
 from tollgate.gateway import routes as gateway
 from tollgate.gateway import tokenizer, upstream
 from tollgate.gateway.sandbox import SandboxUpstream
@@ -35,7 +33,6 @@ from tollgate.infra import migrations, settings, telemetry, web
 from tollgate.infra.database import Database
 from tollgate.infra.idempotency import Idempotency, database_for
 from tollgate.infra.settings import Settings
-from tollgate.infra.web import Injected
 from tollgate.invoices import routes as invoices
 from tollgate.keys import routes as keys
 from tollgate.keys import rules as key_rules
@@ -68,13 +65,23 @@ def create_app() -> Litestar:
     return build(settings.read(os.environ), environment=os.environ, clock=SystemClock())
 
 
-def build(configured: Settings, *, environment: Mapping[str, str], clock: Clock) -> Litestar:
+def build(
+    configured: Settings,
+    *,
+    environment: Mapping[str, str],
+    clock: Clock,
+    handlers: Sequence[ControllerRouterHandler] = CONTROL_PLANE,
+) -> Litestar:
     """The application: the data plane's plain ASGI routes beside the control plane's handlers."""
     wiring = _Wiring(configured, environment, clock)
     once = Idempotency(wiring.database, clock, presented_in=key_rules.presented_in, authenticate=wiring.authenticate)
-    control_plane = Router("/", route_handlers=CONTROL_PLANE, middleware=[once], guards=[wiring.guard()])
+    control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=[wiring.guard()])
     return Litestar(
-        [Router("/api/v1", route_handlers=[gateway.chat_completions, control_plane]), *OPERATIONS, *docs.HANDLERS],
+        [
+            Router("/api/v1", route_handlers=[gateway.chat_completions, control_plane]),
+            *operations.HANDLERS,
+            *docs.HANDLERS,
+        ],
         dependencies=wiring.dependencies(),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[wiring.running],
@@ -83,6 +90,7 @@ def build(configured: Settings, *, environment: Mapping[str, str], clock: Clock)
         openapi_config=OpenAPIConfig(
             title="Tollgate", version="1", description=description, path="/schema", render_plugins=[JsonRenderPlugin()]
         ),
+        logging_config=None,  # the process decides what is logged; Litestar would log whatever any library says
         debug=False,
     )
 
@@ -91,10 +99,11 @@ class _Wiring:
     """What the handlers are given. Connections are made when the application starts, not before."""
 
     def __init__(self, configured: Settings, environment: Mapping[str, str], clock: Clock) -> None:
-        self.database = databases.connect(configured.database_url, connections_max=configured.database_pool_max)
+        self.database = databases.connect(configured.database_url, connections_max=configured.control_plane_connections)
         self._settings = configured
         self._environment = environment
         self._clock = clock
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._keys: KeyRing | None = None
 
     @asynccontextmanager
@@ -103,7 +112,7 @@ class _Wiring:
         url = self._settings.database_url
         await migrations.require_current(url)
         warming = asyncio.create_task(tokenizer.warm_up())
-        pool = await databases.connect_pool(url, connections_max=self._settings.database_pool_max)
+        pool = await databases.connect_pool(url, connections_max=self._settings.data_plane_connections)
         meter = Meter(pool, self._clock, settle_timeout_seconds=self._settings.settle_timeout_seconds)
         providers = upstream.connect(
             connect_seconds=self._settings.connect_timeout_seconds,
@@ -114,7 +123,7 @@ class _Wiring:
             KeyRing(pool, database_url=url).listening() as ring,
             Shelf(self.database, self._clock, database_url=url).listening() as shelf,
         ):
-            self._keys = ring
+            self._pool, self._keys = pool, ring
             app.state.gateway = Gateway(
                 keys=ring,
                 shelf=shelf,
@@ -128,7 +137,7 @@ class _Wiring:
                     environment=self._environment,
                     body_bytes_max=self._settings.body_bytes_max,
                     drain_seconds=self._settings.drain_timeout_seconds,
-                    status_of=status_of,
+                    status_of=status_told,
                 ),
             )
             await warming
@@ -139,25 +148,34 @@ class _Wiring:
         await self.database.close()
 
     async def authenticate(self, presented: str, now: datetime) -> Principal:
-        """The bearer of a key text."""
+        """The bearer of a key text, looked up each time: nothing else would notice that it was just revoked."""
         if self._keys is None:
             raise Unavailable
-        return await self._keys.authenticate(presented, now)
+        return await self._keys.look_up(presented, now)
+
+    async def ping(self) -> None:
+        """Have the database answer, on a connection of the kind that calls use."""
+        if self._pool is None:
+            raise Unavailable
+        await self._pool.fetchval("SELECT 1")
 
     def guard(self) -> Guard:
-        """What proves the key of whom a handler asks for, before the body is decoded: no key, no look into it."""
+        """What is checked before a body is decoded: the key of whom the handler asks for, then the query's names."""
 
         # A function, not a method: Litestar copies the routers it is given, with all that methods hold on to.
-        async def check_bearer(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-            for name in BEARERS.keys() & handler.parsed_fn_signature.parameters.keys():
+        async def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+            asked_for = handler.parsed_fn_signature.parameters.keys()
+            for name in BEARERS.keys() & asked_for:
                 presented = key_rules.presented_in(connection.scope["headers"])
                 principal = await self.authenticate(presented, self._clock.now())
                 kind = BEARERS[name]
                 if kind is not None:
                     key_rules.check_kind(principal, kind)
                 connection.state.bearer = principal
+            if "request" not in asked_for:
+                web.query(connection, web.Nothing)
 
-        return check_bearer
+        return check
 
     def dependencies(self) -> dict[str, Provide]:
         """Everything a handler may ask for, by name."""
@@ -169,6 +187,8 @@ class _Wiring:
             "clock": self._clock,
             "settings": self._settings,
             "environment": self._environment,
+            "ping": self.ping,
+            "metrics_dir": self._environment.get(telemetry.METRICS_DIR_VARIABLE),
             "endpoints": endpoints.find_endpoint,
         }
         return {
@@ -193,32 +213,3 @@ def _always(value: Any) -> Callable[[], Any]:
         return value
 
     return provide
-
-
-@get("/health/live", include_in_schema=False, media_type=MediaType.TEXT)
-async def live() -> str:
-    """The process answers."""
-    return "live"
-
-
-@get("/health/ready", include_in_schema=False, media_type=MediaType.TEXT)
-async def ready(database: Injected[Database]) -> str:
-    """The process can take calls: it answers, and so does its database."""
-    async with database.read() as session:
-        await session.execute(sa.text("SELECT 1"))
-    return "ready"
-
-
-@get("/metrics", include_in_schema=False, media_type=MediaType.TEXT)
-async def metrics() -> Response[bytes]:
-    """Prometheus metrics: of all worker processes where they share a directory, else of this one."""
-    registry = prometheus_client.REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        registry = prometheus_client.CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library leaves it untyped
-    return Response(
-        prometheus_client.generate_latest(registry), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST}
-    )
-
-
-OPERATIONS = (live, ready, metrics)

@@ -1,9 +1,7 @@
 """The worker: every slice's scheduled jobs, wired in one place, run until a signal."""
 
 import asyncio
-import logging
 import signal
-import sys
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -49,8 +47,6 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
     """
     configured = settings.read(environment)
     telemetry.configure_logging()
-    # The job queue's own library speaks through the standard library.
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     await migrations.require_current(configured.database_url)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "TOLLGATE_"
+_LISTENERS = 2
+"""Connections that only hear what changes: keys, and the catalogue."""
+_POOL_MIN = 6
+"""The listeners, and two connections for each share."""
 
 
 class BadSetting(ValueError):
@@ -33,8 +37,18 @@ class Settings:
     """How long calls in flight may go on after a stop was asked for."""
     invoice_grace_seconds: int = 3600
     """How long after a period's end its invoice waits for late records before the worker finalises it."""
-    database_pool_max: int = 8
-    """Connections each gateway process keeps to the database at most."""
+    database_pool_max: int = 14
+    """Connections each gateway process keeps to the database at most, all told."""
+
+    @property
+    def control_plane_connections(self) -> int:
+        """The share for sessions."""
+        return (self.database_pool_max - _LISTENERS) // 2
+
+    @property
+    def data_plane_connections(self) -> int:
+        """The share for admitting, settling and looking up keys."""
+        return self.database_pool_max - _LISTENERS - self.control_plane_connections
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -50,7 +64,10 @@ def read(environment: Mapping[str, str]) -> Settings:
         text = environment.get(PREFIX + name.upper())
         if text is not None and text != "":
             given[name] = _parsed(name, kind, text)
-    return Settings(**given)  # type: ignore[arg-type]  # each value was parsed to its field's own type
+    settings = Settings(**given)  # type: ignore[arg-type]  # each value was parsed to its field's own type
+    if settings.database_pool_max < _POOL_MIN:
+        raise BadSetting(f"{PREFIX}DATABASE_POOL_MAX is {settings.database_pool_max}; use {_POOL_MIN} or more")
+    return settings
 
 
 def _parsed(name: str, kind: object, text: str) -> object:

@@ -2,9 +2,14 @@
 
 import logging
 import sys
+import traceback
+from typing import Any
 
 import structlog
 from prometheus_client import Counter, Histogram
+
+METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the processes of one host count together, one file each; read by the metrics' library as it is imported."""
 
 ADMISSIONS = Counter("tollgate_admissions_total", "Requests for holds, by outcome.", ["outcome"])
 BATCHES = Histogram(
@@ -25,20 +30,49 @@ ANOMALIES = Counter(
 UNKNOWN_USAGE = Counter(
     "tollgate_unknown_usage_total", "Calls whose usage had counts in fields that we do not know.", ["provider"]
 )
-ERRORS = Counter("tollgate_errors_total", "Errors answered to callers, by type.", ["type"])
+INCONSISTENT = Counter(
+    "tollgate_inconsistent_charges_total", "Calls whose charge is not what their price version makes it. Alarm on any."
+)
+ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
+
+_CAUSES_MAX = 10
 
 
-def configure_logging(*, level: int = logging.INFO) -> None:
-    """Write one JSON object a line to standard error."""
+def configure_logging() -> None:
+    """Write one JSON object a line to standard error: what we say from INFO on, what libraries say from WARNING on."""
+    begun: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    ended: list[structlog.typing.Processor] = [_without_content, structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[*begun, *ended],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    theirs = logging.StreamHandler(sys.stderr)
+    theirs.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*begun, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ended],
+        )
+    )
+    logging.basicConfig(handlers=[theirs], level=logging.WARNING, force=True)
+
+
+def raised(error: BaseException) -> dict[str, object]:
+    """What may be logged of an exception: types and places, not its message, which may quote a request or a row."""
+    causes: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(causes) < _CAUSES_MAX:
+        causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
+        cause = cause.__cause__ or cause.__context__
+    return {"raised": causes, "traceback": "".join(traceback.format_tb(error.__traceback__))}
+
+
+def _without_content(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    told = event.pop("exc_info", None)
+    error = told[1] if isinstance(told, tuple) else told
+    return {**event, **raised(error)} if isinstance(error, BaseException) else event

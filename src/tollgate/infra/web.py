@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
-from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO, MsgspecDTO
 from litestar.openapi.spec import OpenAPIType, Schema
@@ -50,6 +50,10 @@ Injected: TypeAlias = NamedDependency[SkipValidation[Service]]
 
 class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What a request may say. Anything it does not name is refused."""
+
+
+class Nothing(Body, frozen=True):
+    """The query parameters of a route that has none."""
 
 
 class Amount(Decimal):
@@ -149,7 +153,7 @@ def decode(body: bytes, shape: type[Shape]) -> Shape:
     return decoded
 
 
-def query(request: Request[Any, Any, Any], shape: type[Shape]) -> Shape:
+def query(request: ASGIConnection[Any, Any, Any, Any], shape: type[Shape]) -> Shape:
     """Read the query parameters as the shape. Fields that hold tuples take comma lists and may be repeated.
 
     Raises:

@@ -3,9 +3,9 @@
 from uuid import UUID
 
 import structlog
-from prometheus_client import Counter
 
 from tollgate.accounts import service as accounts
+from tollgate.infra import telemetry
 from tollgate.infra.database import ReadSession
 from tollgate.kit import money
 from tollgate.kit.errors import NotFound
@@ -18,11 +18,6 @@ from tollgate.reports import rules
 from tollgate.reports.model import Asked, Call, CallFilter, Generation
 from tollgate.reports.service import scope
 from tollgate.reports.store import calls as store
-
-INCONSISTENT = Counter(
-    "tollgate_inconsistent_charges_total", "Calls whose charge is not what their price version makes it. Alarm on any."
-)
-
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +59,7 @@ async def _charge_items(session: ReadSession, call: Call) -> tuple[ChargeItem, .
         return ()
     charge = rating.rate(call.quantities, price)
     if charge.amount != call.origin_amount:
-        INCONSISTENT.inc()
+        telemetry.INCONSISTENT.inc()
         _log.error(
             "charge_is_inconsistent",
             call_id=str(call.id),
