@@ -51,6 +51,12 @@ async def test_a_piece_of_whitespace_costs_at_most_a_token() -> None:
     assert exact <= await tokenizer.count(text, "o200k_base") <= exact + 4
 
 
+async def test_many_runs_just_under_the_longest_one_are_counted_in_one_pass() -> None:
+    """Looked for from each of their characters they would take minutes, with the interpreter held."""
+    text = (" " * 99_999 + "x") * 20
+    assert await tokenizer.count(text, "o200k_base") == len(tiktoken.get_encoding("o200k_base").encode_ordinary(text))
+
+
 async def test_unpaired_surrogates_are_counted() -> None:
     assert await tokenizer.count("a\ud83d b", "o200k_base") > 0
     assert await tokenizer.count("\udc00" * 20_000, "o200k_base") > 0

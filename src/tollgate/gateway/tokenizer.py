@@ -46,8 +46,11 @@ _INLINE_CHARACTERS_MAX = 16_000
 _MESSAGE_OVERHEAD = 4
 _REPLY_OVERHEAD = 3
 _WHITESPACE_RUN_MAX = 100_000
-_LONG_WHITESPACE = re.compile(rf"\s{{{_WHITESPACE_RUN_MAX},}}")
-"""tiktoken panics on a run of about a million; cut well below, a run loses no more than a token a piece."""
+_LONG_WHITESPACE = re.compile(rf"(?<!\s)\s{{{_WHITESPACE_RUN_MAX},}}")
+"""tiktoken panics on a run of about a million; cut well below, a run loses no more than a token a piece.
+
+Only the beginning of a run is looked at: from within it, every character would be tried again.
+"""
 
 
 class VocabularyDamaged(Exception):
