@@ -111,6 +111,53 @@ class TestPoison:
         assert (await scene.counter(caller))["total_held"] == 2
 
 
+FAIL = "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {}; END $$"
+
+
+class TestWhatKeepsGoingWrong:
+    @pytest.fixture(autouse=True)
+    def _sooner(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(service, "_RETRY_MILLISECONDS", (1, 1))
+        monkeypatch.setattr(service, "_RETRY_ALONE_SECONDS_MAX", 0.05)
+
+    @staticmethod
+    async def _refuse(scene: Scene, user: str) -> None:
+        """Let the ledger fail on calls of this user, in a way that does not look like the record's own fault."""
+        await scene.pool.execute(FAIL.format("RAISE EXCEPTION 'out of order'"))
+        await scene.pool.execute(f"""
+            CREATE TRIGGER out_of_order BEFORE INSERT ON calls FOR EACH ROW WHEN (NEW.user_id = '{user}')
+            EXECUTE FUNCTION fail()
+        """)
+
+    async def test_holds_up_neither_its_batch_nor_those_that_follow_and_is_never_dropped(self, scene: Scene) -> None:
+        caller, meter = await scene.a_caller(), scene.meter(settle_timeout_seconds=3)
+        await self._refuse(scene, "bad")
+        bad = [an_ended_call(scene, caller, user_id="bad") for _ in range(4)]
+        batch = [*bad, *(an_ended_call(scene, caller) for _ in range(3))]
+        answers = await asyncio.gather(*(meter.settle(each) for each in batch), return_exceptions=True)
+        assert [type(answer).__name__ for answer in answers] == [*["LedgerUnavailable"] * 4, *["NoneType"] * 3]
+        for _ in range(20):
+            await meter.settle(an_ended_call(scene, caller))
+        assert (await scene.counter(caller))["total_used"] == 23
+
+        draining = asyncio.create_task(meter.drained())
+        await asyncio.sleep(0.1)
+        assert not draining.done()
+        await scene.pool.execute(FAIL.format("RETURN NEW"))
+        await asyncio.wait_for(draining, 10)
+        assert (await scene.counter(caller))["total_used"] == 27
+
+    async def test_is_answered_when_it_is_recorded_in_time_after_all(self, scene: Scene) -> None:
+        caller, meter = await scene.a_caller(), scene.meter()
+        await self._refuse(scene, "bad")
+        settling = asyncio.create_task(meter.settle(an_ended_call(scene, caller, user_id="bad")))
+        await asyncio.sleep(0.2)
+        assert not settling.done()
+        await scene.pool.execute(FAIL.format("RETURN NEW"))
+        await asyncio.wait_for(settling, 5)
+        assert (await scene.counter(caller))["total_used"] == 1
+
+
 class TestOutages:
     async def test_connections_that_die_during_settling_lose_nothing_and_double_nothing(
         self, scene: Scene, database_url: str

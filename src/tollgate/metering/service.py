@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeAlias
 
 import asyncpg
 import structlog
@@ -30,8 +31,12 @@ from tollgate.metering.model import (
     Settlement,
 )
 
-LEASE = timedelta(minutes=15)
-"""How long a hold lasts without word from the process that took it."""
+LEASE = timedelta(hours=6)
+"""How long a hold lasts without word from the process that took it.
+
+Nobody renews leases yet, so this is longer than any call: a hold that was given back while its call still runs would
+let others spend the same money. The price is that what a process held when it died stays held as long.
+"""
 
 PARTITION_MONTHS = 3
 """How many months of partitions stand ready: this one and the next two."""
@@ -41,11 +46,16 @@ _ADMIT_SECONDS_MAX = 10
 _BATCH_MAX = 256
 _FLIGHTS_MAX = 2
 _RETRY_MILLISECONDS = (50, 100, 250, 500, 1000)
+"""How long a batch waits between its tries; after the last of them its settlements go on one by one."""
+_RETRY_ALONE_SECONDS_MAX = 60
 
 _NOT_RECORDABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 """What is wrong with a record itself, and stays wrong however often it is sent."""
 _LEDGER_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Everything else between us and the ledger passes: a restart, a failover, a deadlock, a full disk, a deployment."""
+
+_Straggler: TypeAlias = asyncio.Task[Settled | BaseException]
+_Answer: TypeAlias = Settled | BaseException | _Straggler
 
 _log = structlog.get_logger(__name__)
 
@@ -65,9 +75,11 @@ class Meter:
         self._admissions: Batcher[AdmissionRequest, Admission | BaseException] = Batcher(
             self._admit, size_max=_BATCH_MAX, flights_max=_FLIGHTS_MAX
         )
-        self._settlements: Batcher[Settlement, Settled | BaseException] = Batcher(
+        self._settlements: Batcher[Settlement, _Answer] = Batcher(
             self._settle, size_max=_BATCH_MAX, flights_max=_FLIGHTS_MAX
         )
+        self._stragglers: set[_Straggler] = set()
+        self._stragglers_at_once = asyncio.Semaphore(_FLIGHTS_MAX)
 
     async def hold(self, request: AdmissionRequest) -> Decimal:
         """Hold what the request asks for; answers the amount held, between its least and its most.
@@ -118,11 +130,16 @@ class Meter:
         """
         future = self._settlements.submit(settlement)
         try:
-            answer = await asyncio.wait_for(asyncio.shield(future), self._settle_timeout_seconds)
+            async with asyncio.timeout(self._settle_timeout_seconds):
+                answer = await asyncio.shield(future)
+                if isinstance(answer, asyncio.Task):
+                    answer = await asyncio.shield(answer)
         except TimeoutError as error:
             raise LedgerUnavailable(metadata={"retry_after_seconds": 5}) from error
         if isinstance(answer, BaseException):
             raise LedgerUnavailable from answer
+        if not answer.recorded:
+            _log.info("call was recorded before", call_id=str(answer.call_id))
         if answer.overrun:
             telemetry.OVERRUNS.inc()
             _log.warning("call exceeded its hold", call_id=str(answer.call_id), overrun=str(answer.overrun))
@@ -130,6 +147,8 @@ class Meter:
     async def drained(self) -> None:
         """Wait until every settlement under way is recorded."""
         await self._settlements.drained()
+        while self._stragglers:
+            await asyncio.wait(self._stragglers)
 
     async def _admit(self, requests: Sequence[AdmissionRequest]) -> Sequence[Admission | BaseException]:
         telemetry.BATCHES.labels("admit").observe(len(requests))
@@ -141,45 +160,83 @@ class Meter:
                 return [error]
             return [answer for request in requests for answer in await self._admit([request])]
 
-    async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled | BaseException]:
+    async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[_Answer]:
         telemetry.BATCHES.labels("settle").observe(len(settlements))
-        tries = 0
-        while True:
+        for milliseconds in _RETRY_MILLISECONDS:
             try:
                 return await store.settle(self._pool, settlements, now=self._clock.now())
             except _NOT_RECORDABLE as error:
                 return await self._settle_apart(settlements, error)
             except _LEDGER_AWAY as error:
                 telemetry.SETTLE_RETRIES.inc()
-                _log.warning("settlement is sent again", calls=len(settlements), tries=tries, error=_name(error))
-                await asyncio.sleep(_RETRY_MILLISECONDS[min(tries, len(_RETRY_MILLISECONDS) - 1)] / 1000)
-                tries += 1
+                _log.warning("settlement is sent again", calls=len(settlements), error=_name(error))
+                await asyncio.sleep(milliseconds / 1000)
+        # What keeps going wrong may be one record's own fault: it must hold up neither its batch nor those that follow.
+        return [self._sent_alone(settlement) for settlement in settlements]
 
-    async def _settle_apart(
-        self, settlements: Sequence[Settlement], error: Exception
-    ) -> Sequence[Settled | BaseException]:
-        """One record the database refuses must not sink the others of its batch.
+    async def _settle_apart(self, settlements: Sequence[Settlement], error: Exception) -> Sequence[_Answer]:
+        """One record the database refuses must not sink the others of its batch."""
+        if len(settlements) > 1:
+            return [answer for settlement in settlements for answer in await self._settle([settlement])]
+        bare = _bared(settlements[0], error)
+        return [_given_up(settlements[0], error)] if bare is None else await self._settle([bare])
 
-        Alone, it is sent once more without its decorations: what a caller or a provider wrote makes no call free.
-        """
-        if len(settlements) == 1:
-            bare = rules.bare(settlements[0])
-            if bare != settlements[0]:
+    def _sent_alone(self, settlement: Settlement) -> _Straggler:
+        straggler = asyncio.get_running_loop().create_task(self._settle_alone(settlement))
+        self._stragglers.add(straggler)
+        straggler.add_done_callback(self._stragglers.discard)
+        return straggler
+
+    async def _settle_alone(self, settlement: Settlement) -> Settled | BaseException:
+        """Send one settlement until the ledger has it, however long that takes, and few such at once."""
+        seconds = 0
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                async with self._stragglers_at_once:
+                    (settled,) = await store.settle(self._pool, [settlement], now=self._clock.now())
+            except _NOT_RECORDABLE as error:
+                bare = _bared(settlement, error)
+                if bare is None:
+                    return _given_up(settlement, error)
+                settlement, seconds = bare, 0
+            except _LEDGER_AWAY as error:
+                telemetry.SETTLE_RETRIES.inc()
+                seconds = min(2 * seconds + 1, _RETRY_ALONE_SECONDS_MAX)
                 _log.error(
-                    "call is recorded without its decorations", call_id=str(bare.call.call_id), error=_name(error)
+                    "call is not recorded yet",
+                    call_id=str(settlement.call.call_id),
+                    organization_id=str(settlement.call.organization_id),
+                    next_try_seconds=seconds,
+                    error=_name(error),
                 )
-                return await self._settle([bare])
-            call = settlements[0].call
-            telemetry.UNSETTLED.inc()
-            _log.error(
-                "call could not be recorded",
-                call_id=str(call.call_id),
-                organization_id=str(call.organization_id),
-                amount=str(call.amount),
-                error=_name(error),
-            )
-            return [error]
-        return [answer for settlement in settlements for answer in await self._settle([settlement])]
+            else:
+                return settled
+
+
+def _bared(settlement: Settlement, error: Exception) -> Settlement | None:
+    """The refused settlement without its decorations: what a caller or a provider wrote makes no call free.
+
+    `None` if it had none.
+    """
+    bare = rules.bare(settlement)
+    if bare == settlement:
+        return None
+    _log.error("call is recorded without its decorations", call_id=str(bare.call.call_id), error=_name(error))
+    return bare
+
+
+def _given_up(settlement: Settlement, error: Exception) -> Exception:
+    """Tell whoever watches of a record that can never be kept: what it says of money is in the log alone."""
+    telemetry.UNSETTLED.inc()
+    _log.error(
+        "call could not be recorded",
+        call_id=str(settlement.call.call_id),
+        organization_id=str(settlement.call.organization_id),
+        amount=str(settlement.call.amount),
+        error=_name(error),
+    )
+    return error
 
 
 def _name(error: Exception) -> str:
