@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -178,6 +179,22 @@ class TestRepeat:
 
         assert answer.status_code == 413
         assert answer.json()["error"]["type"] == "payload_too_large"
+
+
+class TestOldAnswers:
+    async def test_are_dropped_and_their_writes_happen_again(self, plane: ControlPlane) -> None:
+        manager = await plane.a_manager()
+        await plane.call("POST", "/scripted", key=manager, headers=ONCE)
+
+        replayed = []
+        for later in (timedelta(), timedelta(seconds=1)):
+            async with plane.database.write() as session:
+                await idempotency.drop_before(session, plane.clock.now() + later)
+            again = await plane.call("POST", "/scripted", key=manager, headers=ONCE)
+            replayed.append(again.headers.get("Idempotent-Replayed"))
+
+        assert replayed == ["true", None]
+        assert await _projects(plane, manager) == 2
 
 
 class TestFailure:

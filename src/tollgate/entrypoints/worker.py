@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from tollgate.infra import database as databases
-from tollgate.infra import jobs, migrations, settings, telemetry
+from tollgate.infra import idempotency, jobs, migrations, settings, telemetry
 from tollgate.infra.database import Database
 from tollgate.infra.jobs import Schedule
 from tollgate.infra.settings import Settings
@@ -31,9 +31,14 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
     async def close_due_months() -> None:
         await invoices.close_due_months(database, clock, timedelta(seconds=configured.invoice_grace_seconds))
 
+    async def drop_old_answers() -> None:
+        async with database.write() as session:
+            await idempotency.drop_before(session, clock.now() - idempotency.KEPT_FOR)
+
     return [
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
         Schedule("expired-holds", "* * * * *", release_expired_holds),
+        Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
     ]
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -45,6 +45,9 @@ _NONCE_BYTES = 12
 _FIRST_FAILURE = 500
 _TOO_MANY_REQUESTS = 429
 _RETRY_SECONDS = 1
+
+KEPT_FOR = timedelta(hours=48)
+"""How long a repeat gets the first answer at least."""
 
 PresentedIn = Callable[[Iterable[tuple[bytes, bytes]]], str]
 Authenticate = Callable[[str, datetime], Awaitable[Principal]]
@@ -112,6 +115,11 @@ class Idempotency(ASGIMiddleware):
                 raise _NotKept(answer)
             await _store(session, attempt, answer, now=self._clock.now())
             return answer
+
+
+async def drop_before(session: WriteSession, instant: datetime) -> None:
+    """Forget the answers given before that; a repeat of their writes would then happen again."""
+    await session.execute(sa.delete(IdempotentAnswerRow).where(col(IdempotentAnswerRow.created_at) < instant))
 
 
 class _Answer(msgspec.Struct, frozen=True):
