@@ -20,8 +20,12 @@ PERMISSION = "TOLLGATE_ALLOW_PRIVATE_UPSTREAMS"
 
 _PROVIDER_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_KEY_REFERENCE = re.compile(r"env:(?!TOLLGATE_)[A-Z][A-Z0-9_]{0,99}_API_(KEY|TOKEN)")
-_ADDRESS_REFERENCE = re.compile(r"env:(?!TOLLGATE_)[A-Z][A-Z0-9_]{0,99}_(BASE_URL|ENDPOINT)")
+_KEY_REFERENCE = re.compile(
+    r"env:(?!TOLLGATE_|DATABASE_|PG|STRIPE_|AWS_(?!API_KEY$)|GITHUB_TOKEN$|GITLAB_|SSH_)(?=.{3,128}$)"
+    r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+"
+)
+"""A variable's name in several words, and none of the installation's own or of another service's."""
+_ADDRESS_REFERENCE = re.compile(r"env:(?!TOLLGATE_|DATABASE_)[A-Z][A-Z0-9_]{0,99}_(URL|ENDPOINT|HOST|API_BASE)")
 _TEXT_CHARACTERS_MAX = 4000
 _LENGTH_MAX = 2**31 - 1
 _NUMERIC_HOST = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.IGNORECASE)
@@ -33,8 +37,8 @@ _OPEN_FORMATS = frozenset({Format.OPENAI_COMPATIBLE, Format.SANDBOX})
 def credential_of(provider: Provider, environment: Mapping[str, str]) -> str | None:
     """The key to present to the provider; `None` if it has none or the environment does not hold it.
 
-    What is read here is sent to the provider, so only variables made for that can be named: `…_API_KEY` and
-    `…_API_TOKEN`, and none of the installation's own, which begin with `TOLLGATE_`. Any other reference reads nothing.
+    What is read here is sent to the provider, so the installation's own variables and those that open other doors
+    cannot be named: `TOLLGATE_…`, `DATABASE_…`, `PG…`, `STRIPE_…`, `AWS_…` and their like read nothing.
     """
     return _read(provider.credential, _KEY_REFERENCE, environment)
 
@@ -42,8 +46,8 @@ def credential_of(provider: Provider, environment: Mapping[str, str]) -> str | N
 def base_url_of(provider: Provider, environment: Mapping[str, str]) -> str | None:
     """Where the provider is, without a trailing slash; `None` if that is not known here, or not permitted.
 
-    A reference names `…_BASE_URL` or `…_ENDPOINT`, and never a variable that begins with `TOLLGATE_`. Its text is held
-    to the rules of `check_base_url`, and so is an address that was entered while private networks were permitted.
+    The text behind a reference is held to the rules of `check_base_url`, and so is an address that was entered while
+    private networks were permitted.
     """
     url = provider.base_url
     if url is not None and url.startswith("env:"):
@@ -95,8 +99,8 @@ def check_provider(provider: Provider, *, allow_private_upstreams: bool) -> None
     _check_text(provider.name, "name")
     if provider.credential is not None and not _KEY_REFERENCE.fullmatch(provider.credential):
         raise InvalidRequest(
-            "Name the environment variable that holds the key, as in env:OPENAI_API_KEY: one that ends in _API_KEY or "
-            "_API_TOKEN and does not begin with TOLLGATE_.",
+            "Name the environment variable that holds the key, as in env:OPENAI_API_KEY, and none that belongs to the "
+            "installation or to another service: TOLLGATE_…, DATABASE_…, PG…, STRIPE_…, AWS_….",
             field="credential",
         )
     if provider.base_url is not None:
@@ -130,8 +134,8 @@ def _check_address(base_url: str, *, allow_private_upstreams: bool) -> None:
         raise InvalidRequest(f"This is not a URL: {error}.", field="base_url") from error
     if parts.scheme not in {"http", "https"} or not host or port == 0:
         raise InvalidRequest(
-            "A base_url is an http or https URL, or env:NAME of a variable that ends in _BASE_URL or _ENDPOINT and "
-            "does not begin with TOLLGATE_.",
+            "A base_url is an http or https URL, or env:NAME of a variable that does not belong to the installation "
+            "and ends in _URL, _ENDPOINT, _HOST or _API_BASE.",
             field="base_url",
         )
     if "@" in parts.netloc or parts.fragment or parts.query or _is_unprintable(base_url):
