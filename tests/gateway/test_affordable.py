@@ -15,7 +15,7 @@ async def test_too_little_credit_for_the_worst_case_caps_the_answer(gateway: Ins
     assert answer.status_code == 200
     cap = int(answer.headers["x-tollgate-max-tokens"])
     [served] = gateway.provider.served[-1:]
-    assert served.json["max_completion_tokens"] == cap
+    assert served.json["max_tokens"] == cap
     assert 6_240 < cap <= 6_250
     lower = await customer.ask(model, max_tokens=20_000)
     assert gateway.provider.served[-1].json["max_tokens"] == int(lower.headers["x-tollgate-max-tokens"]) < 20_000
@@ -27,7 +27,7 @@ async def test_too_little_credit_for_the_worst_case_caps_the_answer(gateway: Ins
 async def test_several_answers_share_the_cap(gateway: Installation) -> None:
     customer, model = await gateway.customer(grant="0.01"), await gateway.model(whole())
     await customer.ask(model, n=4)
-    assert gateway.provider.served[-1].json["max_completion_tokens"] in range(1_559, 1_563)
+    assert gateway.provider.served[-1].json["max_tokens"] in range(1_559, 1_563)
 
 
 async def test_a_cap_never_exceeds_what_the_endpoint_gives(gateway: Installation) -> None:
@@ -40,7 +40,16 @@ async def test_a_cap_never_exceeds_what_the_endpoint_gives(gateway: Installation
     )
     answer = await customer.ask(model, provider={"order": [f"{model[5:]}-0"]})
     assert int(answer.headers["x-tollgate-max-tokens"]) <= 1_000
-    assert gateway.provider.served[-1].json["max_completion_tokens"] <= 1_000
+    assert gateway.provider.served[-1].json["max_tokens"] <= 1_000
+
+
+async def test_one_limit_beside_another_buys_no_more_than_is_held(gateway: Installation) -> None:
+    customer, model = await gateway.customer(grant="0.01"), await gateway.model(whole())
+    answer = await customer.ask(model, max_completion_tokens=1, max_tokens=30_000)
+    cap = int(answer.headers["x-tollgate-max-tokens"])
+    sent = gateway.provider.served[-1].json
+    assert (sent["max_tokens"], "max_completion_tokens" in sent) == (cap, False)
+    assert cap <= 6_250
 
 
 async def test_too_little_credit_for_a_useful_answer_is_refused(gateway: Installation) -> None:

@@ -1,5 +1,6 @@
 """Bounds: no call costs more than its worst case, and a cap keeps it within what is held."""
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from tests.gateway.builders import a_candidate, a_request
 from tests.pricing.builders import per_million
 
+from tollgate.catalog.model import Format
 from tollgate.gateway import bounds
-from tollgate.gateway.model import Candidate
+from tollgate.gateway.model import Access, Candidate
+from tollgate.gateway.providers import openai
 from tollgate.kit.tokens import COMPLETION_KINDS, PROMPT_KINDS, Kind, UsageQuantities
 from tollgate.pricing import rules as pricing
 
@@ -76,6 +79,46 @@ def test_a_capped_call_stays_within_what_is_held(
     for candidate in planned:
         asked = request.max_tokens or candidate.endpoint.max_output or bounds.UNKNOWN_OUTPUT_TOKENS
         output = min(cap, asked) * request.choices
+        assert pricing.worst_case(prompt, output, candidate.price) <= held
+
+
+LIMITS = st.none() | st.integers(1, 200_000)
+PARAMETERS = st.lists(st.sampled_from(["max_tokens", "max_completion_tokens"]), unique=True).map(tuple)
+
+
+@st.composite
+def offers(draw: st.DrawFn) -> Candidate:
+    """An endpoint of which anything may be unknown."""
+    return a_candidate(
+        draw(PRICE), draw(PRICE), speaks=draw(st.sampled_from([Format.OPENAI, Format.OPENAI_COMPATIBLE])),
+        max_output=draw(LIMITS), context_length=draw(LIMITS), supported_parameters=draw(PARAMETERS),
+    )  # fmt: skip
+
+
+def written(candidate: Candidate, sent: dict[str, Any]) -> int:
+    """The most that a provider writes which heeds whichever limit it was sent, and its own."""
+    asked: list[int] = [sent[name] for name in ("max_tokens", "max_completion_tokens") if name in sent]
+    assert len(asked) <= 1
+    known = [*asked, candidate.endpoint.max_output, candidate.endpoint.context_length]
+    return min(limit for limit in known if limit is not None) * int(sent.get("n", 1))
+
+
+@given(
+    st.lists(offers(), min_size=1, max_size=3),
+    st.fixed_dictionaries({}, optional={"max_tokens": LIMITS, "max_completion_tokens": LIMITS, "n": st.integers(1, 4)}),
+    st.integers(0, 10**5),
+    st.integers(0, 100),
+)
+def test_who_heeds_what_it_was_sent_never_costs_more_than_is_held(
+    planned: list[Candidate], fields: dict[str, Any], prompt: int, percent: int
+) -> None:
+    request = a_request(**fields)
+    bound = bounds.of(request, planned, prompt)
+    held = bound.least + (bound.most - bound.least) * Decimal(percent) / 100
+    cap = bounds.output_cap(request, planned, prompt, held=held, most=bound.most)
+    for candidate in planned:
+        sent = openai.request(request, candidate, access=Access("https://x.test", None), output_cap=cap)
+        output = written(candidate, json.loads(sent.body))
         assert pricing.worst_case(prompt, output, candidate.price) <= held
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from tollgate.catalog.model import Endpoint
 from tollgate.gateway.model import Candidate, ChatRequest
 from tollgate.pricing import rules as pricing
 
@@ -11,7 +12,10 @@ USEFUL_OUTPUT_TOKENS = 256
 """The least output worth having: a call that can afford this is made, its output capped at what it can afford."""
 
 UNKNOWN_OUTPUT_TOKENS = 131_072
-"""What a call without max_tokens may write where neither the endpoint's maximum nor its context is known."""
+"""What a call without max_tokens may write where neither the endpoint's maximum nor its context is known.
+
+Nothing but our asking holds the provider to it: see `asked_output`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +70,13 @@ def output_cap(
         if (tokens := pricing.affordable_completion_tokens(held, prompt_tokens, candidate.price)) is not None
     ]
     return max(min(affordable) // request.choices, 1) if affordable else None
+
+
+def asked_output(request: ChatRequest, endpoint: Endpoint, cap: int | None) -> int | None:
+    """The most output tokens to ask the endpoint for in each answer, so that the call's bounds hold.
+
+    `None` where nothing need be asked for: the provider itself enforces the endpoint's maximum, or its context.
+    """
+    if request.max_tokens is None and cap is None:
+        return UNKNOWN_OUTPUT_TOKENS if endpoint.max_output is None and endpoint.context_length is None else None
+    return min(limit for limit in (request.max_tokens, cap, endpoint.max_output) if limit is not None)

@@ -73,9 +73,19 @@ def test_every_preference_is_read() -> None:
     )  # fmt: skip
 
 
-def test_the_newer_name_of_the_output_limit_wins() -> None:
+def test_the_larger_of_two_output_limits_counts() -> None:
     assert decode(body(max_tokens=5)).max_tokens == 5
     assert decode(body(max_tokens=5, max_completion_tokens=7)).max_tokens == 7
+    assert decode(body(max_tokens=100_000, max_completion_tokens=1)).max_tokens == 100_000
+
+
+@pytest.mark.parametrize("name", [
+    "best_of", "max_gen_len", "max_length", "max_new_tokens", "max_output_tokens", "min_tokens", "n_predict",
+    "num_predict",
+])  # fmt: skip
+def test_what_would_let_a_server_write_more_than_was_held_for_is_refused(name: str) -> None:
+    assert field_at_fault(body(max_tokens=1, **{name: 100_000})) == name
+    assert decode(body(max_tokens=1, **{name: None})).max_tokens == 1
 
 
 def test_parameters_are_the_optional_fields_a_provider_must_know() -> None:

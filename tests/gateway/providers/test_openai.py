@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.gateway.builders import a_candidate
 
 from tollgate.catalog.model import Format
-from tollgate.gateway.model import Access
+from tollgate.gateway.model import Access, Candidate
 from tollgate.gateway.protocols import openai_chat
 from tollgate.gateway.providers import openai
 from tollgate.gateway.providers.openai import read_usage
@@ -177,11 +177,15 @@ def test_mending_leaves_whole_pairs_alone(text: str) -> None:
         assert openai.mended(encoded) == encoded
 
 
-def sent(output_cap: int | None = None, **fields: Any) -> Any:
+def sent(output_cap: int | None = None, *, candidate: Candidate | None = None, **fields: Any) -> Any:
     body = {"model": "acme/model", "messages": [{"role": "user", "content": "x"}], **fields}
     chat = openai_chat.decode(json.dumps(body).encode())
     access = Access("https://acme.test/v1", "secret")
-    return openai.request(chat, a_candidate(max_output=1000), access=access, output_cap=output_cap)
+    return openai.request(chat, candidate or a_candidate(max_output=1000), access=access, output_cap=output_cap)
+
+
+def limits(request: Any) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(request.body).items() if name.startswith("max")}
 
 
 def test_a_request_goes_under_the_providers_name_for_the_model() -> None:
@@ -200,12 +204,33 @@ def test_a_stream_is_always_asked_for_its_usage() -> None:
 
 @pytest.mark.parametrize(("fields", "expected"), [
     ({}, {"max_completion_tokens": 300}),
-    ({"max_tokens": 5000}, {"max_tokens": 300}),
-    ({"max_completion_tokens": 5000, "max_tokens": 6000}, {"max_completion_tokens": 300, "max_tokens": 6000}),
+    ({"max_tokens": 500}, {"max_completion_tokens": 300}),
+    ({"max_tokens": 200}, {"max_tokens": 200}),
+    ({"max_completion_tokens": 500, "max_tokens": 600}, {"max_completion_tokens": 300}),
+    ({"max_completion_tokens": 1, "max_tokens": 100_000}, {"max_completion_tokens": 300}),
 ])  # fmt: skip
-def test_an_output_cap_takes_the_name_the_client_uses(fields: Any, expected: Any) -> None:
-    body = json.loads(sent(output_cap=300, **fields).body)
-    assert {name: value for name, value in body.items() if name.startswith("max")} == expected
+def test_an_output_cap_is_the_only_limit_that_is_sent(fields: Any, expected: Any) -> None:
+    assert limits(sent(output_cap=300, **fields)) == expected
+
+
+@pytest.mark.parametrize("supported", [(), ("max_tokens",), ("max_completion_tokens",)])
+@pytest.mark.parametrize("speaks", [Format.OPENAI, Format.AZURE_OPENAI, Format.OPENAI_COMPATIBLE])
+def test_an_output_limit_has_the_name_the_endpoint_knows(speaks: Format, supported: tuple[str, ...]) -> None:
+    candidate = a_candidate(speaks=speaks, supported_parameters=supported)
+    default = "max_tokens" if speaks is Format.OPENAI_COMPATIBLE else "max_completion_tokens"
+    known = supported[0] if supported else default
+    assert limits(sent(candidate=candidate, max_tokens=7, max_completion_tokens=9)) == {known: 9}
+    assert limits(sent(output_cap=5, candidate=candidate, max_tokens=7)) == {known: 5}
+    for alone in ("max_tokens", "max_completion_tokens"):
+        assert limits(sent(candidate=candidate, **{alone: 7})) == {known if supported else alone: 7}
+
+
+@pytest.mark.parametrize(("known", "expected"), [
+    ({}, {"max_completion_tokens": 131_072}), ({"context_length": 8000}, {}), ({"max_output": 8000}, {}),
+])  # fmt: skip
+def test_what_nothing_else_bounds_is_asked_to_stay_within_what_was_held(known: Any, expected: Any) -> None:
+    assert limits(sent(candidate=a_candidate(**known))) == limits(sent(candidate=a_candidate(**known), max_tokens=None))
+    assert limits(sent(candidate=a_candidate(**known))) == expected
 
 
 def test_an_output_cap_never_exceeds_what_the_endpoint_gives() -> None:

@@ -23,6 +23,12 @@ _OWN_FIELDS = frozenset({"models", "provider", "user", "session_id", "metadata"}
 _ALWAYS_ALLOWED = frozenset(
     {"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"}
 )
+_UNBOUNDED = frozenset({
+    "best_of", "max_gen_len", "max_length", "max_new_tokens", "max_output_tokens", "min_tokens", "n_predict",
+    "num_predict",
+})  # fmt: skip
+"""What some servers take for the length or the number of answers besides `max_tokens` and `n`: it would let them write
+more than was held for. Refused, because what is left out silently is not what was asked for."""
 _TOOLS = ("tools", "functions", "response_format")
 """Definitions that the model reads as part of its prompt."""
 _SPOKEN = ("name", "tool_calls", "function_call")
@@ -90,6 +96,9 @@ def decode(body: bytes) -> ChatRequest:
         fields = _FIELDS.decode(body)
     except _UNREADABLE as error:
         raise InvalidRequest(f"The body is not a JSON object: {error}.") from error
+    for name in sorted(_UNBOUNDED & fields.keys()):
+        if fields[name] != _NULL:
+            raise InvalidRequest(f"{name} is not supported; bound answers by max_tokens and n.", field=name)
     model = _field(fields, "model", _SLUG)
     if model is None:
         raise InvalidRequest("Name the model to call.", field="model")
@@ -104,7 +113,7 @@ def decode(body: bytes) -> ChatRequest:
         parameters=frozenset(name for name in fields if name not in _OWN_FIELDS | _ALWAYS_ALLOWED),
         stream=stream,
         include_usage=_include_usage(fields, stream=stream),
-        max_tokens=_field(fields, "max_completion_tokens", _COUNT) or _field(fields, "max_tokens", _COUNT),
+        max_tokens=_max_tokens(fields),
         choices=_field(fields, "n", _CHOICES) or 1,
         service_tier=_field(fields, "service_tier", _TEXT),
         preferences=_preferences(fields),
@@ -124,6 +133,12 @@ def _field(fields: Mapping[str, msgspec.Raw], name: str, form: msgspec.json.Deco
         return form.decode(raw)
     except _UNREADABLE as error:
         raise InvalidRequest(f"{name}: {error}.", field=name) from error
+
+
+def _max_tokens(fields: Mapping[str, msgspec.Raw]) -> int | None:
+    """The output limit by either of its names; the larger, where both are given and a provider may heed either."""
+    limits = [_field(fields, name, _COUNT) for name in ("max_completion_tokens", "max_tokens")]
+    return max((limit for limit in limits if limit is not None), default=None)
 
 
 def _prompt(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgspec.Raw]) -> Prompt:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tollgate.catalog.model import Format, Provider
+from tollgate.gateway import bounds
 from tollgate.gateway.model import Access, Answer, Candidate, ChatRequest, UpstreamRequest, UsageReading
 from tollgate.kit.tokens import Kind, UsageQuantities
 
@@ -24,6 +25,8 @@ _KNOWN_COMPLETION_DETAILS = frozenset({
     "reasoning_tokens", "audio_tokens", "image_tokens", "text_tokens",
     "accepted_prediction_tokens", "rejected_prediction_tokens",
 })  # fmt: skip
+
+_OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
 
 _COUNT_MAX = 10**12
 """No call uses more of anything: a larger count is no count."""
@@ -40,14 +43,13 @@ _ESCAPES = re.compile(
 def request(chat: ChatRequest, candidate: Candidate, *, access: Access, output_cap: int | None) -> UpstreamRequest:
     """The request to send: the client's own fields under the provider's name for the model.
 
-    Usage is asked for always, and output capped where the hold carries less than what was asked for.
+    Usage is asked for always, and output bounded by one field alone, by as much as the hold carries.
     """
-    fields = {**chat.fields, "model": _raw(candidate.endpoint.upstream_model)}
+    fields = {name: value for name, value in chat.fields.items() if name not in _OUTPUT_LIMITS}
+    fields |= {"model": _raw(candidate.endpoint.upstream_model), **_output_limit(chat, candidate, output_cap)}
     if chat.stream:
         options = msgspec.json.decode(fields.get("stream_options", b"null"), type=dict[str, msgspec.Raw] | None) or {}
         fields["stream_options"] = _raw({**options, "include_usage": True})
-    if output_cap is not None:
-        fields[_output_parameter(chat, candidate)] = _raw(min(output_cap, candidate.endpoint.max_output or output_cap))
     return UpstreamRequest(
         url=_url(candidate.provider, access, "/chat/completions"),
         headers={**_authorization(candidate.provider, access), "content-type": "application/json"},
@@ -70,16 +72,20 @@ def _authorization(provider: Provider, access: Access) -> dict[str, str]:
     return {"authorization": f"Bearer {access.credential}"}
 
 
-def _output_parameter(chat: ChatRequest, candidate: Candidate) -> str:
-    for name in ("max_completion_tokens", "max_tokens"):
-        if name in chat.fields:
-            return name
-    supported = candidate.endpoint.supported_parameters
-    return (
-        "max_tokens"
-        if "max_tokens" in supported and "max_completion_tokens" not in supported
-        else "max_completion_tokens"
-    )
+def _output_limit(chat: ChatRequest, candidate: Candidate, output_cap: int | None) -> Mapping[str, msgspec.Raw]:
+    """The one field that bounds the output: the client's own as it came where that will do, else the endpoint's."""
+    limit = bounds.asked_output(chat, candidate.endpoint, output_cap)
+    if limit is None:
+        return {}
+    supported = [name for name in _OUTPUT_LIMITS if name in candidate.endpoint.supported_parameters]
+    given = [name for name in _OUTPUT_LIMITS if bytes(chat.fields.get(name, b"null")) != b"null"]
+    if limit == chat.max_tokens and len(given) == 1 and (given[0] in supported or not supported):
+        return {given[0]: chat.fields[given[0]]}
+    if not supported:
+        # Servers that imitate OpenAI all know the older name, and some ignore the newer; OpenAI's newest models
+        # refuse the older.
+        supported = ["max_tokens" if candidate.provider.format is Format.OPENAI_COMPATIBLE else "max_completion_tokens"]
+    return {supported[0]: _raw(limit)}
 
 
 def read_answer(body: bytes) -> Answer | None:
