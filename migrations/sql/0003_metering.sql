@@ -177,64 +177,41 @@ BEGIN
 END
 $$;
 
--- Locks counters in the one order, making those that are missing, and answers them with their windows rolled forward
--- to p_now; writing them back is the caller's. All counters of an organization move from window to window together,
--- and a window that began later than p_now stays as it is: a clock that steps back reopens nothing.
-CREATE FUNCTION lock_counters(p_organization_ids uuid[], p_scope_ids uuid[], p_now timestamptz)
-    RETURNS SETOF counters LANGUAGE plpgsql ROWS 50 AS
+-- The first instant of a local day. PostgreSQL reads a midnight that the clocks strike twice as the second one.
+CREATE FUNCTION local_midnight(p_day timestamp, p_timezone text) RETURNS timestamptz LANGUAGE plpgsql STABLE AS
 $$
+DECLARE
+    v_midnight timestamptz := p_day AT TIME ZONE p_timezone;
+    v_before timestamptz := v_midnight - interval '3 hours';
+    v_first timestamptz := v_before + (p_day - (v_before AT TIME ZONE p_timezone));  -- as the clocks went before
 BEGIN
-    INSERT INTO counters (organization_id, scope_id)
-    SELECT wanted.organization_id, wanted.scope_id
-    FROM unnest(p_organization_ids, p_scope_ids) AS wanted (organization_id, scope_id)
-    WHERE NOT EXISTS (SELECT FROM counters AS c
-                      WHERE c.organization_id = wanted.organization_id AND c.scope_id = wanted.scope_id)
-    ORDER BY 1, 2
-    ON CONFLICT DO NOTHING;
-    RETURN QUERY
-        SELECT c.organization_id, c.scope_id, c.total_used, c.total_held,
-               day.start,
-               CASE WHEN c.day_start < day.start THEN 0::numeric(38, 12) ELSE c.day_used END,
-               CASE WHEN c.day_start < day.start THEN 0::numeric(38, 12) ELSE c.day_held END,
-               week.start,
-               CASE WHEN c.week_start < week.start THEN 0::numeric(38, 12) ELSE c.week_used END,
-               CASE WHEN c.week_start < week.start THEN 0::numeric(38, 12) ELSE c.week_held END,
-               month.start,
-               CASE WHEN c.month_start < month.start THEN 0::numeric(38, 12) ELSE c.month_used END,
-               CASE WHEN c.month_start < month.start THEN 0::numeric(38, 12) ELSE c.month_held END,
-               minute.start,
-               CASE WHEN c.minute_start < minute.start THEN 0 ELSE c.minute_requests END,
-               CASE WHEN c.minute_start < minute.start THEN 0 ELSE c.minute_tokens END,
-               c.concurrent, c.invoice_cut
-        FROM (SELECT locked.*,
-                     max(locked.day_start) OVER organization AS latest_day,
-                     max(locked.week_start) OVER organization AS latest_week,
-                     max(locked.month_start) OVER organization AS latest_month,
-                     max(locked.minute_start) OVER organization AS latest_minute
-              FROM (SELECT k.* FROM counters AS k
-                    WHERE (k.organization_id, k.scope_id) IN (SELECT * FROM unnest(p_organization_ids, p_scope_ids))
-                    ORDER BY k.organization_id, k.scope_id
-                    FOR UPDATE) AS locked
-              WINDOW organization AS (PARTITION BY locked.organization_id)) AS c
-        JOIN organizations AS o ON o.id = c.organization_id
-        CROSS JOIN LATERAL (SELECT greatest(c.latest_day, date_trunc('day', p_now, o.timezone))) AS day (start)
-        CROSS JOIN LATERAL (SELECT greatest(c.latest_week, date_trunc('week', p_now, o.timezone))) AS week (start)
-        CROSS JOIN LATERAL (SELECT greatest(c.latest_month, date_trunc('month', p_now, o.timezone))) AS month (start)
-        CROSS JOIN LATERAL (SELECT greatest(c.latest_minute, date_trunc('minute', p_now))) AS minute (start)
-        ORDER BY c.organization_id, c.scope_id;
+    RETURN CASE WHEN (v_first AT TIME ZONE p_timezone)::date = p_day::date
+                THEN least(v_first, v_midnight) ELSE v_midnight END;
 END
 $$;
 
--- The first instant of a local day. PostgreSQL reads a midnight that the clocks strike twice as the second one.
-CREATE FUNCTION local_midnight(p_day timestamp, p_timezone text) RETURNS timestamptz LANGUAGE sql STABLE STRICT AS
+CREATE TYPE windows AS (
+    day_start    timestamptz,
+    week_start   timestamptz,
+    month_start  timestamptz,
+    minute_start timestamptz
+);
+
+-- The windows that an instant falls in; kit.period computes the same. A day that has begun goes on when the clocks go
+-- back over its midnight.
+CREATE FUNCTION windows_at(p_at timestamptz, p_timezone text) RETURNS windows LANGUAGE plpgsql STABLE AS
 $$
-    SELECT CASE WHEN (first.instant AT TIME ZONE p_timezone)::date = p_day::date
-                THEN least(first.instant, midnight.instant) ELSE midnight.instant END
-    FROM (SELECT p_day AT TIME ZONE p_timezone) AS midnight (instant),
-         -- As the clocks went three hours before.
-         LATERAL (SELECT midnight.instant - interval '3 hours'
-                         + (p_day - ((midnight.instant - interval '3 hours') AT TIME ZONE p_timezone)))
-             AS first (instant)
+DECLARE
+    v_day timestamp := date_trunc('day', p_at AT TIME ZONE p_timezone);
+BEGIN
+    IF local_midnight(v_day + interval '1 day', p_timezone) <= p_at THEN
+        v_day := v_day + interval '1 day';
+    END IF;
+    RETURN (local_midnight(v_day, p_timezone),
+            local_midnight(date_trunc('week', v_day), p_timezone),
+            local_midnight(date_trunc('month', v_day), p_timezone),
+            date_trunc('minute', p_at));
+END
 $$;
 
 -- When the window after the one that began at p_start begins: p_unit is day, week or month.
@@ -242,6 +219,73 @@ CREATE FUNCTION following_window(p_unit text, p_start timestamptz, p_timezone te
     LANGUAGE sql STABLE STRICT AS
 $$
     SELECT local_midnight(date_trunc(p_unit, p_start AT TIME ZONE p_timezone) + ('1 ' || p_unit)::interval, p_timezone)
+$$;
+
+-- Who makes a call: the three scopes whose counters it moves.
+CREATE TYPE caller AS (
+    organization_id uuid,
+    project_id      uuid,
+    key_id          uuid
+);
+
+-- Locks the callers' counters in the one order, making those that are missing, and answers them with their windows
+-- rolled forward to p_now; writing them back is the caller's. All counters of an organization move from window to
+-- window together, and a window that began later than p_now stays as it is: a clock that steps back reopens nothing.
+CREATE FUNCTION lock_counters(p_callers caller[], p_now timestamptz) RETURNS SETOF counters LANGUAGE plpgsql ROWS 50 AS
+$$
+DECLARE
+    v_organization_ids uuid[];
+    v_scope_ids uuid[];
+BEGIN
+    SELECT array_agg(wanted.organization_id), array_agg(wanted.scope_id) INTO v_organization_ids, v_scope_ids
+    FROM (SELECT DISTINCT q.organization_id, scope.id AS scope_id
+          FROM unnest(p_callers) AS q
+          CROSS JOIN LATERAL (VALUES (q.organization_id), (q.project_id), (q.key_id)) AS scope (id)
+          WHERE scope.id IS NOT NULL) AS wanted;
+
+    INSERT INTO counters (organization_id, scope_id)
+    SELECT wanted.organization_id, wanted.scope_id
+    FROM unnest(v_organization_ids, v_scope_ids) AS wanted (organization_id, scope_id)
+    WHERE NOT EXISTS (SELECT FROM counters AS c
+                      WHERE c.organization_id = wanted.organization_id AND c.scope_id = wanted.scope_id)
+    ORDER BY 1, 2
+    ON CONFLICT DO NOTHING;
+
+    RETURN QUERY
+        WITH locked AS MATERIALIZED (
+            SELECT k.* FROM counters AS k
+            WHERE (k.organization_id, k.scope_id) IN (SELECT * FROM unnest(v_organization_ids, v_scope_ids))
+            ORDER BY k.organization_id, k.scope_id
+            FOR UPDATE
+        ), latest AS MATERIALIZED (
+            SELECT k.organization_id,
+                   greatest(k.day_start, w.day_start) AS day_start,
+                   greatest(k.week_start, w.week_start) AS week_start,
+                   greatest(k.month_start, w.month_start) AS month_start,
+                   greatest(k.minute_start, w.minute_start) AS minute_start
+            FROM (SELECT l.organization_id, max(l.day_start) AS day_start, max(l.week_start) AS week_start,
+                         max(l.month_start) AS month_start, max(l.minute_start) AS minute_start
+                  FROM locked AS l GROUP BY l.organization_id) AS k
+            JOIN organizations AS o ON o.id = k.organization_id
+            CROSS JOIN LATERAL windows_at(p_now, o.timezone) AS w
+        )
+        SELECT c.organization_id, c.scope_id, c.total_used, c.total_held,
+               n.day_start,
+               CASE WHEN c.day_start < n.day_start THEN 0::numeric(38, 12) ELSE c.day_used END,
+               CASE WHEN c.day_start < n.day_start THEN 0::numeric(38, 12) ELSE c.day_held END,
+               n.week_start,
+               CASE WHEN c.week_start < n.week_start THEN 0::numeric(38, 12) ELSE c.week_used END,
+               CASE WHEN c.week_start < n.week_start THEN 0::numeric(38, 12) ELSE c.week_held END,
+               n.month_start,
+               CASE WHEN c.month_start < n.month_start THEN 0::numeric(38, 12) ELSE c.month_used END,
+               CASE WHEN c.month_start < n.month_start THEN 0::numeric(38, 12) ELSE c.month_held END,
+               n.minute_start,
+               CASE WHEN c.minute_start < n.minute_start THEN 0 ELSE c.minute_requests END,
+               CASE WHEN c.minute_start < n.minute_start THEN 0 ELSE c.minute_tokens END,
+               c.concurrent, c.invoice_cut
+        FROM locked AS c JOIN latest AS n ON n.organization_id = c.organization_id
+        ORDER BY c.organization_id, c.scope_id;
+END
 $$;
 
 CREATE TYPE admission_request AS (
@@ -296,12 +340,8 @@ BEGIN
     SELECT revision INTO v_revision FROM catalogue_revision;
 
     SELECT array_agg(c), array_agg(c.scope_id) INTO v_counters, v_ids
-    FROM (SELECT array_agg(organization_id) AS organization_ids, array_agg(scope_id) AS scope_ids
-          FROM (SELECT DISTINCT q.organization_id, scope.id AS scope_id
-                FROM unnest(p_requests) AS q
-                CROSS JOIN LATERAL (VALUES (q.organization_id), (q.project_id), (q.key_id)) AS scope (id)
-                WHERE scope.id IS NOT NULL) AS scopes) AS wanted,
-         lock_counters(wanted.organization_ids, wanted.scope_ids, p_now) AS c;
+    FROM lock_counters(ARRAY (SELECT (q.organization_id, q.project_id, q.key_id)::caller FROM unnest(p_requests) AS q),
+                       p_now) AS c;
 
     SELECT array_agg(l ORDER BY scope.position),
            array_agg((SELECT coalesce(o.credit_limit, 'infinity') + funds.credits - funds.owed
@@ -514,10 +554,11 @@ $$
           FROM (SELECT o.id AS organization_id, scope.id AS scope_id,
                        coalesce(q.amount, 0) AS used, coalesce(h.amount, 0) AS held,
                        (h.call_id IS NOT NULL)::integer AS ended,
-                       coalesce(h.day_start, date_trunc('day', q.accepted_at, o.timezone)) AS day_start,
-                       coalesce(h.week_start, date_trunc('week', q.accepted_at, o.timezone)) AS week_start,
-                       coalesce(h.month_start, date_trunc('month', q.accepted_at, o.timezone)) AS month_start,
-                       coalesce(h.minute_start, date_trunc('minute', q.accepted_at)) AS minute_start,
+                       -- Reckoned only for a call that held nothing: that is rare, and takes longer than the rest.
+                       coalesce(h.day_start, (windows_at(q.accepted_at, o.timezone)).day_start) AS day_start,
+                       coalesce(h.week_start, (windows_at(q.accepted_at, o.timezone)).week_start) AS week_start,
+                       coalesce(h.month_start, (windows_at(q.accepted_at, o.timezone)).month_start) AS month_start,
+                       coalesce(h.minute_start, (windows_at(q.accepted_at, o.timezone)).minute_start) AS minute_start,
                        coalesce(q.tokens, 0) - coalesce(h.tokens, 0) AS tokens
                 FROM unnest(p_calls) AS q
                 FULL JOIN unnest(p_released) AS h ON h.call_id = q.call_id
@@ -548,12 +589,8 @@ DECLARE
     v_released holds[];
 BEGIN
     SELECT array_agg(c) INTO v_counters
-    FROM (SELECT array_agg(organization_id) AS organization_ids, array_agg(scope_id) AS scope_ids
-          FROM (SELECT DISTINCT q.organization_id, scope.id AS scope_id
-                FROM unnest(p_calls) AS q
-                CROSS JOIN LATERAL (VALUES (q.organization_id), (q.project_id), (q.key_id)) AS scope (id)
-                WHERE scope.id IS NOT NULL) AS scopes) AS wanted,
-         lock_counters(wanted.organization_ids, wanted.scope_ids, p_now) AS c;
+    FROM lock_counters(ARRAY (SELECT (q.organization_id, q.project_id, q.key_id)::caller FROM unnest(p_calls) AS q),
+                       p_now) AS c;
 
     SELECT coalesce(array_agg(q.call_id), '{}') INTO v_new
     FROM unnest(p_calls) AS q
@@ -634,12 +671,8 @@ BEGIN
     FROM (SELECT h.* FROM holds AS h WHERE h.lease_until <= p_now ORDER BY h.lease_until LIMIT p_most) AS expired;
 
     SELECT array_agg(c) INTO v_counters
-    FROM (SELECT array_agg(organization_id) AS organization_ids, array_agg(scope_id) AS scope_ids
-          FROM (SELECT DISTINCT h.organization_id, scope.id AS scope_id
-                FROM unnest(v_expired) AS h
-                CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.key_id)) AS scope (id)
-                WHERE scope.id IS NOT NULL) AS scopes) AS wanted,
-         lock_counters(wanted.organization_ids, wanted.scope_ids, p_now) AS c;
+    FROM lock_counters(ARRAY (SELECT (h.organization_id, h.project_id, h.key_id)::caller FROM unnest(v_expired) AS h),
+                       p_now) AS c;
 
     -- Read again now that no one else can release them.
     WITH released AS (

@@ -201,7 +201,22 @@ class TestResets:
             await scene.limit(caller, "key", **{limit: size})
             assert (await scene.hold(caller)).resets_at == resets_at
 
-    async def test_the_database_ends_every_window_as_the_calendar_does(self, scene: Scene) -> None:
+    @pytest.mark.parametrize(("limit", "window"), WINDOWS.items())
+    async def test_a_window_opens_at_the_first_of_two_midnights_and_only_once(
+        self, scene: Scene, limit: str, window: str
+    ) -> None:
+        """In Havana the clocks strike midnight of 1 November 2026, a Sunday, at 04:00 and at 05:00 UTC."""
+        caller = await scene.a_caller(credit="100", timezone="America/Havana")
+        await scene.limit(caller, "key", **{limit: "1"})
+        first = datetime(2026, 11, 1, 4, tzinfo=UTC)
+        scene.clock.at = first
+        assert await outcomes(scene, caller) == ["admitted", limit]
+        counter = await scene.counter(caller, "key")
+        assert counter[f"{window}_start"] == PERIODS[limit](first, ZoneInfo("America/Havana")).start
+        scene.clock.at = first + timedelta(hours=1)
+        assert await outcomes(scene, caller, 1) == [limit]
+
+    async def test_the_database_begins_and_ends_every_window_as_the_calendar_does(self, scene: Scene) -> None:
         asked = [
             (unit, change + timedelta(minutes=minutes), zone)
             for zone in ODD_ZONES
@@ -211,15 +226,17 @@ class TestResets:
         ]
         rows = await scene.pool.fetch(
             """
-            SELECT following_window(unit, date_trunc(unit, instant, zone), zone) AS following
-            FROM unnest($1::text[], $2::timestamptz[], $3::text[]) WITH ORDINALITY AS t (unit, instant, zone, n)
+            SELECT now.start, following_window(unit, now.start, zone) AS following
+            FROM unnest($1::text[], $2::timestamptz[], $3::text[]) WITH ORDINALITY AS t (unit, instant, zone, n),
+                 LATERAL windows_at(instant, zone) AS w,
+                 LATERAL (SELECT (to_jsonb(w) ->> (unit || '_start'))::timestamptz) AS now (start)
             ORDER BY n
             """,
             *(list(column) for column in zip(*asked, strict=True)),
         )
         cuts = {"day": period.day_of, "week": period.week_of, "month": period.month_of}
-        expected = [cuts[unit](instant, ZoneInfo(zone)).end for unit, instant, zone in asked]
-        assert [row["following"] for row in rows] == expected
+        expected = [cuts[unit](instant, ZoneInfo(zone)) for unit, instant, zone in asked]
+        assert [period.Period(row["start"], row["following"]) for row in rows] == expected
 
 
 def clock_changes(zone: str) -> list[datetime]:
