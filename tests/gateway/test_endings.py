@@ -146,6 +146,16 @@ def test_an_organizations_own_price_hides_what_the_provider_charges() -> None:
     assert settled(call).call.provider_cost is None
 
 
+@pytest.mark.parametrize(("usage", "quantities"), [
+    ({"prompt_tokens": -5, "completion_tokens": 10}, {"prompt": 50, "completion": 10}),
+    ({"prompt_tokens": 100}, {"prompt": 100, "completion": 7}),
+])  # fmt: skip
+def test_a_half_that_a_provider_does_not_tell_is_estimated_and_never_free(usage: Any, quantities: Any) -> None:
+    record = settled(a_call(Ending.FINISHED, replace(SAID, usage=read_usage(usage))), 7).call
+    assert json.loads(record.quantities) == quantities
+    assert (record.estimated, record.anomalous, record.status) == (True, True, CallStatus.SETTLED)
+
+
 def test_an_anomaly_is_marked() -> None:
     odd = read_usage({"prompt_tokens": 5, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 6}})
     assert settled(a_call(Ending.FINISHED, replace(SAID, usage=odd))).call.anomalous is True

@@ -80,7 +80,7 @@ class Usage:
 
 
 def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
-    """The provider's usage; without one, the prompt as estimated and the output as counted; nothing if refused.
+    """The provider's usage; what it lacks, the prompt as estimated and the output as counted; nothing if refused.
 
     Where the request itself has a price, it is counted as well.
     """
@@ -89,10 +89,14 @@ def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
         return Usage(UsageQuantities(), estimated=False)
     has_price = any(item.kind is Kind.REQUEST for item in serving.candidate.price.items)
     request = UsageQuantities({Kind.REQUEST: 1} if has_price else {})
-    if call.answer.usage is not None:
-        return Usage(call.answer.usage.quantities + request, estimated=False)
-    counts = {Kind.PROMPT: call.prompt_tokens_estimate, Kind.COMPLETION: counted_output_tokens or 0}
-    return Usage(UsageQuantities(counts) + request, estimated=True)
+    told = call.answer.usage
+    known = UsageQuantities() if told is None else told.quantities
+    counts: dict[Kind, int] = {}
+    if told is None or not told.prompt_known:
+        counts[Kind.PROMPT] = call.prompt_tokens_estimate
+    if told is None or not told.completion_known:
+        counts[Kind.COMPLETION] = counted_output_tokens or 0
+    return Usage(known + UsageQuantities(counts) + request, estimated=bool(counts))
 
 
 def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:

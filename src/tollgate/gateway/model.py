@@ -172,10 +172,12 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UsageReading:
-    """A provider's usage object, read."""
+    """A provider's usage object, read. A half it does not tell is not in the quantities, and not known to be zero."""
 
     quantities: UsageQuantities
     raw: Mapping[str, Any]
+    prompt_known: bool = True
+    completion_known: bool = True
     anomalous: bool = False
     unknown: tuple[str, ...] = ()
     """Fields with a count that this translator does not know."""

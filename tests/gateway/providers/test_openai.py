@@ -79,6 +79,7 @@ def test_the_parts_sum_to_the_providers_totals(usage: dict[str, Any]) -> None:
     assert reading is not None
     assert reading.quantities.prompt_tokens == (prompt or 0)
     assert reading.quantities.completion_tokens == (completion or 0)
+    assert (reading.prompt_known, reading.completion_known) == (prompt is not None, completion is not None)
     assert set(reading.quantities.counts) <= PROMPT_KINDS | COMPLETION_KINDS
 
 
@@ -90,7 +91,8 @@ def test_an_anomaly_is_told_and_bills_the_total_as_its_base_kind(usage: dict[str
     details = usage.get("prompt_tokens_details") or {}
     names = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens")
     parts = sum(details.get(name) or 0 for name in names)
-    if parts > (usage.get("prompt_tokens") or 0):
+    total = usage.get("prompt_tokens")
+    if total is None or parts > total:
         assert reading.anomalous
         assert [kind for kind, _ in reading.quantities if kind in PROMPT_KINDS] in ([], [Kind.PROMPT])
 
@@ -106,9 +108,23 @@ def test_missing_is_not_zero() -> None:
     assert (dict(half.quantities), half.anomalous) == ({Kind.PROMPT: 5}, True)
 
 
-@pytest.mark.parametrize("odd", [True, 1.0, -1, 10**13, "5", [5]])
+@pytest.mark.parametrize("odd", [None, True, 1.5, -1, -1.0, 1e13, float("inf"), float("nan"), 10**13, "5", [5]])
 def test_what_is_no_count_is_missing(odd: object) -> None:
     assert read_usage({"prompt_tokens": odd}) is None
+    written = read_usage({"prompt_tokens": odd, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}})
+    read = read_usage({"prompt_tokens": 5, "completion_tokens": odd})
+    assert written is not None
+    assert read is not None
+    assert (written.prompt_known, written.completion_known, written.anomalous) == (False, True, True)
+    assert (read.prompt_known, read.completion_known, read.anomalous) == (True, False, True)
+    assert (dict(written.quantities), dict(read.quantities)) == ({Kind.COMPLETION: 5}, {Kind.PROMPT: 5})
+
+
+def test_a_whole_float_is_a_count() -> None:
+    reading = read_usage({"prompt_tokens": 1000.0, "completion_tokens": 500.0})
+    assert reading is not None
+    assert (dict(reading.quantities), reading.anomalous) == ({Kind.PROMPT: 1000, Kind.COMPLETION: 500}, False)
+    assert {type(count) for _, count in reading.quantities} == {int}
 
 
 def test_unknown_counts_are_named() -> None:

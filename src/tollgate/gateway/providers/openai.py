@@ -167,14 +167,14 @@ def read_usage(usage: Mapping[str, Any]) -> UsageReading | None:
     """The usage object in disjoint quantities (billing-rules §1); `None` if it has neither total.
 
     Details that exceed their total leave nothing to subtract from: the reading is anomalous, and the provider's total
-    is billed, not more.
+    is billed, not more. So is one of which a total is missing: that half is unknown, not zero.
     """
     prompt_total, completion_total = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     if prompt_total is None and completion_total is None:
         return None
     prompt, completion = _mapping(usage.get("prompt_tokens_details")), _mapping(usage.get("completion_tokens_details"))
     read, prompt_anomalous = _parted(
-        prompt_total or 0,
+        prompt_total,
         Kind.PROMPT,
         {
             Kind.INPUT_CACHE_READ: _count(prompt.get("cached_tokens")),
@@ -184,7 +184,7 @@ def read_usage(usage: Mapping[str, Any]) -> UsageReading | None:
         },
     )
     written, completion_anomalous = _parted(
-        completion_total or 0,
+        completion_total,
         Kind.COMPLETION,
         {
             Kind.INTERNAL_REASONING: _count(completion.get("reasoning_tokens")),
@@ -195,12 +195,16 @@ def read_usage(usage: Mapping[str, Any]) -> UsageReading | None:
     return UsageReading(
         quantities=UsageQuantities({**read, **written}),
         raw=usage,
-        anomalous=prompt_anomalous or completion_anomalous or prompt_total is None or completion_total is None,
+        prompt_known=prompt_total is not None,
+        completion_known=completion_total is not None,
+        anomalous=prompt_anomalous or completion_anomalous,
         unknown=_unknown_counts(usage, prompt, completion),
     )
 
 
-def _parted(total: int, base: Kind, details: Mapping[Kind, int | None]) -> tuple[dict[Kind, int], bool]:
+def _parted(total: int | None, base: Kind, details: Mapping[Kind, int | None]) -> tuple[dict[Kind, int], bool]:
+    if total is None:
+        return {}, True
     parts = {kind: count for kind, count in details.items() if count}
     rest = total - sum(parts.values())
     if rest < 0:
@@ -220,7 +224,9 @@ def _unknown_counts(
 
 
 def _count(value: object) -> int | None:
-    """A count, or `None` where there is none: a missing count is not zero."""
+    """A count, or `None` where there is none: a missing count is not zero. Some servers write 1000.0 for 1000."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX else None
 
 
