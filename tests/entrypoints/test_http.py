@@ -20,8 +20,7 @@ from tests.control_plane import ControlPlane, control_plane, running
 from tollgate.entrypoints import http, operations
 from tollgate.infra import settings
 from tollgate.infra.database import Database
-from tollgate.infra.settings import Settings
-from tollgate.infra.telemetry import METRICS_DIR_VARIABLE
+from tollgate.infra.settings import METRICS_DIR_VARIABLE, Settings
 from tollgate.kit.clock import FixedClock, SystemClock
 
 

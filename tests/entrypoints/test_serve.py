@@ -12,7 +12,9 @@ import asyncpg
 import pytest
 from tests.stories.serving import SERVE, lines_until, serving
 
+from tollgate.entrypoints import serve
 from tollgate.infra import migrations
+from tollgate.infra.settings import Settings
 
 ENDED_SECONDS_MAX = 30
 
@@ -102,6 +104,28 @@ class TestAStartThatFails:
         said = refused("--port", "0", "--data-dir", str(tmp_path), TOLLGATE_DATABASE_URL=database_url)
         assert "(9999_tomorrow) is newer than this program" in said
 
+    def test_names_the_workers_that_the_embedded_server_has_no_connections_for(self, tmp_path: Path) -> None:
+        said = refused("--port", "0", "--workers", "13", "--data-dir", str(tmp_path))
+        assert "13 gateway processes with 14 connections each" in said
+        assert "give fewer --workers" in said
+
+
+def test_twelve_workers_fit_into_the_embedded_server_and_thirteen_do_not() -> None:
+    each = Settings("").database_pool_max
+    serve._check_connections(12, each)
+    with pytest.raises(serve.ServeFailed, match="13 gateway processes"):
+        serve._check_connections(13, each)
+
+
+def test_what_a_killed_group_counted_is_forgotten(tmp_path: Path) -> None:
+    stale = serve._fresh_metrics_dir(tmp_path / "data", 8000, alone=False) / "counter_1.db"
+    stale.write_bytes(b"")
+    other = serve._fresh_metrics_dir(tmp_path / "data", 8001, alone=False)
+    assert list(serve._fresh_metrics_dir(tmp_path / "data", 8000, alone=False).iterdir()) == []
+    assert other.is_dir()
+    serve._fresh_metrics_dir(tmp_path / "data", 8000, alone=True)
+    assert not other.exists()
+
 
 class TestAGroup:
     @pytest.mark.parametrize(
@@ -125,6 +149,17 @@ class TestAGroup:
         assert all_ended(everything)
         with serving(data_dir) as again:
             assert again.keys is None
+
+    def test_counts_together_in_gateway_and_worker(self, group: "subprocess.Popen[str]", data_dir: Path) -> None:
+        (metrics_dir,) = data_dir.glob("metrics-*")
+        programs = ("-m granian", "-m tollgate worker")
+        ours = {pid for pid, command in descendants(group.pid).items() if any(part in command for part in programs)}
+        told = {line for pid in ours for line in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")}
+        assert [line for line in told if b"MULTIPROC" in line] == [b"PROMETHEUS_MULTIPROC_DIR=" + bytes(metrics_dir)]
+        assert len({file.stem.rpartition("_")[2] for file in metrics_dir.glob("counter_*.db")}) >= len(programs)
+        group.send_signal(signal.SIGTERM)
+        group.communicate(timeout=ENDED_SECONDS_MAX)
+        assert not metrics_dir.exists()
 
     def test_stops_in_good_order_on_ctrl_c(self, group: "subprocess.Popen[str]", data_dir: Path) -> None:
         everything = descendants(group.pid)

@@ -188,7 +188,7 @@ class _Wiring:
             "settings": self._settings,
             "environment": self._environment,
             "ping": self.ping,
-            "metrics_dir": self._environment.get(telemetry.METRICS_DIR_VARIABLE),
+            "metrics_dir": self._environment.get(settings.METRICS_DIR_VARIABLE),
             "endpoints": endpoints.find_endpoint,
         }
         return {

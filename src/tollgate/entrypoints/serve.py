@@ -9,6 +9,7 @@ import asyncio
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -16,11 +17,10 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tollgate.infra import children, settings
 from tollgate.infra.children import Child, Gate
-from tollgate.infra.embedded_postgres import EmbeddedPostgres
+from tollgate.infra.embedded_postgres import CONNECTIONS_MAX, EmbeddedPostgres
 from tollgate.kit.errors import TollgateError
 
 _READY_SECONDS_MAX = 60
@@ -29,6 +29,8 @@ _SETTLING_SECONDS = 5
 """What the gateway may take, beyond the drain of calls in flight, to record them and close."""
 _CALLS_AT_ONCE_MAX = 4096
 """Calls each gateway process works on at once; more wait in the socket's queue."""
+_CONNECTIONS_BESIDE = 20
+"""What the worker, the command line and superusers need of the database, beside the gateway processes."""
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not listened on
 
 
@@ -101,13 +103,18 @@ async def _serve(options: ServeOptions, given: Mapping[str, str], group: _Group,
         held.push_async_callback(group.postgres.stop)
         await group.postgres.start()
         environment["TOLLGATE_DATABASE_URL"] = group.postgres.url
-    group.drain_seconds = settings.read(environment).drain_timeout_seconds
+    configured = settings.read(environment)
+    if group.postgres is not None:
+        _check_connections(options.workers, configured.database_pool_max)
+    group.drain_seconds = configured.drain_timeout_seconds
+    metrics_dir = _fresh_metrics_dir(options.data_dir, address[1], alone=group.postgres is not None)
+    held.callback(shutil.rmtree, metrics_dir, ignore_errors=True)
+    environment[settings.METRICS_DIR_VARIABLE] = str(metrics_dir)
     held.push_async_callback(group.stop_children)
     keys = _Keys()
     try:
         gate = Gate()
-        metrics_dir = held.enter_context(TemporaryDirectory())
-        group.children.append(await _start_gateway(options.workers, address, metrics_dir, environment, gate))
+        group.children.append(await _start_gateway(options.workers, address, environment, gate))
         keys = await _prepare(environment)
         gate.open()
         await _until_ready(address, group)
@@ -152,6 +159,27 @@ def _free_address(options: ServeOptions) -> tuple[str, int]:
         ) from error
 
 
+def _check_connections(workers: int, each: int) -> None:
+    if workers * each + _CONNECTIONS_BESIDE > CONNECTIONS_MAX:
+        raise ServeFailed(
+            f"{workers} gateway processes with {each} connections each, and {_CONNECTIONS_BESIDE} for all else, are "
+            f"more than the {CONNECTIONS_MAX} of the embedded PostgreSQL: give fewer --workers, lower "
+            "TOLLGATE_DATABASE_POOL_MAX, or set TOLLGATE_DATABASE_URL to a server that accepts more"
+        )
+
+
+def _fresh_metrics_dir(data_dir: Path, port: int, *, alone: bool) -> Path:
+    """Where the group's processes count, each in files of its own, so that any gateway process can tell the sum.
+
+    What a killed predecessor counted is forgotten. A group that is not alone on its data directory has its port alone.
+    """
+    directory = data_dir / f"metrics-{port}"
+    for old in data_dir.glob("metrics-*") if alone else [directory]:
+        shutil.rmtree(old, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)
+    return directory
+
+
 async def _prepare(environment: Mapping[str, str]) -> _Keys:
     """Have the schema, the seed and, on the first start, the keys made, in a process that has loaded what it takes."""
     answer = await children.answer_of([sys.executable, "-m", "tollgate.entrypoints.prepare"], environment)
@@ -160,9 +188,7 @@ async def _prepare(environment: Mapping[str, str]) -> _Keys:
     return _Keys(**json.loads(answer))
 
 
-async def _start_gateway(
-    workers: int, address: tuple[str, int], metrics_dir: str, environment: Mapping[str, str], gate: Gate
-) -> Child:
+async def _start_gateway(workers: int, address: tuple[str, int], environment: Mapping[str, str], gate: Gate) -> Child:
     drain_seconds = settings.read(environment).drain_timeout_seconds
     options = {
         "--interface": "asgi",
@@ -174,9 +200,6 @@ async def _start_gateway(
         "--workers-kill-timeout": str(drain_seconds + _SETTLING_SECONDS),
         "--log-level": "warning",
     }
-    if workers > 1:
-        # Each process counts in files of this directory, so that any of them can tell the sum.
-        environment = {**environment, "PROMETHEUS_MULTIPROC_DIR": metrics_dir}
     flat = [part for pair in options.items() for part in pair]
     command = [sys.executable, "-m", "granian", "--factory", "--no-ws", "--no-access-log", *flat]
     command.append("tollgate.entrypoints.gateway_process:create_app")

@@ -21,6 +21,8 @@ import asyncpg
 from tollgate.infra.children import die_with_parent
 from tollgate.infra.embedded_account import Account, ServerFailed, account_for, programs_for
 
+CONNECTIONS_MAX = 200
+"""Connections the server accepts, the three among them that it keeps for superusers."""
 USER = "tollgate"
 DATABASE = "tollgate"
 _URL_FILE = "database-url"
@@ -40,7 +42,7 @@ _STILL_THERE = ("already exists", "still in use")
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "200",
+    "max_connections": str(CONNECTIONS_MAX),
     "shared_buffers": "256MB",
     "effective_cache_size": "1GB",
     "random_page_cost": "1.1",

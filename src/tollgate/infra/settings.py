@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "TOLLGATE_"
+METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the processes of a group count together, in files of their own; the metrics' library reads it when imported."""
 _LISTENERS = 2
 """Connections that only hear what changes: keys, and the catalogue."""
 _POOL_MIN = 6

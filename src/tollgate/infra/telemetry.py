@@ -8,9 +8,6 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Histogram
 
-METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Where the processes of one host count together, one file each; read by the metrics' library as it is imported."""
-
 ADMISSIONS = Counter("tollgate_admissions_total", "Requests for holds, by outcome.", ["outcome"])
 BATCHES = Histogram(
     "tollgate_batch_size",
