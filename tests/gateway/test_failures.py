@@ -213,12 +213,13 @@ async def test_an_answer_that_is_none_is_insured(gateway: Installation, said: An
     assert json.loads((await customer.streamed(model))[-2])["usage"]["cost"] == 0
 
 
-async def test_a_kind_without_a_price_is_unpriced_not_free(gateway: Installation) -> None:
+async def test_a_model_without_a_price_of_what_it_writes_is_refused_before_the_provider(gateway: Installation) -> None:
+    """Served, its calls would be unpriced, and no invoice with one of them could be finalised."""
     customer, model = await gateway.customer(), await gateway.model(whole(), prices={"prompt": "1"})
     answer = await customer.ask(model)
-    assert answer.json()["usage"]["cost"] == 0.001
-    call = await customer.call()
-    assert (call["status"], call["amount"]) == ("unpriced", Decimal("0.001"))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (404, "model_not_priced")
+    assert not gateway.provider.served_by(provider_of(model))
+    assert await customer.is_untouched()
 
 
 async def test_a_broken_answer_among_good_text_is_mended(gateway: Installation) -> None:

@@ -1,6 +1,7 @@
 """Routing: which endpoints are tried, in which order, and why the others are not."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from tollgate.kit.errors import ModelNotAllowed, ModelNotFound, ModelNotPriced, 
 from tollgate.kit.ids import KeyId, OrganizationId
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.kit.tokens import Kind
-from tollgate.pricing.model import PriceBook
+from tollgate.pricing.model import PriceBook, PriceVersion
 
 OURS = OrganizationId(UUID(int=7))
 OTHER = "acme/other"
@@ -52,6 +53,18 @@ def plan(allowed: Sequence[str] | None = None, endpoints: Sequence[Endpoint] = E
         catalogue=a_catalogue(PROVIDERS, endpoints),
         book=BOOK,
         is_routable=lambda provider: provider.slug != UNREACHABLE,
+        at=JANUARY,
+    )
+
+
+def plan_of(prices: Sequence[PriceVersion], *endpoints: Endpoint, **fields: Any) -> Plan:
+    """A plan among these endpoints at these prices alone."""
+    return routing.plan(
+        a_request(**fields),
+        Principal(KeyKind.INFERENCE, KeyId(UUID(int=1)), OURS, None, None, None),
+        catalogue=a_catalogue([a_provider(each.provider) for each in endpoints], endpoints),
+        book=PriceBook.of(prices),
+        is_routable=lambda _: True,
         at=JANUARY,
     )
 
@@ -109,6 +122,46 @@ def test_what_is_left_out_is_told_why() -> None:
 def test_reasons_stand_beside_the_candidates() -> None:
     reasons = [candidate.reason for candidate in plan(provider={"order": ["dear"]}).candidates]
     assert reasons == ["number 1 of provider.order", "by price", "by price"]
+
+
+@pytest.mark.parametrize("sort", ["latency", "throughput"])
+def test_an_order_without_its_statistics_says_so(sort: str) -> None:
+    planned = plan(provider={"sort": sort, "order": ["dear"]})
+    assert names(planned) == ["dear", "cheap", "middle"]
+    reasons = [candidate.reason for candidate in planned.candidates]
+    assert reasons == ["number 1 of provider.order", *["by price: no statistics yet"] * 2]
+
+
+@pytest.mark.parametrize(("asked", "expected"), [
+    (None, {"cheap": "1", "flexible": "2"}),
+    ("auto", {"cheap": "1", "flexible": "2"}),
+    ("default", {"cheap": "1", "flexible": "2"}),
+    ("standard", {"cheap": "1", "flexible": "2"}),
+    ("flex", {"flexible": "0.5"}),
+])  # fmt: skip
+def test_a_service_tier_is_served_at_its_own_price_alone(asked: str | None, expected: dict[str, str]) -> None:
+    cheap, flexible = an_endpoint("cheap"), an_endpoint("flexible")
+    prices = [a_price(cheap, "1"), a_price(flexible, "2"), a_price(flexible, "0.5", service_tier="flex")]
+    planned = plan_of(prices, cheap, flexible, service_tier=asked)
+    assert {one.endpoint.provider: str(one.price.items[0].unit_price) for one in planned.candidates} == expected
+    assert asked != "flex" or dict(planned.excluded) == {f"{MODEL}:cheap": "no price for the service tier"}
+
+
+def test_a_service_tier_that_nobody_has_a_price_for_is_not_served() -> None:
+    cheap = an_endpoint("cheap")
+    with pytest.raises(NoEndpoint, match="no price for the service tier"):
+        plan_of([a_price(cheap)], cheap, service_tier="priority")
+
+
+@pytest.mark.parametrize(("kept", "reason"), [(0, "no completion price"), (1, "no prompt price")])
+def test_an_endpoint_that_would_leave_calls_unpriced_serves_none(kept: int, reason: str) -> None:
+    half, whole = an_endpoint("cheap"), an_endpoint("dear")
+    priced = a_price(half, "0", "0")
+    prices = [replace(priced, items=(priced.items[kept],)), a_price(whole)]
+    planned = plan_of(prices, half, whole)
+    assert (names(planned), dict(planned.excluded)) == (["dear"], {f"{MODEL}:cheap": reason})
+    with pytest.raises(ModelNotPriced):
+        plan_of(prices, half)
 
 
 @pytest.mark.parametrize(("allowed", "fields", "refusal"), [

@@ -21,6 +21,10 @@ SPOKEN = frozenset({Format.OPENAI, Format.AZURE_OPENAI, Format.OPENAI_COMPATIBLE
 """The provider formats this gateway has translators for."""
 
 NOT_PRICED = "no price in force"
+_UNPRICED = {NOT_PRICED} | {f"no {kind} price" for kind in (Kind.PROMPT, Kind.COMPLETION)}
+"""Reasons that only a price can mend."""
+_STANDARD_TIERS = frozenset({STANDARD, "auto", "default"})
+"""Names under which clients ask for the standard service tier."""
 _ZERO_RETENTION = "zero"
 
 
@@ -38,7 +42,7 @@ def plan(
     Raises:
         ModelNotFound: none of the models exists.
         ModelNotAllowed: the key's allowlist leaves all of them out.
-        ModelNotPriced: an endpoint could serve the call, but none of them has a price in force.
+        ModelNotPriced: endpoints could serve the call, but none of them has prices in force for all that a call uses.
         NoEndpoint: every endpoint is left out; `metadata.excluded` says why.
     """
     planned: list[Candidate] = []
@@ -50,7 +54,7 @@ def plan(
             if any(candidate.endpoint.id == endpoint.id for candidate in planned):
                 continue
             provider = catalogue.providers[endpoint.provider]
-            price = _price(book, endpoint, principal.organization_id, request.service_tier, at)
+            price = _price(book, endpoint, principal.organization_id, _tier(request), at)
             reason = _why_not(request, endpoint, provider, price, pinned=pinned, routable=is_routable(provider))
             if reason is not None or price is None:
                 excluded[_named(endpoint)] = reason or NOT_PRICED
@@ -86,15 +90,20 @@ def _allowed(models: Sequence[str], principal: Principal) -> list[str]:
 
 
 def _price(
-    book: PriceBook, endpoint: Endpoint, organization_id: OrganizationId, service_tier: str | None, at: datetime
+    book: PriceBook, endpoint: Endpoint, organization_id: OrganizationId, service_tier: str, at: datetime
 ) -> PriceVersion | None:
     return pricing.price_in_force(
         book.versions(endpoint.id),
         endpoint_id=endpoint.id,
         organization_id=organization_id,
-        service_tier=service_tier or STANDARD,
+        service_tier=service_tier,
         at=at,
     )
+
+
+def _tier(request: ChatRequest) -> str:
+    asked = request.service_tier
+    return STANDARD if asked is None or asked in _STANDARD_TIERS else asked
 
 
 def _why_not(
@@ -127,6 +136,11 @@ def _why_not(
         ),
         (_exceeds_output(request, endpoint), "more output is asked for than it gives"),
         (price is None, NOT_PRICED),
+        (price is not None and price.service_tier != _tier(request), "no price for the service tier"),
+        *(
+            (price is not None and not any(item.kind is kind for item in price.items), f"no {kind} price")
+            for kind in (Kind.PROMPT, Kind.COMPLETION)
+        ),
         (price is not None and _too_dear(price, wishes), "dearer than provider.max_price"),
     )
     return next((reason for applies, reason in refusals if applies), None)
@@ -174,7 +188,9 @@ def _dearness(price: PriceVersion) -> Decimal:
 
 
 def _why(provider: str, wishes: Preferences) -> str:
-    return f"number {wishes.order.index(provider) + 1} of provider.order" if provider in wishes.order else "by price"
+    if provider in wishes.order:
+        return f"number {wishes.order.index(provider) + 1} of provider.order"
+    return "by price" if wishes.sort in {None, "price"} else "by price: no statistics yet"
 
 
 def _tried(planned: Sequence[Candidate], wishes: Preferences) -> tuple[Candidate, ...]:
@@ -183,6 +199,6 @@ def _tried(planned: Sequence[Candidate], wishes: Preferences) -> tuple[Candidate
 
 def _nothing_planned(reasons: Mapping[str, str]) -> NoEndpoint | ModelNotPriced:
     told = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in reasons.items()) or "the model has no endpoints"
-    if reasons and all(reason == NOT_PRICED for reason in reasons.values()):
-        return ModelNotPriced("No endpoint of this model has a price in force.", field="model")
+    if reasons and _UNPRICED.issuperset(reasons.values()):
+        return ModelNotPriced("No endpoint of this model has prices of prompt and completion in force.", field="model")
     return NoEndpoint(f"No endpoint can serve this call: {told}.", metadata={"excluded": dict(reasons)})
