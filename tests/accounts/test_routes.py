@@ -57,6 +57,22 @@ class TestOrganizations:
         assert change.items() <= answer.json()["data"].items()
         assert (await plane.call("GET", path)).json() == answer.json()
 
+    async def test_are_given_limits_by_the_operator_which_their_managers_see(self, plane: ControlPlane) -> None:
+        body = {"name": "Acme", "limits": {"monthly": "20", "rpm": 600}}
+        created = (await plane.call("POST", "/admin/organizations", json=body)).json()["data"]
+        assert (created["limits"]["monthly"], created["limits"]["rpm"]) == ("20", 600)
+        manager = await plane.a_key(created["id"])
+
+        change = {"limits": {"monthly": None, "daily": "5"}}
+        changed = (await plane.call("PATCH", f"/admin/organizations/{created['id']}", json=change)).json()["data"]
+
+        expected = created["limits"] | {"monthly": None, "daily": "5"}
+        assert changed == created | {"limits": expected}
+        assert (await plane.call("GET", "/limits", key=manager)).json()["data"] == expected
+        for wrong in ({"limits": {"rpm": -1}}, {"limits": {"hourly": "1"}}, {"limits": None}):
+            answer = await plane.call("PATCH", f"/admin/organizations/{created['id']}", json=wrong)
+            assert answer.status_code == 400, wrong
+
     @pytest.mark.parametrize(("field", "value"), [("currency", "EUR"), ("billing_mode", "postpaid")])
     async def test_keep_what_their_books_rest_on(self, plane: ControlPlane, field: str, value: str) -> None:
         path = f"/admin/organizations/{await plane.an_organization()}"

@@ -130,8 +130,9 @@ class TestGranting:
             for day, amount in enumerate(("1", "2.5", "0.000000000001"), start=1)
         ]
         async with database.read() as session:
-            assert await service.grants(session, organization_id=owner) == tuple(reversed(given))
-            assert await service.grants(session, organization_id=SOMEBODY) == ()
+            assert await service.grants(session, organization_id=owner, before=None, count=9) == given[::-1]
+            assert await service.grants(session, organization_id=SOMEBODY, before=None, count=9) == []
+            assert await service.grants(session, organization_id=owner, before=given[-1].id, count=1) == [given[-2]]
 
     @pytest.mark.parametrize(
         ("terms", "field"),

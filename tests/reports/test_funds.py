@@ -53,6 +53,7 @@ class TestCredits:
             "grants": [
                 {
                     "id": typed("grt", later.id),
+                    "organization": typed("org", scene.organization.id),
                     "category": "paid",
                     "priority": 50,
                     "amount": "7",

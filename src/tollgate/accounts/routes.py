@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from litestar import Controller, Request, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
 from tollgate.accounts import service
-from tollgate.accounts.model import NO_LIMITS, Project
+from tollgate.accounts.model import NO_LIMITS, Limits, Project
 from tollgate.accounts.schemas import (
     ChangeOrganization,
     ChangeProject,
@@ -64,7 +65,8 @@ class OrganizationsController(Controller):
     ) -> One[OrganizationView]:
         async with database.write() as session:
             organization = await service.create_organization(session, order=data.order(), now=clock.now())
-        return One(data=OrganizationView.of(organization, NO_LIMITS))
+            limits = await _limits(session, organization.id, organization.id, data.limits)
+        return One(data=OrganizationView.of(organization, limits))
 
     @get("/{organization_id:str}")
     async def get_organization(
@@ -90,7 +92,7 @@ class OrganizationsController(Controller):
         wanted = OrganizationId(web.parse_id("org", organization_id))
         async with database.write() as session:
             organization = await service.change_organization(session, organization_id=wanted, edit=data.applied_to)
-            limits = await service.get_limits(session, organization_id=wanted, scope_id=wanted)
+            limits = await _limits(session, wanted, wanted, None if data.limits is UNSET else data.limits)
         return One(data=OrganizationView.of(organization, limits))
 
 
@@ -210,9 +212,15 @@ async def _view(session: ReadSession, project: Project) -> ProjectView:
 
 
 async def _limited(session: WriteSession, project: Project, change: LimitsChange | None) -> ProjectView:
+    return ProjectView.of(project, await _limits(session, project.organization_id, project.id, change))
+
+
+async def _limits(
+    session: WriteSession, organization_id: OrganizationId, scope_id: UUID, change: LimitsChange | None
+) -> Limits:
+    """The limits of a scope, changed if that is asked for."""
     if change is None:
-        return await _view(session, project)
-    limits = await service.change_limits(
-        session, organization_id=project.organization_id, scope_id=project.id, edit=change.applied_to
+        return await service.get_limits(session, organization_id=organization_id, scope_id=scope_id)
+    return await service.change_limits(
+        session, organization_id=organization_id, scope_id=scope_id, edit=change.applied_to
     )
-    return ProjectView.of(project, limits)

@@ -66,10 +66,11 @@ class CreateOrganization(Body, kw_only=True, frozen=True):
     credit_limit: Amount | None = None
     timezone: str | None = None
     currency: str | None = None
+    limits: LimitsChange | None = None
 
     def order(self) -> NewOrganization:
-        given = {name: value for name, value in structs.asdict(self).items() if value is not None}
-        return NewOrganization(**given)
+        given = {name: getattr(self, name) for name in NewOrganization.__slots__}
+        return NewOrganization(**{name: value for name, value in given.items() if value is not None})
 
 
 class ChangeOrganization(Body, kw_only=True, frozen=True):
@@ -81,10 +82,11 @@ class ChangeOrganization(Body, kw_only=True, frozen=True):
     timezone: str | UnsetType = UNSET
     currency: str | UnsetType = UNSET
     status: OrganizationStatus | UnsetType = UNSET
+    limits: LimitsChange | UnsetType = UNSET
 
     def applied_to(self, organization: Organization) -> Organization:
-        given = {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
-        return replace(organization, **given)
+        given = {name: getattr(self, name) for name in self.__struct_fields__ if name != "limits"}
+        return replace(organization, **{name: value for name, value in given.items() if value is not UNSET})
 
 
 class OrganizationView(Struct, kw_only=True, frozen=True):

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 from tollgate.infra import identity
 from tollgate.infra.database import ReadSession, WriteSession
@@ -66,9 +67,18 @@ def _funding(grant: Grant) -> Transfer:
     )
 
 
-async def grants(session: ReadSession, *, organization_id: OrganizationId) -> tuple[Grant, ...]:
-    """Every grant the organization ever had, newest first."""
-    return await store.grants(session, organization_id)
+async def grants(
+    session: ReadSession, *, organization_id: OrganizationId, before: UUID | None, count: int
+) -> list[Grant]:
+    """The organization's grants made before that one, spent, expired or not, newest first."""
+    return await store.grants(session, organization_id, before=before, count=count)
+
+
+async def live_grants(
+    session: ReadSession, *, organization_id: OrganizationId, currency: str, now: datetime
+) -> list[Grant]:
+    """The organization's grants that can be spent now, newest first."""
+    return await store.live_grants(session, organization_id, currency=currency, now=now)
 
 
 async def balance(session: ReadSession, *, organization_id: OrganizationId, account: str, currency: str) -> Decimal:

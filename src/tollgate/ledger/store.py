@@ -1,6 +1,8 @@
 """All SQL of the ledger but one: calls are charged by the database function `ledger_charge_calls`."""
 
+from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlmodel import col, select
@@ -32,12 +34,27 @@ async def add_grant(session: WriteSession, grant: Grant) -> None:
     await session.flush()
 
 
-async def grants(session: ReadSession, organization_id: OrganizationId) -> tuple[Grant, ...]:
-    """Every grant the organization ever had, newest first."""
-    rows = await session.scalars(
-        select(GrantRow).where(col(GrantRow.organization_id) == organization_id).order_by(col(GrantRow.id).desc())
+async def grants(
+    session: ReadSession, organization_id: OrganizationId, *, before: UUID | None, count: int
+) -> list[Grant]:
+    """The organization's grants made before that one, spent or not, newest first."""
+    found = select(GrantRow).where(col(GrantRow.organization_id) == organization_id)
+    if before is not None:
+        found = found.where(col(GrantRow.id) < before)
+    return [_grant(row) for row in await session.scalars(found.order_by(col(GrantRow.id).desc()).limit(count))]
+
+
+async def live_grants(
+    session: ReadSession, organization_id: OrganizationId, *, currency: str, now: datetime
+) -> list[Grant]:
+    """The organization's grants of which something is left to spend now, newest first."""
+    found = select(GrantRow).where(
+        col(GrantRow.organization_id) == organization_id,
+        col(GrantRow.currency) == currency,
+        col(GrantRow.remaining) > 0,
+        sa.or_(col(GrantRow.expires_at).is_(None), col(GrantRow.expires_at) > now),
     )
-    return tuple(_grant(row) for row in rows)
+    return [_grant(row) for row in await session.scalars(found.order_by(col(GrantRow.id).desc()))]
 
 
 async def balance(session: ReadSession, organization_id: OrganizationId, account: str, currency: str) -> Decimal:

@@ -1,17 +1,22 @@
 """The operator's routes of grants: what an organization may spend before it pays."""
 
-from litestar import Controller, get, post
+from typing import Any
+
+from litestar import Controller, Request, get, post
 from litestar.params import FromPath, JSONBody
 
 from tollgate.accounts import service as accounts
 from tollgate.infra import web
 from tollgate.infra.database import Database
-from tollgate.infra.web import Injected, One, Page
+from tollgate.infra.web import Injected, One, Page, Paging
 from tollgate.kit.clock import Clock
 from tollgate.kit.ids import OrganizationId
 from tollgate.kit.principal import Principal
 from tollgate.ledger import service as ledger
-from tollgate.metering.schemas import CreateGrant, GrantView
+from tollgate.ledger.schemas import GrantView
+from tollgate.metering.schemas import CreateGrant
+
+AnyRequest = Request[Any, Any, Any]
 
 
 class GrantsController(Controller):
@@ -23,15 +28,16 @@ class GrantsController(Controller):
     @get(summary="Every grant the organization ever had, newest first")
     async def list_grants(
         self,
+        request: AnyRequest,
         organization_id: FromPath[str],
         database: Injected[Database],
         operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> Page[GrantView]:
-        owner = OrganizationId(web.parse_id("org", organization_id))
+        asked, owner = web.query(request, Paging), OrganizationId(web.parse_id("org", organization_id))
         async with database.read() as session:
             await accounts.get_organization(session, owner)
-            rows = await ledger.grants(session, organization_id=owner)
-        return Page(data=[GrantView.of(row) for row in rows])
+            rows = await ledger.grants(session, organization_id=owner, before=asked.before, count=asked.limit + 1)
+        return web.page(rows, limit=asked.limit, show=GrantView.of, key=lambda grant: grant.id)
 
     @post(summary="Grant credit")
     async def create_grant(

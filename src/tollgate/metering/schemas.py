@@ -6,8 +6,7 @@ from typing import Annotated
 import msgspec
 
 from tollgate.infra.web import Amount, Body
-from tollgate.kit import ids, money
-from tollgate.ledger.model import PRIORITY_DEFAULT, Grant, GrantCategory, GrantTerms
+from tollgate.ledger.model import PRIORITY_DEFAULT, GrantCategory, GrantTerms
 
 
 class CreateGrant(Body, kw_only=True, frozen=True):
@@ -28,35 +27,4 @@ class CreateGrant(Body, kw_only=True, frozen=True):
             reason=self.reason,
             priority=self.priority,
             expires_at=self.expires_at,
-        )
-
-
-class GrantView(msgspec.Struct, kw_only=True, frozen=True):
-    """One grant as operators see it."""
-
-    id: str
-    organization: str
-    category: str
-    priority: int
-    amount: str
-    remaining: str
-    currency: str
-    reason: str
-    expires_at: datetime | None
-    created_at: datetime
-
-    @classmethod
-    def of(cls, grant: Grant) -> "GrantView":
-        """Show a grant."""
-        return cls(
-            id=ids.typed("grt", grant.id),
-            organization=ids.typed("org", grant.organization_id),
-            category=grant.category,
-            priority=grant.priority,
-            amount=money.amount_text(grant.amount),
-            remaining=money.amount_text(grant.remaining),
-            currency=grant.currency,
-            reason=grant.reason,
-            expires_at=grant.expires_at,
-            created_at=grant.created_at,
         )

@@ -9,9 +9,10 @@ from tollgate.infra.database import Database
 from tollgate.infra.web import Injected, One, Page, Paging
 from tollgate.kit.clock import Clock
 from tollgate.kit.principal import Principal
+from tollgate.ledger import service as ledger
+from tollgate.ledger.schemas import GrantView
 from tollgate.reports.schemas.funds import (
     CreditsView,
-    GrantView,
     KeyStandingView,
     TransactionsParameters,
     TransactionView,
@@ -40,7 +41,7 @@ class FundsController(Controller):
     ) -> Page[GrantView]:
         asked = web.query(request, Paging)
         async with database.read() as session:
-            grants = await service.grants(
+            grants = await ledger.grants(
                 session, organization_id=manager.organization_id, before=asked.before, count=asked.limit + 1
             )
         return web.page(grants, limit=asked.limit, show=GrantView.of, key=lambda grant: grant.id)

@@ -11,39 +11,12 @@ from tollgate.infra.web import Paging
 from tollgate.kit.ids import typed
 from tollgate.kit.money import amount_text
 from tollgate.kit.principal import KeyKind
-from tollgate.ledger.model import Grant, GrantCategory, Transfer
+from tollgate.ledger.model import Transfer
+from tollgate.ledger.schemas import GrantView
 from tollgate.reports.model import Credits, KeyStanding, Spent
 from tollgate.reports.rules import remaining
 
 _CAUSE_PREFIX = {"call": "gen", "grant": "grt", "invoice": "inv"}
-
-
-class GrantView(Struct, kw_only=True, frozen=True):
-    """One grant of credit and what is left of it."""
-
-    id: str
-    category: GrantCategory
-    priority: int
-    amount: str
-    remaining: str
-    currency: str
-    reason: str
-    expires_at: datetime | None
-    created_at: datetime
-
-    @classmethod
-    def of(cls, grant: Grant) -> "GrantView":
-        return cls(
-            id=typed("grt", grant.id),
-            category=grant.category,
-            priority=grant.priority,
-            amount=amount_text(grant.amount),
-            remaining=amount_text(grant.remaining),
-            currency=grant.currency,
-            reason=grant.reason,
-            expires_at=grant.expires_at,
-            created_at=grant.created_at,
-        )
 
 
 class CreditsView(Struct, kw_only=True, frozen=True):

@@ -13,7 +13,7 @@ from tollgate.kit import money, period
 from tollgate.kit.ids import PLATFORM, OrganizationId
 from tollgate.kit.principal import Principal
 from tollgate.ledger import service as ledger
-from tollgate.ledger.model import RECEIVABLE, UNBILLED, Grant, Transfer
+from tollgate.ledger.model import RECEIVABLE, UNBILLED, Transfer
 from tollgate.reports.model import Credits, KeyStanding, Spent
 from tollgate.reports.store import funds as store
 
@@ -23,8 +23,7 @@ _UTC = ZoneInfo("UTC")
 async def credits_left(session: ReadSession, *, organization_id: OrganizationId, now: datetime) -> Credits:
     """The organization's money right now: the figures that admission decides on."""
     organization = await accounts.get_organization(session, organization_id)
-    grants = await ledger.grants(session, organization_id=organization_id)
-    live = tuple(grant for grant in grants if _is_live(grant, now) and grant.currency == organization.currency)
+    live = await ledger.live_grants(session, organization_id=organization_id, currency=organization.currency, now=now)
     spent = await _spent(session, organization_id, scope_id=organization_id, zone=organization.zone, now=now)
     owed = [
         await ledger.balance(session, organization_id=organization_id, account=account, currency=organization.currency)
@@ -37,20 +36,8 @@ async def credits_left(session: ReadSession, *, organization_id: OrganizationId,
         credit_limit=organization.credit_limit,
         unbilled=owed[0],
         receivable=owed[1],
-        grants=live,
+        grants=tuple(live),
     )
-
-
-def _is_live(grant: Grant, now: datetime) -> bool:
-    return grant.remaining > 0 and (grant.expires_at is None or grant.expires_at > now)
-
-
-async def grants(
-    session: ReadSession, *, organization_id: OrganizationId, before: UUID | None, count: int
-) -> list[Grant]:
-    """Grants made before that one, live or not, newest first."""
-    every = await ledger.grants(session, organization_id=organization_id)
-    return [grant for grant in every if before is None or grant.id < before][:count]
 
 
 async def transactions(
