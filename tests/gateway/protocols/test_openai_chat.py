@@ -157,11 +157,12 @@ def test_no_json_raises_anything_but_a_refusal(fields: dict[str, Any]) -> None:
 @given(st.integers(1, 3000))
 def test_depth_is_refused_or_read(depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
-    given = b'{"model":"m","messages":[{"content":[%s],"tool_calls":%s}],"x":%s}' % (nested, nested, nested)
+    given = b'{"model":"m","messages":[{"content":[{"x":%s}],"tool_calls":%s}],"x":%s}' % (nested, nested, nested)
     texts: tuple[str, ...] = ()
     with suppress(InvalidRequest):
         texts = decode(given).prompt.texts
-    assert texts == (nested.decode(),) * 2 or (depth > 100 and not texts)
+    whole = nested.decode()
+    assert texts == (f'{{"x":{whole}}}', whole, whole) or (depth > 100 and not texts)
 
 
 def test_everything_the_model_reads_counts_as_prompt() -> None:
@@ -180,6 +181,61 @@ def test_everything_the_model_reads_counts_as_prompt() -> None:
         "n1", "one", '{"type": "input_audio", "input_audio": {"data": "QUJD"}}', "two", '[{"function": {"name": "f"}}]',
         '[{"type": "function"}]', '{"type": "text"}',
     )  # fmt: skip
+
+
+WORDS = "secret words here " * 100
+HIDEOUTS: tuple[dict[str, Any], ...] = (
+    {"messages": [{"role": "user", "content": WORDS}]},
+    {"messages": [{"role": "assistant", "content": "a", "reasoning_content": WORDS}]},
+    {"messages": [{"role": "assistant", "content": "a", "refusal": WORDS}]},
+    {"messages": [{"role": WORDS, "content": "a"}]},
+    {"messages": [{"role": "user", "content": {"text": "", "more": WORDS}}]},
+    {"messages": [{"role": "user", "content": [{"type": "file", "text": "", "file": {"file_data": WORDS}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "refusal", "refusal": WORDS, "text": ""}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": [WORDS]}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}, "text": WORDS}]}]},
+    {"messages": [{"role": "user", "content": [{"text": WORDS}]}]},
+    {"prediction": {"type": "content", "content": WORDS}},
+    {"documents": [{"text": WORDS}]},
+    {"chat_template": WORDS},
+)
+
+
+@pytest.mark.parametrize("fields", HIDEOUTS)
+def test_no_field_hides_a_prompt_from_the_count(fields: dict[str, Any]) -> None:
+    prompt = decode(body(**fields)).prompt
+    assert any(WORDS in text for text in prompt.texts)
+    assert prompt.images == ("image_url" in json.dumps(fields))
+
+
+def test_settings_are_no_prompt() -> None:
+    request = decode(body(temperature=0.5, stop=["x"], seed=1, service_tier="auto", user="u", logit_bias={"1": 2}))
+    assert request.prompt.texts == ("hi",)
+
+
+TOO_MANY: dict[str, tuple[bytes, str | None]] = {
+    "messages": (b'{"model":"m","messages":[%s{}]}' % (b"{}," * 10_000), "messages"),
+    "parts": (b'{"model":"m","messages":[{"content":[%s""]}]}' % (b'"",' * 10_000), "messages"),
+    "parts in all": (b'{"model":"m","messages":[%s{}]}' % (b'{"content":["",""]},' * 5_001), "messages"),
+    "fields of messages": (
+        b'{"model":"m","messages":[{%s"x":0}]}' % b"".join(b'"%d":0,' % number for number in range(100_000)),
+        "messages",
+    ),
+    "fields": (b'{"model":"m",%s"messages":[{}]}' % b"".join(b'"%d":0,' % number for number in range(256)), None),
+    "objects": (b'{"model":"m","messages":[%s{}]}' % (b"{}," * 5_000_000), None),
+    "names": (body(provider={"order": ["x"] * 101}), "provider"),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MANY)
+def test_more_of_anything_than_a_chat_has_is_refused_at_once(what: str) -> None:
+    given, field = TOO_MANY[what]
+    assert field_at_fault(given) == field
+
+
+def test_a_long_chat_is_read_whole() -> None:
+    part = {"type": "text", "text": "x"}
+    assert len(decode(body(messages=[{"role": "user", "content": [part]}] * 9_999)).prompt.texts) == 9_999
 
 
 def test_the_last_words_are_the_users() -> None:

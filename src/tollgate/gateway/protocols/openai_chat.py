@@ -29,19 +29,32 @@ _UNBOUNDED = frozenset({
 })  # fmt: skip
 """What some servers take for the length or the number of answers besides `max_tokens` and `n`: it would let them write
 more than was held for. Refused, because what is left out silently is not what was asked for."""
-_TOOLS = ("tools", "functions", "response_format")
-"""Definitions that the model reads as part of its prompt."""
-_SPOKEN = ("name", "tool_calls", "function_call")
-"""What the model reads of a message besides its content."""
+_UNREAD = _OWN_FIELDS | _ALWAYS_ALLOWED | {
+    "audio", "frequency_penalty", "function_call", "logit_bias", "logprobs", "min_p", "modalities",
+    "parallel_tool_calls", "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning",
+    "reasoning_effort", "repetition_penalty", "safety_identifier", "seed", "service_tier", "stop", "store",
+    "temperature", "tool_choice", "top_k", "top_logprobs", "top_p", "verbosity", "web_search_options",
+}  # fmt: skip
+"""What the model does not read as part of its prompt. Any other field counts, or a prompt could hide in it."""
 _IMAGES = frozenset({"image_url", "input_image", "image"})
+_IMAGE_FIELDS = _IMAGES | {"type", "detail", "source", "file_id"}
+"""What a lump stands for in a part that is an image."""
+
 _METADATA_PAIRS_MAX = 16
 _FALLBACKS_MAX = 16
-
 _CHOICES_MAX = 128
+_NAMES_MAX = 100
+_FIELDS_MAX = 256
+_MESSAGES_MAX = 10_000
+_MESSAGE_FIELDS_MAX = 100_000
+_PARTS_MAX = 10_000
+_MARKS_MAX = 500_000
+"""A million tokens of dense JSON have fewer. Objects without number take seconds to read, and all other calls wait."""
 
 Decoded = TypeVar("Decoded")
 Text = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00]*$")]
 Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
+Names = Annotated[tuple[Slug, ...], msgspec.Meta(max_length=_NAMES_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
 
 
@@ -55,9 +68,9 @@ class _MaxPrice(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Provider(msgspec.Struct, forbid_unknown_fields=True):
-    order: tuple[Slug, ...] = ()
-    only: tuple[Slug, ...] = ()
-    ignore: tuple[Slug, ...] = ()
+    order: Names = ()
+    only: Names = ()
+    ignore: Names = ()
     allow_fallbacks: bool = True
     sort: str | None = None
     max_price: _MaxPrice = msgspec.field(default_factory=_MaxPrice)
@@ -66,13 +79,21 @@ class _Provider(msgspec.Struct, forbid_unknown_fields=True):
     require_parameters: bool = False
 
 
+class _Part(msgspec.Struct, gc=False):
+    """An object: what is in it is decoded once it is known that there are not too many."""
+
+
 _NULL = msgspec.Raw(b"null")
 _USER = msgspec.Raw(b'"user"')
+_ROLES = tuple(msgspec.Raw(b'"%s"' % role) for role in (b"system", b"developer", b"user", b"assistant", b"tool"))
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SLUG = msgspec.json.Decoder(Slug | None)
 _SLUGS = msgspec.json.Decoder(Annotated[tuple[Slug, ...], msgspec.Meta(max_length=_FALLBACKS_MAX)] | None)
-_MESSAGES = msgspec.json.Decoder(tuple[dict[str, msgspec.Raw], ...] | None)
+_MESSAGES = msgspec.json.Decoder(
+    Annotated[tuple[dict[str, msgspec.Raw], ...], msgspec.Meta(max_length=_MESSAGES_MAX)] | None
+)
+_SHAPE = msgspec.json.Decoder(Annotated[tuple[_Part | str, ...], msgspec.Meta(max_length=_PARTS_MAX)])
 _PARTS = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
 _STRING = msgspec.json.Decoder(str)
 _FLAG = msgspec.json.Decoder(bool | None)
@@ -89,13 +110,18 @@ def decode(body: bytes) -> ChatRequest:
     """Read a request body.
 
     Raises:
-        InvalidRequest: it is not JSON, or a field the gateway needs is missing or has the wrong form.
+        InvalidRequest: it is not JSON, has more parts than a chat has, or a field the gateway needs is missing or has
+            the wrong form.
     """
+    if body.count(b"{") + body.count(b":") > _MARKS_MAX:
+        raise InvalidRequest(f"The body has more than {_MARKS_MAX:,} braces and colons; send fewer, larger parts.")
     try:
         body.decode()
         fields = _FIELDS.decode(body)
     except _UNREADABLE as error:
         raise InvalidRequest(f"The body is not a JSON object: {error}.") from error
+    if len(fields) > _FIELDS_MAX:
+        raise InvalidRequest(f"The body has more than {_FIELDS_MAX} fields.")
     for name in sorted(_UNBOUNDED & fields.keys()):
         if fields[name] != _NULL:
             raise InvalidRequest(f"{name} is not supported; bound answers by max_tokens and n.", field=name)
@@ -143,6 +169,8 @@ def _max_tokens(fields: Mapping[str, msgspec.Raw]) -> int | None:
 
 def _prompt(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgspec.Raw]) -> Prompt:
     """What counts as prompt. Audio and files are beyond counting: what stands for them counts instead."""
+    if sum(map(len, messages)) > _MESSAGE_FIELDS_MAX:
+        raise InvalidRequest(f"The messages have more than {_MESSAGE_FIELDS_MAX:,} fields.", field="messages")
     try:
         return _counted(messages, fields)
     except _UNREADABLE as error:
@@ -151,30 +179,45 @@ def _prompt(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, 
 
 def _counted(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgspec.Raw]) -> Prompt:
     texts: list[str] = []
-    images = 0
+    images = parts = 0
     for message in messages:
-        for part in _parts(message):
+        content = _parts(message)
+        parts += len(content)
+        if parts > _PARTS_MAX:
+            raise InvalidRequest(f"The messages have more than {_PARTS_MAX:,} content parts.", field="messages")
+        for part in content:
             kind, text = _part(part)
-            if kind in _IMAGES:
-                images += 1
-            else:
-                texts.append(text)
-        texts += [_text(message[name]) for name in _SPOKEN if name in message]
-    texts += [_text(fields[name]) for name in _TOOLS if name in fields]
+            images += kind in _IMAGES
+            texts.append(text)
+        texts += [_text(value) for name, value in message.items() if not _is_counted_apart(name, value)]
+    texts += [_text(value) for name, value in fields.items() if name not in _UNREAD]
     return Prompt(tuple(text for text in texts if text), len(messages), images)
 
 
 def _parts(message: Mapping[str, msgspec.Raw]) -> tuple[msgspec.Raw, ...]:
     content = message.get("content", _NULL)
-    return _PARTS.decode(content) if bytes(content).startswith(b"[") else (content,)
+    if not bytes(content).startswith(b"["):
+        return (content,)
+    _SHAPE.decode(content)
+    return _PARTS.decode(content)
+
+
+def _is_counted_apart(name: str, value: msgspec.Raw) -> bool:
+    """Whether a message's field is counted elsewhere: content by its parts, a usual role with the message itself."""
+    return name == "content" or (name == "role" and value in _ROLES)
 
 
 def _part(part: msgspec.Raw) -> tuple[str, str]:
-    """The type and the text of a content part: all of its JSON where it is not a text."""
+    """The type of a content part, and what counts of it besides an image's lump: all its JSON where it is no text."""
     if not bytes(part).startswith(b"{"):
         return "text", _text(part)
     fields = _FIELDS.decode(part)
-    return _text(fields.get("type", _NULL)), _text(fields.get("text", part))
+    kind, text = _text(fields.get("type", _NULL)), fields.get("text", _NULL)
+    if kind == "text" and bytes(text).startswith(b'"'):
+        return kind, _text(text)
+    if kind in _IMAGES:
+        return kind, "\n".join(_text(value) for name, value in fields.items() if name not in _IMAGE_FIELDS)
+    return kind, _text(part)
 
 
 def _text(value: msgspec.Raw) -> str:
