@@ -6,7 +6,7 @@ everyone else.
 """
 
 import hashlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -71,16 +71,16 @@ def _whole(head: Mapping[str, Any], text: str, finish: str, usage: Mapping[str, 
 
 def _events(
     head: Mapping[str, Any], pieces: list[str], finish: str, usage: Mapping[str, Any], *, choices: int
-) -> list[bytes]:
+) -> Iterator[bytes]:
+    """The stream's events, each made when it is wanted: all of them at once can be hundreds of megabytes."""
     deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
     deltas += [({"content": piece}, None) for piece in pieces]
     deltas.append(({}, finish))
-    chunks = [
-        _chunk(head, [{"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}], None)
-        for delta, reason in deltas
-        for index in range(choices)
-    ]
-    return [*chunks, _chunk(head, [], usage), b"data: [DONE]\n\n"]
+    for delta, reason in deltas:
+        for index in range(choices):
+            yield _chunk(head, [{"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}], None)
+    yield _chunk(head, [], usage)
+    yield b"data: [DONE]\n\n"
 
 
 def _chunk(head: Mapping[str, Any], choices: list[Any], usage: Mapping[str, Any] | None) -> bytes:
@@ -89,11 +89,11 @@ def _chunk(head: Mapping[str, Any], choices: list[Any], usage: Mapping[str, Any]
 
 
 class _SandboxReply:
-    """A reply that is already there."""
+    """A reply that needs no waiting for."""
 
     status = 200
 
-    def __init__(self, pieces: list[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes]) -> None:
         self.headers: Mapping[str, str] = {}
         self._pieces = pieces
 
