@@ -21,10 +21,7 @@ from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering import rules as metering
 from tollgate.metering.model import AttemptRecord, CallRecord, CallStatus, Settlement
 from tollgate.pricing import rules as pricing
-from tollgate.pricing.model import Charge
-
-CURRENCY = "USD"
-"""The currency of all prices."""
+from tollgate.pricing.model import CURRENCY, Charge
 
 _TEXT_CHARACTERS_MAX = 200
 _RAW_USAGE_CHARACTERS_MAX = 8_192

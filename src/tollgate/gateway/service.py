@@ -31,7 +31,7 @@ from tollgate.kit.ids import AttemptId, CallId
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.metering.model import AdmissionRequest, AttemptStatus, Settlement
 from tollgate.metering.service import CatalogueIsStale, Meter
-from tollgate.pricing.model import Charge
+from tollgate.pricing.model import CURRENCY, Charge
 
 _PLANS_MAX = 5
 _log = structlog.get_logger(__name__)
@@ -115,7 +115,7 @@ class Gateway:
                         hold_least=bound.least,
                         hold_most=bound.most,
                         tokens=bound.tokens,
-                        currency=endings.CURRENCY,
+                        currency=CURRENCY,
                         revision=snapshot.revision,
                     )
                 )

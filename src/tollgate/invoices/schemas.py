@@ -10,7 +10,7 @@ from tollgate.accounts.model import BillingMode
 from tollgate.infra.web import Body
 from tollgate.invoices.model import Contribution, Heading, Invoice, InvoiceKind, InvoiceStatus, LineType
 from tollgate.invoices.rules import document
-from tollgate.kit.ids import typed
+from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.money import amount_text
 
 
@@ -174,7 +174,7 @@ class LineCallView(Struct, kw_only=True, frozen=True):
             key=typed("key", call.key_id),
             model=call.model,
             provider=call.provider,
-            price_version=None if call.price_version_id is None else typed("price", call.price_version_id),
+            price_version=typed_or_none("price", call.price_version_id),
             kind=usage.kind,
             quantity=part.quantity,
             unit=usage.unit,

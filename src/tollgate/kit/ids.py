@@ -44,11 +44,6 @@ def lowest_uuid7(at: datetime) -> UUID:
     return uuid7(at, 0)
 
 
-def minted_at(identifier: UUID) -> datetime:
-    """The millisecond a UUIDv7 was minted."""
-    return _EPOCH + timedelta(milliseconds=identifier.int >> 80)
-
-
 def derived_id(cause: UUID, purpose: str) -> UUID:
     """The id of a row that follows from `cause`.
 
@@ -65,6 +60,11 @@ def derived_id(cause: UUID, purpose: str) -> UUID:
 def typed(prefix: str, identifier: UUID) -> str:
     """The id as the API shows it: `typed("gen", …)` is `gen_0198…`."""
     return f"{prefix}_{identifier}"
+
+
+def typed_or_none(prefix: str, identifier: UUID | None) -> str | None:
+    """The id as the API shows it, where there may be none."""
+    return None if identifier is None else typed(prefix, identifier)
 
 
 def parse(prefix: str, text: str) -> UUID:

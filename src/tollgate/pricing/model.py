@@ -14,6 +14,8 @@ from typing import NamedTuple, Self
 from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceVersionId
 from tollgate.kit.tokens import Kind
 
+CURRENCY = "USD"
+"""What all prices are in."""
 STANDARD = "standard"
 """The service tier of a call that asked for none, and the one whose price applies where a tier has none of its own."""
 
@@ -38,7 +40,7 @@ class Unit(StrEnum):
 class PriceItem:
     """The price of one kind, for calls whose prompt tokens are in `[prompt_tokens_from, prompt_tokens_below)`.
 
-    `unit_price` is in US dollars for what `unit` says: for a million tokens, for one of them, for a second.
+    `unit_price` is in `CURRENCY` for what `unit` says: for a million tokens, for one of them, for a second.
     """
 
     kind: Kind

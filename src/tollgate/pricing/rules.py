@@ -42,7 +42,7 @@ def rate(quantities: UsageQuantities, price: PriceVersion) -> Charge:
     for kind, quantity in quantities:
         item = price_of.get(kind) or price_of.get(BASE_KIND.get(kind, kind))
         if item is not None:
-            amount = _amount(quantity, item)
+            amount = amount_of(quantity, item.unit_price, item.unit)
             total = money.EXACT.add(total, amount)
             items.append(ChargeItem(kind, quantity, item.unit, item.unit_price, amount))
         elif kind is not Kind.REQUEST:
@@ -55,8 +55,9 @@ def _prices_at(prompt_tokens: int, price: PriceVersion) -> tuple[int, dict[Kind,
     return max((item.prompt_tokens_from for item in price_of.values()), default=0), price_of
 
 
-def _amount(quantity: int, item: PriceItem) -> Decimal:
-    return money.EXACT.multiply(item.unit_price, quantity).scaleb(_UNIT_EXPONENT[item.unit], money.EXACT)
+def amount_of(quantity: int, unit_price: Decimal, unit: Unit) -> Decimal:
+    """What so much of one kind costs, exactly."""
+    return money.EXACT.multiply(unit_price, quantity).scaleb(_UNIT_EXPONENT[unit], money.EXACT)
 
 
 def worst_case(prompt_tokens: int, completion_tokens: int, price: PriceVersion) -> Decimal:

@@ -3,13 +3,12 @@
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
-from uuid import UUID
 
 from msgspec import Meta, Struct
 
 from tollgate.infra import web
 from tollgate.infra.web import Amount, Body, Paging
-from tollgate.kit.ids import EndpointId, OrganizationId, typed
+from tollgate.kit.ids import EndpointId, OrganizationId, typed, typed_or_none
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import STANDARD, PriceDraft, PriceItem, PriceVersion, Publication, Source, Unit
@@ -22,6 +21,11 @@ class Tier(Body, kw_only=True, frozen=True):
 
     gte: _Tokens | None = None
     lt: _Tokens | None = None
+
+    @classmethod
+    def of(cls, item: PriceItem) -> "Tier | None":
+        tiered = item.prompt_tokens_from > 0 or item.prompt_tokens_below is not None
+        return cls(gte=item.prompt_tokens_from, lt=item.prompt_tokens_below) if tiered else None
 
 
 class PriceItemBody(Body, kw_only=True, frozen=True):
@@ -69,12 +73,11 @@ class PriceItemView(Struct, kw_only=True, frozen=True):
 
     @classmethod
     def of(cls, item: PriceItem) -> "PriceItemView":
-        tiered = item.prompt_tokens_from > 0 or item.prompt_tokens_below is not None
         return cls(
             kind=item.kind,
             price=amount_text(item.unit_price),
             unit=item.unit,
-            prompt_tokens=Tier(gte=item.prompt_tokens_from, lt=item.prompt_tokens_below) if tiered else None,
+            prompt_tokens=Tier.of(item),
         )
 
 
@@ -101,14 +104,14 @@ class PriceView(Struct, kw_only=True, frozen=True):
             id=typed("price", version.id),
             model=model,
             provider=provider,
-            organization=_typed("org", version.organization_id),
+            organization=typed_or_none("org", version.organization_id),
             service_tier=version.service_tier,
             effective_from=version.effective_from,
             effective_to=version.effective_to,
             items=[PriceItemView.of(item) for item in version.items],
             source=publication.source,
             published_at=publication.published_at,
-            published_by=_typed("key", publication.published_by),
+            published_by=typed_or_none("key", publication.published_by),
         )
 
 
@@ -117,7 +120,3 @@ class ListPrices(Paging, kw_only=True, frozen=True):
 
     model: str
     provider: str
-
-
-def _typed(prefix: str, identifier: UUID | None) -> str | None:
-    return None if identifier is None else typed(prefix, identifier)

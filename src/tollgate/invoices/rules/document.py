@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from tollgate.invoices.model import Invoice, Line, PricedUsage
 from tollgate.kit import money
-from tollgate.kit.ids import typed
+from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.tokens import TOKEN_KINDS
 from tollgate.metering.model import BilledUsage
 
@@ -96,7 +96,7 @@ def _usage(usage: PricedUsage) -> dict[str, object]:
         "model": usage.model,
         "kind": usage.kind,
         "tier": {"gte": usage.tier},
-        "price_version": None if usage.price_version_id is None else typed("price", usage.price_version_id),
+        "price_version": typed_or_none("price", usage.price_version_id),
         "quantity": usage.quantity,
         "unit": usage.unit,
         "unit_price": money.amount_text(usage.unit_price),

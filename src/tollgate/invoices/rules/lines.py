@@ -24,9 +24,9 @@ from tollgate.kit import money
 from tollgate.kit.tokens import Kind
 from tollgate.metering.model import BilledUsage, CallSummary
 from tollgate.pricing.model import Unit
+from tollgate.pricing.rules import amount_of
 
 _KIND_ORDER = {kind: place for place, kind in enumerate(Kind)}
-_UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
 
 
 def draft(organization: Organization, month: Month, window: Window, usages: Sequence[Usage]) -> Invoice:
@@ -153,5 +153,4 @@ def _totals(lines: Sequence[Line]) -> Totals:
 def contribution(usage: PricedUsage, call: CallSummary) -> Contribution:
     """The call's part of a usage line: its quantity of the line's kind, at the line's price."""
     quantity = call.quantities[usage.kind]
-    amount = money.EXACT.multiply(usage.unit_price, quantity).scaleb(_UNIT_EXPONENT[usage.unit], money.EXACT)
-    return Contribution(call, usage, quantity, amount)
+    return Contribution(call, usage, quantity, amount_of(quantity, usage.unit_price, usage.unit))

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from tollgate.infra.web import PAGE_MAX, Amount, Body, parse_cursor
-from tollgate.kit.ids import OrganizationId, typed
+from tollgate.kit.ids import OrganizationId, typed, typed_or_none
 from tollgate.kit.money import EXACT, amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.metering.model import AttemptStatus, CallStatus
@@ -93,7 +93,7 @@ class CallView(Struct, kw_only=True, frozen=True):
             amount=amount_text(call.amount),
             currency=call.currency,
             key=typed("key", call.key_id),
-            project=_typed("prj", call.project_id),
+            project=typed_or_none("prj", call.project_id),
             user=call.user_id,
             session_id=call.session_id,
         )
@@ -202,7 +202,7 @@ class GenerationView(Struct, kw_only=True, frozen=True):
             model=call.model,
             requested_model=call.requested_model,
             provider=call.provider,
-            endpoint=_typed("ep", call.endpoint_id),
+            endpoint=typed_or_none("ep", call.endpoint_id),
             api=call.api,
             streamed=call.streamed,
             status=call.status,
@@ -214,17 +214,13 @@ class GenerationView(Struct, kw_only=True, frozen=True):
             throughput=throughput(call.quantities.completion_tokens, call.generation_ms),
             usage=generation.serving_usage,
             quantities=dict(call.quantities),
-            price_version=_typed("price", call.price_version_id),
+            price_version=typed_or_none("price", call.price_version_id),
             charge=ChargeView.of(generation),
             provider_cost=None if call.provider_cost is None else amount_text(call.provider_cost),
             key=typed("key", call.key_id),
-            project=_typed("prj", call.project_id),
+            project=typed_or_none("prj", call.project_id),
             user=call.user_id,
             session_id=call.session_id,
             metadata=call.metadata,
             attempts=[AttemptView.of(attempt) for attempt in generation.attempts],
         )
-
-
-def _typed(prefix: str, identifier: UUID | None) -> str | None:
-    return None if identifier is None else typed(prefix, identifier)

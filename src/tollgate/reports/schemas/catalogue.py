@@ -11,12 +11,10 @@ from tollgate.infra.web import Body
 from tollgate.kit.ids import typed
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
-from tollgate.pricing.model import PriceItem, PriceVersion, Unit
+from tollgate.pricing.model import CURRENCY, PriceItem, PriceVersion, Unit
+from tollgate.pricing.schemas import Tier
 from tollgate.reports.model import DayOfTokens, Listing, ListingFilter, ListingOrder, Offer
 from tollgate.reports.rules import ACTIVITY_DAYS_MAX, cheapest_price
-
-PRICE_CURRENCY = "USD"
-"""What all prices are in."""
 
 _SHOWN_KINDS = (
     Kind.PROMPT,
@@ -54,33 +52,25 @@ class ActivityParameters(Body, kw_only=True, frozen=True):
     days: Annotated[int, Meta(ge=1, le=ACTIVITY_DAYS_MAX)] = 30
 
 
-class TierView(Struct, kw_only=True, frozen=True):
-    """The prompt tokens of a call that a price is for: at least `gte`, fewer than `lt`; `null` is no bound."""
-
-    gte: int
-    lt: int | None
-
-
-class PriceItemView(Struct, kw_only=True, frozen=True):
+class PriceEntry(Struct, kw_only=True, frozen=True):
     """One price of one kind; `prompt_tokens` is `null` where it is the price of calls of every length."""
 
     price: str
     unit: Unit
     currency: str
-    prompt_tokens: TierView | None
+    prompt_tokens: Tier | None
 
     @classmethod
-    def of(cls, item: PriceItem) -> "PriceItemView":
-        tiered = item.prompt_tokens_from > 0 or item.prompt_tokens_below is not None
+    def of(cls, item: PriceItem) -> "PriceEntry":
         return cls(
             price=amount_text(item.unit_price),
             unit=item.unit,
-            currency=PRICE_CURRENCY,
-            prompt_tokens=TierView(gte=item.prompt_tokens_from, lt=item.prompt_tokens_below) if tiered else None,
+            currency=CURRENCY,
+            prompt_tokens=Tier.of(item),
         )
 
 
-Pricing = dict[Kind, list[PriceItemView] | None]
+Pricing = dict[Kind, list[PriceEntry] | None]
 """`null` for a kind that is not offered; a price of "0" for one that is free."""
 
 
@@ -93,7 +83,7 @@ def _pricing(price: PriceVersion | None) -> Pricing | None:
         items = [item for item in price.items if item.kind is kind]
         if items:
             items.sort(key=lambda item: item.prompt_tokens_from)
-            shown[kind] = [PriceItemView.of(item) for item in items]
+            shown[kind] = [PriceEntry.of(item) for item in items]
     return shown
 
 

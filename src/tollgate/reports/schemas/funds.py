@@ -8,7 +8,7 @@ from msgspec import Struct
 from tollgate.accounts.model import Limits
 from tollgate.accounts.schemas import LimitsView
 from tollgate.infra.web import Paging
-from tollgate.kit.ids import typed
+from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.money import amount_text
 from tollgate.kit.principal import KeyKind
 from tollgate.ledger.model import Transfer
@@ -77,7 +77,7 @@ class TransactionView(Struct, kw_only=True, frozen=True):
             currency=transfer.currency,
             cause=transfer.cause,
             cause_id=_cause_id(transfer.cause, transfer.cause_id),
-            reverses=None if transfer.reverses_id is None else typed("txn", transfer.reverses_id),
+            reverses=typed_or_none("txn", transfer.reverses_id),
             occurred_at=transfer.occurred_at,
             posted_at=transfer.posted_at,
         )
@@ -146,7 +146,7 @@ class KeyStandingView(Struct, kw_only=True, frozen=True):
             name=key.name,
             label=key.label,
             kind=key.kind,
-            project=None if key.project_id is None else typed("prj", key.project_id),
+            project=typed_or_none("prj", key.project_id),
             models=key.models,
             limits=LimitsView.of(standing.limits),
             usage=SpentView.of(standing.spent),
