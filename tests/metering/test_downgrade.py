@@ -1,0 +1,60 @@
+"""Every migration can be undone: what it made is gone, and it can be applied again."""
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tollgate.infra import migrations, upgrades
+
+OURS = """
+    SELECT 'relation ' || c.relname FROM pg_class AS c WHERE c.relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'function ' || p.oid::regprocedure FROM pg_proc AS p
+    WHERE p.pronamespace = 'public'::regnamespace
+      AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e')
+    UNION ALL
+    SELECT 'type ' || t.typname FROM pg_type AS t
+    WHERE t.typnamespace = 'public'::regnamespace
+      AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = t.oid AND d.deptype = 'e')
+    ORDER BY 1
+"""
+
+
+async def _down_to(url: str, revision: str) -> None:
+    def down(connection: Connection) -> None:
+        attributes = {"connection": connection}
+        command.downgrade(Config(toml_file=migrations.ROOT / "pyproject.toml", attributes=attributes), revision)
+        connection.commit()
+
+    engine = create_async_engine("postgresql+asyncpg://" + url.split("://", 1)[1])
+    async with engine.connect() as connection:
+        await connection.run_sync(down)
+    await engine.dispose()
+
+
+async def _things(url: str) -> list[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [row[0] for row in await connection.fetch(OURS)]
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("revision", ["0002_catalogue_and_prices", "base"])
+async def test_what_was_undone_can_be_done_again(database_url: str, revision: str) -> None:
+    complete = await _things(database_url)
+    await _down_to(database_url, revision)
+    left = await _things(database_url)
+    assert not any(name in each for each in left for name in ("ledger", "calls", "counters", "uuid7", "record"))
+    if revision == "base":
+        assert left == [
+            "relation alembic_version",
+            "relation alembic_version_pkc",
+            "type _alembic_version",
+            "type alembic_version",
+        ]
+    await upgrades.upgrade(database_url)
+    assert await _things(database_url) == complete
