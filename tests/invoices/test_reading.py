@@ -1,10 +1,14 @@
 """What a look at an invoice reads: its own time, however long the organization's history is."""
 
 import asyncio
+from datetime import timedelta
 
 from tests.invoices.builders import AFTER, NOVEMBER, OCTOBER, Books, Used, at
 from tests.plans import plan_of, statements_of
 
+from tollgate.invoices import service, tasks
+from tollgate.invoices.model import Invoice
+from tollgate.kit.clock import FixedClock
 from tollgate.metering import service as metering
 
 
@@ -52,3 +56,59 @@ async def test_a_draft_reads_its_own_time_and_what_came_late_by_index(books: Boo
     assert "bucket <" in late
     assert "rollups_cut" in plan
     assert "Seq Scan" not in plan
+
+
+async def test_what_is_due_is_found_with_as_many_statements_for_many_organizations_as_for_one(books: Books) -> None:
+    grace, sent = timedelta(hours=1), []
+    for number in (1, 4):
+        for _ in range(number):
+            organization = await books.an_organization()
+            await books.record(organization, Used(at(10, 5)))
+            await books.close(organization, OCTOBER, now=at(11, 1, 2))
+        with statements_of("") as statements:
+            assert await tasks.close_due_months(books.database, FixedClock(AFTER), grace) == []
+        sent.append(len(statements))
+
+    assert sent[0] == sent[1]
+
+
+async def test_late_usage_alone_makes_a_month_due(books: Books) -> None:
+    organization = await books.an_organization()
+    await books.record(organization, Used(at(10, 5)))
+    await books.close(organization, OCTOBER, now=at(11, 1, 2))
+    await books.record(organization, Used(at(10, 31)), settled_at=at(11, 6))
+
+    (outcome,) = await tasks.close_due_months(books.database, FixedClock(AFTER), timedelta(hours=1))
+
+    assert outcome.month == NOVEMBER
+    assert outcome.invoice is not None
+
+
+async def test_a_draft_names_all_its_projects_with_one_statement(books: Books) -> None:
+    organization = await books.an_organization()
+    names = ("Search", "Support", "Sales")
+    await books.record(
+        organization, *[Used(at(11, 5), project_id=await books.a_project(organization, name)) for name in names]
+    )
+
+    with statements_of("projects") as sent:
+        drafted = await books.current(organization, now=at(11, 22))
+
+    assert {line.usage.project_name for line in drafted.lines if line.usage} == set(names)
+    assert len(sent) == 1
+
+
+async def test_finalising_reads_the_usage_once(books: Books) -> None:
+    organization = await books.an_organization()
+    await books.record(organization, Used(at(11, 5)))
+    drafted = await books.current(organization, now=at(11, 22))
+
+    async def finalise() -> Invoice:
+        async with books.database.write() as session:
+            return await service.finalise(session, invoice_id=drafted.heading.id, now=AFTER)
+
+    with statements_of("rollups") as sent:
+        issued = await finalise()
+        assert await finalise() == issued
+
+    assert len(sent) == 2  # what the months before have not been invoiced for, and the month itself

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tests.plans import statements_of
 from tests.pricing.builders import per_million
 from tests.reports.scene import MODEL, Scene, Used
 
@@ -178,6 +179,15 @@ class TestUsage:
         assert (await scene.get("/usage", project=typed("prj", project.id))).status_code == 404
         assert (await scene.get("/usage", key=typed("key", key.id))).status_code == 404
         assert (await other.get("/usage", key=typed("key", key.id))).status_code == 200
+
+    async def test_asks_once_whose_the_projects_and_keys_are(self, scene: Scene) -> None:
+        projects = [typed("prj", (await scene.a_project(name)).id) for name in ("a", "b", "c")]
+        keys = [typed("key", (await scene.a_key()).id) for _ in range(3)]
+
+        with statements_of("projects") as of_projects, statements_of("api_keys WHERE") as of_keys:
+            await scene.data("/usage", project=projects, key=keys)
+
+        assert (len(of_projects), len(of_keys)) == (1, 1)
 
     async def test_needs_a_management_key(self, scene: Scene) -> None:
         assert (await scene.get("/usage", by=await scene.a_key(KeyKind.INFERENCE))).status_code == 403

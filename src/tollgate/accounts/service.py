@@ -93,6 +93,14 @@ async def get_project(session: ReadSession, *, organization_id: OrganizationId, 
     )
 
 
+async def projects_of(
+    session: ReadSession, *, organization_id: OrganizationId, project_ids: Collection[ProjectId]
+) -> Mapping[ProjectId, Project]:
+    """Those of these projects that are the organization's, archived or not, by id."""
+    found = await store.projects_of(session, organization_id=organization_id, project_ids=project_ids)
+    return {project.id: project for project in found}
+
+
 async def list_projects(
     session: ReadSession, *, organization_id: OrganizationId, archived: bool, before: UUID | None, count: int
 ) -> list[Project]:

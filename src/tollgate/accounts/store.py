@@ -78,6 +78,18 @@ async def projects(
     return [_project(row) for row in rows.scalars()]
 
 
+async def projects_of(
+    session: ReadSession, *, organization_id: OrganizationId, project_ids: Collection[ProjectId]
+) -> list[Project]:
+    """Those of these projects that are the organization's, archived or not."""
+    rows = await session.execute(
+        sa.select(ProjectRow).where(
+            col(ProjectRow.organization_id) == organization_id, col(ProjectRow.id).in_(project_ids)
+        )
+    )
+    return [_project(row) for row in rows.scalars()]
+
+
 async def save_project(session: WriteSession, project: Project) -> None:
     await session.execute(
         sa.update(ProjectRow)

@@ -3,6 +3,7 @@
 Closing is one transaction: cut the records, sum them by price, round once, post to the ledger, number, insert.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,7 +14,7 @@ from tollgate.invoices import store
 from tollgate.invoices.model import Contribution, Heading, Invoice, Month, Usage, Window
 from tollgate.invoices.rules import closing, document, lines, windows
 from tollgate.kit.errors import InvalidRequest, NotFound
-from tollgate.kit.ids import CallId, InvoiceId, OrganizationId, ProjectId
+from tollgate.kit.ids import CallId, InvoiceId, OrganizationId
 from tollgate.ledger import service as ledger
 from tollgate.metering import service as metering
 from tollgate.metering.model import BilledLine, BilledUsage
@@ -81,7 +82,7 @@ async def draft(session: ReadSession, *, organization: Organization, month: Mont
 
 
 async def _last(session: ReadSession, organization: Organization) -> Heading | None:
-    return await store.last(session, organization_id=organization.id, currency=organization.currency)
+    return (await store.last_of(session, [(organization.id, organization.currency)])).get(organization.id)
 
 
 async def _skipped(session: ReadSession, organization: Organization, window: Window) -> tuple[BilledUsage, ...]:
@@ -94,8 +95,12 @@ async def _skipped(session: ReadSession, organization: Organization, window: Win
 
 async def _draft(session: ReadSession, organization: Organization, month: Month, window: Window) -> Invoice:
     billed = await _usage_by_origin(session, organization, month, window)
-    names = await _project_names(session, organization.id, {usage.project_id for usage, _ in billed})
-    usages = [Usage(usage, names.get(usage.project_id), origin) for usage, origin in billed]
+    project_ids = {usage.project_id for usage, _ in billed if usage.project_id is not None}
+    projects = await accounts.projects_of(session, organization_id=organization.id, project_ids=project_ids)
+    usages = [
+        Usage(usage, None if usage.project_id is None else projects[usage.project_id].name, origin)
+        for usage, origin in billed
+    ]
     return lines.draft(organization, month, window, usages)
 
 
@@ -116,16 +121,6 @@ async def _usage_by_origin(
         stretch = windows.origin_instants(window, month, origin, organization.zone)
 
 
-async def _project_names(
-    session: ReadSession, organization_id: OrganizationId, project_ids: set[ProjectId | None]
-) -> dict[ProjectId | None, str]:
-    names: dict[ProjectId | None, str] = {}
-    for project_id in filter(None, project_ids):
-        project = await accounts.get_project(session, organization_id=organization_id, project_id=project_id)
-        names[project_id] = project.name
-    return names
-
-
 async def get(
     session: ReadSession, *, organization_id: OrganizationId, invoice_id: InvoiceId, now: datetime
 ) -> Invoice:
@@ -144,14 +139,18 @@ async def find(session: ReadSession, *, invoice_id: InvoiceId, now: datetime) ->
     Raises:
         NotFound: there is none.
     """
-    found = None
+    for organization in await _possible_owners(session, invoice_id):
+        found = await _invoice(session, organization, invoice_id, now)
+        if found is not None:
+            return found
+    return _found(None)
+
+
+async def _possible_owners(session: ReadSession, invoice_id: InvoiceId) -> list[Organization]:
     candidates = await accounts.list_organizations(
         session, before=windows.above_organization_of(invoice_id), count=_SAME_MILLISECOND_MAX
     )
-    for organization in candidates:
-        if found is None and windows.may_be_of(organization.id, invoice_id):
-            found = await _invoice(session, organization, invoice_id, now)
-    return _found(found)
+    return [organization for organization in candidates if windows.may_be_of(organization.id, invoice_id)]
 
 
 async def _invoice(
@@ -160,10 +159,17 @@ async def _invoice(
     issued = await store.invoice(session, organization_id=organization.id, invoice_id=invoice_id)
     if issued is not None:
         return issued
+    month = await _open_month(session, organization, invoice_id, now)
+    return None if month is None else await draft(session, organization=organization, month=month)
+
+
+async def _open_month(
+    session: ReadSession, organization: Organization, invoice_id: InvoiceId, now: datetime
+) -> Month | None:
     last = await _last(session, organization)
     for month in windows.open_months(organization, last, now):
         if windows.invoice_id(organization.id, organization.currency, month) == invoice_id:
-            return await draft(session, organization=organization, month=month)
+            return month
     return None
 
 
@@ -194,8 +200,12 @@ async def finalise(session: WriteSession, *, invoice_id: InvoiceId, now: datetim
         NotFound: there is no such invoice.
         NothingToInvoice, Conflict: as `close` does.
     """
-    heading = (await find(session, invoice_id=invoice_id, now=now)).heading
-    return await close(session, organization_id=heading.organization_id, month=heading.month, now=now)
+    for organization in await _possible_owners(session, invoice_id):
+        issued = await store.heading(session, organization_id=organization.id, invoice_id=invoice_id)
+        month = issued.month if issued else await _open_month(session, organization, invoice_id, now)
+        if month is not None:
+            return await close(session, organization_id=organization.id, month=month, now=now)
+    return _found(None)
 
 
 async def explain(
@@ -224,16 +234,16 @@ async def explain(
 
 
 async def due_months(
-    session: ReadSession, *, organization: Organization, now: datetime, grace: timedelta
-) -> list[Month]:
-    """The months of the organization that are over, grace included, and wait for their invoice; oldest first."""
-    last = await _last(session, organization)
-    months = windows.due_months(organization, last, now=now, grace=grace)
-    if not months:
-        return []
-    cut = await metering.current_cut(session, organization_id=organization.id)
-    window = windows.window(organization, months[-1], last, cut)
-    billed = await metering.billed_usage(
-        session, organization_id=organization.id, scope=windows.records(window, window.period)
-    )
-    return months if any(closing.is_invoiced(usage) for usage in billed) else []
+    session: ReadSession, *, organizations: Sequence[Organization], now: datetime, grace: timedelta
+) -> list[tuple[Organization, list[Month]]]:
+    """The months that are over, grace included, and wait for their invoice: of each organization, oldest first."""
+    last = await store.last_of(session, [(organization.id, organization.currency) for organization in organizations])
+    due = [
+        (organization, windows.due_months(organization, last.get(organization.id), now=now, grace=grace))
+        for organization in organizations
+    ]
+    over = [
+        windows.open_time(organization, months[-1], last.get(organization.id)) for organization, months in due if months
+    ]
+    used = await metering.organizations_with_usage(session, over) if over else set()
+    return [(organization, months) for organization, months in due if months and organization.id in used]

@@ -1,9 +1,11 @@
 """All SQL of invoices."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import QueryableAttribute, defer
 from sqlmodel import col
 
 from tollgate.accounts.model import BillingMode
@@ -26,10 +28,14 @@ from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import Unit
 
+# Documents are long, and only who reads a whole invoice reads its document.
+_HEADINGS = sa.select(InvoiceRow).options(defer(cast("QueryableAttribute[str]", InvoiceRow.document), raiseload=True))
+
 
 async def invoice(session: ReadSession, *, organization_id: OrganizationId, invoice_id: InvoiceId) -> Invoice | None:
     """The organization's issued invoice with this id."""
-    row = await session.get(InvoiceRow, (organization_id, invoice_id))
+    # The session may have read the heading before, without the document.
+    row = await session.get(InvoiceRow, (organization_id, invoice_id), populate_existing=True)
     if row is None:
         return None
     lines = await session.execute(
@@ -40,11 +46,20 @@ async def invoice(session: ReadSession, *, organization_id: OrganizationId, invo
     return Invoice(_heading(row), tuple(_line(line) for line in lines.scalars()), unpriced=(), document=row.document)
 
 
+async def heading(session: ReadSession, *, organization_id: OrganizationId, invoice_id: InvoiceId) -> Heading | None:
+    """The heading of the organization's issued invoice with this id."""
+    rows = await session.execute(
+        _HEADINGS.where(col(InvoiceRow.organization_id) == organization_id, col(InvoiceRow.id) == invoice_id)
+    )
+    row = rows.scalar_one_or_none()
+    return None if row is None else _heading(row)
+
+
 async def invoices(
     session: ReadSession, *, organization_id: OrganizationId, before: InvoiceId | None, count: int
 ) -> list[Heading]:
     """The organization's issued invoices of periods before that invoice's, newest period first."""
-    found = sa.select(InvoiceRow).where(col(InvoiceRow.organization_id) == organization_id)
+    found = _HEADINGS.where(col(InvoiceRow.organization_id) == organization_id)
     place = sa.tuple_(col(InvoiceRow.period_start), col(InvoiceRow.id))
     if before is not None:
         start = sa.select(col(InvoiceRow.period_start)).where(
@@ -57,20 +72,19 @@ async def invoices(
     return [_heading(row) for row in rows.scalars()]
 
 
-async def last(session: ReadSession, *, organization_id: OrganizationId, currency: str) -> Heading | None:
-    """The organization's usage invoice of the latest month, if it has any."""
+async def last_of(
+    session: ReadSession, organizations: Collection[tuple[OrganizationId, str]]
+) -> dict[OrganizationId, Heading]:
+    """The latest month's usage invoice of each organization in its currency; who has none is left out."""
     rows = await session.execute(
-        sa.select(InvoiceRow)
-        .where(
-            col(InvoiceRow.organization_id) == organization_id,
-            col(InvoiceRow.currency) == currency,
+        _HEADINGS.where(
+            sa.tuple_(col(InvoiceRow.organization_id), col(InvoiceRow.currency)).in_(organizations),
             col(InvoiceRow.kind) == InvoiceKind.USAGE,
         )
-        .order_by(col(InvoiceRow.month).desc())
-        .limit(1)
+        .ext(postgresql.distinct_on(col(InvoiceRow.organization_id)))
+        .order_by(col(InvoiceRow.organization_id), col(InvoiceRow.month).desc())
     )
-    row = rows.scalar_one_or_none()
-    return None if row is None else _heading(row)
+    return {row.organization_id: _heading(row) for row in rows.scalars()}
 
 
 async def add_lines(session: WriteSession, *, heading: Heading, lines: Sequence[Line]) -> None:

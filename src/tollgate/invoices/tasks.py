@@ -25,28 +25,33 @@ async def close_due_months(database: Database, clock: Clock, grace: timedelta) -
     Months of an organization close in order: one that fails keeps the organization's later ones waiting.
     """
     outcomes: list[Closed] = []
-    async for organization in organizations(database):
+    async for page in _pages(database):
         async with database.read() as session:
-            months = await service.due_months(session, organization=organization, now=clock.now(), grace=grace)
-        for month in months:
-            outcome = await close_month(database, organization, month, now=clock.now())
-            outcomes.append(outcome)
-            if outcome.failure:
-                break
+            due = await service.due_months(session, organizations=page, now=clock.now(), grace=grace)
+        for organization, months in due:
+            for month in months:
+                outcomes.append(await close_month(database, organization, month, now=clock.now()))
+                if outcomes[-1].failure:
+                    break
     return outcomes
 
 
 async def organizations(database: Database) -> AsyncIterator[Organization]:
     """Every organization of the installation, newest first."""
-    last: Organization | None = None
-    while True:
-        async with database.read() as session:
-            page = await accounts.list_organizations(session, before=last.id if last else None, count=_PAGE)
+    async for page in _pages(database):
         for organization in page:
             yield organization
+
+
+async def _pages(database: Database) -> AsyncIterator[list[Organization]]:
+    page: list[Organization] = []
+    while True:
+        async with database.read() as session:
+            page = await accounts.list_organizations(session, before=page[-1].id if page else None, count=_PAGE)
+        if page:
+            yield page
         if len(page) < _PAGE:
             return
-        last = page[-1]
 
 
 async def close_month(database: Database, organization: Organization, month: Month, *, now: datetime) -> Closed:

@@ -162,6 +162,18 @@ class RecordScope:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenTime:
+    """The records of an organization that are on no invoice yet, of calls that were accepted before `end`.
+
+    `previous` is the end and the cut of its last invoice.
+    """
+
+    organization_id: OrganizationId
+    end: datetime
+    previous: tuple[datetime, int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class BilledUsage:
     """The sum of a scope's records that share a price: what becomes one line of an invoice."""
 

@@ -13,18 +13,18 @@ class CreateGrant(Body, kw_only=True, frozen=True):
     """Credit for an organization."""
 
     amount: Amount
-    category: GrantCategory = GrantCategory.PAID
-    priority: Annotated[int, msgspec.Meta(ge=0, le=100)] = PRIORITY_DEFAULT
+    category: GrantCategory | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=500)] | None = None
 
     def terms(self, currency: str) -> GrantTerms:
         """What is granted, in the organization's currency."""
         return GrantTerms(
             amount=self.amount,
             currency=currency,
-            category=self.category,
-            reason=self.reason,
-            priority=self.priority,
+            category=self.category or GrantCategory.PAID,
+            reason=self.reason or "",
+            priority=PRIORITY_DEFAULT if self.priority is None else self.priority,
             expires_at=self.expires_at,
         )

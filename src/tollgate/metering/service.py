@@ -26,6 +26,7 @@ from tollgate.metering.model import (
     BilledLine,
     BilledUsage,
     CallSummary,
+    OpenTime,
     RecordScope,
     Settled,
     Settlement,
@@ -276,6 +277,11 @@ async def billed_usage(
 ) -> tuple[BilledUsage, ...]:
     """The sums of a scope's records by what makes an invoice line."""
     return await store.billed_usage(session, organization_id, scope)
+
+
+async def organizations_with_usage(session: ReadSession, times: Sequence[OpenTime]) -> set[OrganizationId]:
+    """The organizations that used something in their open time which has a price, or must get one."""
+    return await store.organizations_with_usage(session, times)
 
 
 async def billed_calls(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from tollgate.metering.model import (
     BilledUsage,
     CallStatus,
     CallSummary,
+    OpenTime,
     RecordScope,
     Settled,
     Settlement,
@@ -148,6 +150,35 @@ async def billed_usage(
         )
         for row in rows
     )
+
+
+# What was used belongs on an invoice unless it is a request that merely counts, or was insured.
+_WITH_USAGE = sa.text("""
+    SELECT open.organization_id
+    FROM unnest(CAST(:organization_ids AS uuid[]), CAST(:ends AS timestamptz[]),
+                CAST(:previous_ends AS timestamptz[]), CAST(:previous_cuts AS integer[]))
+             AS open (organization_id, until, previous_end, previous_cut)
+    WHERE EXISTS (SELECT FROM rollups AS r
+                  WHERE r.organization_id = open.organization_id
+                    AND r.bucket >= open.previous_end AND r.bucket < open.until
+                    AND (r.unit_price IS NOT NULL OR r.kind <> 'request' AND r.price_version_id <> :none))
+       OR EXISTS (SELECT FROM rollups AS r
+                  WHERE r.organization_id = open.organization_id
+                    AND r.invoice_cut > open.previous_cut AND r.bucket < least(open.previous_end, open.until)
+                    AND (r.unit_price IS NOT NULL OR r.kind <> 'request' AND r.price_version_id <> :none))
+""").bindparams(sa.bindparam("none", UUID(_NONE), type_=sa.Uuid))
+
+
+async def organizations_with_usage(session: ReadSession, times: Sequence[OpenTime]) -> set[OrganizationId]:
+    """The organizations with usage in their open time, in one statement."""
+    previous = [time.previous or _NO_INVOICE for time in times]
+    parameters = {
+        "organization_ids": [time.organization_id for time in times],
+        "ends": [time.end for time in times],
+        "previous_ends": [end for end, _ in previous],
+        "previous_cuts": [cut for _, cut in previous],
+    }
+    return {OrganizationId(row.organization_id) for row in await session.execute(_WITH_USAGE, parameters)}
 
 
 # The bounds on the id leave only the partitions of the scope's own months to be read: a call's id is minted at the

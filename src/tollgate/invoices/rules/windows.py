@@ -10,7 +10,7 @@ from tollgate.invoices.model import Heading, InvoiceKind, Month, PricedUsage, Wi
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import InvoiceId, OrganizationId, derived_id
 from tollgate.kit.period import NotAMonth, Period
-from tollgate.metering.model import RecordScope
+from tollgate.metering.model import OpenTime, RecordScope
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _RANDOM_BITS = 80
@@ -91,6 +91,12 @@ def records(window: Window, stretch: Period) -> RecordScope:
     if window.previous_end is not None and window.previous_cut is not None:
         previous = (window.previous_end, window.previous_cut)
     return RecordScope(stretch.start, stretch.end, window.cut, previous)
+
+
+def open_time(organization: Organization, month: Month, last: Heading | None) -> OpenTime:
+    """What an invoice of the month would cover if it were closed now, and every month before it that is open."""
+    previous = None if last is None else (last.window.period.end, last.window.cut)
+    return OpenTime(organization.id, month.instants(organization.zone).end, previous)
 
 
 def months_skipped(window: Window) -> Period | None:

@@ -5,10 +5,11 @@ from zoneinfo import ZoneInfo
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
 from tollgate.infra.database import ReadSession
-from tollgate.keys import service as keys
+from tollgate.kit.errors import NotFound
 from tollgate.kit.ids import OrganizationId
 from tollgate.reports import rules
 from tollgate.reports.model import Asked, Filters
+from tollgate.reports.store import scope as store
 
 
 def zone_of(asked: Asked, organization: Organization) -> ZoneInfo:
@@ -26,7 +27,11 @@ async def require_own(session: ReadSession, *, organization_id: OrganizationId, 
     Raises:
         NotFound: a project or key is unknown, or another organization's.
     """
-    for project_id in filters.project:
-        await accounts.get_project(session, organization_id=organization_id, project_id=project_id)
-    for key_id in filters.key:
-        await keys.get(session, organization_id=organization_id, key_id=key_id)
+    if filters.project:
+        projects = await accounts.projects_of(session, organization_id=organization_id, project_ids=filters.project)
+        if not projects.keys() >= set(filters.project):
+            raise NotFound("There is no such project.")
+    if filters.key:
+        keys = await store.own_keys(session, organization_id=organization_id, key_ids=filters.key)
+        if not keys >= set(filters.key):
+            raise NotFound("There is no such key.")
