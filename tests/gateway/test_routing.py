@@ -114,7 +114,7 @@ def test_what_is_left_out_is_told_why() -> None:
         f"{MODEL}:middle": "it may retain prompts",
         f"{MODEL}:off": "the endpoint is disabled",
         f"{MODEL}:strange": "the format gemini is not spoken yet",
-        f"{MODEL}:{UNREACHABLE}": "the provider's credential is not set",
+        f"{MODEL}:{UNREACHABLE}": "the provider's credential or address is not set, or not permitted",
         f"{MODEL}:unpriced": "it may retain prompts",
     }
 

@@ -127,7 +127,7 @@ def _why_not(
         ),
         (not endpoint.enabled, "the endpoint is disabled"),
         (provider.format not in SPOKEN, f"the format {provider.format} is not spoken yet"),
-        (not routable, "the provider's credential is not set"),
+        (not routable, "the provider's credential or address is not set, or not permitted"),
         (wishes.zdr and not _retains_nothing(endpoint), "it may retain prompts"),
         (wishes.data_collection == "deny" and endpoint.data_policy.training is not False, "it may train on prompts"),
         (

@@ -243,7 +243,7 @@ class Gateway:
             if not call.request.stream:
                 call.ending = Ending.FINISHED
             call.answer = exchange.answer
-            if exchange.answer.usage is None:
+            if exchange.answer.usage is None or not exchange.answer.usage.completion_known:
                 counted = await tokenizer.count(exchange.written(), call.vocabulary)
         call.generation_ms = serving.watch.milliseconds
         usage = endings.usage_of(call, counted)
