@@ -49,6 +49,15 @@ async def test_a_hold_lasts_as_long_as_its_lease(scene: Scene) -> None:
     assert (await scene.counter(caller))["total_held"] == 1
 
 
+async def test_a_hold_outlasts_any_call_as_nobody_renews_its_lease(scene: Scene) -> None:
+    caller = await scene.a_caller(credit="3")
+    await scene.meter().hold(scene.request(caller))
+    scene.clock.at += timedelta(hours=5)
+    assert await release(scene) == 0
+    scene.clock.at += timedelta(hours=1)
+    assert await release(scene) == 1
+
+
 async def test_nothing_is_touched_where_nothing_expired(scene: Scene) -> None:
     caller = await scene.a_caller(credit="3")
     await scene.hold(caller)

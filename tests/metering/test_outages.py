@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 from tests.metering.scene import Caller, Scene, costing, free
 
 from tollgate.infra import database as databases
@@ -156,6 +157,16 @@ class TestWhatKeepsGoingWrong:
         await scene.pool.execute(FAIL.format("RETURN NEW"))
         await asyncio.wait_for(settling, 5)
         assert (await scene.counter(caller))["total_used"] == 1
+
+
+async def test_a_settlement_that_is_sent_again_says_that_it_was_recorded_before(scene: Scene) -> None:
+    caller, meter = await scene.a_caller(), scene.meter()
+    ended = an_ended_call(scene, caller)
+    with capture_logs() as logged:
+        await meter.settle(ended)
+        assert logged == []
+        await meter.settle(ended)
+    assert [each["event"] for each in logged] == ["call was recorded before"]
 
 
 class TestOutages:
