@@ -270,8 +270,11 @@ class TestReading:
         issued = await books.close(organization, NOVEMBER, now=AFTER)
 
         async with books.database.write() as session:
-            await accounts.rename_project(
-                session, organization_id=organization.id, project_id=search, name="Something else"
+            await accounts.change_project(
+                session,
+                organization_id=organization.id,
+                project_id=search,
+                edit=lambda project: replace(project, name="Something else"),
             )
             read = await service.find(session, invoice_id=issued.heading.id, now=AFTER)
 

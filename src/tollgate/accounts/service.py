@@ -142,18 +142,6 @@ async def change_project(
     return changed
 
 
-async def rename_project(
-    session: WriteSession, *, organization_id: OrganizationId, project_id: ProjectId, name: str
-) -> Project:
-    """Give a project that is not archived another name; refused as by `change_project`."""
-    return await change_project(
-        session,
-        organization_id=organization_id,
-        project_id=project_id,
-        edit=lambda project: replace(project, name=name),
-    )
-
-
 async def archive_project(
     session: WriteSession, *, organization_id: OrganizationId, project_id: ProjectId, now: datetime
 ) -> Project:

@@ -93,14 +93,11 @@ class Meter:
         future = self._admissions.submit(request)
         try:
             answer = await asyncio.wait_for(asyncio.shield(future), _ADMIT_SECONDS_MAX)
-        except (asyncio.CancelledError, TimeoutError) as error:
-            # Nobody waits for the answer any more: what it holds goes back when it comes.
+        except (asyncio.CancelledError, *_LEDGER_AWAY) as error:
+            # Nobody waits for the answer any more: if one comes late, what it holds goes back.
             future.add_done_callback(lambda late: self._give_back(request, late))
             if isinstance(error, asyncio.CancelledError):
                 raise
-            telemetry.ADMISSIONS.labels("unavailable").inc()
-            raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
-        except _LEDGER_AWAY as error:
             telemetry.ADMISSIONS.labels("unavailable").inc()
             raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
         if isinstance(answer, BaseException):
