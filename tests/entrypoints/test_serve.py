@@ -30,20 +30,32 @@ def refused(*arguments: str, **environment: str) -> str:
     return done.stderr
 
 
+BORN: dict[int, str] = {}
+"""When each process that a test saw was started: its number alone does not tell it from a later one."""
+
+
+def facts(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on (proc(5), `/proc/pid/stat`)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def descendants(pid: int) -> dict[int, str]:
     """The command lines of every process beneath this one."""
     children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     found = {child: Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ") for child in children}
     for child in children:
+        BORN[child] = facts(child)[19]
         found |= descendants(child)
     return found
 
 
 def has_ended(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        state, born = facts(pid)[0], facts(pid)[19]
     except (FileNotFoundError, ProcessLookupError):
         return True
+    # A busy machine soon gives the number of a process that ended to another one.
+    return state == "Z" or born != BORN.get(pid, born)
 
 
 def all_ended(pids: dict[int, str]) -> bool:
