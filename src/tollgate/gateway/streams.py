@@ -1,6 +1,6 @@
 """Server-sent events: pieces of bytes become whole events, however the network cut them.
 
-The bytes of an event are passed on as they came; only its data is looked at. Grammar:
+The bytes of an event are passed on as they came; only its fields are looked at. Grammar:
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
@@ -10,9 +10,10 @@ from collections.abc import Iterator
 EVENT_BYTES_MAX = 16 * 1024 * 1024
 """An event larger than this is no event: the provider is not speaking the protocol."""
 
-_BOUNDARY = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-_LINE_END = re.compile(rb"\r\n|\n|\r")
-_BOUNDARY_LENGTH_MAX = 4
+_BOUNDARY = re.compile(rb"\n(?:\n|\r\n?)|\r\r\n?")
+"""The end of a line and an empty line. What ends the first is CRLF, LF or CR: its last byte is enough to know it by."""
+_BOUNDARY_LENGTH_MAX = 3
+_CARRIAGE_RETURN = 0x0D
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -21,33 +22,44 @@ class EventTooLarge(Exception):
 
 
 class EventSplitter:
-    """Collects pieces and hands out whole events, boundary included, each exactly as received."""
+    """Collects pieces and hands out whole events, boundary included, each exactly as received.
+
+    The events and the rest, in order, are the stream, whatever its pieces were. Time is in proportion to its length.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._start = 0
+        """Where the first event begins that is not handed out."""
         self._searched = 0
+        """Up to here there is no boundary left."""
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """The events that this piece completes.
+        """Take a piece; the events that are complete with it. Those that nobody asks for come with the next piece.
 
         Raises:
-            EventTooLarge: no boundary came for too long.
+            EventTooLarge: on asking for the next event, that it or what there is of it is too large.
         """
         self._buffer += piece
-        start = 0
-        while (match := _BOUNDARY.search(self._buffer, max(self._searched, start))) is not None:
-            if match.end() == len(self._buffer) and self._buffer.endswith(b"\r"):
-                break  # The boundary may go on with the next piece: "\r\r" is one, and so is "\r\r\n".
-            yield bytes(self._buffer[start : match.end()])
-            start = self._searched = match.end()
-        del self._buffer[:start]
-        self._searched = max(0, len(self._buffer) - _BOUNDARY_LENGTH_MAX)
+        return self._complete()
+
+    def _complete(self) -> Iterator[bytes]:
+        while (match := _BOUNDARY.search(self._buffer, self._searched)) is not None:
+            start, end = self._start, match.end()
+            if end == len(self._buffer) and self._buffer[-1] == _CARRIAGE_RETURN:
+                break  # A line feed may follow, which would belong to the boundary.
+            if end - start > EVENT_BYTES_MAX:
+                raise EventTooLarge
+            self._start = self._searched = end
+            yield bytes(self._buffer[start:end])
+        del self._buffer[: self._start]
+        self._start, self._searched = 0, max(0, len(self._buffer) - _BOUNDARY_LENGTH_MAX)
         if len(self._buffer) > EVENT_BYTES_MAX:
             raise EventTooLarge
 
     def rest(self) -> bytes:
-        """What came after the last boundary: an event without its end, if the stream ended."""
-        return bytes(self._buffer)
+        """What is not handed out: once the stream has ended, an event without its boundary, or nothing."""
+        return bytes(self._buffer[self._start :])
 
 
 def data_of(event: bytes) -> bytes:
@@ -56,8 +68,16 @@ def data_of(event: bytes) -> bytes:
         line = event[6:end].removesuffix(b"\r")
         if b"\r" not in line:
             return line
-    return b"\n".join(
-        line[5:].removeprefix(b" ")
-        for line in _LINE_END.split(event.removeprefix(_BYTE_ORDER_MARK))
-        if line.startswith(b"data:")
-    )
+    return b"\n".join(_values(event, b"data"))
+
+
+def name_of(event: bytes) -> bytes:
+    """What the event calls itself: the last of its `event` lines; empty if it has none."""
+    return next(reversed(_values(event, b"event")), b"")
+
+
+def _values(event: bytes, field: bytes) -> list[bytes]:
+    """What each line of the event with this field says; bytes, unlike text, have no other ends of lines than these."""
+    lines = event.removeprefix(_BYTE_ORDER_MARK).splitlines()
+    prefix = field + b":"
+    return [line[len(prefix) :].removeprefix(b" ") for line in lines if line.startswith(prefix) or line == field]
