@@ -1,7 +1,7 @@
 """Tokenizer: the one door to tiktoken. It bounds a prompt before the call and counts what a provider did not.
 
-The vocabularies ship with the package and are never fetched. Small texts are counted where they stand; large ones in
-a thread, so that no call waits for another one's prompt.
+The vocabularies ship with the package and are never fetched. Short texts are counted where they stand; long ones in
+a thread and a piece at a time, so that no call waits for another one's prompt. What counts for what: docs/counting.md.
 """
 
 import asyncio
@@ -9,22 +9,24 @@ import codecs
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import tiktoken
 
 from tollgate.gateway.model import Prompt
+from tollgate.kit.errors import InvalidRequest
 
 Result = TypeVar("Result")
 
 DEFAULT_ENCODING = "o200k_base"
 """Counts for models whose own vocabulary nobody publishes."""
 
-IMAGE_TOKENS = 1_105
-"""What one image counts for before the call: a 1024x1024 image in high detail, by OpenAI's published tile rule."""
+IMAGE_TOKENS = 1_600
+"""What one image counts for before the call: as much as the largest does by most of the providers' published rules."""
 
 _VOCABULARIES = {
     "o200k_base": (
@@ -41,20 +43,32 @@ _LOADED: set[str] = set()
 """The vocabularies that count at once."""
 _FOLDER = Path(__file__).parent / "vocabularies"
 
-_INLINE_CHARACTERS_MAX = 16_000
-"""Up to about a millisecond of counting is done on the event loop."""
 _MESSAGE_OVERHEAD = 4
 _REPLY_OVERHEAD = 3
-_WHITESPACE_RUN_MAX = 100_000
-_LONG_WHITESPACE = re.compile(rf"(?<!\s)\s{{{_WHITESPACE_RUN_MAX},}}")
-"""tiktoken panics on a run of about a million; cut well below, a run loses no more than a token a piece.
 
-Only the beginning of a run is looked at: from within it, every character would be tried again.
+_INLINE_ASCII_MAX = 16_000
+_INLINE_CHARACTERS_MAX = 5_000
+"""Up to here no text we know of takes more than 5 ms, and most take a tenth of that. Beyond ASCII, a character is up to
+four bytes, and lone halves of surrogate pairs make tiktoken encode twice."""
+
+_PIECE_CHARACTERS = 3 * 2**14
+"""Counting a piece takes a few milliseconds, and handing its tokens to Python, when all others wait, less than one.
+
+tiktoken panics on a million characters of whitespace in one go. Numbers are tokens of three digits, and the largest of
+whitespace are powers of two: cut at multiples of both, endless runs of them count as they do whole.
 """
+_SEAM_SOUGHT_WITHIN = 2**12
+_SEAM = re.compile(r"""(?<=\S)(?=[ \t])|(?<=[^\W_])(?=[\r\n.,:;!?"()\u3001\u3002\uff0c])|(?<=[A-Za-z])(?=[0-9])""")
+"""Where every vocabulary's pattern begins a new word, whatever stands before and after: a text cut there has the very
+tokens it has whole. Three of the marks are the Chinese comma, enumeration comma and full stop."""
 
 
 class VocabularyDamaged(Exception):
     """A vocabulary file of the package is missing or is not what it should be."""
+
+
+class Uncountable(InvalidRequest):
+    """The text cannot be counted in tokens."""
 
 
 @cache
@@ -76,9 +90,18 @@ async def warm_up() -> None:
     await asyncio.to_thread(_encoding, DEFAULT_ENCODING)
 
 
+async def count_prompt(prompt: Prompt, encoding: str) -> int:
+    """About how many tokens a chat prompt is: its texts, a little for each message, a lump for each image.
+
+    Overheads by OpenAI's cookbook, "How to count tokens with tiktoken".
+    """
+    overhead = _REPLY_OVERHEAD + _MESSAGE_OVERHEAD * prompt.messages + IMAGE_TOKENS * prompt.images
+    return overhead + await _aside(_count, prompt.texts, _known(encoding))
+
+
 async def count(text: str, encoding: str) -> int:
     """How many tokens the text is in an encoding; in the default one if we do not know it."""
-    return await _aside(_count, text, _known(encoding))
+    return await _aside(_count, (text,), _known(encoding))
 
 
 async def split(text: str, encoding: str, *, limit: int) -> tuple[list[str], bool]:
@@ -87,50 +110,90 @@ async def split(text: str, encoding: str, *, limit: int) -> tuple[list[str], boo
     Tokens that end inside a character are joined to those that complete it, each piece still counting one: what is
     left of the character stands in the last of them, and the others are empty.
     """
-    return await _aside(lambda text, name: _split(text, name, limit), text, _known(encoding))
+    return await _aside(lambda texts, name: _split(texts[0], name, limit), (text,), _known(encoding))
 
 
 def _known(encoding: str) -> str:
     return encoding if encoding in _VOCABULARIES else DEFAULT_ENCODING
 
 
-async def _aside(work: Callable[[str, str], Result], text: str, name: str) -> Result:
-    """Work on a short text at once, and on a long one, or with a vocabulary still to be loaded, in a thread."""
-    if len(text) <= _INLINE_CHARACTERS_MAX and name in _LOADED:
-        return work(text, name)
-    return await asyncio.to_thread(work, text, name)
+async def _aside(work: Callable[[Sequence[str], str], Result], texts: Sequence[str], name: str) -> Result:
+    """Work on short texts at once, and on long ones, or with a vocabulary still to be loaded, in a thread."""
+    inline_max = _INLINE_ASCII_MAX if all(map(str.isascii, texts)) else _INLINE_CHARACTERS_MAX
+    if sum(map(len, texts)) <= inline_max and name in _LOADED:
+        return work(texts, name)
+    return await asyncio.to_thread(work, texts, name)
+
+
+def _count(texts: Sequence[str], name: str) -> int:
+    encoding = _encoding(name)
+    return -1 + sum(
+        1 + sum(len(_tokens(piece, encoding)) for piece in _pieces(passage)) for passage in _passages(texts)
+    )
 
 
 def _split(text: str, name: str, limit: int) -> tuple[list[str], bool]:
-    vocabulary = _encoding(name)
-    tokens = [token for piece in _pieces(text) for token in vocabulary.encode_ordinary(piece)]
+    encoding = _encoding(name)
+    all_tokens = (token for piece in _pieces(text) for token in _tokens(piece, encoding))
+    tokens = list(islice(all_tokens, limit + 1))
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    pieces = [decoder.decode(vocabulary.decode_single_token_bytes(token)) for token in tokens[:limit]]
+    pieces = [decoder.decode(encoding.decode_single_token_bytes(token)) for token in tokens[:limit]]
     return pieces, limit < len(tokens)
 
 
-async def count_prompt(prompt: Prompt, encoding: str) -> int:
-    """About how many tokens a chat prompt is: its texts, a little for each message, a lump for each image.
+def _passages(texts: Sequence[str]) -> Iterator[str]:
+    """The texts, each a line, as many together as make a piece: all at once would be copied with the others waiting."""
+    lines: list[str] = []
+    room = _PIECE_CHARACTERS
+    for text in texts:
+        if lines and len(text) > room:
+            yield "\n".join(lines)
+            lines, room = [], _PIECE_CHARACTERS
+        lines.append(text)
+        room -= len(text) + 1
+    yield "\n".join(lines)
 
-    Overheads by OpenAI's cookbook, "How to count tokens with tiktoken".
+
+def _pieces(text: str, size: int = _PIECE_CHARACTERS, sought_within: int = _SEAM_SOUGHT_WITHIN) -> Iterator[str]:
+    """The text in pieces of at most `size` characters, cut at seams.
+
+    Where there is no seam for long, it is cut all the same, which may count a token or two more than there are.
     """
-    overhead = _REPLY_OVERHEAD + _MESSAGE_OVERHEAD * prompt.messages + IMAGE_TOKENS * prompt.images
-    return overhead + await count("\n".join(prompt.texts), encoding)
-
-
-def _count(text: str, name: str) -> int:
-    encoding = _encoding(name)
-    if len(text) < _WHITESPACE_RUN_MAX:
-        return len(encoding.encode_ordinary(text))
-    return sum(len(encoding.encode_ordinary(piece)) for piece in _pieces(text))
-
-
-def _pieces(text: str) -> Iterable[str]:
-    """The text in pieces that hold no overlong run of whitespace."""
     start = 0
-    for run in _LONG_WHITESPACE.finditer(text):
-        yield text[start : run.start()]
-        for at in range(run.start(), run.end(), _WHITESPACE_RUN_MAX):
-            yield text[at : min(at + _WHITESPACE_RUN_MAX, run.end())]
-        start = run.end()
+    while len(text) - start > size:
+        seam = _SEAM.search(text, start + size - sought_within, start + size)
+        end = seam.start() if seam is not None else start + size - text.startswith("\r\n", start + size - 1)
+        yield text[start:end]
+        start = end
     yield text[start:]
+
+
+def _tokens(text: str, encoding: tiktoken.Encoding) -> list[int]:
+    """The text's tokens; those of its halves, one after the other, should tiktoken panic at the whole.
+
+    Raises:
+        Uncountable: tiktoken panics at a single character.
+    """
+    try:
+        with _PanicsTold():
+            return encoding.encode_ordinary(text)
+    except Uncountable:
+        if len(text) <= 1:
+            raise
+        middle = len(text) // 2
+        return [*_tokens(text[:middle], encoding), *_tokens(text[middle:], encoding)]
+
+
+class _PanicsTold:
+    """A block in which a panic of tiktoken becomes `Uncountable`.
+
+    A panic comes as an exception that is no `Exception`, so that nothing short of the end of the process would stop
+    it, and of a class that cannot be imported, only recognised.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None and kind.__name__ == "PanicException":
+            raise Uncountable from error
