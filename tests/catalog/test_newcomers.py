@@ -35,6 +35,11 @@ def test_a_model_reads_and_writes_text_and_what_is_priced() -> None:
     assert (model.input_modalities, model.output_modalities) == (("text", "image"), ("text", "audio"))
 
 
+def test_a_model_is_counted_in_the_vocabulary_of_its_name() -> None:
+    assert a_model("openai/gpt-4-turbo").tokenizer == "cl100k_base"
+    assert a_model("openai/gpt-5.4").tokenizer == a_model("groq/llama-4").tokenizer == "o200k_base"
+
+
 def test_an_endpoint_claims_nothing_that_a_list_does_not_know() -> None:
     endpoint = an_endpoint("modal")
 

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from datetime import datetime
 
 from tollgate.catalog import known_providers, rules
+from tollgate.catalog.encodings import encoding_of
 from tollgate.catalog.model import DataPolicy, Endpoint, Model, Provider
-from tollgate.catalog.schemas import DEFAULT_TOKENIZER
 from tollgate.catalog.seed import GPT_4_1_MINI, SANDBOX_ECHO
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import EndpointId
@@ -24,7 +24,7 @@ def model(slug: str, *, name: str, description: str, priced: Collection[Kind], n
         description=description,
         input_modalities=("text", *(modality for modality, kind in _IN if kind in priced)),
         output_modalities=("text", *(modality for modality, kind in _OUT if kind in priced)),
-        tokenizer=DEFAULT_TOKENIZER,
+        tokenizer=encoding_of(slug),
         created_at=now,
     )
 
