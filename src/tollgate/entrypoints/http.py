@@ -78,7 +78,7 @@ def build(
     control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=[wiring.guard()])
     return Litestar(
         [
-            Router("/api/v1", route_handlers=[gateway.chat_completions, control_plane]),
+            Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
             *operations.HANDLERS,
             *docs.HANDLERS,
         ],
@@ -129,7 +129,7 @@ class _Wiring:
                 shelf=shelf,
                 meter=meter,
                 upstreams={
-                    **dict.fromkeys((Format.OPENAI, Format.AZURE_OPENAI, Format.OPENAI_COMPATIBLE), providers),
+                    **dict.fromkeys(Format, providers),
                     Format.SANDBOX: SandboxUpstream(),
                 },
                 clock=self._clock,

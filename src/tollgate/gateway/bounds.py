@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tollgate.catalog.model import Endpoint
-from tollgate.gateway.model import Candidate, ChatRequest
+from tollgate.gateway.model import Candidate, Request
 from tollgate.pricing import rules as pricing
 
 USEFUL_OUTPUT_TOKENS = 256
@@ -30,7 +30,7 @@ class Bounds:
     """What counts against tokens per minute until the true count is known."""
 
 
-def of(request: ChatRequest, candidates: Sequence[Candidate], prompt_tokens: int) -> Bounds:
+def of(request: Request, candidates: Sequence[Candidate], prompt_tokens: int) -> Bounds:
     """The call's bounds: each endpoint at its own maximum, the dearest of them deciding; `n` answers count n times."""
     outputs = [_output_tokens(request, candidate) for candidate in candidates]
     least = [min(output, USEFUL_OUTPUT_TOKENS * request.choices) for output in outputs]
@@ -41,7 +41,7 @@ def of(request: ChatRequest, candidates: Sequence[Candidate], prompt_tokens: int
     )
 
 
-def _output_tokens(request: ChatRequest, candidate: Candidate) -> int:
+def _output_tokens(request: Request, candidate: Candidate) -> int:
     """The most the request can produce: what it asks for, what the endpoint gives, or what its context can hold."""
     endpoint = candidate.endpoint
     each = request.max_tokens or endpoint.max_output or endpoint.context_length or UNKNOWN_OUTPUT_TOKENS
@@ -56,7 +56,7 @@ def _dearest(candidates: Sequence[Candidate], prompt_tokens: int, outputs: Seque
 
 
 def output_cap(
-    request: ChatRequest, candidates: Sequence[Candidate], prompt_tokens: int, *, held: Decimal, most: Decimal
+    request: Request, candidates: Sequence[Candidate], prompt_tokens: int, *, held: Decimal, most: Decimal
 ) -> int | None:
     """The output tokens each answer may have so that the call stays within its hold.
 
@@ -72,7 +72,7 @@ def output_cap(
     return max(min(affordable) // request.choices, 1) if affordable else None
 
 
-def asked_output(request: ChatRequest, endpoint: Endpoint, cap: int | None) -> int | None:
+def asked_output(request: Request, endpoint: Endpoint, cap: int | None) -> int | None:
     """The most output tokens to ask the endpoint for in each answer, so that the call's bounds hold.
 
     `None` where nothing need be asked for: the provider itself enforces the endpoint's maximum, or its context.

@@ -5,6 +5,7 @@ nothing (billing-rules §5).
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +14,9 @@ from enum import Enum, auto
 import msgspec
 
 from tollgate.catalog.model import Format
-from tollgate.gateway.model import Answer, Attempt, Candidate, ChatRequest, Plan, UsageReading
+from tollgate.gateway import routing
+from tollgate.gateway.crossing import Crossing
+from tollgate.gateway.model import Answer, Attempt, Plan, Request, UsageReading
 from tollgate.kit import money
 from tollgate.kit.ids import CallId
 from tollgate.kit.principal import Principal
@@ -21,10 +24,14 @@ from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering import rules as metering
 from tollgate.metering.model import AttemptRecord, CallRecord, CallStatus, Settlement
 from tollgate.pricing import rules as pricing
-from tollgate.pricing.model import CURRENCY, Charge
+from tollgate.pricing.model import CURRENCY, Charge, PriceVersion
 
 _TEXT_CHARACTERS_MAX = 200
 _RAW_USAGE_CHARACTERS_MAX = 8_192
+_DISPUTED_TOKENS_MIN = 256
+_EVENTS_BESIDE_OUTPUT = 64
+"""Events of a stream that carry no output, at most: openings, closings, keep-alives."""
+_CHARACTERS_PER_TOKEN_MAX = 32
 _PAIR_OR_NUL = re.compile(r"(\\\\)|\\u0000")
 _NOTHING = Charge(items=(), amount=money.ZERO, unpriced=(), tier=0)
 
@@ -46,8 +53,7 @@ class Call:
 
     id: CallId
     principal: Principal
-    request: ChatRequest
-    api: str
+    crossing: Crossing
     accepted_at: datetime
     plan: Plan
     vocabulary: str
@@ -58,14 +64,23 @@ class Call:
     """The output tokens each answer may have, where the hold does not carry what was asked for."""
     attempts: list[Attempt] = field(default_factory=list)
     ending: Ending = Ending.REFUSED
-    answer: Answer = field(default_factory=Answer)
     latency_ms: int | None = None
     generation_ms: int | None = None
+
+    @property
+    def request(self) -> Request:
+        """What was asked."""
+        return self.crossing.request
 
     @property
     def serving(self) -> Attempt | None:
         """The attempt that answered: the last one, unless all were refused."""
         return None if self.ending is Ending.REFUSED or not self.attempts else self.attempts[-1]
+
+    @property
+    def answer(self) -> Answer:
+        """What the provider that answered said about its answer."""
+        return Answer() if self.serving is None else self.serving.answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,8 @@ class Usage:
 
     quantities: UsageQuantities
     estimated: bool
+    disputed: Mapping[Kind, int] = field(default_factory=dict)
+    """What we counted ourselves, where the provider's figure is far from it: that is billed, and both are kept."""
 
 
 def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
@@ -84,22 +101,47 @@ def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
     serving = call.serving
     if serving is None:
         return Usage(UsageQuantities(), estimated=False)
-    has_price = any(item.kind is Kind.REQUEST for item in serving.candidate.price.items)
+    has_price = any(item.kind is Kind.REQUEST for item in price_of(serving).items)
     request = UsageQuantities({Kind.REQUEST: 1} if has_price else {})
     told = call.answer.usage
     known = UsageQuantities() if told is None else told.quantities
     counts: dict[Kind, int] = {}
+    disputed: dict[Kind, int] = {}
     if told is None or not told.prompt_known:
         counts[Kind.PROMPT] = call.prompt_tokens_estimate
+    elif _differ(known.prompt_tokens, call.prompt_tokens_estimate):
+        disputed[Kind.PROMPT] = call.prompt_tokens_estimate
     if told is None or not told.completion_known:
         counts[Kind.COMPLETION] = counted_output_tokens or 0
-    return Usage(known + UsageQuantities(counts) + request, estimated=bool(counts))
+    elif counted_output_tokens is not None and _differ(known.completion_tokens, counted_output_tokens):
+        disputed[Kind.COMPLETION] = counted_output_tokens
+    return Usage(known + UsageQuantities(counts) + request, estimated=bool(counts), disputed=disputed)
+
+
+def _differ(told: int, counted: int) -> bool:
+    """Whether two counts of the same are too far apart for vocabularies to explain it: by half, and by hundreds."""
+    return abs(told - counted) > max(_DISPUTED_TOKENS_MIN, max(told, counted) // 2)
+
+
+def is_doubtful(answer: Answer, *, events: int) -> bool:
+    """Whether output was delivered that the provider's count can hardly hold, so that it is worth counting again."""
+    usage = answer.usage
+    if usage is None or not usage.completion_known:
+        return True
+    tokens = usage.quantities.completion_tokens
+    return events > 2 * tokens + _EVENTS_BESIDE_OUTPUT or len(answer.text) > _CHARACTERS_PER_TOKEN_MAX * (tokens + 16)
+
+
+def price_of(attempt: Attempt) -> PriceVersion:
+    """The price of the service tier that served, if the answer says which and it has one; else of the one asked for."""
+    candidate, tier = attempt.candidate, attempt.answer.service_tier
+    return candidate.price if tier is None else candidate.tiers.get(routing.tier_of(tier), candidate.price)
 
 
 def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:
     """Everything the call leaves behind, and what its customer pays."""
     serving = call.serving
-    rated = _NOTHING if serving is None else pricing.rate(usage.quantities, serving.candidate.price)
+    rated = _NOTHING if serving is None else pricing.rate(usage.quantities, price_of(serving))
     status = _status(call, usage.quantities, rated)
     charge = _NOTHING if _is_spared(call, status, usage.quantities) else rated
     charges = () if serving is None else metering.charge_records(call.id, charge, usage.quantities)
@@ -111,7 +153,7 @@ def _status(call: Call, quantities: UsageQuantities, rated: Charge) -> CallStatu
     match call.ending:
         case Ending.REFUSED | Ending.BROKE_OFF:
             return CallStatus.FAILED
-        case Ending.FINISHED if _is_insured(call.answer, quantities):
+        case Ending.FINISHED if call.request.choices and _is_insured(call.answer, quantities):
             return CallStatus.INSURED
         case _ if not rated.priced:
             return CallStatus.UNPRICED
@@ -145,26 +187,27 @@ def _record(call: Call, status: CallStatus, charge: Charge, usage: Usage, rated:
         model=candidate.endpoint.model,
         provider=None if serving is None else candidate.provider.slug,
         endpoint_id=None if serving is None else candidate.endpoint.id,
-        api=call.api,
+        api=request.wire,
         streamed=request.stream,
         status=status,
         estimated=usage.estimated,
         anomalous=answer.usage is not None and answer.usage.anomalous,
         finish_reason=_clean(answer.finish_reason),
-        native_finish_reason=_clean(answer.finish_reason),
+        native_finish_reason=_clean(answer.native_finish_reason),
         latency_ms=call.latency_ms,
         generation_ms=call.generation_ms,
         quantities=msgspec.json.encode({kind.value: count for kind, count in usage.quantities}).decode(),
         tokens=usage.quantities.prompt_tokens + usage.quantities.completion_tokens,
-        price_version_id=None if serving is None else candidate.price.id,
+        price_version_id=None if serving is None else price_of(serving).id,
         tier=charge.tier,
         currency=CURRENCY,
         origin_amount=charge.amount,
         amount=charge.amount,
-        provider_cost=None if serving is None else _provider_cost(candidate, rated),
+        provider_cost=None if serving is None else _provider_cost(serving, rated),
         user_id=request.attribution.user,
         session_id=request.attribution.session_id,
         metadata=None if metadata is None else _json(metadata),
+        estimate=_json(usage.disputed) if usage.disputed else None,
     )
 
 
@@ -189,31 +232,40 @@ def _raw_usage(usage: UsageReading) -> str:
     return _json({kind.value: count for kind, count in usage.quantities})
 
 
-def _provider_cost(candidate: Candidate, rated: Charge) -> Decimal | None:
+def _provider_cost(attempt: Attempt, rated: Charge) -> Decimal | None:
     """What the provider charges us: its list price; unknown where the customer has a price of its own."""
-    if candidate.provider.format is Format.SANDBOX:
+    if attempt.candidate.provider.format is Format.SANDBOX:
         return money.ZERO
-    return rated.amount if candidate.price.organization_id is None else None
+    return rated.amount if price_of(attempt).organization_id is None else None
 
 
 def _attempt_records(call: Call, rated: Charge) -> tuple[AttemptRecord, ...]:
-    answer, serving = call.answer, call.serving
-    raw_usage = None if answer.usage is None else _raw_usage(answer.usage)
     return tuple(
-        AttemptRecord(
-            organization_id=call.principal.organization_id,
-            id=attempt.id,
-            call_id=call.id,
-            ordinal=ordinal,
-            endpoint_id=attempt.candidate.endpoint.id,
-            provider=attempt.candidate.provider.slug,
-            status=attempt.status,
-            http_status=attempt.http_status,
-            error=attempt.error,
-            latency_ms=attempt.latency_ms,
-            provider_cost=_provider_cost(attempt.candidate, rated) if attempt is serving else None,
-            upstream_id=_clean(answer.upstream_id) if attempt is serving else None,
-            usage=raw_usage if attempt is serving else None,
-        )
+        _attempt_record(call, attempt, ordinal, rated if attempt is call.serving else _failed(attempt))
         for ordinal, attempt in enumerate(call.attempts, start=1)
+    )
+
+
+def _failed(attempt: Attempt) -> Charge | None:
+    """What an attempt in vain cost us, if the provider told its usage all the same."""
+    usage = attempt.answer.usage
+    return None if usage is None else pricing.rate(usage.quantities, price_of(attempt))
+
+
+def _attempt_record(call: Call, attempt: Attempt, ordinal: int, rated: Charge | None) -> AttemptRecord:
+    answer = attempt.answer
+    return AttemptRecord(
+        organization_id=call.principal.organization_id,
+        id=attempt.id,
+        call_id=call.id,
+        ordinal=ordinal,
+        endpoint_id=attempt.candidate.endpoint.id,
+        provider=attempt.candidate.provider.slug,
+        status=attempt.status,
+        http_status=attempt.http_status,
+        error=attempt.error,
+        latency_ms=attempt.latency_ms,
+        provider_cost=None if rated is None else _provider_cost(attempt, rated),
+        upstream_id=_clean(answer.upstream_id),
+        usage=None if answer.usage is None else _raw_usage(answer.usage),
     )

@@ -1,56 +1,56 @@
 """Exchange: one reply of a provider on its way to the client, read along the way for what it says about itself.
 
-A whole answer is read, and sent on once it is settled. A stream is passed on event by event, bytes unchanged, while
-events that carry usage, a finish reason or an error are looked into; the usage event waits for the settlement.
+A whole answer is read, and sent on once it is settled. A stream is passed on event by event as it comes; what says that
+it is complete, and what it used, waits for the settlement.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, nullcontext
-from dataclasses import replace
 
-import msgspec
-
-from tollgate.gateway import fallback
+from tollgate.gateway import fallback, wire
+from tollgate.gateway.crossing import Outlet, Speech
 from tollgate.gateway.endings import Ending
-from tollgate.gateway.model import Answer, ChatRequest, Client, ClientGone, Reply
-from tollgate.gateway.protocols import openai_chat
-from tollgate.gateway.providers import openai
+from tollgate.gateway.model import Answer, Client, ClientGone, Receipt, Reply
 from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_of
 from tollgate.kit.errors import ProviderFailed, TollgateError
 
-_DONE = b"[DONE]"
-_NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
-"""What OpenAI adds to every chunk when usage is asked for; inside a JSON string its quotes would be escaped."""
 _EPILOGUE_SECONDS = 5
 """How long a provider that has finished may take to tell its usage to a client who is gone."""
 _KEPT_BYTES_MAX = 4 * 1024 * 1024
-_CHUNK = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Exchange:
     """One reply under way. `open` it, `relay` it if it streams, and find in `answer` and `ending` what became of it."""
 
-    def __init__(self, reply: Reply, request: ChatRequest, *, supports_cancel: bool, drain_seconds: int) -> None:
+    def __init__(
+        self, reply: Reply, speech: Speech, *, streams: bool, supports_cancel: bool, drain_seconds: int
+    ) -> None:
         self.ending = Ending.FINISHED
-        self.answer = Answer()
         self.error: TollgateError | None = None
         """Why the stream broke off."""
         self.body = b""
         """The whole answer, if it does not stream."""
-        self.usage_chunk: Mapping[str, msgspec.Raw] | None = None
-        """The chunk of a stream that carried the usage last."""
+        self.events = 0
+        """How many events of a stream came."""
         self._reply = reply
-        self._request = request
+        self._speech = speech
+        self._streams = streams
         self._supports_cancel = supports_cancel
         self._drain_seconds = drain_seconds
+        self._whole = Answer()
+        self._reader = speech.reader() if streams else None
         self._splitter = EventSplitter()
         self._events = self._split()
-        self._first: bytes | None = None
+        self._first = b""
         self._delivered: list[bytes] = []
         self._delivered_bytes = 0
         self._text = ""
+
+    @property
+    def answer(self) -> Answer:
+        """What the answer says about itself, as far as it is known."""
+        return self._whole if self._reader is None else self._reader.answer
 
     async def open(self) -> None:
         """Wait for the whole answer, or for a stream's first event.
@@ -66,19 +66,21 @@ class Exchange:
 
     async def _open(self) -> None:
         if self._reply.status != fallback.OK:
-            raise fallback.refusal(self._reply.status, self._reply.headers, await self._refused_body())
-        if self._request.stream:
+            words = self._speech.read_error(await self._refused_body())
+            raise fallback.refusal(self._reply.status, self._reply.headers, words)
+        if self._streams:
             self._first = await anext(self._events, b"")
-            if data_of(self._first) in {b"", _DONE}:
+            data = data_of(self._first)
+            if not data or self._is_last(data):
                 raise ProviderFailed("The provider's stream was empty.")
-            if not self._look_into(data_of(self._first)):
-                raise ProviderFailed("The provider's stream is not one of chat completion chunks.")
+            if not self._look(data):
+                raise ProviderFailed("The provider's stream is not in its format.")
         else:
-            self.body = openai.mended(await self._reply.body())
-            answer = openai.read_answer(self.body)
+            self.body = wire.mended(await self._reply.body())
+            answer = self._speech.read_answer(self.body)
             if answer is None:
-                raise ProviderFailed("The provider's answer is not a chat completion.")
-            self.answer = answer
+                raise ProviderFailed("The provider's answer is not in its format.")
+            self._whole = answer
         if self.answer.error is not None:
             raise ProviderFailed(
                 "The provider answered with an error.", metadata={"provider_message": self.answer.error}
@@ -90,67 +92,50 @@ class Exchange:
         except ProviderFailed:
             return b""
 
-    async def relay(self, client: Client, headers: Mapping[str, str]) -> None:
+    async def relay(self, client: Client, headers: Mapping[str, str], outlet: Outlet) -> None:
         """Pass the stream on until it ends, breaks off, or the client hangs up."""
         try:
             # A provider that would charge on regardless is not interrupted: it may go on to its usage.
             async with client.staying() if self._supports_cancel else nullcontext():
                 await client.begin(200, headers)
-                await self._pass_on_all(client)
+                await self._pass_on_all(client, outlet)
         except ClientGone:
             await self._left_alone()
         except ProviderFailed as error:
             self.error = error
             self.ending = Ending.BROKE_OFF
 
-    async def _pass_on_all(self, client: Client) -> None:
-        await self._pass_on(client, self._first or b"")
+    async def _pass_on_all(self, client: Client, outlet: Outlet) -> None:
+        await self._pass_on(client, outlet, self._first)
         async for event in self._events:
-            if data_of(event) == _DONE:
+            if self._is_last(data_of(event)):
+                self._take_note(event)
+                outlet.take(event, data_of(event))
                 return
-            await self._pass_on(client, event)
+            await self._pass_on(client, outlet, event)
         if self.answer.finish_reason is None:
             raise ProviderFailed("The provider's stream ended before its answer did.")
 
-    async def _pass_on(self, client: Client, event: bytes) -> None:
+    async def _pass_on(self, client: Client, outlet: Outlet, event: bytes) -> None:
+        data = self._take_note(event)
+        piece = outlet.take(event, data)
+        if piece:
+            await client.write(piece)
+
+    def _take_note(self, event: bytes) -> bytes:
+        """Look into an event and keep it; its data."""
         data = data_of(event)
-        telling = openai.is_telling(data)
-        if telling:
-            self._look_into(data)
+        self._look(data)
         self._keep(data)
         if self.answer.error is not None:
             raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": self.answer.error})
-        kept = self._without_usage(data, event) if telling else event
-        if kept is not None:
-            await client.write(kept if self._request.include_usage else _NO_USAGE.sub(b"", kept))
+        return data
 
-    def _look_into(self, data: bytes) -> bool:
-        """Take note of what an event says; whether it could be read at all."""
-        said = openai.read_event(data)
-        if said is None:
-            return False
-        known = self.answer
-        self.answer = replace(
-            known,
-            # The last usage seen, never the sum: providers that send several send running totals.
-            usage=said.usage or known.usage,
-            finish_reason=said.finish_reason or known.finish_reason,
-            upstream_id=said.upstream_id or known.upstream_id,
-            service_tier=said.service_tier or known.service_tier,
-            error=said.error,
-        )
-        return True
+    def _look(self, data: bytes) -> bool:
+        return self._reader is not None and self._reader.look(data)
 
-    def _without_usage(self, data: bytes, event: bytes) -> bytes | None:
-        """What to pass on of an event that tells something: usage is held back until it is settled."""
-        try:
-            chunk = _CHUNK.decode(openai.mended(data))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return event
-        if bytes(chunk.get("usage", b"null")) == b"null":
-            return event
-        self.usage_chunk = chunk
-        return openai_chat.without_usage(chunk)
+    def _is_last(self, data: bytes) -> bool:
+        return self._reader is not None and self._reader.is_last(data)
 
     async def _left_alone(self) -> None:
         """The client hung up: stop the provider, unless it has finished or would charge for the rest anyway.
@@ -164,15 +149,13 @@ class Exchange:
         try:
             async with asyncio.timeout(patience), aclosing(self._split()) as events:
                 async for event in events:
-                    data = data_of(event)
-                    self._keep(data)
-                    if openai.is_telling(data):
-                        self._look_into(data)
+                    self._take_note(event)
         except (ProviderFailed, TimeoutError):
             return
 
     def _keep(self, data: bytes) -> None:
         """Remember what was delivered; of a long stream only its text."""
+        self.events += 1
         self._delivered.append(data)
         self._delivered_bytes += len(data)
         if self._delivered_bytes > _KEPT_BYTES_MAX:
@@ -181,7 +164,17 @@ class Exchange:
 
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""
-        return self._text + openai.text_of(self._delivered) if self._request.stream else self.answer.text
+        return self._text + self._speech.text_of(self._delivered) if self._streams else self._whole.text
+
+    def encoded(self, receipt: Receipt) -> bytes:
+        """The whole answer as the client gets it."""
+        return self._speech.answer(self.body, receipt)
+
+    def outlet(self, *, model: str, generation_id: str, created: int) -> Outlet:
+        """What turns the stream into the client's."""
+        if self._reader is None:
+            raise ProviderFailed
+        return self._speech.outlet(self._reader, model=model, generation_id=generation_id, created=created)
 
     async def close(self) -> None:
         """Let go of the provider."""
@@ -199,6 +192,7 @@ class Exchange:
                             yield event
         except EventTooLarge as error:
             raise ProviderFailed("The provider does not speak server-sent events.") from error
-        data = data_of(splitter.rest())
-        if data == _DONE or openai.read_event(data) is not None:
-            yield openai_chat.event(data)
+        rest = splitter.rest()
+        data = data_of(rest)
+        if data and (self._is_last(data) or wire.decoded(data) is not None):
+            yield rest.rstrip(b"\r\n") + b"\n\n"

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 
-from tollgate.gateway.providers import openai
 from tollgate.kit.errors import InvalidRequest, ProviderFailed, RateLimited, TollgateError
 
 OK = 200
@@ -35,12 +34,12 @@ def is_our_fault(status: int) -> bool:
     return status in _CREDENTIAL_REFUSED
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes) -> TollgateError:
+def refusal(status: int, headers: Mapping[str, str], words: str | None) -> TollgateError:
     """What the caller is told when no other endpoint helps: the provider's own words, in our terms.
 
     What a provider says to a refused credential concerns the operator and is not passed on.
     """
-    message = (openai.read_error(body) or f"The provider answered {status}.")[:_MESSAGE_CHARACTERS_MAX]
+    message = (words or f"The provider answered {status}.")[:_MESSAGE_CHARACTERS_MAX]
     if status in _CALLERS_FAULT:
         return InvalidRequest(message, metadata={"provider_message": message, "provider_status": status})
     if status == _RATE_LIMITED:

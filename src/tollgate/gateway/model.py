@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
@@ -13,6 +14,21 @@ from tollgate.kit.ids import AttemptId
 from tollgate.kit.tokens import UsageQuantities
 from tollgate.metering.model import AttemptStatus
 from tollgate.pricing.model import Charge, PriceVersion
+
+
+class Wire(StrEnum):
+    """A wire format: what goes over a connection, whoever is at its other end."""
+
+    CHAT = "chat.completions"
+    """OpenAI Chat Completions, and the many servers compatible with it."""
+    RESPONSES = "responses"
+    """OpenAI Responses."""
+    EMBEDDINGS = "embeddings"
+    """OpenAI Embeddings."""
+    MESSAGES = "messages"
+    """Anthropic Messages."""
+    GENERATE_CONTENT = "generate_content"
+    """Gemini; no client speaks it here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +68,11 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """A chat completion as its caller asked for it, decoded as far as routing and metering need."""
+class Request:
+    """A call as its caller asked for it, decoded as far as routing and metering need."""
 
+    wire: Wire
+    """What its caller speaks."""
     fields: Mapping[str, msgspec.Raw]
     """The body's own fields, still encoded, without those that are for the gateway alone."""
     models: tuple[str, ...]
@@ -66,10 +84,12 @@ class ChatRequest:
     include_usage: bool
     max_tokens: int | None
     choices: int
-    """How many answers were asked for: `n`."""
+    """How many answers were asked for: `n`; embeddings are none."""
     service_tier: str | None
     preferences: Preferences
     attribution: Attribution
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of the caller's own headers that belong to its wire format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +100,10 @@ class Candidate:
     provider: Provider
     price: PriceVersion
     reason: str
+    wire: Wire = Wire.CHAT
+    """What the endpoint is spoken to in."""
+    tiers: Mapping[str, PriceVersion] = field(default_factory=dict)
+    """The prices by service tier, where it has more than one: it may serve another tier than was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +213,12 @@ class Answer:
 
     usage: UsageReading | None = None
     finish_reason: str | None = None
+    """In OpenAI's words, where they have one: the value of a `neutral.Stop`."""
+    native_finish_reason: str | None = None
+    """In the provider's own."""
     upstream_id: str | None = None
     service_tier: str | None = None
+    """The service tier that really served."""
     error: str | None = None
     text: str = ""
     """What was written to the caller; counted only where the provider counted nothing."""
@@ -206,3 +234,5 @@ class Attempt:
     http_status: int | None = None
     error: str | None = None
     latency_ms: int | None = None
+    answer: Answer = field(default_factory=Answer)
+    """What came of it; a failed attempt may have had its usage told."""

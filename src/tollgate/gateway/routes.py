@@ -4,24 +4,42 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
 from litestar import asgi
 from litestar.exceptions import MethodNotAllowedException
+from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPSendMessage, Receive, Scope, Send
 
-from tollgate.gateway.model import ClientGone
-from tollgate.gateway.service import Gateway
+from tollgate.gateway.model import ClientGone, Wire
+from tollgate.gateway.service import Gateway, Inquiry
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
+from tollgate.kit.principal import Principal
 
 KEEP_ALIVE_SECONDS = 10.0
 _PATIENCE = 4
 """How much of a body that is too large is read on and thrown away: a caller who still sends hears no answer."""
+_FORMAT_HEADERS = b"anthropic-"
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
-@asgi("/chat/completions", copy_scope=False)
-async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
-    """`POST /chat/completions`: serve one chat completion."""
-    if scope["method"] != "POST":  # type: ignore[typeddict-item]  # Litestar routes HTTP only to this path
+def _inference(path: str, wire: Wire) -> ASGIRouteHandler:
+    """`POST` to this path: serve one call in this wire format."""
+
+    @asgi(path, copy_scope=False)
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        gateway, principal, body = await _opened(scope, receive)
+        client = AsgiClient(receive, send)
+        try:
+            await gateway.serve(Inquiry(principal, wire, body, _headers(scope)), client)
+        finally:
+            client.rest()
+
+    return handle
+
+
+async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Principal, bytes]:
+    """Who calls, and the body; nothing of it is read before the key is proven."""
+    if scope["method"] != "POST":  # type: ignore[typeddict-item]  # Litestar routes HTTP only to these paths
         raise MethodNotAllowedException
     gateway: Gateway = scope["litestar_app"].state["gateway"]
     try:
@@ -29,12 +47,16 @@ async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
     except TollgateError:
         await _throw_away(receive, gateway.body_bytes_max)
         raise
-    body = await _body(receive, gateway.body_bytes_max)
-    client = AsgiClient(receive, send)
-    try:
-        await gateway.chat(principal, body, client)
-    finally:
-        client.rest()
+    return gateway, principal, await _body(receive, gateway.body_bytes_max)
+
+
+def _headers(scope: Scope) -> Mapping[str, str]:
+    """The caller's headers that belong to a wire format."""
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name.startswith(_FORMAT_HEADERS)
+    }
 
 
 async def _throw_away(receive: Receive, bytes_max: int) -> None:
@@ -163,3 +185,23 @@ class AsgiClient:
             await self._send(message)
         except (OSError, RuntimeError) as error:
             raise ClientGone from error
+
+
+@asgi("/v1/messages/count_tokens", copy_scope=False)
+async def count_tokens(scope: Scope, receive: Receive, send: Send) -> None:
+    """`POST /v1/messages/count_tokens`: about how many tokens a prompt is; nothing is charged."""
+    gateway, principal, body = await _opened(scope, receive)
+    counted = await gateway.count_tokens(Inquiry(principal, Wire.MESSAGES, body, _headers(scope)))
+    client = AsgiClient(receive, send)
+    await client.begin(200, {"content-type": "application/json"})
+    await client.finish(msgspec.json.encode({"input_tokens": counted, "estimated": True}))
+
+
+OPENAI = (
+    _inference("/chat/completions", Wire.CHAT),
+    _inference("/responses", Wire.RESPONSES),
+    _inference("/embeddings", Wire.EMBEDDINGS),
+)
+"""What OpenAI's clients call, below their base address."""
+ANTHROPIC = (_inference("/v1/messages", Wire.MESSAGES), count_tokens)
+"""What Anthropic's clients call, below theirs."""

@@ -5,31 +5,50 @@ the reason why.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from tollgate.catalog.model import Catalogue, Endpoint, Format, Provider
-from tollgate.gateway.model import Candidate, ChatRequest, Plan, Preferences
-from tollgate.kit.errors import ModelNotAllowed, ModelNotFound, ModelNotPriced, NoEndpoint
+from tollgate.catalog.model import Catalogue, Endpoint, Provider
+from tollgate.gateway.crossing import Crossing
+from tollgate.gateway.model import Candidate, Plan, Preferences, Request
+from tollgate.kit.errors import InvalidRequest, ModelNotAllowed, ModelNotFound, ModelNotPriced, NoEndpoint
 from tollgate.kit.ids import OrganizationId
 from tollgate.kit.principal import Principal
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import rules as pricing
 from tollgate.pricing.model import STANDARD, PriceBook, PriceVersion
 
-SPOKEN = frozenset({Format.OPENAI, Format.AZURE_OPENAI, Format.OPENAI_COMPATIBLE, Format.SANDBOX})
-"""The provider formats this gateway has translators for."""
-
 NOT_PRICED = "no price in force"
 _UNPRICED = {NOT_PRICED} | {f"no {kind} price" for kind in (Kind.PROMPT, Kind.COMPLETION)}
 """Reasons that only a price can mend."""
-_STANDARD_TIERS = frozenset({STANDARD, "auto", "default"})
-"""Names under which clients ask for the standard service tier."""
+_STANDARD_TIERS = frozenset({STANDARD, "auto", "default", "standard_only", "on_demand"})
+"""Names of the standard service tier, asked for and served."""
 _ZERO_RETENTION = "zero"
 
 
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """One endpoint, with its prices in force and whether it was asked for and can be reached."""
+
+    endpoint: Endpoint
+    provider: Provider
+    tiers: Mapping[str, PriceVersion]
+    pinned: str
+    routable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Excluded:
+    """An endpoint that cannot or may not serve the request."""
+
+    reason: str
+    unsayable: tuple[str, ...] = ()
+    """The parameters that stand in its way, if nothing else does."""
+
+
 def plan(
-    request: ChatRequest,
+    crossing: Crossing,
     principal: Principal,
     *,
     catalogue: Catalogue,
@@ -43,30 +62,44 @@ def plan(
         ModelNotFound: none of the models exists.
         ModelNotAllowed: the key's allowlist leaves all of them out.
         ModelNotPriced: endpoints could serve the call, but none of them has prices in force for all that a call uses.
+        InvalidRequest: an endpoint could serve it, were it not for a parameter that its format cannot say.
         NoEndpoint: every endpoint is left out; `metadata.excluded` says why.
     """
+    request = crossing.request
     planned: list[Candidate] = []
     excluded: dict[str, str] = {}
-    for wanted in _allowed(_known(request.models, catalogue), principal):
+    unsayable: list[str] = []
+    for wanted in models_of(request, principal, catalogue):
         slug, _, pinned = wanted.partition(":")
         candidates = []
         for endpoint in catalogue.endpoints_of(slug):
             if any(candidate.endpoint.id == endpoint.id for candidate in planned):
                 continue
             provider = catalogue.providers[endpoint.provider]
-            price = _price(book, endpoint, principal.organization_id, _tier(request), at)
-            reason = _why_not(request, endpoint, provider, price, pinned=pinned, routable=is_routable(provider))
-            if reason is not None or price is None:
-                excluded[_named(endpoint)] = reason or NOT_PRICED
-            else:
+            tiers = _prices(book, endpoint, principal.organization_id, at)
+            offer = _Offer(endpoint, provider, tiers, pinned=pinned, routable=is_routable(provider))
+            considered = _considered(crossing, offer)
+            if isinstance(considered, Candidate):
                 excluded.pop(_named(endpoint), None)
-                candidates.append(Candidate(endpoint, provider, price, ""))
+                candidates.append(considered)
+            else:
+                excluded[_named(endpoint)] = considered.reason
+                unsayable += considered.unsayable
         planned += _ordered(candidates, request.preferences)
     if not planned:
-        raise _nothing_planned(excluded)
+        raise _unsayable(unsayable) if unsayable else _nothing_planned(excluded)
     tried = _tried(planned, request.preferences)
     excluded |= {_named(candidate.endpoint): "fallbacks are not allowed" for candidate in planned[len(tried) :]}
     return Plan(tried, tuple(excluded.items()))
+
+
+def models_of(request: Request, principal: Principal, catalogue: Catalogue) -> Sequence[str]:
+    """The models asked for that exist and that the key may call, each as it was asked for.
+
+    Raises:
+        ModelNotFound, ModelNotAllowed: there is none.
+    """
+    return _allowed(_known(request.models, catalogue), principal)
 
 
 def _named(endpoint: Endpoint) -> str:
@@ -89,33 +122,43 @@ def _allowed(models: Sequence[str], principal: Principal) -> list[str]:
     return allowed
 
 
-def _price(
-    book: PriceBook, endpoint: Endpoint, organization_id: OrganizationId, service_tier: str, at: datetime
-) -> PriceVersion | None:
-    return pricing.price_in_force(
-        book.versions(endpoint.id),
-        endpoint_id=endpoint.id,
-        organization_id=organization_id,
-        service_tier=service_tier,
-        at=at,
-    )
+def _prices(
+    book: PriceBook, endpoint: Endpoint, organization_id: OrganizationId, at: datetime
+) -> Mapping[str, PriceVersion]:
+    """The endpoint's prices in force, by service tier."""
+    versions = book.versions(endpoint.id)
+    prices = {}
+    for tier in {version.service_tier for version in versions}:
+        price = pricing.price_in_force(
+            versions, endpoint_id=endpoint.id, organization_id=organization_id, service_tier=tier, at=at
+        )
+        if price is not None and price.service_tier == tier:
+            prices[tier] = price
+    return prices
 
 
-def _tier(request: ChatRequest) -> str:
-    asked = request.service_tier
-    return STANDARD if asked is None or asked in _STANDARD_TIERS else asked
+def tier_of(name: str | None) -> str:
+    """The service tier that a request asks for, or an answer says has served, as prices know it."""
+    return STANDARD if name is None or name in _STANDARD_TIERS else name
 
 
-def _why_not(
-    request: ChatRequest,
-    endpoint: Endpoint,
-    provider: Provider,
-    price: PriceVersion | None,
-    *,
-    pinned: str,
-    routable: bool,
-) -> str | None:
+def _considered(crossing: Crossing, offer: _Offer) -> Candidate | _Excluded:
+    request = crossing.request
+    price = offer.tiers.get(tier_of(request.service_tier))
+    reason = _why_not(request, offer, price)
+    if reason is not None or price is None:
+        return _Excluded(reason or NOT_PRICED)
+    way = crossing.way_to(offer.endpoint, offer.provider)
+    if way.wire is None:
+        return _Excluded(f"it does not speak {request.wire}")
+    if way.unsayable:
+        return _Excluded(f"its format cannot express {', '.join(way.unsayable)}", way.unsayable)
+    return Candidate(offer.endpoint, offer.provider, price, "", way.wire, offer.tiers)
+
+
+def _why_not(request: Request, offer: _Offer, price: PriceVersion | None) -> str | None:
     """Why the endpoint cannot or may not serve the request; `None` if it can."""
+    endpoint, provider, pinned = offer.endpoint, offer.provider, offer.pinned
     wishes = request.preferences
     refusals = (
         (bool(pinned) and pinned != provider.slug, f"the model is pinned to {pinned}"),
@@ -126,8 +169,7 @@ def _why_not(
             "not among provider.order",
         ),
         (not endpoint.enabled, "the endpoint is disabled"),
-        (provider.format not in SPOKEN, f"the format {provider.format} is not spoken yet"),
-        (not routable, "the provider's credential or address is not set, or not permitted"),
+        (not offer.routable, "the provider's credential or address is not set, or not permitted"),
         (wishes.zdr and not _retains_nothing(endpoint), "it may retain prompts"),
         (wishes.data_collection == "deny" and endpoint.data_policy.training is not False, "it may train on prompts"),
         (
@@ -135,11 +177,10 @@ def _why_not(
             "a parameter is not supported",
         ),
         (_exceeds_output(request, endpoint), "more output is asked for than it gives"),
-        (price is None, NOT_PRICED),
-        (price is not None and price.service_tier != _tier(request), "no price for the service tier"),
+        (price is None, "no price for the service tier" if offer.tiers else NOT_PRICED),
         *(
             (price is not None and not any(item.kind is kind for item in price.items), f"no {kind} price")
-            for kind in (Kind.PROMPT, Kind.COMPLETION)
+            for kind in (Kind.PROMPT, Kind.COMPLETION)[: 2 if request.choices else 1]
         ),
         (price is not None and _too_dear(price, wishes), "dearer than provider.max_price"),
     )
@@ -150,7 +191,7 @@ def _retains_nothing(endpoint: Endpoint) -> bool:
     return endpoint.data_policy.logging == _ZERO_RETENTION and endpoint.data_policy.training is False
 
 
-def _exceeds_output(request: ChatRequest, endpoint: Endpoint) -> bool:
+def _exceeds_output(request: Request, endpoint: Endpoint) -> bool:
     return (
         request.max_tokens is not None and endpoint.max_output is not None and request.max_tokens > endpoint.max_output
     )
@@ -172,10 +213,7 @@ def _ordered(candidates: Iterable[Candidate], wishes: Preferences) -> list[Candi
         place = wishes.order.index(slug) if slug in wishes.order else len(wishes.order)
         return place, _dearness(candidate.price), slug
 
-    return [
-        Candidate(one.endpoint, one.provider, one.price, _why(one.provider.slug, wishes))
-        for one in sorted(candidates, key=rank)
-    ]
+    return [replace(one, reason=_why(one.provider.slug, wishes)) for one in sorted(candidates, key=rank)]
 
 
 def _dearness(price: PriceVersion) -> Decimal:
@@ -195,6 +233,15 @@ def _why(provider: str, wishes: Preferences) -> str:
 
 def _tried(planned: Sequence[Candidate], wishes: Preferences) -> tuple[Candidate, ...]:
     return tuple(planned) if wishes.allow_fallbacks or wishes.order else tuple(planned[:1])
+
+
+def _unsayable(names: Sequence[str]) -> InvalidRequest:
+    """The caller has to leave something out, or to name it ignorable is the operator's decision."""
+    told = ", ".join(dict.fromkeys(names))
+    return InvalidRequest(
+        f"No endpoint of this model has a format that can express {told}; leave it out, or call another model.",
+        field=names[0],
+    )
 
 
 def _nothing_planned(reasons: Mapping[str, str]) -> NoEndpoint | ModelNotPriced:

@@ -27,7 +27,9 @@ class SandboxUpstream:
     """Answers requests itself."""
 
     async def send(self, request: UpstreamRequest) -> Reply:
-        """The reply to a chat completion request."""
+        """The reply to a request."""
+        if request.url.endswith("/embeddings"):
+            return await self._embed(request)
         chat = openai_chat.decode(request.body)
         choices = chat.choices
         prompt_tokens = await tokenizer.count_prompt(chat.prompt, _ENCODING)

@@ -13,12 +13,12 @@ import structlog
 
 from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import Format, Provider
-from tollgate.gateway import bounds, endings, fallback, routing, tokenizer
+from tollgate.gateway import bounds, endings, fallback, formats, routing, tokenizer
+from tollgate.gateway.crossing import Crossing, Outlet
 from tollgate.gateway.endings import Call, Ending, Usage
 from tollgate.gateway.exchange import Exchange
-from tollgate.gateway.model import Access, Answer, Attempt, ChatRequest, Client, ClientGone, Receipt, Upstream
-from tollgate.gateway.protocols import openai_chat
-from tollgate.gateway.providers import openai
+from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Receipt, Request, Upstream, Wire
+from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.snapshot import Shelf, Snapshot
 from tollgate.gateway.stopwatch import Stopwatch
 from tollgate.infra import identity, telemetry
@@ -29,7 +29,7 @@ from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable, NotFound, ProviderFailed, TollgateError, Unavailable
 from tollgate.kit.ids import AttemptId, CallId
 from tollgate.kit.principal import KeyKind, Principal
-from tollgate.metering.model import AdmissionRequest, AttemptStatus, Settlement
+from tollgate.metering.model import AdmissionRequest, AttemptStatus, CallStatus
 from tollgate.metering.service import CatalogueIsStale, Meter
 from tollgate.pricing.model import CURRENCY, Charge
 
@@ -49,6 +49,18 @@ class Surroundings:
     """How long a provider that charges on regardless may go on after its client hung up."""
     status_of: Callable[[TollgateError], int]
     """The HTTP status of an error, for streams that already began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A call as it came in, its caller known."""
+
+    principal: Principal
+    wire: Wire
+    """What its route is for."""
+    body: bytes
+    headers: Mapping[str, str]
+    """Those that belong to the wire format, names in lower case."""
 
 
 class Gateway:
@@ -77,12 +89,12 @@ class Gateway:
         keys.check_kind(principal, KeyKind.INFERENCE)
         return principal
 
-    async def chat(self, principal: Principal, body: bytes, client: Client) -> None:
-        """Serve one chat completion: admit it, forward it, relay the answer, settle it, and only then finish."""
+    async def serve(self, inquiry: Inquiry, client: Client) -> None:
+        """Serve one call: admit it, forward it, relay the answer, settle it, and only then finish."""
         watch = Stopwatch()
-        request = openai_chat.decode(body)
-        call = await self._admit(principal, request)
-        serving = _Serving(call, client, watch)
+        request = formats.CLIENTS[inquiry.wire].decode(inquiry.body, inquiry.headers)
+        serving = _Serving(await self._admit(inquiry.principal, request), client, watch)
+        call = serving.call
         try:
             await self._forward(serving)
             if request.stream and call.ending is not Ending.CLIENT_LEFT:
@@ -92,12 +104,20 @@ class Gateway:
         if call.ending is not Ending.CLIENT_LEFT:
             await self._finish(serving)
 
-    async def _admit(self, principal: Principal, request: ChatRequest) -> Call:
+    async def count_tokens(self, inquiry: Inquiry) -> int:
+        """About how many tokens a prompt is for its model, counted here: no provider is asked, nothing is charged."""
+        request = anthropic_messages.decode_count(inquiry.body)
+        catalogue = (await self._shelf.current()).catalogue
+        slug = routing.models_of(request, inquiry.principal, catalogue)[0].partition(":")[0]
+        return await tokenizer.count_prompt(request.prompt, catalogue.models[slug].tokenizer)
+
+    async def _admit(self, principal: Principal, request: Request) -> Call:
         """Plan the route, bound the cost, and hold it; again if catalogue or prices changed meanwhile."""
         snapshot = await self._shelf.current()
+        crossing = Crossing(request)
         for _ in range(_PLANS_MAX):
             try:
-                call = await self._plan(principal, request, snapshot)
+                call = await self._plan(principal, crossing, snapshot)
             except NotFound:
                 newer = await self._shelf.newer_than(snapshot)
                 if newer is None:
@@ -128,10 +148,10 @@ class Gateway:
             return call
         raise Unavailable("The catalogue is changing; try again.", metadata={"retry_after_seconds": 1})
 
-    async def _plan(self, principal: Principal, request: ChatRequest, snapshot: Snapshot) -> Call:
+    async def _plan(self, principal: Principal, crossing: Crossing, snapshot: Snapshot) -> Call:
         now = self._clock.now()
         plan = routing.plan(
-            request,
+            crossing,
             principal,
             catalogue=snapshot.catalogue,
             book=snapshot.book,
@@ -142,12 +162,11 @@ class Gateway:
         return Call(
             id=CallId(identity.new_id(now)),
             principal=principal,
-            request=request,
-            api=openai_chat.API,
+            crossing=crossing,
             accepted_at=now,
             plan=plan,
             vocabulary=vocabulary,
-            prompt_tokens_estimate=await tokenizer.count_prompt(request.prompt, vocabulary),
+            prompt_tokens_estimate=await tokenizer.count_prompt(crossing.request.prompt, vocabulary),
         )
 
     async def _forward(self, serving: "_Serving") -> None:
@@ -185,7 +204,10 @@ class Gateway:
             try:
                 async with serving.client.staying() if stops else nullcontext():
                     exchange = await self._exchange(call, attempt)
-                    await exchange.open()
+                    try:
+                        await exchange.open()
+                    finally:
+                        attempt.answer = exchange.answer
             finally:
                 attempt.latency_ms = absence.milliseconds
         attempt.status, call.ending = AttemptStatus.SERVED, Ending.BROKE_OFF
@@ -194,15 +216,16 @@ class Gateway:
 
     async def _exchange(self, call: Call, attempt: Attempt) -> Exchange:
         candidate, provider = attempt.candidate, attempt.candidate.provider
-        reply = await self._upstreams[provider.format].send(
-            openai.request(call.request, candidate, access=self._access(provider), output_cap=call.output_cap)
-        )
+        speech = call.crossing.to(candidate)
+        question = speech.ask(candidate, access=self._access(provider), output_cap=call.output_cap)
+        reply = await self._upstreams[provider.format].send(question)
         attempt.http_status = reply.status
         if fallback.is_our_fault(reply.status):
             _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
         return Exchange(
             reply,
-            call.request,
+            speech,
+            streams=call.request.stream,
             supports_cancel=candidate.endpoint.supports_cancel,
             drain_seconds=self._around.drain_seconds,
         )
@@ -217,8 +240,13 @@ class Gateway:
     async def _relay(self, serving: "_Serving") -> None:
         """Pass a stream on until it ends, breaks off, or the client hangs up."""
         call, exchange = serving.call, serving.answered
+        serving.outlet = exchange.outlet(
+            model=call.attempts[-1].candidate.endpoint.model,
+            generation_id=ids.typed("gen", call.id),
+            created=int(call.accepted_at.timestamp()),
+        )
         with serving.watch.away():
-            await exchange.relay(serving.client, self._headers(serving))
+            await exchange.relay(serving.client, self._headers(serving), serving.outlet)
         call.ending = exchange.ending
 
     async def _settle_whatever_comes(self, serving: "_Serving") -> None:
@@ -242,14 +270,14 @@ class Gateway:
             await exchange.close()
             if not call.request.stream:
                 call.ending = Ending.FINISHED
-            call.answer = exchange.answer
-            if exchange.answer.usage is None or not exchange.answer.usage.completion_known:
+            call.attempts[-1].answer = exchange.answer
+            if endings.is_doubtful(exchange.answer, events=exchange.events):
                 counted = await tokenizer.count(exchange.written(), call.vocabulary)
         call.generation_ms = serving.watch.milliseconds
         usage = endings.usage_of(call, counted)
         settlement, serving.charge = endings.settlement(call, usage)
         serving.usage = usage
-        _report(settlement, call.answer)
+        _report(call, usage, settlement.call.status)
         try:
             await self._meter.settle(settlement)
         except LedgerUnavailable as error:
@@ -257,29 +285,27 @@ class Gateway:
 
     async def _finish(self, serving: "_Serving") -> None:
         """Send what had to wait for the settlement: the answer, or the end of the stream."""
-        call, exchange = serving.call, serving.answered
+        call, exchange, outlet = serving.call, serving.answered, serving.outlet
         error = serving.unrecorded or exchange.error
         with suppress(ClientGone):
-            if not call.request.stream:
-                if error is not None:
-                    error.metadata["generation_id"] = ids.typed("gen", call.id)
-                    raise error
-                await serving.client.begin(200, self._headers(serving))
-                await serving.client.finish(openai_chat.encode_answer(exchange.body, serving.receipt))
+            if outlet is not None:
+                last = (
+                    outlet.end(serving.receipt) if error is None else outlet.fail(error, self._around.status_of(error))
+                )
+                await serving.client.finish(last)
             elif error is not None:
-                failure = openai_chat.error_event(error, self._around.status_of(error))
-                await serving.client.finish(failure + openai_chat.DONE)
-            elif call.request.include_usage:
-                last = openai_chat.encode_usage_event(exchange.usage_chunk, serving.receipt)
-                await serving.client.finish(last + openai_chat.DONE)
+                error.metadata["generation_id"] = ids.typed("gen", call.id)
+                raise error
             else:
-                await serving.client.finish(openai_chat.DONE)
+                await serving.client.begin(200, self._headers(serving))
+                await serving.client.finish(exchange.encoded(serving.receipt))
 
     def _headers(self, serving: "_Serving") -> Mapping[str, str]:
         call, candidate = serving.call, serving.call.attempts[-1].candidate
         headers = {
             "content-type": "text/event-stream; charset=utf-8" if call.request.stream else "application/json",
             "x-generation-id": ids.typed("gen", call.id),
+            "request-id": ids.typed("gen", call.id),
             "x-tollgate-provider": candidate.provider.slug,
             "x-tollgate-overhead-ms": serving.watch.overhead_text,
         }
@@ -298,6 +324,7 @@ class _Serving:
     client: Client
     watch: Stopwatch
     exchange: Exchange | None = None
+    outlet: Outlet | None = None
     usage: Usage | None = None
     charge: Charge | None = None
     unrecorded: LedgerUnavailable | None = None
@@ -325,12 +352,19 @@ class _Serving:
         )
 
 
-def _report(settlement: Settlement, answer: Answer) -> None:
+def _report(call: Call, usage: Usage, status: CallStatus) -> None:
     """Count what an operator watches."""
-    call, usage = settlement.call, answer.usage
-    telemetry.CALLS.labels(call.status).inc()
-    if usage is not None and usage.anomalous:
-        telemetry.ANOMALIES.labels(call.provider).inc()
-    if usage is not None and usage.unknown:
-        telemetry.UNKNOWN_USAGE.labels(call.provider).inc()
-        _log.warning("usage has fields with counts we do not know", provider=call.provider, fields=usage.unknown[:20])
+    telemetry.CALLS.labels(status).inc()
+    serving, told = call.serving, call.answer.usage
+    if serving is None:
+        return
+    provider, tier = serving.candidate.provider.slug, call.answer.service_tier
+    if told is not None and told.anomalous:
+        telemetry.ANOMALIES.labels(provider).inc()
+    if told is not None and told.unknown:
+        telemetry.UNKNOWN_USAGE.labels(provider).inc()
+        _log.warning("usage has fields with counts we do not know", provider=provider, fields=told.unknown[:20])
+    if usage.disputed:
+        telemetry.DISPUTED_USAGE.labels(provider).inc()
+    if tier is not None and endings.price_of(serving).service_tier != routing.tier_of(tier):
+        telemetry.UNPRICED_TIERS.labels(provider).inc()

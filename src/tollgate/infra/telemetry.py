@@ -27,6 +27,14 @@ ANOMALIES = Counter(
 UNKNOWN_USAGE = Counter(
     "tollgate_unknown_usage_total", "Calls whose usage had counts in fields that we do not know.", ["provider"]
 )
+DISPUTED_USAGE = Counter(
+    "tollgate_disputed_usage_total", "Calls whose usage by their provider is far from our own count.", ["provider"]
+)
+UNPRICED_TIERS = Counter(
+    "tollgate_unpriced_tiers_total",
+    "Calls served in a service tier that has no price; charged at the price they were planned with.",
+    ["provider"],
+)
 INCONSISTENT = Counter(
     "tollgate_inconsistent_charges_total", "Calls whose charge is not what their price version makes it. Alarm on any."
 )

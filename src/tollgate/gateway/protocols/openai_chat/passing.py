@@ -1,0 +1,112 @@
+"""A chat completion that came from a provider in this very format: bytes unchanged, but for model, provider and usage.
+
+Wire format: https://platform.openai.com/docs/api-reference/chat/streaming
+"""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from tollgate.gateway import wire
+from tollgate.gateway.model import Receipt, Request
+from tollgate.gateway.protocols import envelope
+from tollgate.kit.errors import TollgateError
+
+DONE = b"data: [DONE]\n\n"
+
+_NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
+"""What OpenAI adds to every chunk when usage is asked for; inside a JSON string its quotes would be escaped."""
+_HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_MODEL = re.compile(rb'"model"\s*:\s*"[^"\\]*"')
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_USAGE = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+
+
+def passed_answer(body: bytes, receipt: Receipt) -> bytes:
+    """A provider's whole answer as the client gets it: the same bytes, with model, provider and cost."""
+    return msgspec.json.encode(_with_receipt(_FIELDS.decode(wire.mended(body)), receipt))
+
+
+class ChatPassage:
+    """A stream of chat completion chunks on its way through; the one with the usage waits for the settlement."""
+
+    def __init__(self, request: Request, *, model: str) -> None:
+        self._include_usage = request.include_usage
+        self._usage_chunk: Mapping[str, msgspec.Raw] | None = None
+        self._our_name = b'"model":' + msgspec.json.encode(model)
+        self._their_name: bytes | None = None
+
+    def take(self, event: bytes, data: bytes) -> bytes:
+        """The event under our name for the model; without usage, if it carries one, or for who did not ask for it."""
+        if _HAS_USAGE.search(data) is not None:
+            event = self._without_usage(data, event)
+        if self._their_name is None and (named := _MODEL.search(event)) is not None:
+            self._their_name = named[0]
+        if self._their_name is not None:
+            event = event.replace(self._their_name, self._our_name, 1)
+        return event if self._include_usage else _NO_USAGE.sub(b"", event)
+
+    def _without_usage(self, data: bytes, event: bytes) -> bytes:
+        try:
+            chunk = _FIELDS.decode(wire.mended(data))
+        except wire.UNREADABLE:
+            return event
+        if bytes(chunk.get("usage", b"null")) == b"null":
+            return event
+        self._usage_chunk = chunk
+        if not bytes(chunk.get("choices", b"[]")).strip(b"[] \t\r\n"):
+            return b""
+        return wire.event(msgspec.json.encode({name: value for name, value in chunk.items() if name != "usage"}))
+
+    def end(self, receipt: Receipt) -> bytes:
+        """The usage chunk for who asked for it, with model, provider and cost; and `[DONE]`."""
+        if not self._include_usage:
+            return DONE
+        chunk = self._usage_chunk
+        if chunk is None:
+            chunk = {
+                "id": wire.raw(receipt.generation_id),
+                "object": wire.raw("chat.completion.chunk"),
+                "created": wire.raw(0),
+            }
+        return wire.event(msgspec.json.encode({**_with_receipt(chunk, receipt), "choices": []})) + DONE
+
+    def fail(self, error: TollgateError, status: int) -> bytes:
+        """A chunk that says what went wrong, and `[DONE]`."""
+        return failure(error, status)
+
+
+def passage(request: Request, *, model: str) -> ChatPassage:
+    """A stream about to pass."""
+    return ChatPassage(request, model=model)
+
+
+def failure(error: TollgateError, status: int) -> bytes:
+    """How a stream of chunks that already began says that it failed."""
+    problem = {"code": status, "type": error.type, "message": error.message, "metadata": error.metadata}
+    choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+    chunk = {"error": problem, "object": "chat.completion.chunk", "choices": [choice]}
+    return wire.event(msgspec.json.encode(chunk)) + DONE
+
+
+def _with_receipt(fields: Mapping[str, msgspec.Raw], receipt: Receipt) -> dict[str, object]:
+    return {
+        **fields,
+        "model": receipt.model,
+        "provider": receipt.provider,
+        "usage": {**_usage(fields), **(_totals(receipt) if receipt.estimated else {}), **envelope.cost(receipt)},
+    }
+
+
+def _usage(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """The provider's own usage object, or nothing if there is none."""
+    try:
+        return _USAGE.decode(fields.get("usage", envelope.NULL)) or {}
+    except msgspec.DecodeError:
+        return {}
+
+
+def _totals(receipt: Receipt) -> Mapping[str, int]:
+    prompt, completion = receipt.quantities.prompt_tokens, receipt.quantities.completion_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

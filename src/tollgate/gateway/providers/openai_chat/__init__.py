@@ -1,0 +1,14 @@
+"""OpenAI Chat Completions, as providers speak it: OpenAI, Azure OpenAI, and the many servers compatible with it."""
+
+from tollgate.gateway.model import Wire
+from tollgate.gateway.neutral import Feature
+from tollgate.gateway.providers.openai_chat.answers import read_answer, read_error, reader, text_of
+from tollgate.gateway.providers.openai_chat.meaning import completion
+from tollgate.gateway.providers.openai_chat.requests import passed_request
+
+WIRE = Wire.CHAT
+EXPRESSES = frozenset(Feature)
+
+__all__ = [
+    "EXPRESSES", "WIRE", "completion", "passed_request", "read_answer", "read_error", "reader", "text_of",
+]  # fmt: skip
