@@ -76,6 +76,7 @@ async def test_an_endpoint_takes_its_defaults_from_its_model(client: AsyncClient
     assert created["protocols"] == ["openai"]
     assert created["data_policy"] == {"training": None, "logging": None, "moderation": None}
     assert (created["supports_cancel"], created["enabled"]) == (True, True)
+    assert created["ignorable_parameters"] == []
     assert (await client.get(f"/admin/endpoints/{created['id']}")).json()["data"] == created
 
 
@@ -95,6 +96,21 @@ async def test_an_endpoint_can_be_switched_off_and_described(client: AsyncClient
     }
     switched_on = await client.patch(f"/admin/endpoints/{created['id']}", json={"enabled": True})
     assert switched_on.json()["data"] == changed | {"enabled": True}
+
+
+async def test_an_endpoint_says_what_it_leaves_out_until_it_is_told_not_to(client: AsyncClient) -> None:
+    await create(client, "/admin/providers", GROQ)
+    await create(client, "/admin/models", LLAMA)
+
+    created = await create(client, "/admin/endpoints", LLAMA_AT_GROQ | {"ignorable_parameters": ["seed", "top_k"]})
+    path = f"/admin/endpoints/{created['id']}"
+    untouched = (await client.patch(path, json={"enabled": False})).json()["data"]
+    emptied = (await client.patch(path, json={"ignorable_parameters": None})).json()["data"]
+    refused = await client.patch(path, json={"ignorable_parameters": ["Top K"]})
+
+    assert created["ignorable_parameters"] == untouched["ignorable_parameters"] == ["seed", "top_k"]
+    assert emptied == untouched | {"ignorable_parameters": []}
+    assert (refused.status_code, refused.json()["error"]["metadata"]) == (400, {"field": "ignorable_parameters"})
 
 
 async def test_an_endpoint_needs_a_model_and_a_provider_that_are_there(client: AsyncClient) -> None:

@@ -189,6 +189,7 @@ def test_a_model_that_could_not_be_named_or_metered_is_refused(change: dict[str,
         ({"protocols": ()}, "protocols"),
         ({"protocols": ("grpc",)}, "protocols"),
         ({"supported_parameters": ("Top P",)}, "supported_parameters"),
+        ({"ignorable_parameters": ("top_p", "")}, "ignorable_parameters"),
         ({"data_policy": DataPolicy(logging="")}, "data_policy.logging"),
     ],
 )

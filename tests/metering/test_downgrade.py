@@ -6,8 +6,12 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
+from tests.metering.scene import Scene, a_settlement
 
 from tollgate.infra import migrations, upgrades
+from tollgate.infra.identity import new_id
+from tollgate.kit.ids import CallId
+from tollgate.metering.model import Settlement
 
 OURS = """
     SELECT 'relation ' || c.relname FROM pg_class AS c WHERE c.relnamespace = 'public'::regnamespace
@@ -58,3 +62,37 @@ async def test_what_was_undone_can_be_done_again(database_url: str, revision: st
         ]
     await upgrades.upgrade(database_url)
     assert await _things(database_url) == complete
+
+
+async def test_calls_settle_before_and_after_the_estimate_and_are_kept_on_the_way(
+    database_url: str, scene: Scene
+) -> None:
+    at = scene.clock.now()
+    caller = await scene.a_caller()
+    first, second, third = (a_settlement(caller, CallId(new_id(at)), at, prompt=100) for _ in range(3))
+    estimate = '{"prompt": 7}'
+    await _settle(database_url, first._replace(call=first.call._replace(estimate=estimate)))
+
+    await _down_to(database_url, "0006_jobs")
+    await _settle(database_url, second, columns=len(second.call) - 1)
+    await upgrades.upgrade(database_url)
+    await _settle(database_url, third._replace(call=third.call._replace(estimate=estimate)))
+
+    rows = {row["id"]: row for row in await scene.pool.fetch("SELECT id, amount, estimate FROM calls")}
+    assert [rows[each.call.call_id]["estimate"] for each in (first, second, third)] == [None, None, estimate]
+    assert {row["amount"] for row in rows.values()} == {first.call.amount}
+
+
+async def _settle(url: str, settlement: Settlement, *, columns: int | None = None) -> None:
+    """Settle as a process does that has just been started, by the record of its time: its first so many columns."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "SELECT settle($1::call_record[], $2::charge_record[], $3::attempt_record[], $4)",
+            [tuple(settlement.call)[:columns]],
+            settlement.charges,
+            settlement.attempts,
+            settlement.call.accepted_at,
+        )
+    finally:
+        await connection.close()

@@ -82,6 +82,9 @@ class Endpoint:
     supports_cancel: bool
     """Whether the provider stops, and stops charging, when its connection closes."""
     enabled: bool
+    ignorable_parameters: tuple[str, ...] = ()
+    """What a call may name in another wire format's words that is left out where the endpoint cannot express it;
+    anything else it cannot express refuses the call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,9 +198,8 @@ def check_endpoint(endpoint: Endpoint) -> None:
     _check_length(endpoint.context_length, "context_length")
     _check_length(endpoint.max_output, "max_output")
     _check_members(endpoint.protocols, PROTOCOLS, "protocols")
-    for parameter in endpoint.supported_parameters:
-        if not _PARAMETER.fullmatch(parameter):
-            raise InvalidRequest(f"{parameter[:80]!r} is not a parameter's name.", field="supported_parameters")
+    _check_parameters(endpoint.supported_parameters, "supported_parameters")
+    _check_parameters(endpoint.ignorable_parameters, "ignorable_parameters")
     for field in ("logging", "moderation"):
         value: str | None = getattr(endpoint.data_policy, field)
         if value is not None:
@@ -218,6 +217,12 @@ def _check_members(values: tuple[str, ...], known: frozenset[str], field: str) -
     for value in values:
         if value not in known:
             raise InvalidRequest(f"{value[:80]!r} is not one of: {', '.join(sorted(known))}.", field=field)
+
+
+def _check_parameters(names: tuple[str, ...], field: str) -> None:
+    for name in names:
+        if not _PARAMETER.fullmatch(name):
+            raise InvalidRequest(f"{name[:80]!r} is not a parameter's name.", field=field)
 
 
 def _check_length(tokens: int | None, field: str) -> None:

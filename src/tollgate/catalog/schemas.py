@@ -168,6 +168,8 @@ class CreateEndpoint(Body, kw_only=True, frozen=True):
     data_policy: DataPolicyBody | None = None
     supports_cancel: bool | None = None
     enabled: bool | None = None
+    ignorable_parameters: tuple[str, ...] | None = None
+    """What to leave out of calls in other wire formats where the endpoint cannot express it; nothing, unless given."""
 
     def endpoint(self, endpoint_id: EndpointId) -> Endpoint:
         return Endpoint(
@@ -182,6 +184,7 @@ class CreateEndpoint(Body, kw_only=True, frozen=True):
             data_policy=(self.data_policy or DataPolicyBody()).policy(),
             supports_cancel=self.supports_cancel is not False,
             enabled=self.enabled is not False,
+            ignorable_parameters=self.ignorable_parameters or (),
         )
 
 
@@ -196,9 +199,12 @@ class ChangeEndpoint(Body, kw_only=True, frozen=True):
     data_policy: DataPolicyBody | UnsetType = UNSET
     supports_cancel: bool | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    ignorable_parameters: tuple[str, ...] | UnsetType | None = UNSET
 
     def applied_to(self, endpoint: Endpoint) -> Endpoint:
         given = _given(self)
+        if self.ignorable_parameters is None:
+            given["ignorable_parameters"] = ()
         if self.data_policy is not UNSET:
             given["data_policy"] = self.data_policy.policy()
         return replace(endpoint, **given)
@@ -218,6 +224,7 @@ class EndpointView(Struct, kw_only=True, frozen=True):
     data_policy: DataPolicy
     supports_cancel: bool
     enabled: bool
+    ignorable_parameters: tuple[str, ...]
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> "EndpointView":
@@ -233,6 +240,7 @@ class EndpointView(Struct, kw_only=True, frozen=True):
             data_policy=endpoint.data_policy,
             supports_cancel=endpoint.supports_cancel,
             enabled=endpoint.enabled,
+            ignorable_parameters=endpoint.ignorable_parameters,
         )
 
 

@@ -221,4 +221,5 @@ def _endpoint(row: sa.Row[Any]) -> Endpoint:
         data_policy=DataPolicy(row.training, row.logging, row.moderation),
         supports_cancel=row.supports_cancel,
         enabled=row.enabled,
+        ignorable_parameters=tuple(row.ignorable_parameters),
     )

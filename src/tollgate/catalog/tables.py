@@ -70,6 +70,7 @@ class EndpointRow(SQLModel, table=True):
     moderation: str | None = Field(sa_type=sa.Text)
     supports_cancel: bool
     enabled: bool
+    ignorable_parameters: list[str] = Field(sa_type=sa.ARRAY(sa.Text), sa_column_kwargs={"server_default": "{}"})
 
 
 class RevisionRow(SQLModel, table=True):

@@ -97,6 +97,8 @@ class CallRecord(NamedTuple):
     session_id: str | None
     metadata: str | None
     """JSON: the caller's own pairs."""
+    estimate: str | None = None
+    """JSON: our own counts by kind, where the provider told nothing or something quite different."""
 
 
 class ChargeRecord(NamedTuple):

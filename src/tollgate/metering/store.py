@@ -1,4 +1,4 @@
-"""All SQL of metering. The hot path's two statements are database functions (migrations/sql/0003_metering.sql)."""
+"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0003 and 0007)."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql/0003_metering.sql)."""
+"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0003 and 0007)."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -103,6 +103,7 @@ class CallRow(SQLModel, table=True):
     # SQLModel keeps the name `metadata` for itself.
     caller_metadata: dict[str, str] | None = Field(default=None, sa_type=JSONB, sa_column_kwargs={"name": "metadata"})
     invoice_cut: int = Field(sa_type=sa.Integer)
+    estimate: dict[str, int] | None = Field(default=None, sa_type=JSONB)
 
 
 class AttemptRow(SQLModel, table=True):
