@@ -117,6 +117,7 @@ class TestEndpoints:
         assert azure["data_policy"] == {"training": False, "logging": "zero", "moderation": "developer"}
         assert openai["data_policy"]["logging"] == "30 days"
         assert openai["status_page"] == "https://status.openai.com"
+        assert (openai["protocols"], openai["ignorable_parameters"]) == (["openai", "anthropic"], [])
         assert openai["stats"] == {
             "latency_ms": dict.fromkeys(("min", "max", "avg", "p50", "p90", "p99")),
             "throughput": dict.fromkeys(("min", "max", "avg", "p50", "p90", "p99")),

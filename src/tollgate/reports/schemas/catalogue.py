@@ -195,6 +195,8 @@ class EndpointEntry(Struct, kw_only=True, frozen=True):
     max_output: int | None
     protocols: tuple[str, ...]
     supported_parameters: tuple[str, ...]
+    ignorable_parameters: tuple[str, ...]
+    """What is left out of a call in another wire format where the endpoint cannot express it."""
     pricing: Pricing | None
     data_policy: DataPolicyView
     status_page: str | None
@@ -214,6 +216,7 @@ class EndpointEntry(Struct, kw_only=True, frozen=True):
             max_output=endpoint.max_output,
             protocols=endpoint.protocols,
             supported_parameters=endpoint.supported_parameters,
+            ignorable_parameters=endpoint.ignorable_parameters,
             pricing=_pricing(offer.price),
             data_policy=DataPolicyView.of(endpoint.data_policy),
             status_page=provider.status_page,
