@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -91,6 +92,29 @@ async def test_of_a_connection_that_died_without_a_word_are_noticed(
         # A server that answers no more, with a connection that stays open.
         monkeypatch.setattr(asyncpg.Connection, "fetchval", _silence)
         await lost.wait()
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_are_left_however_closely_the_loss_of_the_connection_came_before(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    opened: list[asyncpg.Connection[asyncpg.Record]] = []
+    connect = asyncpg.connect
+
+    async def listed(*arguments: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+        opened.append(await connect(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(asyncpg, "connect", listed)
+    connected = asyncio.Event()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async with announcements.follow(database_url, "news", heard=lambda _: None, connected=connected.set):
+            await connected.wait()
+            await asyncio.sleep(0.05)
+            opened[0].terminate()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def _silence(_connection: object, _query: str, *, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's own

@@ -33,7 +33,8 @@ async def test_the_calls_behind_a_line_are_sought_in_their_own_month_alone(books
             for other in {"09", "10", "11", "12"} - {month}:
                 await connection.execute(f"LOCK TABLE calls_2026_{other} IN ACCESS EXCLUSIVE MODE")
             # It would wait for a partition that it wanted to look into.
-            parts = await asyncio.wait_for(books.explained(invoice, line.n), 5)
+            async with asyncio.timeout(5):
+                parts = await books.explained(invoice, line.n)
 
         assert sum(part.quantity for part in parts) == (line.usage.quantity if line.usage else None)
 

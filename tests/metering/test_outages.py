@@ -145,7 +145,8 @@ class TestWhatKeepsGoingWrong:
         await asyncio.sleep(0.1)
         assert not draining.done()
         await scene.pool.execute(FAIL.format("RETURN NEW"))
-        await asyncio.wait_for(draining, 10)
+        async with asyncio.timeout(10):
+            await draining
         assert (await scene.counter(caller))["total_used"] == 27
 
     async def test_is_answered_when_it_is_recorded_in_time_after_all(self, scene: Scene) -> None:
@@ -155,7 +156,8 @@ class TestWhatKeepsGoingWrong:
         await asyncio.sleep(0.2)
         assert not settling.done()
         await scene.pool.execute(FAIL.format("RETURN NEW"))
-        await asyncio.wait_for(settling, 5)
+        async with asyncio.timeout(5):
+            await settling
         assert (await scene.counter(caller))["total_used"] == 1
 
 

@@ -91,7 +91,8 @@ class Shelf:
     async def _follow(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), REFRESH_SECONDS)
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._changed.wait()
             self._changed.clear()
             try:
                 # Loading a large catalogue for nothing would hold up calls.

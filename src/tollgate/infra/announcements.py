@@ -68,7 +68,8 @@ async def _listen(
             # A connection can also die without a word; only an answer proves that announcements still arrive.
             await connection.fetchval("SELECT 1", timeout=HEARTBEAT_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), HEARTBEAT_SECONDS)
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await ended.wait()
     finally:
         lost()
         connection.terminate()

@@ -92,7 +92,8 @@ class Meter:
         """
         future = self._admissions.submit(request)
         try:
-            answer = await asyncio.wait_for(asyncio.shield(future), _ADMIT_SECONDS_MAX)
+            async with asyncio.timeout(_ADMIT_SECONDS_MAX):
+                answer = await asyncio.shield(future)
         except (asyncio.CancelledError, *_LEDGER_AWAY) as error:
             # Nobody waits for the answer any more: if one comes late, what it holds goes back.
             future.add_done_callback(lambda late: self._give_back(request, late))
