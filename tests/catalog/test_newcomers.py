@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import get_args
 from uuid import UUID
 
 import pytest
+from openai.types.shared.chat_model import ChatModel
+from openai.types.shared.responses_model import ResponsesModel
 
 from tollgate.catalog import newcomers
 from tollgate.catalog.known_providers import KNOWN, STOP_WHEN_CLOSED, provider_of
 from tollgate.catalog.model import DataPolicy, Endpoint, Model
+from tollgate.catalog.rules import PROTOCOLS
 from tollgate.kit.ids import EndpointId
 from tollgate.kit.tokens import Kind
 
@@ -19,12 +23,12 @@ def a_model(slug: str = "groq/llama-4", *priced: Kind) -> Model:
     return newcomers.model(slug, name="Llama 4", description="", priced=priced, now=NOW)
 
 
-def an_endpoint(provider: str) -> Endpoint:
+def an_endpoint(provider: str, upstream_model: str = "llama-4") -> Endpoint:
     return newcomers.endpoint(
         EndpointId(UUID(int=1)),
         model="groq/llama-4",
         provider=provider_of(provider, provider),
-        upstream_model="llama-4",
+        upstream_model=upstream_model,
         context_length=8192,
     )
 
@@ -33,6 +37,50 @@ def test_a_model_reads_and_writes_text_and_what_is_priced() -> None:
     model = a_model("groq/llama-4", Kind.PROMPT, Kind.INPUT_IMAGE, Kind.OUTPUT_AUDIO)
 
     assert (model.input_modalities, model.output_modalities) == (("text", "image"), ("text", "audio"))
+
+
+def test_a_model_that_embeds_writes_vectors_alone() -> None:
+    for slug in ("openai/text-embedding-3-large", "cohere/embed-v4.0", "doubleword/qwen3-embedding-8b"):
+        model = a_model(slug, Kind.PROMPT)
+        assert (model.input_modalities, model.output_modalities) == (("text",), ("embedding",))
+    assert a_model("embedders/llama-4").output_modalities == ("text",)
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "protocols"),
+    [
+        ("openai", "gpt-5.4", ("openai", "responses")),
+        ("azure", "gpt-4o", ("openai", "responses")),
+        ("openai", "text-embedding-3-small", ("embeddings",)),
+        ("azure", "text-embedding-ada-002", ("embeddings",)),
+        ("doubleword", "Qwen/Qwen3-Embedding-8B", ("embeddings",)),
+        ("openai", "gpt-5-pro", ("responses",)),
+        ("openai", "gpt-5.2-pro-2025-12-11", ("responses",)),
+        ("openai", "gpt-5.1-codex-mini", ("responses",)),
+        ("openai", "codex-mini-latest", ("responses",)),
+        ("azure", "o4-mini-deep-research", ("responses",)),
+        ("azure", "computer-use-preview", ("responses",)),
+        ("openrouter", "openai/o3-pro", ("openai",)),
+        ("groq", "llama-4", ("openai",)),
+        ("anthropic", "claude-opus-5", ("anthropic",)),
+        ("google", "gemini-3-pro", ("openai",)),
+    ],
+)
+def test_an_endpoint_is_reached_as_its_provider_documents_for_the_model(
+    provider: str, name: str, protocols: tuple[str, ...]
+) -> None:
+    assert an_endpoint(provider, name).protocols == protocols
+    assert set(protocols) <= PROTOCOLS
+
+
+def test_what_openai_lists_for_responses_alone_is_not_sent_to_chat() -> None:
+    chat = set(get_args(ChatModel))
+    alone = {name for part in get_args(ResponsesModel) for name in get_args(part)} - chat
+
+    assert {name: an_endpoint("openai", name).protocols for name in alone} == dict.fromkeys(alone, ("responses",))
+    for name in chat - {"gpt-5.2-pro", "gpt-5.2-pro-2025-12-11", "gpt-5.1-codex", "codex-mini-latest"}:
+        assert an_endpoint("openai", name).protocols == ("openai", "responses"), name
+    assert "o1-pro" in alone
 
 
 def test_a_model_is_counted_in_the_vocabulary_of_its_name() -> None:

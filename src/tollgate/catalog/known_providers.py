@@ -49,13 +49,20 @@ KNOWN: Mapping[str, Provider] = {
 }
 
 PROTOCOLS: Mapping[Format, tuple[str, ...]] = {
-    Format.OPENAI: ("openai",),
-    Format.AZURE_OPENAI: ("openai",),
+    Format.OPENAI: ("openai", "responses"),
+    Format.AZURE_OPENAI: ("openai", "responses"),
     Format.ANTHROPIC: ("anthropic",),
     Format.GEMINI: ("openai",),
     Format.OPENAI_COMPATIBLE: ("openai",),
 }
-"""The client protocol nearest to what each format speaks."""
+"""The client protocols nearest to what each format speaks, but for the models that `protocols_of` knows better."""
+
+_OPENAI_OWN = frozenset({Format.OPENAI, Format.AZURE_OPENAI})
+_RESPONSES_ONLY = re.compile(
+    r"(o[0-9]|gpt-[0-9.]+)-pro(-.+)?|.*codex.*|.*-deep-research.*|computer-use.*"
+    r"|gpt-daybreak-.+|gpt-.+-(cyber|astra-law)|gpt-.*rosalind.*"
+)
+"""OpenAI's models for Responses alone, as its API specification sets them apart from those for Chat Completions."""
 
 STOP_WHEN_CLOSED = frozenset(
     {"anthropic", "azure", "cohere", "deepseek", "deepinfra", "fireworks", "openai", "together", "x-ai"}
@@ -73,6 +80,20 @@ _SERVES = {"google": ("gemini-", "gemma-")}
 def serves(provider: str, model: str) -> bool:
     """Whether the API we know of the provider is the one that serves this model."""
     return model.startswith(_SERVES.get(provider, ""))
+
+
+def is_embedding(name: str) -> bool:
+    """Whether a model of this name, a provider's or ours, turns texts into vectors, which is all that it does."""
+    return "embed" in name.rpartition("/")[2].lower()
+
+
+def protocols_of(provider: Provider, name: str) -> tuple[str, ...]:
+    """How a model can be reached that the provider knows by this name."""
+    if is_embedding(name):
+        return ("embeddings",)
+    if provider.format in _OPENAI_OWN and _RESPONSES_ONLY.fullmatch(name):
+        return ("responses",)
+    return PROTOCOLS[provider.format]
 
 
 def provider_of(slug: str, name: str) -> Provider:

@@ -77,6 +77,7 @@ class Endpoint:
     context_length: int | None
     max_output: int | None
     protocols: tuple[str, ...]
+    """How it can be reached, in the words of `rules.PROTOCOLS`: what the provider speaks, and what we list besides."""
     supported_parameters: tuple[str, ...]
     data_policy: DataPolicy
     supports_cancel: bool

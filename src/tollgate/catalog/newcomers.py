@@ -17,16 +17,25 @@ _OUT = (("image", Kind.OUTPUT_IMAGE), ("audio", Kind.OUTPUT_AUDIO))
 
 
 def model(slug: str, *, name: str, description: str, priced: Collection[Kind], now: datetime) -> Model:
-    """The model as a list knows it. Its modalities are text and what is priced; the list knows no others."""
+    """The model as a list knows it. Its modalities are text and what is priced; the list knows no others.
+
+    Only of a model that embeds we know by its name that it writes no text.
+    """
     return Model(
         slug=slug,
         name=name,
         description=description,
         input_modalities=("text", *(modality for modality, kind in _IN if kind in priced)),
-        output_modalities=("text", *(modality for modality, kind in _OUT if kind in priced)),
+        output_modalities=_output_modalities(slug, priced),
         tokenizer=encoding_of(slug),
         created_at=now,
     )
+
+
+def _output_modalities(slug: str, priced: Collection[Kind]) -> tuple[str, ...]:
+    if known_providers.is_embedding(slug):
+        return ("embedding",)
+    return ("text", *(modality for modality, kind in _OUT if kind in priced))
 
 
 def endpoint(
@@ -40,7 +49,7 @@ def endpoint(
         upstream_model=upstream_model,
         context_length=context_length,
         max_output=None,
-        protocols=known_providers.PROTOCOLS[provider.format],
+        protocols=known_providers.protocols_of(provider, upstream_model),
         supported_parameters=(),
         data_policy=DataPolicy(),
         supports_cancel=provider.slug in known_providers.STOP_WHEN_CLOSED,

@@ -12,8 +12,8 @@ from tollgate.kit.slugs import MODEL_SLUG
 
 TOKENIZERS = frozenset({"o200k_base", "cl100k_base"})
 """The vocabularies that ship with the gateway."""
-PROTOCOLS = frozenset({"openai", "anthropic"})
-"""What clients speak."""
+PROTOCOLS = frozenset({"openai", "responses", "embeddings", "anthropic"})
+"""What clients speak, and how an endpoint can be reached: `openai` is Chat Completions, `anthropic` Messages."""
 MODALITIES = frozenset({"text", "image", "audio", "video", "file", "embedding"})
 PERMISSION = "TOLLGATE_ALLOW_PRIVATE_UPSTREAMS"
 """The variable that permits http and private networks, as the installation's settings read it."""
