@@ -65,6 +65,8 @@ class Prompt:
     texts: tuple[str, ...]
     messages: int
     images: int
+    tokens: int = 0
+    """What came as tokens instead of text: ids that were counted, not read."""
 
 
 @dataclass(frozen=True, slots=True)
