@@ -14,12 +14,24 @@ from tollgate.gateway.neutral import Delta
 from tollgate.gateway.providers.openai_chat import meaning
 from tollgate.kit.tokens import Kind, UsageQuantities
 
+_DETAILS = ("prompt_tokens_details", "prompt_token_details")
+"""OpenAI's name, and Mistral's."""
+_CACHE_READ = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens")
+"""Beside the totals: DeepSeek; Moonshot and Together; Mistral; servers in front of Anthropic."""
+_CACHE_WRITE = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+"""Among the details: OpenRouter; servers in front of Anthropic; Alibaba."""
+_SEARCHES = ("server_tool_use_details", "server_tool_use")
+"""Where OpenRouter counts searches."""
 _KNOWN_USAGE = frozenset({
-    "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details",
+    "prompt_tokens", "completion_tokens", "total_tokens", *_DETAILS, "completion_tokens_details", "reasoning_tokens",
+    *_CACHE_READ, "prompt_cache_miss_tokens", "cache_creation_input_tokens", "prompt_audio_seconds", *_SEARCHES,
+    "citation_tokens", "num_search_queries",
+    # Not tokens: Groq's seconds, and what OpenRouter and xAI charge us.
+    "queue_time", "prompt_time", "completion_time", "total_time", "cost", "cost_in_usd_ticks",
 })  # fmt: skip
-_KNOWN_PROMPT_DETAILS = frozenset(
-    {"cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "text_tokens"}
-)
+_KNOWN_PROMPT_DETAILS = frozenset({
+    "cached_tokens", *_CACHE_WRITE, "audio_tokens", "image_tokens", "text_tokens", "video_tokens",
+})  # fmt: skip
 _KNOWN_COMPLETION_DETAILS = frozenset({
     "reasoning_tokens", "audio_tokens", "image_tokens", "text_tokens",
     "accepted_prediction_tokens", "rejected_prediction_tokens",
@@ -43,6 +55,7 @@ class ChatReader:
     def __init__(self) -> None:
         self.answer = Answer()
         self._begun = False
+        self._meaning = meaning.Meaning()
 
     def look(self, data: bytes) -> bool:
         """Take note of usage, a finish reason or an error; all other chunks but the first go undecoded."""
@@ -72,7 +85,7 @@ class ChatReader:
     def deltas(self, data: bytes) -> Iterable[Delta]:
         """What a chunk adds to the answer."""
         decoded = wire.decoded(data)
-        return () if decoded is None else meaning.deltas(decoded)
+        return () if decoded is None else self._meaning.deltas(decoded)
 
 
 def reader() -> ChatReader:
@@ -92,18 +105,21 @@ def text_of(events: Iterable[bytes]) -> str:
 
 
 def _answer(decoded: dict[str, Any], *, whole: bool) -> Answer:
-    usage, error = decoded.get("usage"), decoded.get("error")
-    choices = [choice for choice in wire.items(decoded.get("choices")) if isinstance(choice, dict)]
-    reasons = [reason for choice in choices if isinstance(reason := choice.get("finish_reason"), str)]
-    spoken = [wire.mapping(choice.get("message" if whole else "delta")) for choice in choices]
+    choices = wire.objects(decoded.get("choices"))
+    # Beside the choices; at Groq also in an object of its own; at Moonshot and OpenRouter also in a choice.
+    places = (decoded, wire.mapping(decoded.get("x_groq")), *choices)
+    usage = next((usage for place in places if isinstance(usage := place.get("usage"), dict)), None)
+    error = next((error for place in places if (error := place.get("error"))), None)
+    ends = [end for choice in choices if (end := meaning.ending(choice)) is not None]
+    messages = [wire.mapping(choice.get("message" if whole else "delta")) for choice in choices]
     return Answer(
-        usage=read_usage(usage) if isinstance(usage, dict) else None,
-        finish_reason=reasons[0] if reasons else None,
-        native_finish_reason=reasons[0] if reasons else None,
+        usage=None if usage is None else read_usage(usage),
+        finish_reason=ends[0].stop.value if ends else None,
+        native_finish_reason=ends[0].native_stop if ends else None,
         upstream_id=wire.text(decoded.get("id")),
         service_tier=wire.text(decoded.get("service_tier")),
-        error=None if error is None else wire.error_message(decoded),
-        text="".join(_written(message) for message in spoken),
+        error=None if error is None else wire.error_message({"error": error}),
+        text="".join(_written(message) for message in messages),
     )
 
 
@@ -114,50 +130,94 @@ def read_error(body: bytes) -> str | None:
 
 
 def _written(message: Mapping[str, Any]) -> str:
-    parts = [message.get("content"), message.get("refusal"), message.get("reasoning_content"), message.get("reasoning")]
-    for call in wire.items(message.get("tool_calls")):
-        function = wire.mapping(wire.mapping(call).get("function"))
-        parts += [function.get("name"), function.get("arguments")]
-    return "".join(part for part in parts if isinstance(part, str))
+    said = meaning.spoken(message)
+    parts = [part.text for part in said]
+    for call in meaning.calls_of(message):
+        function = wire.mapping(call.get("function"))
+        parts += [wire.text(function.get("name")) or "", meaning.arguments_of(function)]
+    return "".join(parts)
 
 
 def read_usage(usage: Mapping[str, Any]) -> UsageReading | None:
     """The usage object in disjoint quantities (billing-rules §1); `None` if it has neither total.
 
     Details that exceed their total leave nothing to subtract from: the reading is anomalous, and the provider's total
-    is billed, not more. So is one of which a total is missing: that half is unknown, not zero.
+    is billed, not more. So is one of which a total is missing: that half is unknown, not zero; and one whose totals do
+    not add up, which are billed as they are.
     """
     prompt_total, completion_total = wire.count(usage.get("prompt_tokens")), wire.count(usage.get("completion_tokens"))
     if prompt_total is None and completion_total is None:
         return None
-    prompt = wire.mapping(usage.get("prompt_tokens_details"))
+    prompt = next((found for name in _DETAILS if (found := wire.mapping(usage.get(name)))), {})
     completion = wire.mapping(usage.get("completion_tokens_details"))
-    read, prompt_anomalous = partition.parted(
-        prompt_total,
-        Kind.PROMPT,
-        {
-            Kind.INPUT_CACHE_READ: wire.count(prompt.get("cached_tokens")),
-            Kind.INPUT_CACHE_WRITE: wire.count(prompt.get("cache_write_tokens")),
-            Kind.INPUT_AUDIO: wire.count(prompt.get("audio_tokens")),
-            Kind.INPUT_IMAGE: wire.count(prompt.get("image_tokens")),
-        },
-    )
+    reasoning = _most((completion, ("reasoning_tokens",)), (usage, ("reasoning_tokens",)))
+    inside = _reasoning_inside(usage, reasoning)
+    read, prompt_anomalous = _prompt_parts(usage, prompt, prompt_total)
     written, completion_anomalous = partition.parted(
-        completion_total,
+        completion_total if inside is not False or completion_total is None else completion_total + (reasoning or 0),
         Kind.COMPLETION,
         {
-            Kind.INTERNAL_REASONING: wire.count(completion.get("reasoning_tokens")),
+            Kind.INTERNAL_REASONING: reasoning,
             Kind.OUTPUT_AUDIO: wire.count(completion.get("audio_tokens")),
             Kind.OUTPUT_IMAGE: wire.count(completion.get("image_tokens")),
         },
     )
     return UsageReading(
-        quantities=UsageQuantities({**read, **written}),
+        quantities=UsageQuantities({**read, **written, **_besides(usage)}),
         raw=usage,
         prompt_known=prompt_total is not None,
         completion_known=completion_total is not None,
-        anomalous=prompt_anomalous or completion_anomalous,
+        anomalous=prompt_anomalous or completion_anomalous or inside is None,
         unknown=wire.unknown_counts(
             (usage, _KNOWN_USAGE), (prompt, _KNOWN_PROMPT_DETAILS), (completion, _KNOWN_COMPLETION_DETAILS)
         ),
     )
+
+
+def _most(*places: tuple[Mapping[str, Any], Iterable[str]]) -> int | None:
+    """The largest of these counts, which all tell the same, or nothing: (object, names in it)."""
+    counts = (wire.count(fields.get(name)) for fields, names in places for name in names)
+    return max((count for count in counts if count is not None), default=None)
+
+
+def _reasoning_inside(usage: Mapping[str, Any], reasoning: int | None) -> bool | None:
+    """Whether reasoning is among the completion tokens; `None` if the totals do not add up either way.
+
+    It is with OpenAI. With xAI it comes on top, as its total tells: https://docs.x.ai/docs/guides/reasoning. With
+    Perplexity it comes on top, and in no total: https://docs.perplexity.ai/guides/pricing.
+    """
+    if wire.count(usage.get("citation_tokens")) is not None:
+        return False
+    total, read, written = (
+        wire.count(usage.get(name)) for name in ("total_tokens", "prompt_tokens", "completion_tokens")
+    )
+    if total is None or read is None or written is None or total == read + written:
+        return True
+    return False if total == read + written + (reasoning or 0) else None
+
+
+def _prompt_parts(
+    usage: Mapping[str, Any], details: Mapping[str, Any], total: int | None
+) -> tuple[dict[Kind, int], bool]:
+    """The parts of what was read. What Perplexity read of the pages it cites is in none of its totals."""
+    cited = wire.count(usage.get("citation_tokens")) or 0
+    return partition.parted(
+        None if total is None else total + cited,
+        Kind.PROMPT,
+        {
+            Kind.INPUT_CACHE_READ: _most((details, ("cached_tokens",)), (usage, _CACHE_READ)),
+            Kind.INPUT_CACHE_WRITE: _most((details, _CACHE_WRITE), (usage, ("cache_creation_input_tokens",))),
+            Kind.INPUT_AUDIO: wire.count(details.get("audio_tokens")),
+            Kind.INPUT_IMAGE: wire.count(details.get("image_tokens")),
+        },
+    )
+
+
+def _besides(usage: Mapping[str, Any]) -> dict[Kind, int]:
+    """What is counted beside tokens: searches, and Mistral's seconds of audio."""
+    tools = [(wire.mapping(usage.get(name)), ("web_search_requests",)) for name in _SEARCHES]
+    counts = {
+        Kind.WEB_SEARCH: _most((usage, ("num_search_queries",)), *tools),
+        Kind.AUDIO_SECONDS: wire.count(usage.get("prompt_audio_seconds")),
+    }
+    return {kind: count for kind, count in counts.items() if count}
