@@ -1,4 +1,4 @@
-"""A provider of our own on loopback, compatible with OpenAI: it does what a test says and remembers what it served."""
+"""A provider of our own on loopback, in any format: it does what a test says and remembers what it served."""
 
 import asyncio
 import json
@@ -106,8 +106,10 @@ def chunk(delta: Mapping[str, Any] | None = None, finish: str | None = None, **e
                   "model": "upstream-name", "choices": choices, **extra})  # fmt: skip
 
 
-def event(value: Any) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+def event(value: Any, name: str | None = None) -> bytes:
+    """One event of a stream, with a name where its format gives events names."""
+    said = value if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return (b"" if name is None else b"event: " + name.encode() + b"\n") + b"data: " + said + b"\n\n"
 
 
 def spoken(words: Iterable[str] = WORDS, **extra: Any) -> list[bytes]:
@@ -157,7 +159,7 @@ async def dead(line: Line) -> None:
 
 
 class FakeProvider:
-    """Answers `/<name>/chat/completions` as the behaviour of that name says."""
+    """Answers everything below `/<name>/` as the behaviour of that name says."""
 
     def __init__(self) -> None:
         self.behaviours: dict[str, Behaviour] = {}
@@ -169,7 +171,7 @@ class FakeProvider:
         return f"http://127.0.0.1:{self.port}/{name}"
 
     def served_by(self, name: str) -> list[Served]:
-        return [served for served in self.served if served.path == f"/{name}/chat/completions"]
+        return [served for served in self.served if served.path.startswith(f"/{name}/")]
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["FakeProvider"]:

@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 import httpx2
+from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 from tests.gateway.fake_provider import Behaviour, FakeProvider
 
@@ -51,6 +52,7 @@ class Customer:
     key: str
     key_id: str
     client: AsyncOpenAI
+    anthropic: AsyncAnthropic
 
     @property
     def organization_id(self) -> UUID:
@@ -140,11 +142,23 @@ class Installation:
             terms = {"amount": grant, "category": "paid", "reason": "a test"}
             await self.admin(f"/organizations/{organization}/grants", terms)
         minted = await self.key(organization, **key)
-        return Customer(self, organization, minted["key"], minted["data"]["id"], self.sdk(minted["key"]))
+        key_text = minted["key"]
+        return Customer(
+            self, organization, key_text, minted["data"]["id"], self.sdk(key_text), self.anthropic_sdk(key_text)
+        )
 
     def sdk(self, key: str) -> AsyncOpenAI:
         """OpenAI's own client."""
         return AsyncOpenAI(base_url=self.base_url, api_key=key, max_retries=0, http_client=self.sdk_http)
+
+    def anthropic_sdk(self, key: str) -> AsyncAnthropic:
+        """Anthropic's own client."""
+        return AsyncAnthropic(base_url=self.anthropic_url, api_key=key, max_retries=0, http_client=self.sdk_http)
+
+    @property
+    def anthropic_url(self) -> str:
+        """What Anthropic's clients take for its base address."""
+        return self.base_url.removesuffix("/v1") + "/anthropic"
 
     async def post(
         self, key: str | None, body: Any = None, *, content: bytes | None = None, base_url: str = ""
@@ -168,12 +182,11 @@ class Installation:
     async def endpoint(
         self, model: str, name: str, behaviour: Behaviour, *, prices: Mapping[str, str] | None, **endpoint: Any
     ) -> None:
-        """An endpoint of the model at a provider of this name."""
+        """An endpoint of the model at a provider of this name; its `format` is the provider's."""
         self.provider.behaviours[name] = behaviour
-        base_url = endpoint.pop("base_url", self.provider.url(name))
-        credential = endpoint.pop("credential", None)
-        order = {"slug": name, "name": name, "format": "openai_compatible", "base_url": base_url}
-        await self.admin("/providers", {**order, "credential": credential})
+        provider = {"format": "openai_compatible", "base_url": self.provider.url(name), "credential": None}
+        provider = {field: endpoint.pop(field, default) for field, default in provider.items()}
+        await self.admin("/providers", {"slug": name, "name": name, **provider})
         await self.admin("/endpoints", {"model": model, "provider": name, "upstream_model": "upstream-name",
                                         "max_output": 32768, **endpoint})  # fmt: skip
         if prices is not None:
