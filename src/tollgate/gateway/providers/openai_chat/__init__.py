@@ -4,11 +4,12 @@ from tollgate.gateway.model import Wire
 from tollgate.gateway.neutral import Feature
 from tollgate.gateway.providers.openai_chat.answers import read_answer, read_error, reader, text_of
 from tollgate.gateway.providers.openai_chat.meaning import completion
-from tollgate.gateway.providers.openai_chat.requests import passed_request
+from tollgate.gateway.providers.openai_chat.requests import passed_request, translated_request
 
 WIRE = Wire.CHAT
-EXPRESSES = frozenset(Feature)
+EXPRESSES = frozenset(Feature) - {Feature.FILE_URLS, Feature.FILE_IDS}
 
 __all__ = [
     "EXPRESSES", "WIRE", "completion", "passed_request", "read_answer", "read_error", "reader", "text_of",
+    "translated_request",
 ]  # fmt: skip

@@ -64,7 +64,7 @@ def _choice(choice: Mapping[str, Any], decoded: Mapping[str, Any]) -> Choice:
 
 def spoken(message: Mapping[str, Any]) -> Iterator[Text | Refusal | Reasoning]:
     """What a message, or the delta of one, says besides its tool calls: thoughts first."""
-    details = tuple(reasoning_details.read(message.get("reasoning_details")))
+    details = reasoning_details.said_by_provider(message.get("reasoning_details"))
     thought = next((text for name in _THOUGHTS if (text := wire.text(message.get(name)))), None)
     if details:
         yield from details
