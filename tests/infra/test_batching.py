@@ -137,3 +137,16 @@ async def test_drained_waits_for_what_fails_too(ferry: Ferry) -> None:
     answer = batcher.submit(-1)
     await batcher.drained()
     assert isinstance(answer.exception(), LookupError)
+
+
+async def test_what_has_no_answer_yet_is_counted_waiting_or_under_way(ferry: Ferry) -> None:
+    batcher = ferry.batcher(size_max=2, flights_max=1)
+    ferry.open.clear()
+    answers = [batcher.submit(number) for number in (1, 2, 3, -1)]
+    await asyncio.sleep(0)
+    assert (len(ferry.batches), batcher.unanswered) == (0, 4)
+    await asyncio.sleep(0)
+    assert (len(ferry.batches), batcher.unanswered) == (1, 4)
+    ferry.open.set()
+    await asyncio.gather(*answers, return_exceptions=True)
+    assert batcher.unanswered == 0

@@ -3,11 +3,12 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+import structlog
 from litestar import Litestar, Request, Router
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
@@ -54,6 +55,9 @@ CONTROL_PLANE = (
     *invoices.HANDLERS,
     *reports.HANDLERS,
 )
+
+_CLOSING_SECONDS = 5
+_log = structlog.get_logger(__name__)
 
 BEARERS = {"caller": None, "operator": KeyKind.OPERATOR, "manager": KeyKind.MANAGEMENT}
 """What handlers call the principal they ask for, and the kind of key it must have."""
@@ -108,7 +112,7 @@ class _Wiring:
 
     @asynccontextmanager
     async def running(self, app: Litestar) -> AsyncIterator[None]:
-        """The data plane, for as long as the application runs; it ends when every call is recorded."""
+        """The data plane, for as long as the application runs; it ends when every call is recorded, or cannot be."""
         url = self._settings.database_url
         await migrations.require_current(url)
         warming = asyncio.create_task(tokenizer.warm_up())
@@ -142,10 +146,21 @@ class _Wiring:
             )
             await warming
             yield
-            await app.state.gateway.drained()
-        await providers.close()
-        await pool.close()
-        await self.database.close()
+            await self._drained(app.state.gateway, meter)
+        # What does not close politely ends with the process. The pool waits for whoever has a connection of it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await providers.close()
+                await pool.close()
+                await self.database.close()
+
+    async def _drained(self, served: Gateway, meter: Meter) -> None:
+        """Wait until every call is recorded, as long as one waits for a ledger that is away."""
+        try:
+            async with asyncio.timeout(self._settings.settle_timeout_seconds):
+                await served.drained()
+        except TimeoutError:
+            _log.error("stopped before every call was recorded", calls=meter.unrecorded)
 
     async def authenticate(self, presented: str, now: datetime) -> Principal:
         """The bearer of a key text, looked up each time: nothing else would notice that it was just revoked."""

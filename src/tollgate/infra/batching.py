@@ -29,6 +29,12 @@ class Batcher(Generic[Item, Answer]):
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._departure_planned = False
         self._flights: set[asyncio.Task[Sequence[Answer]]] = set()
+        self._travelling = 0
+
+    @property
+    def unanswered(self) -> int:
+        """How many items wait for their answer."""
+        return len(self._waiting) + self._travelling
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Put the item on the next batch; the future holds its answer."""
@@ -53,6 +59,7 @@ class Batcher(Generic[Item, Answer]):
         while self._waiting and self._flights_free:
             batch, self._waiting = self._waiting[: self._size_max], self._waiting[self._size_max :]
             self._flights_free -= 1
+            self._travelling += len(batch)
             flight = asyncio.get_running_loop().create_task(self._fly([item for item, _ in batch]))
             self._flights.add(flight)
             flight.add_done_callback(partial(self._land, [future for _, future in batch]))
@@ -74,5 +81,6 @@ class Batcher(Generic[Item, Answer]):
             else:
                 future.set_result(flight.result()[position])
         self._flights.discard(flight)
+        self._travelling -= len(futures)
         self._flights_free += 1
         self._depart()

@@ -143,6 +143,11 @@ class Meter:
             telemetry.OVERRUNS.inc()
             _log.warning("call exceeded its hold", call_id=str(answer.call_id), overrun=str(answer.overrun))
 
+    @property
+    def unrecorded(self) -> int:
+        """How many settlements are under way."""
+        return self._settlements.unanswered + len(self._stragglers)
+
     async def drained(self) -> None:
         """Wait until every settlement under way is recorded."""
         await self._settlements.drained()
