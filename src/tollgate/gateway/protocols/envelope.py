@@ -26,7 +26,7 @@ _FIELDS_MAX = 256
 _PARTS_MAX = 10_000
 _MARKS_MAX = 500_000
 """A million tokens of dense JSON have fewer. Objects without number take seconds to read, and all other calls wait."""
-_IMAGES = frozenset({"image_url", "input_image", "image"})
+_IMAGES = frozenset({"image_url", "input_image", "image", "computer_screenshot"})
 _IMAGE_FIELDS = _IMAGES | {"type", "detail", "source", "file_id", "cache_control"}
 """What a lump stands for in a part that is an image."""
 _TEXTS = frozenset({"text", "input_text", "output_text"})
@@ -161,7 +161,9 @@ class Tally:
     `wire.UNREADABLE`: `counted` makes that the caller's fault.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, field: str = "messages") -> None:
+        self._field = field
+        """Where the messages stand, for who sends too much."""
         self._texts: list[str] = []
         self._images = 0
         self._parts = 0
@@ -179,7 +181,7 @@ class Tally:
         """One content part: the words of a text, a lump for an image, and the JSON of anything else."""
         self._parts += 1
         if self._parts > _PARTS_MAX:
-            raise InvalidRequest(f"The messages have more than {_PARTS_MAX:,} content parts.", field="messages")
+            raise InvalidRequest(f"{self._field}: there are more than {_PARTS_MAX:,} content parts.", field=self._field)
         kind, text = kind_and_text(part)
         self._images += kind in _IMAGES
         self.words(text)

@@ -1,0 +1,24 @@
+"""Signatures of reasoning on their way through a client format that did not make them: marked with their origin.
+
+A client sends back what it was given. The mark tells whose signature it was, so that nobody else is shown it.
+"""
+
+_MARK = "tollgate:"
+
+
+def carried(signature: str, origin: str | None, *, within: str) -> str:
+    """The signature as clients of the format `within` get it: its own as they are, others marked."""
+    return signature if origin == within else f"{_MARK}{origin or ''}:{signature}"
+
+
+def uncarried(text: str, *, within: str) -> tuple[str, str | None]:
+    """The signature a client of the format `within` sent back, and the format it comes from."""
+    if not is_marked(text):
+        return text, within
+    origin, _, signature = text.removeprefix(_MARK).partition(":")
+    return signature, origin or None
+
+
+def is_marked(text: str) -> bool:
+    """Whether this is another format's signature."""
+    return text.startswith(_MARK)
