@@ -55,6 +55,7 @@ class Used:
     """The share of the list price that is charged."""
     finish_reason: str | None = "stop"
     metadata: dict[str, str] | None = None
+    estimate: dict[Kind, int] | None = None
     failed_first: bool = False
     """Whether another endpoint was tried before and failed."""
 
@@ -154,7 +155,7 @@ class Scene:
             model=used.model,
             provider=used.provider,
             endpoint_id=price.endpoint_id,
-            api="chat",
+            api="chat.completions",
             streamed=False,
             status=used.status,
             estimated=False,
@@ -174,6 +175,7 @@ class Scene:
             user_id=used.user,
             session_id=None,
             metadata=None if used.metadata is None else json.dumps(used.metadata),
+            estimate=None if used.estimate is None else json.dumps(used.estimate),
         )
         return Settlement(call, charges, self._attempts(call, failed_first=used.failed_first))
 
@@ -189,7 +191,7 @@ class Scene:
             http_status=200,
             error=None,
             latency_ms=120,
-            provider_cost=None,
+            provider_cost=Decimal("0.0005"),
             upstream_id="chatcmpl-1",
             usage='{"prompt_tokens": 1000, "completion_tokens": 300}',
         )
@@ -200,6 +202,7 @@ class Scene:
             status=AttemptStatus.FAILED,
             http_status=503,
             error="overloaded",
+            provider_cost=None,
             usage=None,
         )
         return (failed, served) if failed_first else (served,)

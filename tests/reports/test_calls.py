@@ -1,5 +1,6 @@
 """GET /calls and GET /generation."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,16 @@ from tollgate.kit.ids import typed
 from tollgate.kit.principal import KeyKind
 from tollgate.kit.tokens import Kind
 from tollgate.metering.model import CallStatus
+from tollgate.pricing import service as pricing
+from tollgate.pricing.model import PriceDraft, PriceVersion
+
+
+async def a_flex_price(scene: Scene) -> PriceVersion:
+    """Half the scene's price, for the service tier `flex`."""
+    items = tuple(replace(item, unit_price=item.unit_price / 2) for item in scene.price.items)
+    draft = PriceDraft(scene.endpoint_id, None, "flex", scene.clock.now(), items)
+    async with scene.database.write() as session:
+        return (await pricing.publish(session, draft, now=scene.clock.now(), by=None)).version
 
 
 class TestGeneration:
@@ -32,10 +43,11 @@ class TestGeneration:
             "requested_model": MODEL,
             "provider": "openai",
             "endpoint": typed("ep", scene.endpoint_id),
-            "api": "chat",
+            "api": "chat.completions",
             "streamed": False,
             "status": "settled",
             "estimated": False,
+            "anomalous": False,
             "finish_reason": "stop",
             "native_finish_reason": "stop",
             "latency_ms": 120,
@@ -43,7 +55,11 @@ class TestGeneration:
             "throughput": 150.0,
             "usage": {"prompt_tokens": 1000, "completion_tokens": 300},
             "quantities": {"prompt": 800, "input_cache_read": 200, "completion": 300},
+            "prompt_tokens": 1000,
+            "completion_tokens": 300,
+            "estimate": None,
             "price_version": typed("price", scene.price.id),
+            "service_tier": "standard",
             "provider_cost": None,
             "key": typed("key", key.id),
             "project": typed("prj", project.id),
@@ -51,6 +67,24 @@ class TestGeneration:
             "session_id": None,
             "metadata": {"team": "search"},
         }
+
+    async def test_shows_our_own_count_beside_the_providers_where_they_disagree(self, scene: Scene) -> None:
+        estimate = {Kind.PROMPT: 12, Kind.COMPLETION: 0}
+        (settled,) = await scene.record([Used(at=scene.clock.now(), key=await scene.a_key(), estimate=estimate)])
+
+        found = await scene.data("/generation", id=typed("gen", settled.call.call_id))
+
+        assert found["estimate"] == {"prompt": 12, "completion": 0}
+        assert found["usage"] == {"prompt_tokens": 1000, "completion_tokens": 300}
+
+    async def test_names_the_service_tier_it_was_charged_for(self, scene: Scene) -> None:
+        price = await a_flex_price(scene)
+        (settled,) = await scene.record([Used(at=scene.clock.now(), key=await scene.a_key(), price=price)])
+
+        found = await scene.data("/generation", id=typed("gen", settled.call.call_id))
+
+        assert (found["service_tier"], found["price_version"]) == ("flex", typed("price", price.id))
+        assert found["charge"]["amount"] == "0.00041"
 
     async def test_explains_its_charge_kind_by_kind(self, scene: Scene) -> None:
         (settled,) = await scene.record([Used(at=scene.clock.now(), key=await scene.a_key())])
@@ -76,10 +110,9 @@ class TestGeneration:
         attempts = (await scene.data("/generation", id=typed("gen", settled.call.call_id)))["attempts"]
 
         both = {"endpoint": typed("ep", scene.endpoint_id), "latency_ms": 120}
-        assert attempts == [
-            both | {"provider": "azure", "status": "failed", "http_status": 503, "error": "overloaded"},
-            both | {"provider": "openai", "status": "served", "http_status": 200, "error": None},
-        ]
+        failed = {"provider": "azure", "status": "failed", "http_status": 503, "error": "overloaded"}
+        served = {"provider": "openai", "status": "served", "http_status": 200, "error": None}
+        assert attempts == [both | failed | {"provider_cost": None}, both | served | {"provider_cost": "0.0005"}]
 
     @pytest.mark.parametrize(("status", "provider"), [(CallStatus.INSURED, "openai"), (CallStatus.FAILED, None)])
     async def test_that_cost_nothing_has_nothing_to_explain(
@@ -92,6 +125,37 @@ class TestGeneration:
 
         assert (found["status"], found["provider"]) == (status, provider)
         assert (found["charge"]["amount"], found["charge"]["items"]) == ("0", [])
+
+    async def test_that_broke_off_before_any_output_has_nothing_to_explain_and_alarms_nobody(
+        self, scene: Scene
+    ) -> None:
+        counts = {Kind.PROMPT: 800}
+        used = Used(at=scene.clock.now(), key=await scene.a_key(), counts=counts, status=CallStatus.FAILED)
+        (settled,) = await scene.record([used])
+        await scene.pool.execute("UPDATE calls SET origin_amount = 0, amount = 0, generation_ms = NULL")
+        before = REGISTRY.get_sample_value("tollgate_inconsistent_charges_total")
+
+        found = await scene.data("/generation", id=typed("gen", settled.call.call_id))
+
+        assert (found["charge"]["amount"], found["charge"]["items"]) == ("0", [])
+        assert (found["quantities"], found["throughput"]) == ({"prompt": 800}, None)
+        assert REGISTRY.get_sample_value("tollgate_inconsistent_charges_total") == before
+
+    async def test_that_broke_off_later_explains_what_was_delivered(self, scene: Scene) -> None:
+        used = Used(at=scene.clock.now(), key=await scene.a_key(), status=CallStatus.FAILED)
+        (settled,) = await scene.record([used])
+
+        found = await scene.data("/generation", id=typed("gen", settled.call.call_id))
+
+        assert (found["charge"]["amount"], len(found["charge"]["items"])) == ("0.00082", 3)
+
+    async def test_that_nobody_served_has_no_price_and_no_tier(self, scene: Scene) -> None:
+        used = Used(at=scene.clock.now(), key=await scene.a_key(), status=CallStatus.FAILED, provider=None)
+        (settled,) = await scene.record([used])
+
+        found = await scene.data("/generation", id=typed("gen", settled.call.call_id))
+
+        assert (found["price_version"], found["service_tier"], found["throughput"]) == (None, None, None)
 
     async def test_is_seen_by_its_own_key_and_its_organization_alone(self, scene: Scene) -> None:
         key, neighbour = await scene.a_key(), await scene.a_key()
@@ -147,35 +211,22 @@ class TestCalls:
 
         assert seen == expected
 
-    async def test_are_told_in_short(self, scene: Scene) -> None:
-        key = await scene.a_key()
-        (settled,) = await scene.record([Used(at=scene.clock.now(), key=key, user="ann")])
+    async def test_are_each_told_as_they_are_told_one_by_one(self, scene: Scene) -> None:
+        key, flex = await scene.a_key(), await a_flex_price(scene)
+        now = scene.clock.now()
+        settled = await scene.record([
+            Used(at=now, key=key, user="ann", failed_first=True),
+            Used(at=now - timedelta(days=40), key=key, price=flex, estimate={Kind.COMPLETION: 9}),
+            Used(at=now, key=key, status=CallStatus.INSURED),
+            Used(at=now, key=key, status=CallStatus.FAILED, provider=None),
+        ])  # fmt: skip
 
-        assert await scene.data("/calls") == [
-            {
-                "id": typed("gen", settled.call.call_id),
-                "created_at": "2026-11-22T12:00:00Z",
-                "model": MODEL,
-                "requested_model": MODEL,
-                "provider": "openai",
-                "api": "chat",
-                "streamed": False,
-                "status": "settled",
-                "estimated": False,
-                "finish_reason": "stop",
-                "latency_ms": 120,
-                "generation_ms": 2000,
-                "prompt_tokens": 1000,
-                "completion_tokens": 300,
-                "quantities": {"prompt": 800, "input_cache_read": 200, "completion": 300},
-                "amount": "0.00082",
-                "currency": "USD",
-                "key": typed("key", key.id),
-                "project": None,
-                "user": "ann",
-                "session_id": None,
-            }
-        ]
+        listed = {call["id"]: call for call in await scene.data("/calls")}
+
+        assert len(listed) == len(settled)
+        for each in settled:
+            wanted = typed("gen", each.call.call_id)
+            assert listed[wanted] == await scene.data("/generation", id=wanted)
 
     async def test_are_filtered_by_what_they_were_and_how_they_ended(self, scene: Scene) -> None:
         project = await scene.a_project()

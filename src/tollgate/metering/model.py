@@ -98,7 +98,7 @@ class CallRecord(NamedTuple):
     metadata: str | None
     """JSON: the caller's own pairs."""
     estimate: str | None = None
-    """JSON: our own counts by kind, where the provider told nothing or something quite different."""
+    """JSON: our own counts, of the kinds where the provider's figure is far from ours; that one is charged."""
 
 
 class ChargeRecord(NamedTuple):

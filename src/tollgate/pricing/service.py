@@ -1,6 +1,6 @@
 """Use cases of prices: publish a version, see the history, load the book that gateways rate by."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise, zip_longest
 from typing import Protocol
@@ -28,9 +28,11 @@ async def load_book(session: ReadSession, *, now: datetime) -> PriceBook:
     return PriceBook.of(await store.versions_needed_after(session, now - BOOK_KEEPS))
 
 
-async def version(session: ReadSession, version_id: PriceVersionId) -> PriceVersion | None:
-    """The version that a call was charged by; it is as it was then, for ever."""
-    return await store.version(session, version_id)
+async def versions(
+    session: ReadSession, version_ids: Collection[PriceVersionId]
+) -> Mapping[PriceVersionId, PriceVersion]:
+    """The versions that calls were charged by; each is as it was then, for ever."""
+    return {version.id: version for version in await store.versions(session, version_ids)}
 
 
 async def history(

@@ -52,10 +52,10 @@ async def versions_needed_after(session: ReadSession, instant: datetime) -> list
     return [_version(row) for row in rows]
 
 
-async def version(session: ReadSession, version_id: PriceVersionId) -> PriceVersion | None:
-    """The version with this id."""
-    found = await _read(session, VERSIONS.c.id == version_id)
-    return found[0].version if found else None
+async def versions(session: ReadSession, version_ids: Iterable[PriceVersionId]) -> list[PriceVersion]:
+    """The versions with these ids, in no order."""
+    wanted = VERSIONS.c.id == sa.any_(sa.cast(list(version_ids), sa.ARRAY(sa.Uuid)))
+    return [_version(row) for row in await session.execute(sa.select(*_VERSION_COLUMNS).where(wanted))]
 
 
 async def timeline(

@@ -158,6 +158,7 @@ class Call:
     streamed: bool
     status: CallStatus
     estimated: bool
+    anomalous: bool
     finish_reason: str | None
     native_finish_reason: str | None
     latency_ms: int | None
@@ -171,6 +172,8 @@ class Call:
     user_id: str | None
     session_id: str | None
     metadata: Mapping[str, object] | None
+    estimate: Mapping[Kind, int] | None
+    """What we counted ourselves, of the kinds where the provider's figure is far from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +181,15 @@ class Attempt:
     """One try of a call at one endpoint. `usage` is what the provider reported, untouched."""
 
     id: AttemptId
+    call_id: CallId
     endpoint_id: EndpointId
     provider: str
     status: AttemptStatus
     http_status: int | None
     error: str | None
     latency_ms: int | None
+    provider_cost: Decimal | None
+    """What the provider charges us for it; `None` is not known."""
     usage: Mapping[str, object] | None
 
 
@@ -221,6 +227,8 @@ class Generation:
 
     call: Call
     attempts: tuple[Attempt, ...]
+    price: PriceVersion | None
+    """The version it was charged by; `None` if no provider answered."""
     items: tuple[ChargeItem, ...]
     """What makes up the origin amount, rated anew at the price version the call was charged by."""
 

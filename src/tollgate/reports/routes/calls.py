@@ -10,7 +10,7 @@ from tollgate.infra.web import Injected, One, Page
 from tollgate.kit.errors import PermissionDenied
 from tollgate.kit.ids import CallId
 from tollgate.kit.principal import KeyKind, Principal
-from tollgate.reports.schemas.calls import CallsParameters, CallView, GenerationParameters, GenerationView
+from tollgate.reports.schemas.calls import CallsParameters, GenerationParameters, GenerationView
 from tollgate.reports.service import calls as service
 
 AnyRequest = Request[Any, Any, Any]
@@ -24,7 +24,7 @@ class CallsController(Controller):
     @get("/calls", summary="The organization's calls, newest first")
     async def list_calls(
         self, request: AnyRequest, database: Injected[Database], manager: Injected[Principal]
-    ) -> Page[CallView]:
+    ) -> Page[GenerationView]:
         asked = web.query(request, CallsParameters)
         async with database.read() as session:
             calls = await service.list_calls(
@@ -34,7 +34,7 @@ class CallsController(Controller):
                 before=asked.before,
                 count=asked.limit + 1,
             )
-        return web.page(calls, limit=asked.limit, show=CallView.of, key=lambda call: call.id)
+        return web.page(calls, limit=asked.limit, show=GenerationView.of, key=lambda told: told.call.id)
 
     @get("/generation", summary="One call: an inference key sees its own, a management key its organization's")
     async def generation(

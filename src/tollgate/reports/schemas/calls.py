@@ -1,7 +1,8 @@
-"""The API shapes of calls: a row of the list, and the generation object."""
+"""The API shapes of calls: the generation object, which is also a row of the list."""
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from tollgate.kit.money import EXACT, amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.metering.model import AttemptStatus, CallStatus
 from tollgate.pricing.model import ChargeItem, Unit
-from tollgate.reports.model import Attempt, Call, CallFilter, Generation
+from tollgate.reports.model import Attempt, CallFilter, Generation
 from tollgate.reports.rules import throughput
 from tollgate.reports.schemas.selection import Selection
 
@@ -45,58 +46,6 @@ class GenerationParameters(Body, kw_only=True, frozen=True):
     """Which call to look up."""
 
     id: str
-
-
-class CallView(Struct, kw_only=True, frozen=True):
-    """One call, in short; `GET /generation` tells the rest."""
-
-    id: str
-    created_at: datetime
-    model: str
-    requested_model: str
-    provider: str | None
-    api: str
-    streamed: bool
-    status: CallStatus
-    estimated: bool
-    finish_reason: str | None
-    latency_ms: int | None
-    generation_ms: int | None
-    prompt_tokens: int
-    completion_tokens: int
-    quantities: dict[Kind, int]
-    amount: str
-    currency: str
-    key: str
-    project: str | None
-    user: str | None
-    session_id: str | None
-
-    @classmethod
-    def of(cls, call: Call) -> "CallView":
-        return cls(
-            id=typed("gen", call.id),
-            created_at=call.accepted_at,
-            model=call.model,
-            requested_model=call.requested_model,
-            provider=call.provider,
-            api=call.api,
-            streamed=call.streamed,
-            status=call.status,
-            estimated=call.estimated,
-            finish_reason=call.finish_reason,
-            latency_ms=call.latency_ms,
-            generation_ms=call.generation_ms,
-            prompt_tokens=call.quantities.prompt_tokens,
-            completion_tokens=call.quantities.completion_tokens,
-            quantities=dict(call.quantities),
-            amount=amount_text(call.amount),
-            currency=call.currency,
-            key=typed("key", call.key_id),
-            project=typed_or_none("prj", call.project_id),
-            user=call.user_id,
-            session_id=call.session_id,
-        )
 
 
 class ChargeItemView(Struct, kw_only=True, frozen=True):
@@ -149,6 +98,8 @@ class AttemptView(Struct, kw_only=True, frozen=True):
     http_status: int | None
     error: str | None
     latency_ms: int | None
+    provider_cost: str | None
+    """What the provider charges for it; `null` where that is not known."""
 
     @classmethod
     def of(cls, attempt: Attempt) -> "AttemptView":
@@ -159,11 +110,15 @@ class AttemptView(Struct, kw_only=True, frozen=True):
             http_status=attempt.http_status,
             error=attempt.error,
             latency_ms=attempt.latency_ms,
+            provider_cost=_cost(attempt.provider_cost),
         )
 
 
 class GenerationView(Struct, kw_only=True, frozen=True):
-    """One call, the whole story. `throughput` is output tokens per second over the whole generation time."""
+    """One call, the whole story. `throughput` is output tokens per second over the whole generation time.
+
+    `api` is what the caller spoke: `chat.completions`, `responses`, `embeddings` or `messages`.
+    """
 
     id: str
     created_at: datetime
@@ -175,6 +130,9 @@ class GenerationView(Struct, kw_only=True, frozen=True):
     streamed: bool
     status: CallStatus
     estimated: bool
+    """Whether some of the quantities are our own count, because the provider told none."""
+    anomalous: bool
+    """Whether the provider's usage contradicts itself."""
     finish_reason: str | None
     native_finish_reason: str | None
     latency_ms: int | None
@@ -183,7 +141,14 @@ class GenerationView(Struct, kw_only=True, frozen=True):
     usage: Mapping[str, object] | None
     """What the provider reported for the attempt that served, untouched."""
     quantities: dict[Kind, int]
+    """What is charged: no token is in two kinds."""
+    prompt_tokens: int
+    completion_tokens: int
+    estimate: Mapping[Kind, int] | None
+    """What we counted ourselves, of the kinds where the provider's figure is far from it; `null` if there are none."""
     price_version: str | None
+    service_tier: str | None
+    """The one whose price it was charged by."""
     charge: ChargeView
     provider_cost: str | None
     key: str
@@ -207,6 +172,7 @@ class GenerationView(Struct, kw_only=True, frozen=True):
             streamed=call.streamed,
             status=call.status,
             estimated=call.estimated,
+            anomalous=call.anomalous,
             finish_reason=call.finish_reason,
             native_finish_reason=call.native_finish_reason,
             latency_ms=call.latency_ms,
@@ -214,9 +180,13 @@ class GenerationView(Struct, kw_only=True, frozen=True):
             throughput=throughput(call.quantities.completion_tokens, call.generation_ms),
             usage=generation.serving_usage,
             quantities=dict(call.quantities),
+            prompt_tokens=call.quantities.prompt_tokens,
+            completion_tokens=call.quantities.completion_tokens,
+            estimate=call.estimate,
             price_version=typed_or_none("price", call.price_version_id),
+            service_tier=None if generation.price is None else generation.price.service_tier,
             charge=ChargeView.of(generation),
-            provider_cost=None if call.provider_cost is None else amount_text(call.provider_cost),
+            provider_cost=_cost(call.provider_cost),
             key=typed("key", call.key_id),
             project=typed_or_none("prj", call.project_id),
             user=call.user_id,
@@ -224,3 +194,7 @@ class GenerationView(Struct, kw_only=True, frozen=True):
             metadata=call.metadata,
             attempts=[AttemptView.of(attempt) for attempt in generation.attempts],
         )
+
+
+def _cost(amount: Decimal | None) -> str | None:
+    return None if amount is None else amount_text(amount)

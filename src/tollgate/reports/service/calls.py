@@ -1,5 +1,6 @@
 """Calls one by one: the list an organization sees, and the whole story of one."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
@@ -13,18 +14,21 @@ from tollgate.kit.ids import CallId, KeyId, OrganizationId
 from tollgate.metering.model import CallStatus
 from tollgate.pricing import rules as rating
 from tollgate.pricing import service as pricing
-from tollgate.pricing.model import ChargeItem
+from tollgate.pricing.model import ChargeItem, PriceVersion
 from tollgate.reports import rules
 from tollgate.reports.model import Asked, Call, CallFilter, Generation
 from tollgate.reports.service import scope
 from tollgate.reports.store import calls as store
+
+_SPARED = frozenset({CallStatus.INSURED, CallStatus.FAILED})
+"""How calls end that may cost nothing whatever they used: insured, or broken off before any output."""
 
 _log = structlog.get_logger(__name__)
 
 
 async def list_calls(
     session: ReadSession, *, asked: Asked, wanted: CallFilter, before: UUID | None, count: int
-) -> list[Call]:
+) -> list[Generation]:
     """The organization's calls that match, made before that one, newest first; of all time if none is asked for.
 
     Raises:
@@ -34,7 +38,8 @@ async def list_calls(
     organization = await accounts.get_organization(session, wanted.organization_id)
     window = rules.window(asked, zone=scope.zone_of(asked, organization))
     await scope.require_own(session, organization_id=wanted.organization_id, filters=wanted.filters)
-    return await store.calls(session, wanted, window=window, before=before, count=count)
+    calls = await store.calls(session, wanted, window=window, before=before, count=count)
+    return await _told(session, organization_id=wanted.organization_id, calls=calls)
 
 
 async def generation(
@@ -48,14 +53,25 @@ async def generation(
     call = await store.call(session, organization_id=organization_id, call_id=call_id)
     if call is None or key_id not in (None, call.key_id):
         raise NotFound("There is no such generation.")
-    attempts = await store.attempts(session, organization_id=organization_id, call_id=call_id)
-    return Generation(call, tuple(attempts), await _charge_items(session, call))
+    (told,) = await _told(session, organization_id=organization_id, calls=[call])
+    return told
 
 
-async def _charge_items(session: ReadSession, call: Call) -> tuple[ChargeItem, ...]:
+async def _told(session: ReadSession, *, organization_id: OrganizationId, calls: Sequence[Call]) -> list[Generation]:
+    """The calls with what was tried for each, and the make-up of its charge."""
+    attempts = await store.attempts(session, organization_id=organization_id, calls=calls)
+    price_ids = {call.price_version_id for call in calls if call.price_version_id is not None}
+    prices = await pricing.versions(session, price_ids)
+    found = []
+    for call in calls:
+        price = None if call.price_version_id is None else prices.get(call.price_version_id)
+        found.append(Generation(call, tuple(attempts.get(call.id, ())), price, _charge_items(call, price)))
+    return found
+
+
+def _charge_items(call: Call, price: PriceVersion | None) -> tuple[ChargeItem, ...]:
     """The origin amount, kind by kind. Calls that cost nothing for how they ended have nothing to explain."""
-    price = None if call.price_version_id is None else await pricing.version(session, call.price_version_id)
-    if price is None or (call.origin_amount == 0 and call.status is CallStatus.INSURED):
+    if price is None or (call.origin_amount == 0 and call.status in _SPARED):
         return ()
     charge = rating.rate(call.quantities, price)
     if charge.amount != call.origin_amount:

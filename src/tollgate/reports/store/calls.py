@@ -1,5 +1,6 @@
 """The recorded calls themselves, and what was tried for each."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 from uuid import UUID
@@ -8,29 +9,37 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from tollgate.infra.database import ReadSession
+from tollgate.kit import ids
 from tollgate.kit.ids import CallId, OrganizationId
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import AttemptStatus, CallStatus
 from tollgate.reports.model import Attempt, Call, CallFilter
-from tollgate.reports.store.usage import INSTANT, TAGGED, id_bounds
+from tollgate.reports.store.usage import CLOCK_SLACK, INSTANT, TAGGED, id_bounds
 
 _CALL = ", ".join(field.name for field in fields(Call))
 _ATTEMPT = ", ".join(field.name for field in fields(Attempt))
 
+_JSON: dict[str, type[JSONB]] = {"quantities": JSONB, "metadata": JSONB, "estimate": JSONB}
+
 _ONE = (
     sa.text(f"SELECT {_CALL} FROM calls WHERE organization_id = :organization_id AND id = :id")
     .bindparams(sa.bindparam("organization_id", type_=sa.Uuid), sa.bindparam("id", type_=sa.Uuid))
-    .columns(quantities=JSONB, metadata=JSONB)
+    .columns(**_JSON)
 )
 
+# No attempt is older than its call: the bound spares the partitions of the months before.
 _ATTEMPTS = (
     sa.text(f"""
         SELECT {_ATTEMPT} FROM attempts
-        WHERE organization_id = :organization_id AND call_id = :call_id
-        ORDER BY ordinal
+        WHERE organization_id = :organization_id AND call_id = ANY (:call_ids) AND id >= :first_id
+        ORDER BY call_id, ordinal
     """)
-    .bindparams(sa.bindparam("organization_id", type_=sa.Uuid), sa.bindparam("call_id", type_=sa.Uuid))
+    .bindparams(
+        sa.bindparam("organization_id", type_=sa.Uuid),
+        sa.bindparam("call_ids", type_=sa.ARRAY(sa.Uuid)),
+        sa.bindparam("first_id", type_=sa.Uuid),
+    )
     .columns(usage=JSONB)
 )
 
@@ -62,10 +71,26 @@ async def call(session: ReadSession, *, organization_id: OrganizationId, call_id
     return None if row is None else _call(row)
 
 
-async def attempts(session: ReadSession, *, organization_id: OrganizationId, call_id: CallId) -> list[Attempt]:
-    """What was tried for the call, in order."""
-    result = await session.execute(_ATTEMPTS, {"organization_id": organization_id, "call_id": call_id})
-    return [Attempt(**{**row, "status": AttemptStatus(row["status"])}) for row in result.mappings()]
+async def attempts(
+    session: ReadSession, *, organization_id: OrganizationId, calls: Sequence[Call]
+) -> dict[CallId, list[Attempt]]:
+    """What was tried for each of the organization's calls, in order; nothing for those that nothing was tried for."""
+    if not calls:
+        return {}
+    since = min(call.accepted_at for call in calls) - CLOCK_SLACK
+    result = await session.execute(
+        _ATTEMPTS,
+        {
+            "organization_id": organization_id,
+            "call_ids": [call.id for call in calls],
+            "first_id": ids.lowest_uuid7(since),
+        },
+    )
+    found: dict[CallId, list[Attempt]] = {}
+    for row in result.mappings():
+        attempt = Attempt(**{**row, "status": AttemptStatus(row["status"])})
+        found.setdefault(attempt.call_id, []).append(attempt)
+    return found
 
 
 async def calls(
@@ -82,7 +107,7 @@ async def calls(
             LIMIT :count
         """)
         .bindparams(*(sa.bindparam(name, type_=_CONDITIONS[name][1]) for name in given))
-        .columns(quantities=JSONB, metadata=JSONB)
+        .columns(**_JSON)
     )
     result = await session.execute(statement, given | {"count": count})
     return [_call(row) for row in result.mappings()]
@@ -103,5 +128,16 @@ def _bounds(window: Period | None) -> dict[str, object]:
 
 
 def _call(row: sa.RowMapping) -> Call:
-    counts = {Kind(kind): count for kind, count in row["quantities"].items()}
-    return Call(**{**row, "status": CallStatus(row["status"]), "quantities": UsageQuantities(counts)})
+    estimate = row["estimate"]
+    return Call(
+        **{
+            **row,
+            "status": CallStatus(row["status"]),
+            "quantities": UsageQuantities(_counts(row["quantities"])),
+            "estimate": None if estimate is None else _counts(estimate),
+        }
+    )
+
+
+def _counts(by_kind: Mapping[str, int]) -> dict[Kind, int]:
+    return {Kind(kind): count for kind, count in by_kind.items()}
