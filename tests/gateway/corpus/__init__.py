@@ -1,4 +1,4 @@
-"""Answers of providers, written after their public documentation: data in `corpus/`, one file for each."""
+"""Answers of providers, written after their public documentation: data, one file for each."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from tollgate.gateway.model import Wire
 from tollgate.kit.tokens import Kind
 
-_FOLDER = Path(__file__).parent / "corpus"
+_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Entry:
     """One answer, whole and streamed, and what has to be read from either."""
 
     name: str
-    """Its file's path below `corpus/`, without the suffix."""
+    """Its file's path below this folder, without the suffix."""
     source: str
     """The public documentation it was written after."""
     wire: Wire
