@@ -1,6 +1,6 @@
 """The sandbox: a provider inside the gateway, so that everything can be tried without an account anywhere.
 
-It repeats the last user message. Its answers are deterministic and its usage is exact: every token of the prompt and of
+It repeats the last user message, and embeds what it is given. Its answers are deterministic and its usage is exact: every token of the prompt and of
 the answer is counted with the model's own vocabulary. It speaks OpenAI's wire format through the same translators as
 everyone else.
 """
@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from tollgate.gateway import tokenizer
+from tollgate.gateway import sandbox_embeddings, tokenizer
 from tollgate.gateway.model import Reply, UpstreamRequest
-from tollgate.gateway.protocols import openai_chat
+from tollgate.gateway.protocols import openai_chat, openai_embeddings
 
 OUTPUT_TOKENS_MAX = 16_384
 """The longest answer, as the catalogue says of the model."""
@@ -29,7 +29,7 @@ class SandboxUpstream:
     async def send(self, request: UpstreamRequest) -> Reply:
         """The reply to a request."""
         if request.url.endswith("/embeddings"):
-            return await self._embed(request)
+            return await _embedded(request)
         chat = openai_chat.decode(request.body)
         choices = chat.choices
         prompt_tokens = await tokenizer.count_prompt(chat.prompt, _ENCODING)
@@ -52,6 +52,12 @@ class SandboxUpstream:
         if request.stream:
             return _SandboxReply(_events(head, pieces, finish, usage, choices=choices))
         return _SandboxReply([_whole(head, "".join(pieces), finish, usage, choices=choices)])
+
+
+async def _embedded(request: UpstreamRequest) -> Reply:
+    asked = openai_embeddings.decode(request.body)
+    prompt_tokens = await tokenizer.count_prompt(asked.prompt, _ENCODING)
+    return _SandboxReply([sandbox_embeddings.answer(asked, prompt_tokens=prompt_tokens)])
 
 
 def _whole(head: Mapping[str, Any], text: str, finish: str, usage: Mapping[str, Any], *, choices: int) -> bytes:

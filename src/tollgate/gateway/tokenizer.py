@@ -91,12 +91,12 @@ async def warm_up() -> None:
 
 
 async def count_prompt(prompt: Prompt, encoding: str) -> int:
-    """About how many tokens a chat prompt is: its texts, a little for each message, a lump for each image.
+    """About how many tokens a prompt is: its texts, a little for each message, a lump for each image.
 
-    Overheads by OpenAI's cookbook, "How to count tokens with tiktoken".
+    Overheads by OpenAI's cookbook, "How to count tokens with tiktoken"; what is not a conversation has none.
     """
-    overhead = _REPLY_OVERHEAD + _MESSAGE_OVERHEAD * prompt.messages + IMAGE_TOKENS * prompt.images
-    return overhead + await _aside(_count, prompt.texts, _known(encoding))
+    overhead = _REPLY_OVERHEAD + _MESSAGE_OVERHEAD * prompt.messages if prompt.messages else 0
+    return overhead + IMAGE_TOKENS * prompt.images + prompt.tokens + await _aside(_count, prompt.texts, _known(encoding))
 
 
 async def count(text: str, encoding: str) -> int:
