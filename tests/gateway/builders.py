@@ -8,7 +8,7 @@ from uuid import UUID
 from tests.pricing.builders import JANUARY, per_million
 
 from tollgate.catalog.model import Catalogue, DataPolicy, Endpoint, Format, Model, Provider
-from tollgate.gateway.model import Candidate, ChatRequest
+from tollgate.gateway.model import Candidate, Request
 from tollgate.gateway.protocols import openai_chat
 from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
 from tollgate.kit.tokens import Kind
@@ -47,7 +47,7 @@ def a_candidate(
     return Candidate(place, a_provider(format=speaks), a_price(place, prompt, completion, *more), "a test")
 
 
-def a_request(**fields: Any) -> ChatRequest:
+def a_request(**fields: Any) -> Request:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], **fields}
     return openai_chat.decode(json.dumps(body).encode())
 

@@ -13,9 +13,10 @@ from tests.gateway.builders import a_candidate, a_request
 from tests.pricing.builders import JANUARY
 
 from tollgate.gateway import endings
+from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call, Ending
 from tollgate.gateway.model import Answer, Attempt, Plan
-from tollgate.gateway.providers.openai import read_usage
+from tollgate.gateway.providers.openai_chat.answers import read_usage
 from tollgate.kit.ids import AttemptId, CallId, KeyId, OrganizationId
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.kit.tokens import Kind
@@ -23,7 +24,9 @@ from tollgate.metering.model import AttemptStatus, CallStatus, Settlement
 from tollgate.pricing.model import PriceItem, Unit
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
-SAID = Answer(usage=read_usage(USAGE), finish_reason="stop", upstream_id="chatcmpl-1")
+SAID = Answer(
+    usage=read_usage(USAGE), finish_reason="stop", native_finish_reason="end_turn", upstream_id="chatcmpl-1"
+)
 AMOUNT = Decimal("0.00012")
 
 
@@ -35,19 +38,17 @@ def a_call(ending: Ending, answer: Answer = SAID, *, failed: int = 0, **request:
         for number in range(failed)
     ]
     if ending is not Ending.REFUSED:
-        attempts.append(Attempt(AttemptId(UUID(int=9)), candidate, AttemptStatus.SERVED, 200, None, 7))
+        attempts.append(Attempt(AttemptId(UUID(int=9)), candidate, AttemptStatus.SERVED, 200, None, 7, answer))
     return Call(
         id=CallId(UUID(int=5)),
         principal=Principal(KeyKind.INFERENCE, KeyId(UUID(int=1)), OrganizationId(UUID(int=2)), None, None, None),
-        request=a_request(**request),
-        api="chat.completions",
+        crossing=Crossing(a_request(**request)),
         accepted_at=JANUARY,
         plan=Plan((candidate,), ()),
         vocabulary="o200k_base",
         prompt_tokens_estimate=50,
         attempts=attempts,
         ending=ending,
-        answer=answer,
     )
 
 
@@ -85,7 +86,7 @@ def test_a_served_call_names_who_served_it_and_at_what_price() -> None:
         AMOUNT, 110, {"prompt": 100, "completion": 10},
     )  # fmt: skip
     assert (record.user_id, record.metadata, record.streamed) == ("u", '{"a":"b"}', True)
-    assert record.finish_reason == record.native_finish_reason == "stop"
+    assert (record.finish_reason, record.native_finish_reason) == ("stop", "end_turn")
 
 
 def test_a_refused_call_names_nobody_and_charges_nobody() -> None:

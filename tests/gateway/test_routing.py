@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tests.gateway.builders import MODEL, a_catalogue, a_price, a_provider, a_request, an_endpoint
 from tests.pricing.builders import JANUARY, per_million
 
-from tollgate.catalog.model import DataPolicy, Endpoint, Format
+from tollgate.catalog.model import DataPolicy, Endpoint
 from tollgate.gateway import routing
+from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.model import Plan
 from tollgate.kit.errors import ModelNotAllowed, ModelNotFound, ModelNotPriced, NoEndpoint, TollgateError
 from tollgate.kit.ids import KeyId, OrganizationId
@@ -29,14 +30,13 @@ ENDPOINTS = (
     an_endpoint("cheap", data_policy=DataPolicy(training=True, logging="30 days"), max_output=1000),
     an_endpoint("middle", data_policy=DataPolicy(training=False, logging="30 days"), supported_parameters=("seed",)),
     an_endpoint("off", enabled=False),
-    an_endpoint("strange"),
+    an_endpoint("strange", protocols=("embeddings",)),
     an_endpoint(UNREACHABLE),
     an_endpoint("unpriced"),
     an_endpoint("cheap", model=OTHER),
 )
 PROVIDERS = [
-    *map(a_provider, ("dear", "cheap", "middle", "off", UNREACHABLE, "unpriced")),
-    a_provider("strange", format=Format.GEMINI),
+    *map(a_provider, ("dear", "cheap", "middle", "off", "strange", UNREACHABLE, "unpriced")),
 ]
 PRICES = {"dear": ("3", "15"), "cheap": ("0.1", "0.2"), "middle": ("1", "2")}
 CATALOGUE = a_catalogue(PROVIDERS, ENDPOINTS)
@@ -48,7 +48,7 @@ NEVER = {"off", "strange", UNREACHABLE, "unpriced"}
 
 def plan(allowed: Sequence[str] | None = None, endpoints: Sequence[Endpoint] = ENDPOINTS, **fields: Any) -> Plan:
     return routing.plan(
-        a_request(**fields),
+        Crossing(a_request(**fields)),
         Principal(KeyKind.INFERENCE, KeyId(UUID(int=1)), OURS, None, None if allowed is None else tuple(allowed), None),
         catalogue=a_catalogue(PROVIDERS, endpoints),
         book=BOOK,
@@ -60,7 +60,7 @@ def plan(allowed: Sequence[str] | None = None, endpoints: Sequence[Endpoint] = E
 def plan_of(prices: Sequence[PriceVersion], *endpoints: Endpoint, **fields: Any) -> Plan:
     """A plan among these endpoints at these prices alone."""
     return routing.plan(
-        a_request(**fields),
+        Crossing(a_request(**fields)),
         Principal(KeyKind.INFERENCE, KeyId(UUID(int=1)), OURS, None, None, None),
         catalogue=a_catalogue([a_provider(each.provider) for each in endpoints], endpoints),
         book=PriceBook.of(prices),
@@ -113,7 +113,7 @@ def test_what_is_left_out_is_told_why() -> None:
         f"{MODEL}:cheap": "among provider.ignore",
         f"{MODEL}:middle": "it may retain prompts",
         f"{MODEL}:off": "the endpoint is disabled",
-        f"{MODEL}:strange": "the format gemini is not spoken yet",
+        f"{MODEL}:strange": "it does not speak chat.completions",
         f"{MODEL}:{UNREACHABLE}": "the provider's credential or address is not set, or not permitted",
         f"{MODEL}:unpriced": "it may retain prompts",
     }
@@ -195,7 +195,7 @@ def test_an_organizations_own_price_decides_what_is_cheap() -> None:
     book = PriceBook.of([*(version for shelf in BOOK.by_endpoint.values() for version in shelf), own])
     principal = Principal(KeyKind.INFERENCE, KeyId(UUID(int=1)), OURS, None, None, None)
     planned = routing.plan(
-        a_request(), principal, catalogue=CATALOGUE, book=book, is_routable=lambda _: True, at=JANUARY
+        Crossing(a_request()), principal, catalogue=CATALOGUE, book=book, is_routable=lambda _: True, at=JANUARY
     )
     assert names(planned)[0] == "dear"
 
@@ -205,7 +205,7 @@ def test_a_ceiling_looks_at_every_tier() -> None:
     price = a_price(tiered, "1", "1", per_million(Kind.PROMPT, "9", 200_000))
     principal = Principal(KeyKind.INFERENCE, KeyId(UUID(int=1)), OURS, None, None, None)
     with pytest.raises(NoEndpoint):
-        routing.plan(a_request(provider={"max_price": {"prompt": 5}}), principal, book=PriceBook.of([price]),
+        routing.plan(Crossing(a_request(provider={"max_price": {"prompt": 5}})), principal, book=PriceBook.of([price]),
                      catalogue=a_catalogue(PROVIDERS, [tiered]), is_routable=lambda _: True, at=JANUARY)  # fmt: skip
 
 
