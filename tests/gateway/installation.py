@@ -27,6 +27,7 @@ from tollgate.keys.model import NewKey
 from tollgate.kit import ids
 from tollgate.kit.clock import SystemClock
 from tollgate.kit.principal import KeyKind
+from tollgate.kit.tokens import TOKEN_KINDS
 from tollgate.pricing import seed as prices
 
 PRICES = {"prompt": "0.4", "input_cache_read": "0.1", "completion": "1.6"}
@@ -193,8 +194,11 @@ class Installation:
             await self.publish(model, name, prices)
 
     async def publish(self, model: str, provider: str, prices: Mapping[str, str]) -> None:
-        """Prices of tokens, in force from now on."""
-        items = [{"kind": kind, "price": price, "unit": "per_million_tokens"} for kind, price in prices.items()]
+        """Prices of tokens, or of what is counted otherwise, in force from now on."""
+        items = [
+            {"kind": kind, "price": price, "unit": "per_million_tokens" if kind in TOKEN_KINDS else "per_count"}
+            for kind, price in prices.items()
+        ]
         await self.admin("/prices", {"model": model, "provider": provider, "items": items})
 
     async def admin(self, path: str, body: Any) -> Any:

@@ -1,0 +1,318 @@
+"""The conformance matrix: every client's format, every provider's, whole and streamed, every case of the corpus.
+
+A provider answers with an entry of the corpus, a client asks through the running gateway. What is recorded are the
+provider's figures, what the client is told is what is billed, and what either says reaches the other.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from tests.gateway import asking, telling
+from tests.gateway.asking import Asked
+from tests.gateway.corpus import Entry, entries
+from tests.gateway.fake_provider import DONE, Behaviour, Served, body_of, event, stream
+from tests.gateway.installation import Customer, Installation
+from tests.gateway.telling import Told
+
+from tollgate.catalog.model import Format
+from tollgate.gateway.model import Wire
+from tollgate.kit import ids
+from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, Kind
+
+PRICES = {
+    "prompt": "3", "input_cache_read": "0.3", "input_cache_write_5m": "3.75", "input_cache_write_1h": "6",
+    "input_cache_write": "4", "input_audio": "7", "input_image": "5", "completion": "15", "output_audio": "20",
+    "output_image": "30", "web_search": "0.01",
+}  # fmt: skip
+"""Reasoning has no price of its own: it is charged as completion."""
+PATHS = {
+    Wire.CHAT: "/v1/chat/completions",
+    Wire.RESPONSES: "/v1/responses",
+    Wire.MESSAGES: "/anthropic/v1/messages",
+    Wire.EMBEDDINGS: "/v1/embeddings",
+}
+CLIENTS = (Wire.CHAT, Wire.RESPONSES, Wire.MESSAGES)
+PROVIDERS = (*CLIENTS, Wire.GENERATE_CONTENT)
+WRITES = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
+ASKED = {
+    "tools": asking.TOOLS,
+    "parallel tools": asking.AFTER_TOOLS,
+    "image": asking.IMAGE,
+    "reasoning": asking.REASONING,
+    "cached": asking.CACHED,
+    "cache write": asking.CACHED,
+    "length": asking.SHORT,
+}
+FINISH: Mapping[Wire, Mapping[str, str]] = {
+    Wire.CHAT: {"pause": "stop"},
+    Wire.RESPONSES: {
+        "stop": "completed", "tool_calls": "completed", "length": "max_output_tokens", "pause": "completed",
+    },
+    Wire.MESSAGES: {
+        "stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal",
+        "pause": "pause_turn",
+    },
+}  # fmt: skip
+"""The protocols' words for how an answer ended, where they differ from the normalised ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of the matrix."""
+
+    entry: Entry
+    client: Wire
+    streams: bool
+
+    def __str__(self) -> str:
+        return f"{self.client}-{self.entry.name}-{'stream' if self.streams else 'whole'}"
+
+    @property
+    def passes(self) -> bool:
+        """Whether client and provider speak the same format."""
+        return self.client is self.entry.wire
+
+    @property
+    def asked(self) -> Asked:
+        return next((asked for case, asked in ASKED.items() if self.entry.case.startswith(case)), asking.PLAIN)
+
+    @property
+    def format(self) -> Format:
+        """The provider's; OpenAI's own speaks Responses to who asks in it, others need not."""
+        own = {Wire.MESSAGES: Format.ANTHROPIC, Wire.GENERATE_CONTENT: Format.GEMINI}.get(self.entry.wire)
+        if own is not None:
+            return own
+        named = {"openai": Format.OPENAI, "azure": Format.AZURE_OPENAI}.get(self.entry.dialect)
+        foreign = self.client is Wire.RESPONSES and self.entry.wire is Wire.CHAT
+        return Format.OPENAI_COMPATIBLE if named is None or foreign else named
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """The provider's part."""
+        if self.streams:
+            return stream([as_sent(self.entry)])
+        assert self.entry.whole is not None
+        return body_of(self.entry.whole)
+
+
+def as_sent(entry: Entry) -> bytes:
+    """The entry's stream in the bytes of its format."""
+    named = entry.wire in {Wire.MESSAGES, Wire.RESPONSES}
+    return b"".join(
+        DONE if data == b"[DONE]" else event(data, json.loads(data)["type"] if named else None) for data in entry.stream
+    )
+
+
+CELLS = [
+    Cell(entry, client, streams)
+    for entry in entries()
+    for client in ((Wire.EMBEDDINGS,) if entry.wire is Wire.EMBEDDINGS else CLIENTS)
+    for streams in (False, True)
+    if (entry.stream if streams else entry.whole is not None)
+]
+
+
+@dataclass
+class Matrix:
+    """The one customer who asks everything, and the models that answer."""
+
+    gateway: Installation
+    customer: Customer
+    models: dict[tuple[Format, Wire], tuple[str, str]]
+
+    async def post(self, cell: Cell) -> tuple[httpx.Response, Served]:
+        """Ask what the cell asks: the answer, and the request that reached the provider."""
+        model, provider = await self._model(cell)
+        self.gateway.provider.behaviours[provider] = cell.behaviour
+        self.gateway.provider.served.clear()
+        if cell.client is Wire.EMBEDDINGS:
+            body: dict[str, Any] = {"model": model, "input": ["some words", "and more"]}
+        else:
+            body = asking.body(cell.client, cell.asked, model)
+        if cell.streams:
+            body["stream"] = True
+            if cell.client is Wire.CHAT:
+                body["stream_options"] = {"include_usage": True}
+        address = self.gateway.base_url.removesuffix("/v1") + PATHS[cell.client]
+        answer = await self.gateway.http.post(address, json=body, headers={"x-api-key": self.customer.key})
+        assert answer.status_code == 200, answer.text
+        [served] = self.gateway.provider.served_by(provider)
+        return answer, served
+
+    async def _model(self, cell: Cell) -> tuple[str, str]:
+        """The model and the provider for a cell, made by the first that needs them."""
+        place = (cell.format, cell.entry.wire)
+        if place not in self.models:
+            protocol = {Wire.RESPONSES: "responses", Wire.MESSAGES: "anthropic", Wire.EMBEDDINGS: "embeddings"}
+            protocols = [protocol.get(cell.entry.wire, "openai")]
+            model = await self.gateway.model(cell.behaviour, prices=PRICES, format=cell.format, protocols=protocols)
+            self.models[place] = model, f"{model.partition('/')[2]}-0"
+        return self.models[place]
+
+    async def record(self, answer: httpx.Response) -> asyncpg.Record:
+        """The call's record, of which there is one, with its hold, of which there is none."""
+        call_id = ids.parse("gen", answer.headers["x-generation-id"])
+        rows = await self.gateway.pool.fetch(
+            "SELECT *, (SELECT count(*) FROM holds WHERE call_id = $2) AS holds,"
+            " (SELECT count(*) FROM attempts WHERE call_id = $2) AS attempts"
+            " FROM calls WHERE organization_id = $1 AND id = $2",
+            self.customer.organization_id,
+            call_id,
+        )
+        [row] = rows
+        return row
+
+
+@pytest.fixture(scope="module")
+async def matrix(gateway: Installation) -> AsyncIterator[Matrix]:
+    customer = await gateway.customer("1000000")
+    matrix = Matrix(gateway, customer, {})
+    yield matrix
+    assert not await customer.holds()
+    assert await customer.held() == 0
+    [(rolled, _)] = await customer.rollups()
+    assert await customer.balance() == 1_000_000 - rolled
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+async def test_a_call_is_billed_and_told_as_its_provider_counted(matrix: Matrix, cell: Cell) -> None:
+    answer, served = await matrix.post(cell)
+    call = await matrix.record(answer)
+    _is_billed(call, cell)
+    if cell.client is Wire.EMBEDDINGS:
+        body = json.loads(answer.text, parse_float=Decimal)
+        assert body["usage"]["cost"] == call["amount"]
+        assert len(body["data"]) == len(json.loads(cell.entry.whole or b"{}")["data"])
+        return
+    told = _told(answer, cell)
+    _is_told(told, call, cell)
+    _says_the_same(told, cell)
+    _asks_the_same(served, cell)
+
+
+def _told(answer: httpx.Response, cell: Cell) -> Told:
+    if cell.streams:
+        return telling.streamed(cell.client, telling.events(cell.client, answer.content))
+    return telling.whole(cell.client, json.loads(answer.text, parse_float=Decimal))
+
+
+def _is_billed(call: asyncpg.Record, cell: Cell) -> None:
+    """One record, with the figures of the provider, at their price, and nothing held."""
+    entry = cell.entry
+    assert json.loads(call["quantities"]) == {kind.value: count for kind, count in entry.quantities.items() if count}
+    assert call["amount"] == cost_of(entry.quantities)
+    assert (call["status"], call["estimated"]) == ("settled", False)
+    assert call["anomalous"] == entry.expected.get("anomalous", False)
+    assert (call["api"], call["streamed"]) == (cell.client, cell.streams)
+    assert call["finish_reason"] == entry.expected.get("finish_reason")
+    assert call["native_finish_reason"] == entry.expected.get("native_finish_reason")
+    assert (call["holds"], call["attempts"]) == (0, 1)
+
+
+def cost_of(quantities: Mapping[Kind, int]) -> Decimal:
+    """The sum of quantity times price, in US dollars."""
+    tokens = sum(
+        (Decimal(PRICES.get(kind) or PRICES[BASE_KIND[kind]]) * count for kind, count in quantities.items()
+         if kind is not Kind.WEB_SEARCH),
+        Decimal(0),
+    )  # fmt: skip
+    return tokens / 1_000_000 + Decimal(PRICES["web_search"]) * quantities.get(Kind.WEB_SEARCH, 0)
+
+
+def _is_told(told: Told, call: asyncpg.Record, cell: Cell) -> None:
+    """The client is told what is billed: the object that says one says the other."""
+    quantities = cell.entry.quantities
+    assert told.usage is not None
+    assert told.usage["cost"] == call["amount"]
+    items = {item["kind"]: item["quantity"] for item in told.usage["cost_details"]}
+    assert items == json.loads(call["quantities"])
+    assert (told.model, told.provider) == (call["model"], call["provider"])
+    figures = _figures(cell.client, quantities)
+    if cell.passes:
+        # The provider's own object, whose totals are billed; its details may go by names of its own.
+        totals = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"}
+        figures = {path: count for path, count in figures.items() if path in totals}
+    for path, count in figures.items():
+        at: Any = told.usage
+        for name in path.split("."):
+            at = (at or {}).get(name)
+        assert (at or 0) == count, path
+
+
+def _figures(client: Wire, quantities: Mapping[Kind, int]) -> dict[str, int]:
+    """What a usage object of this format has to say, by path."""
+    read = quantities.get(Kind.INPUT_CACHE_READ, 0)
+    written = sum(quantities.get(kind, 0) for kind in WRITES)
+    prompt = sum(quantities.get(kind, 0) for kind in PROMPT_KINDS)
+    completion = sum(quantities.get(kind, 0) for kind in COMPLETION_KINDS)
+    reasoning = quantities.get(Kind.INTERNAL_REASONING, 0)
+    match client:
+        case Wire.CHAT:
+            return {
+                "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
+                "prompt_tokens_details.cached_tokens": read, "prompt_tokens_details.cache_write_tokens": written,
+                "completion_tokens_details.reasoning_tokens": reasoning,
+            }  # fmt: skip
+        case Wire.RESPONSES:
+            return {
+                "input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion,
+                "input_tokens_details.cached_tokens": read, "output_tokens_details.reasoning_tokens": reasoning,
+            }  # fmt: skip
+        case _:
+            return {
+                "input_tokens": prompt - read - written, "output_tokens": completion, "cache_read_input_tokens": read,
+                "cache_creation_input_tokens": written,
+                "cache_creation.ephemeral_1h_input_tokens": quantities.get(Kind.INPUT_CACHE_WRITE_1H, 0),
+            }  # fmt: skip
+
+
+def _says_the_same(told: Told, cell: Cell) -> None:
+    """Words, thoughts and calls arrive, and the protocol's word for how it ended."""
+    entry = cell.entry
+    if cell.streams:
+        said = telling.streamed(entry.wire, entry.stream)
+    else:
+        said = telling.whole(entry.wire, json.loads(entry.whole or b"null"))
+    assert (told.words, told.reasoning, told.calls) == (said.words, said.reasoning, said.calls)
+    reason = entry.expected["finish_reason"]
+    if cell.passes:
+        assert told.finish == said.finish
+    elif cell.client is Wire.MESSAGES and entry.expected.get("native_finish_reason") == "stop_sequence":
+        assert told.finish == "stop_sequence"
+    else:
+        assert told.finish == FINISH[cell.client].get(reason, reason)
+
+
+def _asks_the_same(served: Served, cell: Cell) -> None:
+    """What reached the provider is what the client asked."""
+    asked, heard = cell.asked, asking.read(cell.entry.wire, served.json)
+    assert (heard.system, heard.said, heard.tools) == (asked.system, asked.said, asked.tools)
+    assert heard.thinks == asked.thinks
+    if asked.limit is not None:
+        assert heard.limit == asked.limit
+
+
+CASES = {"plain", "tools", "parallel tools", "image", "reasoning", "cached", "refusal", "length"}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_corpus_has_every_case_of_every_format(provider: Wire) -> None:
+    wanted = CASES | ({"cache write 5m", "cache write 1h"} if provider is Wire.MESSAGES else set())
+    both = [entry.case for entry in entries(provider) if entry.whole is not None and entry.stream]
+    assert wanted <= set(both)
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
+def test_a_stream_tells_what_the_whole_tells(entry: Entry) -> None:
+    if entry.whole is None or not entry.stream:
+        pytest.skip("the answer comes in one form alone")
+    told, streamed = telling.whole(entry.wire, json.loads(entry.whole)), telling.streamed(entry.wire, entry.stream)
+    assert (told.words, told.reasoning, told.calls, told.finish) == (
+        streamed.words, streamed.reasoning, streamed.calls, streamed.finish,
+    )  # fmt: skip
