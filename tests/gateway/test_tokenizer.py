@@ -206,7 +206,7 @@ async def seconds_to_count(text: str, name: str) -> float:
 @given(st.lists(st.text(max_size=30), max_size=8))
 async def test_the_texts_of_a_prompt_count_as_lines(texts: list[str]) -> None:
     count = await tokenizer.count("\n".join(texts), "o200k_base")
-    assert await tokenizer.count_prompt(Prompt(tuple(texts), messages=0, images=0), "o200k_base") == count + 3
+    assert await tokenizer.count_prompt(Prompt(tuple(texts), messages=1, images=0), "o200k_base") == count + 7
 
 
 async def test_long_texts_of_a_prompt_count_one_by_one() -> None:
