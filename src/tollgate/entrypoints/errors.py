@@ -11,6 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from tollgate.gateway.protocols import anthropic_messages
 from tollgate.infra import telemetry
 from tollgate.infra.database import DATABASE_AWAY
 from tollgate.kit.errors import (
@@ -51,18 +52,6 @@ _FAMILY_OF_STATUS: Mapping[int, type[TollgateError]] = {
     429: RateLimited,
     503: Unavailable,
 }
-_ANTHROPIC_TYPE: Mapping[int, str] = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    409: "invalid_request_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
 _RETRY_DATABASE_SECONDS = 5
 
 _log = structlog.get_logger(__name__)
@@ -86,7 +75,7 @@ def error_body(error: TollgateError) -> dict[str, object]:
 
 def anthropic_error_body(error: TollgateError, request_id: str) -> dict[str, object]:
     """The body for callers that speak Anthropic's protocol."""
-    kind = _ANTHROPIC_TYPE.get(status_of(error), "api_error")
+    kind = anthropic_messages.error_type(status_of(error))
     return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
 
 

@@ -1,0 +1,121 @@
+"""A message request: bytes to `Request`, decoded as far as routing and metering need.
+
+Wire format: https://platform.claude.com/docs/en/api/messages/create and …/count_tokens
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from tollgate.gateway.model import Attribution, Request, Wire
+from tollgate.gateway.protocols import envelope
+from tollgate.gateway.protocols.anthropic_messages import metered, prompt
+from tollgate.kit.errors import InvalidRequest
+
+_VERSION = "2023-06-01"
+_HEADERS = ("anthropic-version", "anthropic-beta")
+_HEADER = re.compile(r"[!-~ ]{1,4000}")
+_ALWAYS_ALLOWED = frozenset({"model", "messages", "max_tokens", "stream", "system"})
+_CATALOGUE_NAMES: Mapping[str, str] = {
+    "stop_sequences": "stop", "thinking": "reasoning", "output_format": "response_format",
+}  # fmt: skip
+"""What the catalogue calls a parameter that has another name here."""
+_MESSAGES_MAX = 10_000
+_PAIRS_MAX = 16
+
+_MESSAGES = msgspec.json.Decoder(
+    Annotated[tuple[dict[str, msgspec.Raw], ...], msgspec.Meta(max_length=_MESSAGES_MAX)] | None
+)
+_LIMIT = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=100_000_000)] | None)
+"""Zero is a limit: the prompt is cached and nothing is written."""
+_METADATA = msgspec.json.Decoder(
+    Annotated[dict[envelope.Text, envelope.Text | None], msgspec.Meta(max_length=_PAIRS_MAX)] | None
+)
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+
+
+def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
+    """Read a request for a message. Of the headers, those that are Anthropic's own matter.
+
+    Raises:
+        InvalidRequest: it is not JSON, has more parts than a conversation has, a field the gateway needs is missing or
+            has the wrong form, or what it costs could not be told.
+    """
+    fields = envelope.opened(body)
+    limit = envelope.field(fields, "max_tokens", _LIMIT)
+    if limit is None:
+        raise InvalidRequest(
+            "Say in max_tokens how long the answer may be: this format demands it.", field="max_tokens"
+        )
+    return _request(fields, headers or {}, limit=limit, stream=envelope.field(fields, "stream", envelope.FLAG) or False)
+
+
+def count_tokens(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
+    """Read a request to count the tokens of a prompt: that for a message, without an answer's length.
+
+    Raises:
+        InvalidRequest: as in `decode`.
+    """
+    return _request(envelope.opened(body), headers or {}, limit=None, stream=False)
+
+
+def _request(
+    fields: Mapping[str, msgspec.Raw], headers: Mapping[str, str], *, limit: int | None, stream: bool
+) -> Request:
+    models = envelope.models(fields)
+    messages = envelope.field(fields, "messages", _MESSAGES)
+    if not messages:
+        raise InvalidRequest("Give at least one message.", field="messages")
+    metered.check(fields)
+    return Request(
+        wire=Wire.MESSAGES,
+        fields={name: value for name, value in fields.items() if name not in envelope.OWN_FIELDS},
+        models=models,
+        prompt=prompt.of(messages, fields),
+        parameters=_parameters(fields),
+        stream=stream,
+        include_usage=True,
+        max_tokens=limit,
+        choices=1,
+        service_tier=metered.service_tier(fields),
+        preferences=envelope.preferences(fields),
+        attribution=_attribution(fields),
+        headers=_own_headers(headers),
+    )
+
+
+def _parameters(fields: Mapping[str, msgspec.Raw]) -> frozenset[str]:
+    """The optional fields used, as the catalogue calls them."""
+    names = {_CATALOGUE_NAMES.get(name, name) for name in fields}
+    if "output_config" in names:
+        output = envelope.field(fields, "output_config", _FIELDS) or {}
+        names |= ({"response_format"} if "format" in output else set()) | (
+            {"reasoning"} if "effort" in output else set()
+        )
+        names.remove("output_config")
+    return frozenset(names - envelope.OWN_FIELDS - _ALWAYS_ALLOWED)
+
+
+def _attribution(fields: Mapping[str, msgspec.Raw]) -> Attribution:
+    """Whom the call is for. Anthropic's own `metadata` holds the user; whatever else is in it is the caller's."""
+    metadata = {name: value for name, value in (envelope.field(fields, "metadata", _METADATA) or {}).items() if value}
+    user = metadata.pop("user_id", None)
+    return Attribution(
+        user=envelope.field(fields, "user", envelope.TEXT) or user,
+        session_id=envelope.field(fields, "session_id", envelope.TEXT),
+        metadata=metadata or None,
+    )
+
+
+def _own_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Anthropic's own headers, for calls that are passed."""
+    own = {name: headers[name] for name in _HEADERS if headers.get(name)}
+    for name, value in own.items():
+        if _HEADER.fullmatch(value) is None:
+            raise InvalidRequest(f"The header {name} is not one of Anthropic's.", field=name)
+    # Another version may tell usage in another way.
+    if own.get("anthropic-version", _VERSION) != _VERSION:
+        raise InvalidRequest(f"Version {_VERSION} is spoken here, and no other.", field="anthropic-version")
+    return own
