@@ -64,10 +64,13 @@ CACHED = Asked("A long story. " * 40, (("user", "text", "Sum it up."),), cached=
 SHORT = Asked("", (("user", "text", "Tell a story."),), limit=16)
 
 
-def body(client: Wire, asked: Asked, model: str) -> dict[str, Any]:
-    """The request body of a client who speaks this format."""
+def body(client: Wire, asked: Asked, *, stream: bool = False) -> dict[str, Any]:
+    """The request body of a client who speaks this format, but for the model."""
     written = {Wire.CHAT: _chat, Wire.RESPONSES: _responses, Wire.MESSAGES: _messages}[client](asked)
-    return {"model": model, **{name: value for name, value in written.items() if value not in (None, [], "")}}
+    if stream:
+        written["stream"] = True
+        written["stream_options"] = {"include_usage": True} if client is Wire.CHAT else None
+    return {name: value for name, value in written.items() if value not in (None, [], "")}
 
 
 def _ids(asked: Asked) -> Mapping[str, str]:

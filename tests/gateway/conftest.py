@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 from tests.conftest import url_of
 from tests.gateway.installation import Installation, installation
+from tests.gateway.matrix import GRANT, Matrix
 
 _DATABASE = "gateway_tests"
 SECRET = "the-secret-of-the-operator"
@@ -21,3 +22,11 @@ async def gateway(server_url: str, template: str) -> AsyncIterator[Installation]
         yield running
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def matrix(gateway: Installation) -> AsyncIterator[Matrix]:
+    """Every format on either side; in the end the books of a module are right."""
+    matrix = Matrix(gateway, await gateway.customer(str(GRANT)))
+    yield matrix
+    assert await matrix.adds_up()

@@ -5,7 +5,7 @@ provider's figures, what the client is told is what is billed, and what either s
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -16,8 +16,8 @@ import pytest
 from tests.gateway import asking, telling
 from tests.gateway.asking import Asked
 from tests.gateway.corpus import Entry, entries
-from tests.gateway.fake_provider import DONE, Behaviour, Served, body_of, event, stream
-from tests.gateway.installation import Customer, Installation
+from tests.gateway.fake_provider import Behaviour, body_of, stream
+from tests.gateway.matrix import CLIENTS, FORMATS, PRICES, PROVIDERS, Matrix, as_sent
 from tests.gateway.telling import Told
 
 from tollgate.catalog.model import Format
@@ -25,20 +25,6 @@ from tollgate.gateway.model import Wire
 from tollgate.kit import ids
 from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, Kind
 
-PRICES = {
-    "prompt": "3", "input_cache_read": "0.3", "input_cache_write_5m": "3.75", "input_cache_write_1h": "6",
-    "input_cache_write": "4", "input_audio": "7", "input_image": "5", "completion": "15", "output_audio": "20",
-    "output_image": "30", "web_search": "0.01",
-}  # fmt: skip
-"""Reasoning has no price of its own: it is charged as completion."""
-PATHS = {
-    Wire.CHAT: "/v1/chat/completions",
-    Wire.RESPONSES: "/v1/responses",
-    Wire.MESSAGES: "/anthropic/v1/messages",
-    Wire.EMBEDDINGS: "/v1/embeddings",
-}
-CLIENTS = (Wire.CHAT, Wire.RESPONSES, Wire.MESSAGES)
-PROVIDERS = (*CLIENTS, Wire.GENERATE_CONTENT)
 WRITES = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
 ASKED = {
     "tools": asking.TOOLS,
@@ -85,28 +71,22 @@ class Cell:
     @property
     def format(self) -> Format:
         """The provider's; OpenAI's own speaks Responses to who asks in it, others need not."""
-        own = {Wire.MESSAGES: Format.ANTHROPIC, Wire.GENERATE_CONTENT: Format.GEMINI}.get(self.entry.wire)
-        if own is not None:
-            return own
         named = {"openai": Format.OPENAI, "azure": Format.AZURE_OPENAI}.get(self.entry.dialect)
         foreign = self.client is Wire.RESPONSES and self.entry.wire is Wire.CHAT
-        return Format.OPENAI_COMPATIBLE if named is None or foreign else named
+        return FORMATS[self.entry.wire] if named is None or foreign else named
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The client's request."""
+        return asking.body(self.client, self.asked, stream=self.streams)
 
     @property
     def behaviour(self) -> Behaviour:
         """The provider's part."""
         if self.streams:
-            return stream([as_sent(self.entry)])
+            return stream([as_sent(self.entry.wire, self.entry.stream)])
         assert self.entry.whole is not None
         return body_of(self.entry.whole)
-
-
-def as_sent(entry: Entry) -> bytes:
-    """The entry's stream in the bytes of its format."""
-    named = entry.wire in {Wire.MESSAGES, Wire.RESPONSES}
-    return b"".join(
-        DONE if data == b"[DONE]" else event(data, json.loads(data)["type"] if named else None) for data in entry.stream
-    )
 
 
 CELLS = [
@@ -118,72 +98,13 @@ CELLS = [
 ]
 
 
-@dataclass
-class Matrix:
-    """The one customer who asks everything, and the models that answer."""
-
-    gateway: Installation
-    customer: Customer
-    models: dict[tuple[Format, Wire], tuple[str, str]]
-
-    async def post(self, cell: Cell) -> tuple[httpx.Response, Served]:
-        """Ask what the cell asks: the answer, and the request that reached the provider."""
-        model, provider = await self._model(cell)
-        self.gateway.provider.behaviours[provider] = cell.behaviour
-        self.gateway.provider.served.clear()
-        if cell.client is Wire.EMBEDDINGS:
-            body: dict[str, Any] = {"model": model, "input": ["some words", "and more"]}
-        else:
-            body = asking.body(cell.client, cell.asked, model)
-        if cell.streams:
-            body["stream"] = True
-            if cell.client is Wire.CHAT:
-                body["stream_options"] = {"include_usage": True}
-        address = self.gateway.base_url.removesuffix("/v1") + PATHS[cell.client]
-        answer = await self.gateway.http.post(address, json=body, headers={"x-api-key": self.customer.key})
-        assert answer.status_code == 200, answer.text
-        [served] = self.gateway.provider.served_by(provider)
-        return answer, served
-
-    async def _model(self, cell: Cell) -> tuple[str, str]:
-        """The model and the provider for a cell, made by the first that needs them."""
-        place = (cell.format, cell.entry.wire)
-        if place not in self.models:
-            protocol = {Wire.RESPONSES: "responses", Wire.MESSAGES: "anthropic", Wire.EMBEDDINGS: "embeddings"}
-            protocols = [protocol.get(cell.entry.wire, "openai")]
-            model = await self.gateway.model(cell.behaviour, prices=PRICES, format=cell.format, protocols=protocols)
-            self.models[place] = model, f"{model.partition('/')[2]}-0"
-        return self.models[place]
-
-    async def record(self, answer: httpx.Response) -> asyncpg.Record:
-        """The call's record, of which there is one, with its hold, of which there is none."""
-        call_id = ids.parse("gen", answer.headers["x-generation-id"])
-        rows = await self.gateway.pool.fetch(
-            "SELECT *, (SELECT count(*) FROM holds WHERE call_id = $2) AS holds,"
-            " (SELECT count(*) FROM attempts WHERE call_id = $2) AS attempts"
-            " FROM calls WHERE organization_id = $1 AND id = $2",
-            self.customer.organization_id,
-            call_id,
-        )
-        [row] = rows
-        return row
-
-
-@pytest.fixture(scope="module")
-async def matrix(gateway: Installation) -> AsyncIterator[Matrix]:
-    customer = await gateway.customer("1000000")
-    matrix = Matrix(gateway, customer, {})
-    yield matrix
-    assert not await customer.holds()
-    assert await customer.held() == 0
-    [(rolled, _)] = await customer.rollups()
-    assert await customer.balance() == 1_000_000 - rolled
-
-
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 async def test_a_call_is_billed_and_told_as_its_provider_counted(matrix: Matrix, cell: Cell) -> None:
-    answer, served = await matrix.post(cell)
-    call = await matrix.record(answer)
+    body = {"input": ["some words", "and more"]} if cell.client is Wire.EMBEDDINGS else cell.body
+    answer = await matrix.post(cell.client, cell.entry.wire, cell.behaviour, body, speaks=cell.format)
+    assert answer.status_code == 200, answer.text
+    call = await matrix.record()
+    assert answer.headers["x-generation-id"] == ids.typed("gen", call["id"])
     _is_billed(call, cell)
     if cell.client is Wire.EMBEDDINGS:
         body = json.loads(answer.text, parse_float=Decimal)
@@ -193,7 +114,7 @@ async def test_a_call_is_billed_and_told_as_its_provider_counted(matrix: Matrix,
     told = _told(answer, cell)
     _is_told(told, call, cell)
     _says_the_same(told, cell)
-    _asks_the_same(served, cell)
+    _asks_the_same(matrix.served.json, cell)
 
 
 def _told(answer: httpx.Response, cell: Cell) -> Told:
@@ -289,9 +210,9 @@ def _says_the_same(told: Told, cell: Cell) -> None:
         assert told.finish == FINISH[cell.client].get(reason, reason)
 
 
-def _asks_the_same(served: Served, cell: Cell) -> None:
+def _asks_the_same(request: Any, cell: Cell) -> None:
     """What reached the provider is what the client asked."""
-    asked, heard = cell.asked, asking.read(cell.entry.wire, served.json)
+    asked, heard = cell.asked, asking.read(cell.entry.wire, request)
     assert (heard.system, heard.said, heard.tools) == (asked.system, asked.said, asked.tools)
     assert heard.thinks == asked.thinks
     if asked.limit is not None:
