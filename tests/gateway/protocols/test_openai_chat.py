@@ -6,7 +6,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -246,10 +245,10 @@ def test_the_last_words_are_the_users() -> None:
 
 
 def test_an_answer_keeps_its_fields_and_gains_its_cost() -> None:
-    whole = b'{"id":"x","model":"theirs","odd":1.10,"usage":{"prompt_tokens":7,"odd":[1.50]}}'
-    answer = openai_chat.encode_answer(whole, RECEIPT)
-    assert answer == (
-        b'{"id":"x","model":"acme/model","odd":1.10,"usage":{"prompt_tokens":7,"odd":[1.50],"cost":0.0000007,"cost_details":'
+    whole = b'{"id":"x","model":"theirs","odd":1.10,"usage":{"prompt_tokens":7,"completion_tokens":3,"odd":[1.50]}}'
+    assert openai_chat.passed_answer(whole, RECEIPT) == (
+        b'{"id":"x","model":"acme/model","odd":1.10,"usage":{"prompt_tokens":7,"completion_tokens":3,"odd":[1.50],'
+        b'"cost":0.0000007,"cost_details":'
         b'[{"kind":"prompt","quantity":7,"unit":"per_million_tokens","unit_price":"0.1","amount":"0.0000007"}]},'
         b'"provider":"acme"}'
     )
@@ -257,25 +256,49 @@ def test_an_answer_keeps_its_fields_and_gains_its_cost() -> None:
 
 @pytest.mark.parametrize("usage", [b"", b',"usage":null', b',"usage":5', b',"usage":{"prompt_tokens":"many"}'])
 def test_an_answer_without_usage_gets_our_count(usage: bytes) -> None:
-    answer = json.loads(openai_chat.encode_answer(b'{"id":"x"' + usage + b"}", replace(RECEIPT, estimated=True)))
+    answer = json.loads(openai_chat.passed_answer(b'{"id":"x"' + usage + b"}", replace(RECEIPT, estimated=True)))
     counts = {name: answer["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     assert counts == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
+def passed(*chunks: bytes, usage: bool = True, receipt: Receipt = RECEIPT) -> list[bytes]:
+    """The data of the events that a client gets for these chunks, and at the end."""
+    options = {"stream_options": {"include_usage": True}} if usage else {}
+    passage = openai_chat.passage(decode(body(stream=True, **options)), model="acme/model")
+    told = b"".join(passage.take(b"data: %s\n\n" % chunk, chunk) for chunk in chunks) + passage.end(receipt)
+    return [event.removeprefix(b"data: ") for event in told.split(b"\n\n") if event]
+
+
 def test_a_stream_without_a_usage_chunk_gets_one_of_ours() -> None:
-    event = openai_chat.encode_usage_event(None, replace(RECEIPT, estimated=True))
-    chunk = json.loads(event.removeprefix(b"data: "))
+    told, done = passed(receipt=replace(RECEIPT, estimated=True))
+    chunk = json.loads(told)
     assert (chunk["object"], chunk["choices"], chunk["id"]) == ("chat.completion.chunk", [], "gen_1")
-    assert chunk["usage"]["total_tokens"] == 10
+    assert (chunk["usage"]["total_tokens"], done) == (10, b"[DONE]")
 
 
 def test_a_usage_chunk_loses_its_usage_and_nothing_else() -> None:
-    chunk = msgspec.json.decode(b'{"id":"x","choices":[{"x":1.10}],"usage":{}}', type=dict[str, msgspec.Raw])
-    assert openai_chat.without_usage(chunk) == b'data: {"id":"x","choices":[{"x":1.10}]}\n\n'
-    assert openai_chat.without_usage({**chunk, "choices": msgspec.Raw(b"[ ]")}) is None
+    assert (
+        passed(b'{"id":"x","choices":[{"x":1.10}],"usage":{}}', usage=False)[0] == b'{"id":"x","choices":[{"x":1.10}]}'
+    )
+    assert passed(b'{"id":"x","choices":[ ],"usage":{}}', usage=False) == [b"[DONE]"]
+
+
+@pytest.mark.parametrize(("chunk", "rest"), [
+    (b'{"x_groq":{"id":"r","usage":{"prompt_tokens":7,"completion_tokens":3}},"choices":[{"delta":{}}]}',
+     b'{"x_groq":{"id":"r"},"choices":[{"delta":{}}]}'),
+    (b'{"choices":[{"delta":{},"usage":{"prompt_tokens":7,"completion_tokens":3}}]}', b'{"choices":[{"delta":{}}]}'),
+])  # fmt: skip
+def test_usage_in_odd_places_is_kept_back_as_well(chunk: bytes, rest: bytes) -> None:
+    assert passed(chunk, usage=False) == [rest, b"[DONE]"]
+    told, last, _ = passed(chunk)
+    assert told == rest
+    usage = json.loads(last)["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["cost"]) == (7, 3, 7e-7)
 
 
 def test_an_error_in_a_stream_ends_it() -> None:
-    chunk = json.loads(openai_chat.error_event(ProviderFailed("No."), 502).removeprefix(b"data: "))
-    assert chunk["error"]["type"] == "provider_error"
+    passage = openai_chat.passage(decode(body(stream=True)), model="acme/model")
+    told, done, _ = passage.fail(ProviderFailed("No."), 502).split(b"\n\n")
+    chunk = json.loads(told.removeprefix(b"data: "))
+    assert (chunk["error"]["type"], chunk["error"]["code"], done) == ("provider_error", 502, b"data: [DONE]")
     assert chunk["choices"][0]["finish_reason"] == "error"

@@ -21,6 +21,8 @@ _HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _MODEL = re.compile(rb'"model"\s*:\s*"[^"\\]*"')
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _USAGE = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+_CHOICES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None)
+_TOTALS = ("prompt_tokens", "completion_tokens")
 
 
 def passed_answer(body: bytes, receipt: Receipt) -> bytes:
@@ -52,12 +54,13 @@ class ChatPassage:
             chunk = _FIELDS.decode(wire.mended(data))
         except wire.UNREADABLE:
             return event
-        if bytes(chunk.get("usage", b"null")) == b"null":
+        rest, usage = _parted(chunk)
+        if usage is None:
             return event
-        self._usage_chunk = chunk
-        if not bytes(chunk.get("choices", b"[]")).strip(b"[] \t\r\n"):
+        self._usage_chunk = {**rest, "usage": usage}
+        if not bytes(rest.get("choices", b"[]")).strip(b"[] \t\r\n"):
             return b""
-        return wire.event(msgspec.json.encode({name: value for name, value in chunk.items() if name != "usage"}))
+        return wire.event(msgspec.json.encode(rest))
 
     def end(self, receipt: Receipt) -> bytes:
         """The usage chunk for who asked for it, with model, provider and cost; and `[DONE]`."""
@@ -90,12 +93,32 @@ def failure(error: TollgateError, status: int) -> bytes:
     return wire.event(msgspec.json.encode(chunk)) + DONE
 
 
+def _parted(chunk: Mapping[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgspec.Raw | None]:
+    """A chunk without its usage, and the usage: at Groq it is in an object of its own, at Moonshot in a choice."""
+    rest = dict(chunk)
+    found = [rest.pop("usage", envelope.NULL)]
+    try:
+        groq = _USAGE.decode(rest.get("x_groq", envelope.NULL)) or {}
+        choices = _CHOICES.decode(rest.get("choices", envelope.NULL)) or ()
+    except wire.UNREADABLE:
+        groq, choices = {}, ()
+    if "usage" in groq:
+        found.append(groq.pop("usage"))
+        rest["x_groq"] = wire.raw(groq)
+    if any("usage" in choice for choice in choices):
+        found += [choice.pop("usage", envelope.NULL) for choice in choices]
+        rest["choices"] = wire.raw(choices)
+    return rest, next((usage for usage in found if bytes(usage) != b"null"), None)
+
+
 def _with_receipt(fields: Mapping[str, msgspec.Raw], receipt: Receipt) -> dict[str, object]:
+    told = _usage(fields)
+    totals = _totals(receipt) if receipt.estimated or not told.keys() >= set(_TOTALS) else {}
     return {
         **fields,
         "model": receipt.model,
         "provider": receipt.provider,
-        "usage": {**_usage(fields), **(_totals(receipt) if receipt.estimated else {}), **envelope.cost(receipt)},
+        "usage": {**told, **totals, **envelope.cost(receipt)},
     }
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's wire format, as providers speak it: usage becomes disjoint quantities, and nothing they say raises."""
+"""OpenAI's chat format, as providers speak it: usage becomes disjoint quantities, and nothing they say raises."""
 
 import json
 from typing import Any
@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from tests.gateway.builders import a_candidate
 
 from tollgate.catalog.model import Format
+from tollgate.gateway import wire
 from tollgate.gateway.model import Access, Candidate
-from tollgate.gateway.protocols import openai_chat
-from tollgate.gateway.providers import openai
-from tollgate.gateway.providers.openai import read_usage
+from tollgate.gateway.protocols.openai_chat import decode
+from tollgate.gateway.providers import openai_chat
+from tollgate.gateway.providers.openai_chat.answers import read_usage
 from tollgate.kit.tokens import COMPLETION_KINDS, PROMPT_KINDS, Kind
 
 CORPUS: dict[str, tuple[dict[str, Any], dict[Kind, int]]] = {
@@ -60,7 +61,7 @@ def test_usage_is_parted(example: str) -> None:
     assert (reading.anomalous, reading.unknown, reading.raw) == (False, (), usage)
 
 
-COUNTS = st.none() | st.integers(0, 10**6)
+COUNTS = st.none() | st.integers(0, 10**6) | st.integers(0, 3)
 DETAIL_NAMES = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "reasoning_tokens")
 DETAILS = st.none() | st.fixed_dictionaries({}, optional=dict.fromkeys(DETAIL_NAMES, COUNTS))
 USAGES = st.fixed_dictionaries({}, optional={
@@ -77,8 +78,11 @@ def test_the_parts_sum_to_the_providers_totals(usage: dict[str, Any]) -> None:
         assert reading is None
         return
     assert reading is not None
+    thoughts = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    both = prompt is not None and completion is not None
+    on_top = both and usage.get("total_tokens") == (prompt or 0) + (completion or 0) + thoughts
     assert reading.quantities.prompt_tokens == (prompt or 0)
-    assert reading.quantities.completion_tokens == (completion or 0)
+    assert reading.quantities.completion_tokens == (completion or 0) + (thoughts if on_top else 0)
     assert (reading.prompt_known, reading.completion_known) == (prompt is not None, completion is not None)
     assert set(reading.quantities.counts) <= PROMPT_KINDS | COMPLETION_KINDS
 
@@ -134,19 +138,22 @@ def test_unknown_counts_are_named() -> None:
         "new_tokens": 3,
         "zero_tokens": 0,
         "cost": 0.5,
-        "prompt_tokens_details": {"video_tokens": 1},
+        "prompt_tokens_details": {"video_tokens": 1, "scent_tokens": 1},
         "completion_tokens_details": {"dream_tokens": 2},
     }
     reading = read_usage(usage)
     assert reading is not None
-    assert reading.unknown == ("new_tokens", "video_tokens", "dream_tokens")
+    assert reading.unknown == ("new_tokens", "scent_tokens", "dream_tokens")
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(["usage", "choices", "error", "message", "delta", "content", "tool_calls", "function",
-                         "prompt_tokens", "prompt_tokens_details", "finish_reason", "id"]), inner, max_size=4),
+                         "prompt_tokens", "prompt_tokens_details", "finish_reason", "id", "reasoning_details", "index",
+                         "logprobs", "token", "logprob", "bytes", "top_logprobs", "arguments", "x_groq"]),
+        inner, max_size=4,
+    ),
     max_leaves=12,
 )  # fmt: skip
 
@@ -154,19 +161,25 @@ JSON = st.recursive(
 @given(JSON, st.booleans())
 def test_nothing_a_provider_says_raises(said: Any, ascii_only: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
     data = json.dumps(said, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    openai.read_answer(data)
-    openai.read_event(data)
-    openai.read_error(data)
-    openai.text_of([data, openai.mended(data)])
+    openai_chat.read_answer(data)
+    openai_chat.read_error(data)
+    openai_chat.completion(data)
+    openai_chat.text_of([data, wire.mended(data)])
+    reader = openai_chat.reader()
+    reader.look(data)
+    list(reader.deltas(data))
     if isinstance(said, dict):
         read_usage(said)
 
 
 @given(st.binary())
 def test_no_bytes_raise(data: bytes) -> None:
-    assert openai.read_event(data) is None or data.strip()
-    openai.read_error(data)
-    openai.mended(data)
+    reader = openai_chat.reader()
+    assert not reader.look(data) or data.strip()
+    assert not list(reader.deltas(data))
+    assert not openai_chat.completion(data).choices
+    openai_chat.read_error(data)
+    wire.mended(data)
 
 
 @pytest.mark.parametrize(("said", "telling"), [
@@ -179,25 +192,31 @@ def test_no_bytes_raise(data: bytes) -> None:
 ])  # fmt: skip
 def test_telling_events_are_told_from_the_others(said: Any, telling: bool) -> None:  # noqa: FBT001 - the answer expected
     for separators in ((",", ":"), (", ", ": ")):
-        assert openai.is_telling(json.dumps(said, separators=separators).encode()) is telling
+        reader = openai_chat.reader()
+        assert reader.look(b'{"choices":[]}')
+        before = reader.answer
+        assert reader.look(json.dumps(said, separators=separators).encode())
+        assert (reader.answer is not before) is telling
 
 
 @given(st.text('\\u"dD8bBcCf09x\ud83d\ude00', max_size=30))
 def test_mending_leaves_whole_pairs_alone(text: str) -> None:
     encoded = json.dumps(text).encode()
-    mended = json.loads(openai.mended(encoded))
+    mended = json.loads(wire.mended(encoded))
     repaired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert mended.count("\ufffd") == repaired.count("\ufffd")
-    assert openai.mended(openai.mended(encoded)) == openai.mended(encoded)
+    assert wire.mended(wire.mended(encoded)) == wire.mended(encoded)
     if "\ufffd" not in repaired:
-        assert openai.mended(encoded) == encoded
+        assert wire.mended(encoded) == encoded
 
 
 def sent(output_cap: int | None = None, *, candidate: Candidate | None = None, **fields: Any) -> Any:
     body = {"model": "acme/model", "messages": [{"role": "user", "content": "x"}], **fields}
-    chat = openai_chat.decode(json.dumps(body).encode())
+    chat = decode(json.dumps(body).encode())
     access = Access("https://acme.test/v1", "secret")
-    return openai.request(chat, candidate or a_candidate(max_output=1000), access=access, output_cap=output_cap)
+    return openai_chat.passed_request(
+        chat, candidate or a_candidate(max_output=1000), access=access, output_cap=output_cap
+    )
 
 
 def limits(request: Any) -> dict[str, Any]:
@@ -254,8 +273,8 @@ def test_an_output_cap_never_exceeds_what_the_endpoint_gives() -> None:
 
 
 def test_azure_has_an_address_and_a_header_of_its_own() -> None:
-    chat = openai_chat.decode(b'{"model":"m","messages":[{"role":"user"}]}')
+    chat = decode(b'{"model":"m","messages":[{"role":"user"}]}')
     candidate = a_candidate(speaks=Format.AZURE_OPENAI)
-    request = openai.request(chat, candidate, access=Access("https://x.test", "secret"), output_cap=None)
+    request = openai_chat.passed_request(chat, candidate, access=Access("https://x.test", "secret"), output_cap=None)
     assert request.url == "https://x.test/openai/v1/chat/completions"
     assert request.headers["api-key"] == "secret"
