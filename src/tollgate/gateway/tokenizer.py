@@ -96,7 +96,8 @@ async def count_prompt(prompt: Prompt, encoding: str) -> int:
     Overheads by OpenAI's cookbook, "How to count tokens with tiktoken"; what is not a conversation has none.
     """
     overhead = _REPLY_OVERHEAD + _MESSAGE_OVERHEAD * prompt.messages if prompt.messages else 0
-    return overhead + IMAGE_TOKENS * prompt.images + prompt.tokens + await _aside(_count, prompt.texts, _known(encoding))
+    texts = await _aside(_count, prompt.texts, _known(encoding))
+    return texts + prompt.tokens + IMAGE_TOKENS * prompt.images + overhead
 
 
 async def count(text: str, encoding: str) -> int:
