@@ -3,6 +3,9 @@
 A client sends back what it was given. The mark tells whose signature it was, so that nobody else is shown it.
 """
 
+FOREIGN_THOUGHT = "rs_tollgate"
+"""How the ids of thoughts begin that Responses clients get from other formats."""
+
 _MARK = "tollgate:"
 
 
