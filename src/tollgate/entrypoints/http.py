@@ -83,6 +83,7 @@ def build(
     return Litestar(
         [
             Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
+            Router("/api/anthropic", route_handlers=[*gateway.ANTHROPIC]),
             *operations.HANDLERS,
             *docs.HANDLERS,
         ],

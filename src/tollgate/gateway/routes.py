@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-import msgspec
 from litestar import asgi
 from litestar.exceptions import MethodNotAllowedException
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPSendMessage, Receive, Scope, Send
 
 from tollgate.gateway.model import ClientGone, Wire
+from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.service import Gateway, Inquiry
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 from tollgate.kit.principal import Principal
@@ -194,7 +194,7 @@ async def count_tokens(scope: Scope, receive: Receive, send: Send) -> None:
     counted = await gateway.count_tokens(Inquiry(principal, Wire.MESSAGES, body, _headers(scope)))
     client = AsgiClient(receive, send)
     await client.begin(200, {"content-type": "application/json"})
-    await client.finish(msgspec.json.encode({"input_tokens": counted, "estimated": True}))
+    await client.finish(anthropic_messages.token_count(counted))
 
 
 OPENAI = (

@@ -1,7 +1,7 @@
 """The sandbox: a provider inside the gateway, so that everything can be tried without an account anywhere.
 
-It repeats the last user message, and embeds what it is given. Its answers are deterministic and its usage is exact: every
-token of the prompt and of the answer is counted with the model's own vocabulary. It speaks OpenAI's wire format through
+It repeats the last user message, and embeds what it is given. Its answers are deterministic and its usage is exact:
+every token of prompt and answer is counted with the model's own vocabulary. It speaks OpenAI's formats through
 the same translators as everyone else.
 """
 

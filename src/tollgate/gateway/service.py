@@ -106,7 +106,7 @@ class Gateway:
 
     async def count_tokens(self, inquiry: Inquiry) -> int:
         """About how many tokens a prompt is for its model, counted here: no provider is asked, nothing is charged."""
-        request = anthropic_messages.decode_count(inquiry.body)
+        request = anthropic_messages.count_tokens(inquiry.body, inquiry.headers)
         catalogue = (await self._shelf.current()).catalogue
         slug = routing.models_of(request, inquiry.principal, catalogue)[0].partition(":")[0]
         return await tokenizer.count_prompt(request.prompt, catalogue.models[slug].tokenizer)
@@ -268,8 +268,7 @@ class Gateway:
         counted = None
         if exchange is not None:
             await exchange.close()
-            if not call.request.stream:
-                call.ending = Ending.FINISHED
+            call.ending = exchange.ending
             call.attempts[-1].answer = exchange.answer
             if endings.is_doubtful(exchange.answer, events=exchange.events):
                 counted = await tokenizer.count(exchange.written(), call.vocabulary)
