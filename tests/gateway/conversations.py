@@ -6,9 +6,9 @@ words, words before tool calls; a tool's results follow its calls at once, in th
 
 import json
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from enum import StrEnum, auto
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -79,8 +79,11 @@ class Nuance(StrEnum):
 
 ALL = frozenset(Nuance)
 
-WORDS = st.text("ab .,é\U0001f30d\n\"\\<|>{}[]:'\u2028\t0", min_size=1, max_size=12)
+WORDS = st.sampled_from(
+    ["a", "é", " ", "\n", "two words", "\U0001f30d!", '"quoted"\\', "<|endoftext|>", "data: [DONE]", "{}"]
+) | st.text("ab .,é\U0001f30d\n\"\\<|>{}[]:'\u2028\t0", min_size=1, max_size=12)
 NAMES = st.text("abcxyz_09", min_size=1, max_size=8)
+_NAMES_OF_TOOLS = st.lists(st.sampled_from(["f", "get_weather", "x9"]), max_size=2, unique=True)
 PAYLOADS = st.sampled_from(["QUJD", "AAAA", "/+8="])
 SCHEMAS: st.SearchStrategy[dict[str, Any]] = st.sampled_from([
     {"type": "object", "properties": {}},
@@ -97,18 +100,21 @@ def _maybe(wanted: bool, strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[
     return st.none() | strategy if wanted else st.none()
 
 
-def caches(nuances: AbstractSet[Nuance]) -> st.SearchStrategy[Cache | None]:
+@cache
+def caches(nuances: frozenset[Nuance]) -> st.SearchStrategy[Cache | None]:
     """A cache mark, or none."""
     return _maybe(Nuance.CACHE in nuances, st.builds(Cache, _TTLS))
 
 
-def texts(nuances: AbstractSet[Nuance]) -> st.SearchStrategy[Text]:
+@cache
+def texts(nuances: frozenset[Nuance]) -> st.SearchStrategy[Text]:
     """Words of a prompt."""
     return st.builds(Text, WORDS, caches(nuances))
 
 
+@cache
 def _sources(
-    features: AbstractSet[Feature], media_types: Sequence[str], links: Feature
+    features: frozenset[Feature], media_types: tuple[str, ...], links: Feature
 ) -> st.SearchStrategy[Inline | Link | Uploaded]:
     sources: list[st.SearchStrategy[Any]] = [st.builds(Inline, st.sampled_from(media_types), PAYLOADS)]
     if links in features:
@@ -118,13 +124,15 @@ def _sources(
     return st.one_of(sources)
 
 
-def images(features: AbstractSet[Feature], nuances: AbstractSet[Nuance]) -> st.SearchStrategy[Image]:
+@cache
+def images(features: frozenset[Feature], nuances: frozenset[Nuance]) -> st.SearchStrategy[Image]:
     """Pictures."""
-    sources = _sources(features, ["image/png", "image/jpeg"], Feature.IMAGE_URLS)
+    sources = _sources(features, ("image/png", "image/jpeg"), Feature.IMAGE_URLS)
     return st.builds(Image, sources, cache=caches(nuances))
 
 
-def user_parts(features: AbstractSet[Feature], nuances: AbstractSet[Nuance]) -> st.SearchStrategy[Any]:
+@cache
+def user_parts(features: frozenset[Feature], nuances: frozenset[Nuance]) -> st.SearchStrategy[Any]:
     """What a user can say."""
     parts: list[st.SearchStrategy[Any]] = [texts(nuances)]
     if Feature.IMAGES in features:
@@ -132,7 +140,7 @@ def user_parts(features: AbstractSet[Feature], nuances: AbstractSet[Nuance]) -> 
     if Feature.AUDIO in features:
         parts.append(st.builds(Audio, st.builds(Inline, st.sampled_from(["audio/wav", "audio/mpeg"]), PAYLOADS)))
     if Feature.FILES in features:
-        sources = _sources(features, ["application/pdf"], Feature.FILE_URLS)
+        sources = _sources(features, ("application/pdf",), Feature.FILE_URLS)
         parts.append(st.builds(File, sources, st.just("a.pdf"), caches(nuances)).map(_named_if_inline))
     return st.one_of(parts)
 
@@ -142,8 +150,9 @@ def _named_if_inline(file: File) -> File:
     return file if isinstance(file.source, Inline) else replace(file, name=None)
 
 
+@cache
 @st.composite
-def thoughts(draw: st.DrawFn, nuances: AbstractSet[Nuance], origin: Wire | None) -> tuple[Reasoning, ...]:
+def thoughts(draw: st.DrawFn, nuances: frozenset[Nuance], origin: Wire | None) -> tuple[Reasoning, ...]:
     """What a model thought: signed thoughts first, and at most one unsigned after them."""
     parts: list[Reasoning] = []
     if origin is not None:
@@ -157,8 +166,9 @@ def thoughts(draw: st.DrawFn, nuances: AbstractSet[Nuance], origin: Wire | None)
     return tuple(parts)
 
 
+@cache
 @st.composite
-def tool_calls(draw: st.DrawFn, nuances: AbstractSet[Nuance], names: Sequence[str], first: int) -> tuple[ToolCall, ...]:
+def tool_calls(draw: st.DrawFn, nuances: frozenset[Nuance], names: tuple[str, ...], first: int) -> tuple[ToolCall, ...]:
     """Calls of some of the tools; their ids count from `first` on."""
     chosen = draw(st.lists(st.sampled_from(names), max_size=2))
     signatures = _maybe(Nuance.CALL_SIGNATURES in nuances, NAMES)
@@ -170,7 +180,7 @@ def tool_calls(draw: st.DrawFn, nuances: AbstractSet[Nuance], names: Sequence[st
 
 @st.composite
 def results(
-    draw: st.DrawFn, calls: Sequence[ToolCall], features: AbstractSet[Feature], nuances: AbstractSet[Nuance]
+    draw: st.DrawFn, calls: Sequence[ToolCall], features: frozenset[Feature], nuances: frozenset[Nuance]
 ) -> Message:
     """What the called tools returned."""
     pictured = Nuance.RESULT_IMAGES in nuances and Feature.IMAGES in features
@@ -185,7 +195,7 @@ def results(
 
 @st.composite
 def exchanges(
-    draw: st.DrawFn, features: AbstractSet[Feature], nuances: AbstractSet[Nuance], *, names: Sequence[str],
+    draw: st.DrawFn, features: frozenset[Feature], nuances: frozenset[Nuance], *, names: tuple[str, ...],
     origin: Wire | None,
 ) -> tuple[Message, ...]:  # fmt: skip
     """Messages that take turns and end with the user's or a tool's."""
@@ -208,11 +218,11 @@ def exchanges(
 
 @st.composite
 def conversations(
-    draw: st.DrawFn, features: AbstractSet[Feature] = frozenset(Feature), nuances: AbstractSet[Nuance] = ALL, *,
+    draw: st.DrawFn, features: frozenset[Feature] = frozenset(Feature), nuances: frozenset[Nuance] = ALL, *,
     origin: Wire | None = None,
 ) -> Conversation:  # fmt: skip
     """A conversation that uses no other features and nuances; signed thoughts in it come from `origin`."""
-    names = draw(st.lists(NAMES, max_size=2, unique=True)) if Feature.TOOLS in features else []
+    names = tuple(draw(_NAMES_OF_TOOLS)) if Feature.TOOLS in features else ()
     settings = draw(st.fixed_dictionaries({}, optional=_settings(features, nuances)))
     if names:
         settings["tools"] = tuple(draw(_tools(name, nuances)) for name in names)
@@ -227,7 +237,8 @@ def conversations(
     return Conversation(draw(exchanges(features, nuances, names=names, origin=origin)), **settings)
 
 
-def _tools(name: str, nuances: AbstractSet[Nuance]) -> st.SearchStrategy[Tool]:
+@cache
+def _tools(name: str, nuances: frozenset[Nuance]) -> st.SearchStrategy[Tool]:
     strict = _maybe(Nuance.STRICT in nuances, st.booleans())
     return st.builds(Tool, st.just(name), st.none() | WORDS, SCHEMAS, strict, caches(nuances))
 
@@ -237,14 +248,16 @@ def _tool_choices(names: Sequence[str]) -> st.SearchStrategy[ToolChoice]:
     return st.sampled_from([ToolChoice("none"), ToolChoice("required")]) | named
 
 
-def _formats(nuances: AbstractSet[Nuance]) -> st.SearchStrategy[Format]:
+@cache
+def _formats(nuances: frozenset[Nuance]) -> st.SearchStrategy[Format]:
     strict = _maybe(Nuance.STRICT in nuances, st.booleans())
     named = Nuance.FORMAT_NAMES in nuances
     schema = st.builds(Format, SCHEMAS, NAMES if named else st.none(), _maybe(named, WORDS), strict)
     return schema | st.just(Format()) if Nuance.ANY_OBJECT in nuances else schema
 
 
-def _thinking(nuances: AbstractSet[Nuance]) -> st.SearchStrategy[Thinking]:
+@cache
+def _thinking(nuances: frozenset[Nuance]) -> st.SearchStrategy[Thinking]:
     shown = _maybe(Nuance.SHOWN in nuances, st.booleans())
     efforts = st.builds(Thinking, EFFORTS, shown=shown)
     if Nuance.BUDGETS not in nuances:
@@ -252,7 +265,8 @@ def _thinking(nuances: AbstractSet[Nuance]) -> st.SearchStrategy[Thinking]:
     return efforts | st.builds(Thinking, budget_tokens=st.sampled_from([1024, 2000]), shown=shown)
 
 
-def _settings(features: AbstractSet[Feature], nuances: AbstractSet[Nuance]) -> dict[str, st.SearchStrategy[Any]]:
+@cache
+def _settings(features: frozenset[Feature], nuances: frozenset[Nuance]) -> dict[str, st.SearchStrategy[Any]]:
     """Values that ask for something: what is the documented default of a format may not come back."""
     settings: dict[Feature, st.SearchStrategy[Any]] = {
         Feature.MAX_TOKENS: st.integers(1, 5000),
@@ -304,14 +318,14 @@ LOGPROBS = st.builds(
 
 @st.composite
 def answers(
-    draw: st.DrawFn, nuances: AbstractSet[Nuance] = ALL, *, origin: Wire | None = None, logprobs: bool = False,
+    draw: st.DrawFn, nuances: frozenset[Nuance] = ALL, *, origin: Wire | None = None, logprobs: bool = False,
     stops: Sequence[Stop] = (Stop.STOP, Stop.LENGTH, Stop.CONTENT_FILTER),
 ) -> Choice:  # fmt: skip
     """One answer. It ended in tool calls if it has any, and never has both words and a refusal."""
     parts: list[Any] = [*draw(thoughts(nuances, origin)), *draw(st.lists(st.builds(Text, WORDS), max_size=1))]
     if Nuance.REFUSALS in nuances and draw(st.booleans()):
         parts = [part for part in parts if not isinstance(part, Text)] + [Refusal(draw(WORDS))]
-    calls = draw(tool_calls(nuances, ["f", "g"], 0))
+    calls = draw(tool_calls(nuances, ("f", "g"), 0))
     stop = Stop.TOOL_CALLS if calls else draw(st.sampled_from(stops))
     spoken = any(isinstance(part, Text) for part in parts)
     likely = draw(st.none() | st.lists(LOGPROBS, min_size=1, max_size=2).map(tuple)) if logprobs and spoken else None
@@ -319,7 +333,7 @@ def answers(
 
 
 def completions(
-    nuances: AbstractSet[Nuance] = ALL, *, origin: Wire | None = None, choices_max: int = 1, logprobs: bool = False,
+    nuances: frozenset[Nuance] = ALL, *, origin: Wire | None = None, choices_max: int = 1, logprobs: bool = False,
     stops: Sequence[Stop] = (Stop.STOP, Stop.LENGTH, Stop.CONTENT_FILTER),
 ) -> st.SearchStrategy[Completion]:  # fmt: skip
     """A whole answer, of one or more choices."""
