@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import url_of
 from tests.gateway.installation import Installation, installation
 from tests.gateway.matrix import GRANT, Matrix
+from tests.gateway.sdks import Sdks
 
 _DATABASE = "gateway_tests"
 SECRET = "the-secret-of-the-operator"
@@ -30,3 +31,12 @@ async def matrix(gateway: Installation) -> AsyncIterator[Matrix]:
     matrix = Matrix(gateway, await gateway.customer(str(GRANT)))
     yield matrix
     assert await matrix.adds_up()
+
+
+@pytest.fixture(scope="module")
+async def sdks(gateway: Installation) -> AsyncIterator[Sdks]:
+    """The real SDKs; in the end nothing is held."""
+    customer = await gateway.customer("100")
+    yield Sdks(gateway, customer)
+    assert not await customer.holds()
+    assert await customer.held() == 0
