@@ -292,7 +292,8 @@ def test_the_parts_sum_to_the_providers_totals(usage: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("usage", "tier"), [
     ({"serviceTier": "priority"}, "priority"), ({"serviceTier": "SERVICE_TIER_FLEX"}, "flex"),
     ({"serviceTier": "unspecified", "trafficType": "ON_DEMAND"}, "standard"),
-    ({"trafficType": "ON_DEMAND_FLEX"}, "flex"), ({"trafficType": "PROVISIONED_THROUGHPUT"}, None), ({"serviceTier": 5}, None), ({}, None),
+    ({"trafficType": "ON_DEMAND_FLEX"}, "flex"), ({"trafficType": "PROVISIONED_THROUGHPUT"}, None),
+    ({"serviceTier": 5}, None), ({}, None),
 ])  # fmt: skip
 def test_the_tier_that_served_is_told(usage: dict[str, Any], tier: str | None) -> None:
     read = gemini.read_answer(json.dumps({"candidates": [], "usageMetadata": usage}).encode())
