@@ -36,6 +36,7 @@ FORMATS = {
 }
 """Who speaks a wire format, and no other that clients speak."""
 _PROTOCOLS = {Wire.RESPONSES: "responses", Wire.MESSAGES: "anthropic", Wire.EMBEDDINGS: "embeddings"}
+_NUMBER = "SELECT count(*) FROM calls WHERE organization_id = $1"
 _LAST = """
     SELECT calls.*, (SELECT count(*) FROM calls WHERE organization_id = $1) AS number,
            (SELECT count(*) FROM attempts WHERE organization_id = $1 AND call_id = calls.id) AS attempts,
@@ -52,7 +53,7 @@ class Matrix:
         self.customer = customer
         self._gateway = gateway
         self._models: dict[tuple[Format, Wire], str] = {}
-        self._asked = 0
+        self._before = 0
         self._provider = ""
 
     async def post(
@@ -64,7 +65,7 @@ class Matrix:
         self._provider = provider_of(model)
         self._gateway.provider.behaviours[self._provider] = behaviour
         self._gateway.provider.served.clear()
-        self._asked += 1
+        self._before = await self._gateway.pool.fetchval(_NUMBER, self.customer.organization_id)
         address = self._gateway.base_url.removesuffix("/v1") + PATHS[client]
         headers = {"x-api-key": self.customer.key}
         return await self._gateway.http.post(address, json={"model": model, **body}, headers=headers)
@@ -74,7 +75,7 @@ class Matrix:
         if (speaks, wire) not in self._models:
             protocols = [_PROTOCOLS.get(wire, "openai")]
             self._models[speaks, wire] = await self._gateway.model(
-                _nothing, prices=PRICES, format=speaks, protocols=protocols
+                _nothing, prices=PRICES, format=speaks, protocols=protocols, credential="env:ACME_API_KEY"
             )
         return self._models[speaks, wire]
 
@@ -85,16 +86,16 @@ class Matrix:
         return served
 
     async def record(self) -> asyncpg.Record:
-        """The record of the last call: there is one for each that was asked, and nothing is held."""
+        """The record of the last call: there is one more than before it, and nothing is held."""
         row = await self._gateway.pool.fetchrow(_LAST, self.customer.organization_id)
         assert row is not None
-        assert (row["number"], row["holds"], row["held"]) == (self._asked, 0, 0)
+        assert (row["number"], row["holds"], row["held"]) == (self._before + 1, 0, 0)
         return row
 
     async def adds_up(self) -> bool:
         """Whether all that was recorded, and nothing else, was taken from the grant."""
         [(rolled, number)] = await self.customer.rollups()
-        return bool(number == self._asked and await self.customer.balance() == GRANT - rolled)
+        return bool(number == len(await self.customer.calls()) and await self.customer.balance() == GRANT - rolled)
 
 
 async def _nothing(_: Any) -> None:

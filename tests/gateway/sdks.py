@@ -26,7 +26,11 @@ class Sdks:
         if wire not in self._models:
             protocol = {Wire.RESPONSES: "responses", Wire.MESSAGES: "anthropic"}.get(wire, "openai")
             self._models[wire] = await self.gateway.model(
-                saying(wire, HELLO), prices=PRICES, format=FORMATS[wire], protocols=[protocol]
+                saying(wire, HELLO),
+                prices=PRICES,
+                format=FORMATS[wire],
+                protocols=[protocol],
+                credential="env:ACME_API_KEY",
             )
         model = self._models[wire]
         self.gateway.provider.behaviours[provider_of(model)] = saying(wire, *turns)
