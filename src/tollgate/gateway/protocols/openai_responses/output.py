@@ -22,7 +22,7 @@ from tollgate.gateway.neutral import (
 Event = tuple[str, dict[str, Any]]
 """The type of an event, and what it says besides."""
 
-_INCOMPLETE = frozenset({Stop.LENGTH, Stop.CONTENT_FILTER, Stop.PAUSE})
+_INCOMPLETE = frozenset({Stop.LENGTH, Stop.CONTENT_FILTER})
 
 
 class _Item:
@@ -208,6 +208,7 @@ class _Call(_Item):
 class Output:
     """The items of an answer. Words and thoughts come one after the other; calls stay open, as they may interleave.
 
+    What comes after a call ends after it, too: items end in the order in which they began.
     A signature that belongs to a call has no place there: it stands right before it, as a thought of its own.
     """
 
@@ -275,10 +276,10 @@ class Output:
         self._items.append(item)
         return [item.begun()]
 
-    def _close(self, status: str = "completed") -> list[Event]:
-        """End what is being said or thought."""
+    def _close(self) -> list[Event]:
+        """End what is being said or thought; if calls are open, with them."""
         item, self._open = self._open, None
-        return [] if item is None else self._end(item, status)
+        return [] if item is None or self._calls else self._end(item, "completed")
 
     def _end(self, item: _Item, status: str) -> list[Event]:
         self._written[item.id] = item.written(status)
@@ -287,11 +288,11 @@ class Output:
     def close(self, end: StopDelta | None) -> list[Event]:
         """End whatever is open; what came last may have been cut off."""
         cut_off = end is not None and end.stop in _INCOMPLETE
-        last = self._items[-1] if self._items else None
-        events = self._close("incomplete" if cut_off and last is self._open else "completed")
-        for call in self._calls.values():
-            events += self._end(call, "incomplete" if cut_off and last is call else "completed")
-        self._calls = {}
+        left = [item for item in self._items if item.id not in self._written]
+        events: list[Event] = []
+        for item in left:
+            events += self._end(item, "incomplete" if cut_off and item is self._items[-1] else "completed")
+        self._open, self._calls = None, {}
         return events
 
     def written(self) -> list[dict[str, Any]]:

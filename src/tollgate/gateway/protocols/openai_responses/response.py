@@ -31,12 +31,11 @@ _ECHOED: Mapping[str, object] = {
     "truncation": "disabled",
 }
 """What a response repeats of its request, and what it says where that was silent."""
-_REASONS: Mapping[Stop, str | None] = {
+_REASONS: Mapping[Stop, str] = {
     Stop.LENGTH: "max_output_tokens",
     Stop.CONTENT_FILTER: "content_filter",
-    Stop.PAUSE: None,
 }
-"""Why a response is incomplete."""
+"""Why a response is incomplete. One that can be continued is complete as far as this format can say."""
 _USAGE = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 _CACHE_WRITES = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
 

@@ -141,4 +141,5 @@ def _written_at_once(item: Mapping[str, Any]) -> Iterator[str]:
     """What comes whole even in a stream: a command, a patch, a search."""
     for name in _WRITTEN_WHOLE:
         if isinstance(item.get(name), dict):
-            yield msgspec.json.encode(item[name]).decode()
+            written = {field: value for field, value in item[name].items() if field != "sources"}
+            yield msgspec.json.encode(written).decode()

@@ -26,7 +26,7 @@ from tollgate.gateway.neutral import (
 
 
 def written(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """The items, in order. Marks of what to cache are left out: OpenAI caches by itself, and older models refuse any."""
+    """The items, in order. Marks of what to cache are left out: OpenAI caches by itself, and older ones refuse any."""
     for message in messages:
         if message.role is Role.ASSISTANT:
             yield from _said(message.parts)

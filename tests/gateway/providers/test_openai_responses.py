@@ -1,0 +1,460 @@
+"""Responses as providers answer them: usage becomes disjoint quantities, and nothing they say raises."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.gateway.builders import MODEL, a_candidate
+from tests.gateway.conversations import asking
+from tests.gateway.corpus import Entry, entries
+from tests.gateway.deltas import collected
+
+from tollgate.catalog.model import Format
+from tollgate.gateway.model import Access, Answer, Candidate, Wire
+from tollgate.gateway.neutral import (
+    Choice,
+    Completion,
+    Conversation,
+    Message,
+    Reasoning,
+    Refusal,
+    Role,
+    Stop,
+    Text,
+    Thinking,
+    TokenLogprob,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from tollgate.gateway.protocols.openai_responses import decode
+from tollgate.gateway.providers import openai_responses as upstream
+from tollgate.gateway.providers.openai_responses import usage as usages
+from tollgate.gateway.translation import ConversationalProvider, PassingProvider
+from tollgate.kit.tokens import COMPLETION_KINDS, PROMPT_KINDS, Kind
+
+CORPUS = entries(Wire.RESPONSES)
+ACCESS = Access("https://acme.test/v1", "secret")
+OURS = Wire.RESPONSES.value
+
+
+def response(*items: dict[str, Any], **fields: Any) -> bytes:
+    return json.dumps({"id": "resp_1", "status": "completed", "output": items, **fields}).encode()
+
+
+def event(kind: str, **fields: Any) -> bytes:
+    return json.dumps({"type": kind, **fields}).encode()
+
+
+def through(events: Iterable[bytes]) -> tuple[Answer, Completion]:
+    """What a stream says of itself and what it means."""
+    reader = upstream.reader()
+    deltas = []
+    for data in events:
+        assert reader.look(data)
+        deltas += list(reader.deltas(data))
+    return reader.answer, collected(deltas)
+
+
+def sent(candidate: Candidate, body: dict[str, Any], cap: int | None = None) -> dict[str, Any]:
+    request = decode(json.dumps({"model": MODEL, "input": "hi", **body}).encode())
+    return dict(json.loads(upstream.passed_request(request, candidate, access=ACCESS, output_cap=cap).body))
+
+
+def translated(conversation: Conversation, **fields: Any) -> dict[str, Any]:
+    asked = upstream.translated_request(
+        conversation, asking(conversation, **fields), a_candidate(max_output=100), access=ACCESS, output_cap=None
+    )
+    return dict(json.loads(asked.body))
+
+
+def test_the_package_is_a_translator() -> None:
+    faces: tuple[ConversationalProvider, PassingProvider] = (upstream, upstream)
+    assert {face.WIRE for face in faces} == {Wire.RESPONSES}
+
+
+@pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry.name)
+def test_the_corpus_is_read_as_documented(entry: Entry) -> None:
+    assert entry.whole is not None
+    whole, (streamed, _) = upstream.read_answer(entry.whole), through(entry.stream)
+    assert whole is not None
+    for answer in (whole, streamed):
+        assert answer.usage is not None
+        assert dict(answer.usage.quantities) == {kind: count for kind, count in entry.quantities.items() if count}
+        assert (answer.usage.prompt_known, answer.usage.completion_known, answer.usage.unknown) == (True, True, ())
+        assert answer.usage.anomalous is entry.expected["anomalous"]
+        assert answer.finish_reason == entry.expected["finish_reason"]
+        assert answer.native_finish_reason == entry.expected["native_finish_reason"]
+        assert answer.service_tier == entry.expected["service_tier"]
+        assert (answer.error, answer.upstream_id) == (None, json.loads(entry.whole)["id"])
+    assert whole.text == upstream.text_of(entry.stream) == entry.expected["text"]
+
+
+@pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry.name)
+def test_a_stream_means_what_the_whole_answer_means(entry: Entry) -> None:
+    assert entry.whole is not None
+    whole = upstream.completion(entry.whole)
+    # A stream has no bounds between messages.
+    assert _joined(through(entry.stream)[1]) == _joined(whole)
+
+
+def _joined(completion: Completion) -> tuple[Any, ...]:
+    [choice] = completion.choices
+    texts = "".join(part.text for part in choice.parts if isinstance(part, Text))
+    others = tuple(part for part in choice.parts if not isinstance(part, Text))
+    return texts, others, choice.stop, choice.native_stop, choice.logprobs
+
+
+@pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry.name)
+def test_only_the_last_event_of_a_stream_is_the_last(entry: Entry) -> None:
+    reader = upstream.reader()
+    assert [reader.is_last(data) for data in entry.stream] == [False] * (len(entry.stream) - 1) + [True]
+
+
+def test_what_is_written_inside_an_answer_ends_nothing() -> None:
+    reader = upstream.reader()
+    words = event("response.output_text.delta", delta='{"type":"response.completed"}')
+    assert not reader.is_last(words)
+    assert not reader.is_last(event("response.created", response={"metadata": {"type": "response.completed"}}))
+    assert reader.is_last(b"[DONE]")
+
+
+def test_each_part_of_an_answer_has_its_meaning() -> None:
+    body = response(
+        {"type": "reasoning", "summary": [{"text": "One."}, {"text": "Two."}], "encrypted_content": "sealed"},
+        {"type": "reasoning", "summary": [], "encrypted_content": "hidden"},
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Aloud."}]},
+        {"type": "reasoning", "summary": []},
+        {"type": "message", "content": [{"type": "output_text", "text": "Hi", "logprobs": [
+            {"token": "Hi", "logprob": -1, "top_logprobs": [{"token": "Yo", "logprob": -2.5, "bytes": [89]}]},
+            {"token": "odd", "logprob": "no"},
+        ]}, {"type": "refusal", "refusal": "No."}]},
+        {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"},
+    )  # fmt: skip
+    likely = TokenLogprob("Hi", -1.0, None, (TokenLogprob("Yo", -2.5, (89,)),))
+    assert upstream.completion(body) == Completion((
+        Choice(
+            (
+                Reasoning("One.\n\nTwo.", "sealed", OURS),
+                Reasoning("", "hidden", OURS, redacted=True),
+                Reasoning("Aloud."),
+                Text("Hi"),
+                Refusal("No."),
+                ToolCall("call_1", "f", "{}"),
+            ),
+            Stop.TOOL_CALLS,
+            "completed",
+            logprobs=(likely,),
+        ),
+    ))  # fmt: skip
+
+
+def test_paragraphs_of_a_summary_are_parted_in_a_stream_too() -> None:
+    at = {"output_index": 0}
+    item = {"type": "reasoning", "summary": [{"text": "One."}, {"text": "Two."}], "encrypted_content": "sealed"}
+    events = [event("response.output_item.added", item={**item, "summary": []}, **at)]
+    for number, part in enumerate(item["summary"]):
+        events.append(event("response.reasoning_summary_part.added", summary_index=number, part={"text": ""}, **at))
+        events.append(event("response.reasoning_summary_text.delta", summary_index=number, delta=part["text"], **at))  # type: ignore[index]  # a part is a dictionary
+    events.append(event("response.output_item.done", item=item, **at))
+    assert through(events)[1].choices[0].parts == (Reasoning("One.\n\nTwo.", "sealed", OURS),)
+
+
+def test_what_a_server_does_not_stream_is_read_from_the_items() -> None:
+    items: list[dict[str, Any]] = [
+        {"type": "reasoning", "summary": [{"text": "Hm."}]},
+        {"type": "message", "content": [{"type": "output_text", "text": "Hi"}, {"type": "refusal", "refusal": "No"}]},
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"a":1}'},
+    ]
+    events = [event("response.output_item.done", output_index=place, item=item) for place, item in enumerate(items)] + [
+        event("response.completed", response={"id": "resp_1", "output": []})
+    ]
+    assert _joined(through(events)[1]) == _joined(upstream.completion(response(*items)))
+
+
+def test_calls_that_interleave_are_told_apart() -> None:
+    def call(place: int, arguments: str) -> bytes:
+        return event("response.function_call_arguments.delta", output_index=place, delta=arguments)
+
+    begun = [
+        event("response.output_item.added", output_index=place,
+              item={"type": "function_call", "call_id": f"call_{place}", "name": "f", "arguments": ""})
+        for place in (1, 2)
+    ]  # fmt: skip
+    _, meant = through([*begun, call(1, '{"a"'), call(2, "{"), call(1, ":1}"), call(2, "}"), call(7, "lost")])
+    assert meant.choices[0].parts == (ToolCall("call_1", "f", '{"a":1}'), ToolCall("call_2", "f", "{}"))
+
+
+@pytest.mark.parametrize(("fields", "words", "native"), [
+    ({"status": "completed"}, "stop", "completed"),
+    ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "length", "max_output_tokens"),
+    ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, "content_filter", "content_filter"),
+    ({"status": "incomplete", "incomplete_details": {"reason": "steered"}}, "pause", "steered"),
+    ({"status": "incomplete", "incomplete_details": None}, "pause", "incomplete"),
+    ({"status": "failed", "error": {"code": "server_error", "message": "m"}}, "error", "failed"),
+    ({"status": "cancelled"}, "error", "cancelled"),
+    ({"status": "in_progress"}, None, None),
+    ({"status": None}, None, None),
+])  # fmt: skip
+def test_each_status_has_its_word(fields: dict[str, Any], words: str | None, native: str | None) -> None:
+    answer = upstream.read_answer(response(**fields))
+    assert answer is not None
+    assert (answer.finish_reason, answer.native_finish_reason) == (words, native)
+    assert (answer.error is not None) == (words == "error")
+
+
+@pytest.mark.parametrize("kind", ["function_call", "custom_tool_call", "local_shell_call", "computer_call"])
+def test_a_response_that_waits_for_its_client_ends_in_tool_calls(kind: str) -> None:
+    answer = upstream.read_answer(response({"type": kind, "name": "f"}))
+    assert answer is not None
+    assert answer.finish_reason == "tool_calls"
+
+
+def test_failures_are_told_in_the_providers_words_and_never_counted_as_text() -> None:
+    failed = {"id": "resp_1", "status": "failed", "error": {"code": "server_error", "message": "The disk is full."},
+              "output": [], "usage": {"input_tokens": 5, "output_tokens": 0, "total_tokens": 5}}  # fmt: skip
+    whole = upstream.read_answer(json.dumps(failed).encode())
+    begun = [event("response.created", response={"id": "resp_1"})]
+    streamed, _ = through([*begun, event("response.failed", response=failed)])
+    for answer in (whole, streamed):
+        assert answer is not None
+        assert (answer.error, answer.text, answer.upstream_id) == ("The disk is full.", "", "resp_1")
+        assert answer.usage is not None
+        assert dict(answer.usage.quantities) == {Kind.PROMPT: 5}
+    assert upstream.text_of([event("response.failed", response=failed)]) == ""
+
+
+@pytest.mark.parametrize("data", [
+    {"type": "error", "code": "server_error", "message": "Overloaded.", "param": None, "sequence_number": 3},
+    {"type": "error", "error": {"message": "Overloaded."}},
+    {"error": {"message": "Overloaded."}},
+    {"error": "Overloaded."},
+])  # fmt: skip
+def test_an_error_in_a_stream_is_an_error_wherever_it_stands(data: dict[str, Any]) -> None:
+    created = event("response.created", response={"id": "resp_1", "error": None})
+    for events in ([created, json.dumps(data).encode()], [json.dumps(data).encode()]):
+        answer, _ = through(events)
+        assert answer.error == "Overloaded."
+        assert answer.finish_reason is None
+    assert not upstream.reader().is_last(json.dumps(data).encode())
+
+
+def test_the_providers_own_words_of_a_refusal_are_shown() -> None:
+    assert upstream.read_error(b'{"error":{"message":"No such model.","type":"invalid_request_error"}}') == (
+        "No such model."
+    )
+    assert upstream.read_error(b"<html>") is None
+    assert upstream.read_error(b'{"detail":"secret"}') is None
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"<html>", b"[]", b"null", b"{}", b'{"choices":[]}', b'{"output":5}', b'{"output":{}}', b"[" * 100_000,
+])  # fmt: skip
+def test_what_is_no_response_is_none(body: bytes) -> None:
+    assert upstream.read_answer(body) is None
+    assert upstream.completion(body).choices[0].parts == ()
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", b"{}", b'{"choices":[]}', b'{"object":"chat.completion.chunk"}'])
+def test_what_is_no_event_of_a_response_is_none(data: bytes) -> None:
+    assert not upstream.reader().look(data)
+
+
+def test_searches_are_counted_as_they_come() -> None:
+    def search(kind: str) -> bytes:
+        item = {"type": "web_search_call", "status": "completed", "action": {"type": kind}}
+        return event("response.output_item.done", item=item)
+
+    created = event("response.created", response={"id": "resp_1"})
+    answer, _ = through([created, search("search"), search("open_page"), search("search")])
+    assert answer.usage is not None
+    assert dict(answer.usage.quantities) == {Kind.WEB_SEARCH: 2}
+    assert (answer.usage.prompt_known, answer.usage.completion_known, answer.usage.anomalous) == (False, False, False)
+
+
+def test_pictures_that_a_hosted_tool_drew_are_told_as_unknown() -> None:
+    answer = upstream.read_answer(response(
+        usage={"input_tokens": 1, "output_tokens": 1}, tool_usage={"image_gen": {"total_tokens": 9}}
+    ))  # fmt: skip
+    assert answer is not None
+    assert answer.usage is not None
+    assert answer.usage.unknown == ("tool_usage.image_gen",)
+
+
+def test_counts_nobody_knows_are_named() -> None:
+    usage = {"input_tokens": 5, "output_tokens": 1, "dream_tokens": 3, "input_tokens_details": {"smell_tokens": 2},
+             "output_tokens_details": {"taste_tokens": 1}}  # fmt: skip
+    reading = usages.read(usage)
+    assert reading is not None
+    assert reading.unknown == ("dream_tokens", "smell_tokens", "taste_tokens")
+
+
+def test_missing_is_not_zero() -> None:
+    assert usages.read({}) is None
+    assert usages.read({"total_tokens": 5}) is None
+    half = usages.read({"input_tokens": 5})
+    assert half is not None
+    assert (dict(half.quantities), half.prompt_known, half.completion_known) == ({Kind.PROMPT: 5}, True, False)
+    assert half.anomalous
+    zero = usages.read({"input_tokens": 0, "output_tokens": 0})
+    assert zero is not None
+    assert (zero.prompt_known, zero.completion_known, zero.anomalous) == (True, True, False)
+
+
+COUNTS = st.none() | st.integers(0, 10**6) | st.integers(0, 3)
+DETAILS = st.none() | st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("cached_tokens", "cache_write_tokens", "reasoning_tokens"), COUNTS)
+)
+USAGES = st.fixed_dictionaries({}, optional={
+    "input_tokens": COUNTS, "output_tokens": COUNTS, "total_tokens": COUNTS,
+    "input_tokens_details": DETAILS, "output_tokens_details": DETAILS,
+})  # fmt: skip
+
+
+@given(USAGES)
+@settings(max_examples=100)
+def test_the_parts_sum_to_the_providers_totals(usage: dict[str, Any]) -> None:
+    reading = usages.read(usage)
+    read, written = usage.get("input_tokens"), usage.get("output_tokens")
+    if read is None and written is None:
+        assert reading is None
+        return
+    assert reading is not None
+    assert reading.quantities.prompt_tokens == (read or 0)
+    assert reading.quantities.completion_tokens == (written or 0)
+    assert set(reading.quantities.counts) <= PROMPT_KINDS | COMPLETION_KINDS
+    assert (reading.prompt_known, reading.completion_known) == (read is not None, written is not None)
+
+
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KNOWN = st.sampled_from([
+    "response.created", "response.completed", "response.failed", "response.incomplete", "response.output_item.added",
+    "response.output_item.done", "response.output_text.delta", "response.refusal.delta",
+    "response.reasoning_summary_part.added", "response.function_call_arguments.delta", "error", "message", "reasoning",
+    "function_call", "web_search_call",
+])  # fmt: skip
+NAMED = ("type", "response", "item", "output", "usage", "error", "status", "content", "summary", "delta", "action",
+         "output_index", "summary_index", "logprobs", "incomplete_details", "tool_usage", "input_tokens",
+         "input_tokens_details")  # fmt: skip
+HOSTILE = st.recursive(
+    TREES | KNOWN,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.fixed_dictionaries({"type": KNOWN}, optional=dict.fromkeys(NAMED[1:], inner))
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(HOSTILE.map(lambda tree: json.dumps(tree).encode()) | st.binary(max_size=30), max_size=4))
+@settings(max_examples=60)
+def test_nothing_a_provider_sends_raises(pieces: list[bytes]) -> None:
+    reader = upstream.reader()
+    for data in pieces:
+        upstream.read_answer(data)
+        upstream.read_error(data)
+        upstream.completion(data)
+        reader.look(data)
+        reader.is_last(data)
+        list(reader.deltas(data))
+    upstream.text_of(pieces)
+
+
+def test_a_passed_request_is_the_clients_own_under_the_providers_name() -> None:
+    asked = upstream.passed_request(
+        decode(b'{"model":"acme/model","input":[{"role":"user","content":"\\u00e9"}],"temperature":1.10,"user":"u"}'),
+        a_candidate(max_output=100), access=ACCESS, output_cap=None,
+    )  # fmt: skip
+    assert asked.url == "https://acme.test/v1/responses"
+    assert asked.headers["authorization"] == "Bearer secret"
+    assert asked.body == (
+        b'{"model":"upstream-name","input":[{"role":"user","content":"\\u00e9"}],"temperature":1.10,"store":false}'
+    )
+
+
+def test_azure_has_an_address_of_its_own() -> None:
+    request = decode(b'{"model":"acme/model","input":"hi"}')
+    azure = a_candidate(speaks=Format.AZURE_OPENAI)
+    asked = upstream.passed_request(request, azure, access=ACCESS, output_cap=None)
+    assert asked.url == "https://acme.test/v1/openai/v1/responses"
+    assert asked.headers["api-key"] == "secret"
+
+
+@pytest.mark.parametrize(("given_store", "stored"), [({}, False), ({"store": None}, False), ({"store": True}, True)])
+def test_nothing_is_stored_unless_the_client_says_so(given_store: dict[str, Any], *, stored: bool) -> None:
+    assert sent(a_candidate(max_output=9), given_store)["store"] is stored
+
+
+def test_the_output_is_bounded_by_what_the_hold_carries() -> None:
+    ample, scant = a_candidate(max_output=100), a_candidate(max_output=100, context_length=200)
+    assert sent(ample, {"max_output_tokens": 50})["max_output_tokens"] == 50
+    assert sent(ample, {"max_output_tokens": 50}, cap=20)["max_output_tokens"] == 20
+    assert sent(scant, {}, cap=20)["max_output_tokens"] == 20
+    assert "max_output_tokens" not in sent(scant, {})
+    assert sent(a_candidate(), {})["max_output_tokens"] == 131_072
+
+
+def test_thoughts_from_other_formats_are_not_shown_to_openai() -> None:
+    own = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
+    foreign = {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "tollgate:messages:proof"}
+    unsigned = {"type": "reasoning", "id": "rs_tollgate_1_0", "summary": [{"type": "summary_text", "text": "Hm."}]}
+    words = {"role": "user", "content": "What is tollgate:messages: for?"}
+    assert sent(a_candidate(max_output=9), {"input": [own, foreign, unsigned, words]})["input"] == [own, words]
+    assert sent(a_candidate(max_output=9), {"input": "tollgate"})["input"] == "tollgate"
+
+
+def test_a_conversation_is_asked_without_leaving_anything_behind() -> None:
+    body = translated(
+        Conversation(
+            (Message(Role.USER, (Text("hi"),)),), tools=(Tool("f", None, None),), reasoning=Thinking("low", shown=True),
+            logprobs=True, service_tier="standard_only",
+        ),
+        stream=True,
+    )  # fmt: skip
+    assert body == {
+        "model": "upstream-name",
+        "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}],
+        "tools": [{"type": "function", "name": "f", "parameters": None, "strict": False}],
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "include": ["message.output_text.logprobs", "reasoning.encrypted_content"],
+        "service_tier": "default",
+        "stream": True,
+        "store": False,
+    }
+
+
+@pytest.mark.parametrize(("wanted", "effort", "thinks"), [
+    (Thinking(budget_tokens=0), "none", False), (Thinking(budget_tokens=1024), "low", True),
+    (Thinking(budget_tokens=5000), "medium", True), (Thinking(budget_tokens=50_000), "high", True),
+    (Thinking("none"), "none", False), (Thinking("xhigh"), "xhigh", True),
+])  # fmt: skip
+def test_a_budget_amounts_to_an_effort(wanted: Thinking, effort: str, *, thinks: bool) -> None:
+    body = translated(Conversation((Message(Role.USER, (Text("hi"),)),), reasoning=wanted))
+    assert body["reasoning"] == {"effort": effort}
+    assert ("include" in body) is thinks
+
+
+def test_a_signature_goes_to_who_made_it_and_to_nobody_else() -> None:
+    said = (
+        Reasoning("Mine.", "sealed", OURS),
+        Reasoning("", "hidden", OURS, redacted=True),
+        Reasoning("Theirs.", "proof", Wire.MESSAGES.value),
+        Reasoning("Unsigned."),
+        ToolCall("call_1", "f", "", "gemini's"),
+    )
+    result = ToolResult("call_1", (Text("disk full"),), "f", failed=True)
+    body = translated(Conversation((Message(Role.ASSISTANT, said), Message(Role.TOOL, (result,)))))
+    assert body["input"] == [
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Mine."}], "encrypted_content": "sealed"},
+        {"type": "reasoning", "summary": [], "encrypted_content": "hidden"},
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": [
+            {"type": "input_text", "text": "The tool failed."}, {"type": "input_text", "text": "disk full"},
+        ]},
+    ]  # fmt: skip
