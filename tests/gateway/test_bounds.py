@@ -13,7 +13,7 @@ from tests.pricing.builders import per_million
 from tollgate.catalog.model import Format
 from tollgate.gateway import bounds
 from tollgate.gateway.model import Access, Candidate
-from tollgate.gateway.providers import openai
+from tollgate.gateway.providers import openai_chat
 from tollgate.kit.tokens import COMPLETION_KINDS, PROMPT_KINDS, Kind, UsageQuantities
 from tollgate.pricing import rules as pricing
 
@@ -117,7 +117,7 @@ def test_who_heeds_what_it_was_sent_never_costs_more_than_is_held(
     held = bound.least + (bound.most - bound.least) * Decimal(percent) / 100
     cap = bounds.output_cap(request, planned, prompt, held=held, most=bound.most)
     for candidate in planned:
-        sent = openai.request(request, candidate, access=Access("https://x.test", None), output_cap=cap)
+        sent = openai_chat.passed_request(request, candidate, access=Access("https://x.test", None), output_cap=cap)
         output = written(candidate, json.loads(sent.body))
         assert pricing.worst_case(prompt, output, candidate.price) <= held
 

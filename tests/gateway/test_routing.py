@@ -109,11 +109,12 @@ def test_endpoints_are_tried_in_order(fields: dict[str, Any], expected: list[str
 
 def test_what_is_left_out_is_told_why() -> None:
     assert dict(plan().excluded)[f"{MODEL}:unpriced"] == routing.NOT_PRICED
+    assert dict(plan().excluded)[f"{MODEL}:strange"] == "it does not speak chat.completions"
     assert dict(plan(provider={"ignore": ["cheap"], "zdr": True}).excluded) == {
         f"{MODEL}:cheap": "among provider.ignore",
         f"{MODEL}:middle": "it may retain prompts",
         f"{MODEL}:off": "the endpoint is disabled",
-        f"{MODEL}:strange": "it does not speak chat.completions",
+        f"{MODEL}:strange": "it may retain prompts",
         f"{MODEL}:{UNREACHABLE}": "the provider's credential or address is not set, or not permitted",
         f"{MODEL}:unpriced": "it may retain prompts",
     }

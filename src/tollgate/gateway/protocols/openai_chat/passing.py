@@ -13,7 +13,8 @@ from tollgate.gateway.model import Receipt, Request
 from tollgate.gateway.protocols import envelope
 from tollgate.kit.errors import TollgateError
 
-DONE = b"data: [DONE]\n\n"
+_DONE = b"[DONE]"
+DONE = b"data: " + _DONE + b"\n\n"
 
 _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
 """What OpenAI adds to every chunk when usage is asked for; inside a JSON string its quotes would be escaped."""
@@ -41,6 +42,8 @@ class ChatPassage:
 
     def take(self, event: bytes, data: bytes) -> bytes:
         """The event under our name for the model; without usage, if it carries one, or for who did not ask for it."""
+        if data == _DONE:
+            return b""
         if _HAS_USAGE.search(data) is not None:
             event = self._without_usage(data, event)
         if self._their_name is None and (named := _MODEL.search(event)) is not None:
