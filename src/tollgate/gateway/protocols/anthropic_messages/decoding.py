@@ -14,7 +14,11 @@ from tollgate.gateway.protocols import envelope
 from tollgate.gateway.protocols.anthropic_messages import metered, prompt
 from tollgate.kit.errors import InvalidRequest
 
-_VERSION = "2023-06-01"
+_VERSIONS = ("2023-06-01", "2026-10-21")
+"""The later one refuses some of what the earlier takes, and answers the same; SDKs of late 2026 send it.
+
+https://platform.claude.com/docs/en/api/versioning
+"""
 _HEADERS = ("anthropic-version", "anthropic-beta")
 _HEADER = re.compile(r"[!-~ ]{1,4000}")
 _ALWAYS_ALLOWED = frozenset({"model", "messages", "max_tokens", "stream", "system"})
@@ -116,6 +120,7 @@ def _own_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
         if _HEADER.fullmatch(value) is None:
             raise InvalidRequest(f"The header {name} is not one of Anthropic's.", field=name)
     # Another version may tell usage in another way.
-    if own.get("anthropic-version", _VERSION) != _VERSION:
-        raise InvalidRequest(f"Version {_VERSION} is spoken here, and no other.", field="anthropic-version")
+    if own.get("anthropic-version", _VERSIONS[0]) not in _VERSIONS:
+        told = " and ".join(_VERSIONS)
+        raise InvalidRequest(f"Versions {told} are spoken here, and no other.", field="anthropic-version")
     return own
