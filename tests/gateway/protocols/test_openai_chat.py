@@ -280,7 +280,7 @@ def test_a_usage_chunk_loses_its_usage_and_nothing_else() -> None:
     assert (
         passed(b'{"id":"x","choices":[{"x":1.10}],"usage":{}}', usage=False)[0] == b'{"id":"x","choices":[{"x":1.10}]}'
     )
-    assert passed(b'{"id":"x","choices":[ ],"usage":{}}', usage=False) == [b"[DONE]"]
+    assert passed(b'{"id":"x","choices":[ ],"usage":{}}', b"[DONE]", usage=False) == [b"[DONE]"]
 
 
 @pytest.mark.parametrize(("chunk", "rest"), [

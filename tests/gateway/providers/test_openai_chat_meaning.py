@@ -167,6 +167,14 @@ def test_pieces_of_calls_find_their_calls(pieces: list[Any]) -> None:
     assert choice.stop is Stop.TOOL_CALLS
 
 
+def test_azures_first_chunk_says_nothing() -> None:
+    first = b'{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{"prompt_index":0}]}'
+    answer, said = through(
+        [first, b'{"id":"a","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}']
+    )
+    assert (answer.upstream_id, said.choices[0].parts) == ("a", (Text("x"),))
+
+
 def test_an_end_told_twice_is_one() -> None:
     end = b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
     reader = openai_chat.reader()

@@ -41,7 +41,12 @@ class ChatPassage:
         self._their_name: bytes | None = None
 
     def take(self, event: bytes, data: bytes) -> bytes:
-        """The event under our name for the model; without usage, if it carries one, or for who did not ask for it."""
+        """The event under our name for the model; without usage, if it carries one, or for who did not ask for it.
+
+        `[DONE]` is ours to say.
+        """
+        if data == _DONE:
+            return b""
         if data == _DONE:
             return b""
         if _HAS_USAGE.search(data) is not None:
