@@ -15,6 +15,8 @@ _UNREAD = envelope.OWN_FIELDS | {
     "top_k", "top_p",
 }  # fmt: skip
 """What the model does not read, or what is counted apart. Any other field counts, or a prompt could hide in it."""
+_KINDS = frozenset({"document", "redacted_thinking", "thinking", "tool_result", "tool_use"})
+"""Usual types of blocks, which count with what is in them."""
 _UNREAD_IN_BLOCKS = frozenset({"type", "cache_control"})
 _MESSAGE_FIELDS_MAX = 100_000
 _BLOCKS_MAX = 10_000
@@ -84,6 +86,8 @@ class _Counting:
         if kind in {"", "text", "image"}:
             self.tally.part(block)
             return
+        if kind not in _KINDS:
+            self.tally.words(kind)
         nested = {"content"} if kind == "tool_result" else {"signature"} if kind == "thinking" else set[str]()
         if kind == "tool_result":
             self.tally.content(fields.get("content", envelope.NULL))

@@ -64,12 +64,11 @@ class Queue:
 
     def _think(self, delta: ReasoningDelta) -> None:
         """Thoughts; a signature ends them."""
-        start: dict[str, object] = {"type": "thinking", "thinking": "", "signature": ""}
-        if delta.text or delta.signature is not None:
-            self._add(start, {"type": "thinking_delta", "thinking": delta.text} if delta.text else None)
+        if delta.text:
+            self._add(_no_thought(), {"type": "thinking_delta", "thinking": delta.text})
         if delta.signature is not None:
             proof = signatures.marked(delta.signature, delta.origin)
-            self._add(start, {"type": "signature_delta", "signature": proof})
+            self._add(_no_thought(), {"type": "signature_delta", "signature": proof})
             self._waiting[-1].ended = True
 
     def _call(self, delta: ToolCallDelta) -> None:
@@ -77,7 +76,10 @@ class Queue:
         block = self._calls.get(delta.slot)
         if block is None:
             if delta.signature is not None:
-                self._think(ReasoningDelta("", delta.signature, Wire.GENERATE_CONTENT.value))
+                # A block of its own, for it is the call's and no thought's.
+                proof = signatures.marked(delta.signature, Wire.GENERATE_CONTENT)
+                said: Event = {"type": "signature_delta", "signature": proof}
+                self._append(_Block(_no_thought(), pending=[said], ended=True))
             call_id = delta.id or f"toolu_{self._generation_id}_{delta.slot}"
             start: dict[str, object] = {"type": "tool_use", "id": call_id, "name": delta.name or "", "input": {}}
             block = self._calls[delta.slot] = _Block(start, slot=delta.slot)
@@ -88,14 +90,13 @@ class Queue:
             block.arguments.append(delta.arguments)
             block.pending.append({"type": "input_json_delta", "partial_json": delta.arguments})
 
-    def _add(self, start: dict[str, object], delta: Event | None) -> None:
+    def _add(self, start: dict[str, object], delta: Event) -> None:
         """Continue the last block if it is of this kind, else begin one."""
         last = self._waiting[-1] if self._waiting else None
         if last is None or last.ended or last.start["type"] != start["type"]:
             last = _Block(start)
             self._append(last)
-        if delta is not None:
-            last.pending.append(delta)
+        last.pending.append(delta)
 
     def _append(self, block: _Block) -> None:
         """Put a block behind the last, which ends with that unless it is a tool call."""
@@ -125,6 +126,11 @@ class Queue:
         for delta in block.pending:
             yield {"type": "content_block_delta", "index": self._index, "delta": delta}
         block.pending.clear()
+
+
+def _no_thought() -> dict[str, object]:
+    """How a block of thoughts begins."""
+    return {"type": "thinking", "thinking": "", "signature": ""}
 
 
 def _is_whole(arguments: list[str]) -> bool:

@@ -164,7 +164,7 @@ def _result(result: ToolResult) -> Block:
     return block | _cache_control(result.cache)
 
 
-def _id(id: str) -> str:  # noqa: A002  what it is called everywhere
+def _id(id: str) -> str:  # noqa: A002 - what it is called everywhere
     """The id as it is, or, if Anthropic would refuse it, another that is the same for the call and its result."""
     return id if _ID.fullmatch(id) else "toolu_" + hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:32]
 
