@@ -57,7 +57,7 @@ STATUSES = {
 class TestBodies:
     @pytest.mark.parametrize("family", _families(TollgateError))
     def test_carry_the_status_their_type_promises(self, family: type[TollgateError]) -> None:
-        body = error_body(family())
+        body = error_body(family(), status_of(family()))
 
         assert status_of(family()) == STATUSES[family.type]
         assert body == {
@@ -75,7 +75,7 @@ class TestBodies:
     def test_keep_what_the_error_knows(self) -> None:
         error = LimitExceeded("Used up.", metadata={"limit": "monthly", "scope": "key"})
 
-        assert error_body(error)["error"] == {
+        assert error_body(error, 402)["error"] == {
             "code": 402,
             "type": "limit_exceeded",
             "message": "Used up.",
@@ -95,7 +95,8 @@ class TestBodies:
         ],
     )
     def test_take_the_shape_of_anthropic(self, error: TollgateError, kind: str) -> None:
-        assert anthropic_error_body(error, "gen_1") == {
+        error.metadata["generation_id"] = "gen_1"
+        assert anthropic_error_body(error, status_of(error)) == {
             "type": "error",
             "error": {"type": kind, "message": "no"},
             "request_id": "gen_1",
@@ -106,7 +107,7 @@ class TestBodies:
         before = _told(error)
 
         assert (status_told(error), status_of(error)) == (504, 504)
-        error_body(error)
+        error_body(error, 504)
 
         assert _told(error) == before + 2
 

@@ -29,6 +29,8 @@ from tollgate.kit.errors import (
     Unavailable,
 )
 
+ANTHROPIC_PATH = "/api/anthropic"
+"""Below it everything is in Anthropic's shape."""
 _INTERNAL = 500
 _STATUS: Mapping[type[TollgateError], int] = {
     InvalidRequest: 400,
@@ -68,15 +70,20 @@ def status_told(error: TollgateError) -> int:
     return status_of(error)
 
 
-def error_body(error: TollgateError) -> dict[str, object]:
+def error_body(error: TollgateError, status: int) -> dict[str, object]:
     """The body every protocol but Anthropic's gets, in OpenAI's shape."""
-    return _body(status_of(error), error)
+    telemetry.ERRORS.labels(error.type).inc()
+    return {"error": {"code": status, "type": error.type, "message": error.message, "metadata": error.metadata}}
 
 
-def anthropic_error_body(error: TollgateError, request_id: str) -> dict[str, object]:
-    """The body for callers that speak Anthropic's protocol."""
-    kind = anthropic_messages.error_type(status_of(error))
-    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
+def anthropic_error_body(error: TollgateError, status: int) -> dict[str, object]:
+    """The body for callers that speak Anthropic's protocol; `request_id` names the call, if there came to be one."""
+    telemetry.ERRORS.labels(error.type).inc()
+    return {
+        "type": "error",
+        "error": {"type": anthropic_messages.error_type(status), "message": error.message},
+        "request_id": error.metadata.get("generation_id"),
+    }
 
 
 def error_headers(error: TollgateError) -> dict[str, str]:
@@ -87,7 +94,7 @@ def error_headers(error: TollgateError) -> dict[str, str]:
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(generation_id := error.metadata.get("generation_id"), str):
-        headers["X-Generation-Id"] = generation_id
+        headers["X-Generation-Id"] = headers["Request-Id"] = generation_id
     return headers
 
 
@@ -105,21 +112,24 @@ def as_tollgate_error(error: Exception) -> TollgateError:
 
 
 def _answer_any(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
-    del request
     ours = as_tollgate_error(error)
-    return Response(error_body(ours), status_code=status_of(ours), headers=error_headers(ours))
+    return _answer(request, ours, status_of(ours))
 
 
 def _answer_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
     """Litestar's own refusals: no such route, another method, a body too large, a value it could not convert."""
     if error.status_code >= _INTERNAL and error.status_code not in _FAMILY_OF_STATUS:
         return _answer_any(request, error)
-    ours = _refusal(request, error)
-    return Response(
-        _body(error.status_code, ours),
-        status_code=error.status_code,
-        headers={**(error.headers or {}), **error_headers(ours)},
-    )
+    return _answer(request, _refusal(request, error), error.status_code, error.headers)
+
+
+def _answer(
+    request: Request[Any, Any, Any], error: TollgateError, status: int, headers: Mapping[str, str] | None = None
+) -> Response[dict[str, object]]:
+    """The error in the shape of the protocol that is spoken below this path."""
+    spoken = request.url.path.startswith(f"{ANTHROPIC_PATH}/")
+    body = anthropic_error_body(error, status) if spoken else error_body(error, status)
+    return Response(body, status_code=status, headers={**(headers or {}), **error_headers(error)})
 
 
 def _refusal(request: Request[Any, Any, Any], error: HTTPException) -> TollgateError:
@@ -139,11 +149,6 @@ def _invalid(error: ValidationException) -> InvalidRequest:
         field = fault.get("key")
         return InvalidRequest(f"{field}: {fault['message']}." if field else f"{fault['message']}.", field=field)
     return InvalidRequest(error.detail)
-
-
-def _body(status: int, error: TollgateError) -> dict[str, object]:
-    telemetry.ERRORS.labels(error.type).inc()
-    return {"error": {"code": status, "type": error.type, "message": error.message, "metadata": error.metadata}}
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

@@ -23,7 +23,7 @@ from tollgate.catalog import routes as catalog
 from tollgate.catalog import service as endpoints
 from tollgate.catalog.model import Format
 from tollgate.entrypoints import docs, operations
-from tollgate.entrypoints.errors import EXCEPTION_HANDLERS, status_told
+from tollgate.entrypoints.errors import ANTHROPIC_PATH, EXCEPTION_HANDLERS, status_told
 from tollgate.gateway import routes as gateway
 from tollgate.gateway import tokenizer, upstream
 from tollgate.gateway.sandbox import SandboxUpstream
@@ -83,7 +83,7 @@ def build(
     return Litestar(
         [
             Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
-            Router("/api/anthropic", route_handlers=[*gateway.ANTHROPIC]),
+            Router(ANTHROPIC_PATH, route_handlers=[*gateway.ANTHROPIC]),
             *operations.HANDLERS,
             *docs.HANDLERS,
         ],
