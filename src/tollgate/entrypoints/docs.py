@@ -5,6 +5,16 @@ from html import escape
 from typing import Any
 
 from litestar import MediaType, Request, get
+from litestar.openapi.spec import (
+    ExternalDocumentation,
+    OpenAPI,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    PathItem,
+    Reference,
+    RequestBody,
+)
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
@@ -15,7 +25,42 @@ code { font: 14px ui-monospace, monospace; }
 .method { display: inline-block; min-width: 4.5rem; font-weight: 700; }
 .more { margin: .2rem 0 0 4.5rem; }
 """
-_DATA_PLANE = (("POST", "/api/v1/chat/completions", "OpenAI Chat Completions, streamed and not; any inference key."),)
+_REFERENCE = "https://platform.openai.com/docs/api-reference"
+_INFERENCE = (
+    ("/api/v1/chat/completions", "OpenAI Chat Completions, streamed and not; any inference key.", f"{_REFERENCE}/chat"),
+    ("/api/v1/responses", "OpenAI Responses, streamed and not; any inference key.", f"{_REFERENCE}/responses"),
+    ("/api/v1/embeddings", "OpenAI Embeddings; any inference key.", f"{_REFERENCE}/embeddings"),
+    (
+        "/api/anthropic/v1/messages",
+        "Anthropic Messages, streamed and not; any inference key.",
+        "https://platform.claude.com/docs/en/api/messages",
+    ),
+    (
+        "/api/anthropic/v1/messages/count_tokens",
+        "About how many tokens a prompt is, as counted here; nothing is charged.",
+        "https://platform.claude.com/docs/en/api/messages-count-tokens",
+    ),
+)
+"""Routes of the data plane, which are plain ASGI and unknown to Litestar's own description: path, what, wire format."""
+
+
+def describe_inference(document: OpenAPI) -> None:
+    """Add the routes of the data plane to the description. Their bodies are described where their formats are."""
+    paths = document.paths = document.paths or {}
+    for path, what, reference in _INFERENCE:
+        body = RequestBody(content={"application/json": OpenAPIMediaType()})
+        answers: dict[str, OpenAPIResponse | Reference] = {
+            "200": OpenAPIResponse(description="The protocol's own answer, with provider and cost.")
+        }
+        paths[path] = PathItem(
+            post=Operation(
+                tags=["Inference"],
+                summary=what,
+                external_docs=ExternalDocumentation(url=reference),
+                request_body=body,
+                responses=answers,
+            )
+        )
 
 
 @get("/docs", include_in_schema=False, media_type=MediaType.HTML)
@@ -25,9 +70,7 @@ async def docs(request: Request[Any, Any, Any]) -> str:
 
 
 def _page(document: dict[str, Any]) -> str:
-    subjects: dict[str, list[str]] = {
-        "Inference": [_article(method, path, what, ()) for method, path, what in _DATA_PLANE]
-    }
+    subjects: dict[str, list[str]] = {"Inference": []}
     for method, path, operation in _operations(document):
         subject = (operation.get("tags") or ["Other"])[0]
         parameters = tuple(parameter["name"] for parameter in operation.get("parameters", ()))

@@ -80,7 +80,7 @@ def build(
     wiring = _Wiring(configured, environment, clock)
     once = Idempotency(wiring.database, clock, presented_in=key_rules.presented_in, authenticate=wiring.authenticate)
     control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=[wiring.guard()])
-    return Litestar(
+    app = Litestar(
         [
             Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
             Router(ANTHROPIC_PATH, route_handlers=[*gateway.ANTHROPIC]),
@@ -98,6 +98,8 @@ def build(
         logging_config=None,  # the process decides what is logged; Litestar would log whatever any library says
         debug=False,
     )
+    docs.describe_inference(app.openapi_schema)
+    return app
 
 
 class _Wiring:
