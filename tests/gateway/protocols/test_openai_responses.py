@@ -207,7 +207,11 @@ NAMED = ("type", "role", "content", "output", "arguments", "call_id", "name", "s
          "image_url", "file_data", "tools", "effort", "format", "schema", "environment", "detail")  # fmt: skip
 HOSTILE = st.recursive(
     JSON | KINDS,
-    lambda inner: st.lists(inner, max_size=3) | st.fixed_dictionaries({}, optional=dict.fromkeys(NAMED, inner | KINDS)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.fixed_dictionaries({}, optional=dict.fromkeys(NAMED, inner | KINDS))
+        | st.fixed_dictionaries({"type": KINDS}, optional=dict.fromkeys(NAMED[1:], inner | KINDS))
+    ),
     max_leaves=12,
 )
 FIELDS = ("input", "instructions", "tools", "tool_choice", "text", "reasoning", "include", "top_logprobs", "store",

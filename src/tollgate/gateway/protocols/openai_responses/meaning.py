@@ -187,7 +187,7 @@ def _tool_choice(choice: str | _Choice | None) -> ToolChoice | None:
 
 
 def _other_choice(choice: str | _Choice | None) -> Iterator[str]:
-    if choice not in {None, "auto"} and _tool_choice(choice) is None:
+    if choice is not None and choice != "auto" and _tool_choice(choice) is None:
         yield "tool_choice"
 
 
