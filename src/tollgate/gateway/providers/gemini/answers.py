@@ -59,7 +59,7 @@ class GeminiReader:
         error = response.get("error")
         self.answer = replace(
             known,
-            usage=usage.read_usage(self._usage),
+            usage=usage.read_usage(self._usage) if isinstance(told, dict) else known.usage,
             # The last reason seen: Gemini's older models give one with every chunk.
             finish_reason=finish or known.finish_reason,
             native_finish_reason=native or known.native_finish_reason,
