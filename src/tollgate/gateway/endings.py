@@ -33,6 +33,8 @@ _EVENTS_BESIDE_OUTPUT = 64
 """Events of a stream that carry no output, at most: openings, closings, keep-alives."""
 _CHARACTERS_PER_TOKEN_MAX = 32
 _PAIR_OR_NUL = re.compile(r"(\\\\)|\\u0000")
+_ERROR = "error"
+"""The finish reason of an answer that is none."""
 _NOTHING = Charge(items=(), amount=money.ZERO, unpriced=(), tier=0)
 
 
@@ -45,6 +47,14 @@ class Ending(Enum):
     """The provider failed after it had begun to answer."""
     REFUSED = auto()
     """No provider began to answer."""
+
+
+_STATUS: Mapping[Ending, CallStatus] = {
+    Ending.FINISHED: CallStatus.SETTLED,
+    Ending.CLIENT_LEFT: CallStatus.CANCELLED,
+    Ending.BROKE_OFF: CallStatus.FAILED,
+    Ending.REFUSED: CallStatus.FAILED,
+}
 
 
 @dataclass(slots=True)
@@ -112,7 +122,8 @@ def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
     elif _differ(known.prompt_tokens, call.prompt_tokens_estimate):
         disputed[Kind.PROMPT] = call.prompt_tokens_estimate
     if told is None or not told.completion_known:
-        counts[Kind.COMPLETION] = counted_output_tokens or 0
+        # What was told so far of a stream that went on is the least of it.
+        counts[Kind.COMPLETION] = max((counted_output_tokens or 0) - known.completion_tokens, 0)
     elif counted_output_tokens is not None and _differ(known.completion_tokens, counted_output_tokens):
         disputed[Kind.COMPLETION] = counted_output_tokens
     return Usage(known + UsageQuantities(counts) + request, estimated=bool(counts), disputed=disputed)
@@ -150,27 +161,29 @@ def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:
 
 def _status(call: Call, quantities: UsageQuantities, rated: Charge) -> CallStatus:
     """The record's status: a call that broke off is `failed` though what was delivered is charged."""
-    match call.ending:
-        case Ending.REFUSED | Ending.BROKE_OFF:
-            return CallStatus.FAILED
-        case Ending.FINISHED if call.request.choices and _is_insured(call.answer, quantities):
-            return CallStatus.INSURED
-        case _ if not rated.priced:
-            return CallStatus.UNPRICED
-        case Ending.CLIENT_LEFT:
-            return CallStatus.CANCELLED
-        case _:
-            return CallStatus.SETTLED
+    if _is_insured(call, quantities):
+        return CallStatus.INSURED
+    if not rated.priced and not _is_in_vain(call, quantities):
+        return CallStatus.UNPRICED
+    return _STATUS[call.ending]
 
 
 def _is_spared(call: Call, status: CallStatus, quantities: UsageQuantities) -> bool:
     """Whether the customer pays nothing: insured calls, and calls whose provider broke off before any output."""
-    return status is CallStatus.INSURED or (call.ending is Ending.BROKE_OFF and quantities.completion_tokens == 0)
+    return status is CallStatus.INSURED or _is_in_vain(call, quantities)
 
 
-def _is_insured(answer: Answer, quantities: UsageQuantities) -> bool:
-    """Whether the customer is spared: no output and no finish reason, or the finish reason `error`."""
-    return answer.finish_reason == "error" or (quantities.completion_tokens == 0 and answer.finish_reason is None)
+def _is_in_vain(call: Call, quantities: UsageQuantities) -> bool:
+    return call.ending is Ending.BROKE_OFF and quantities.completion_tokens == 0
+
+
+def _is_insured(call: Call, quantities: UsageQuantities) -> bool:
+    """Whether the answer came to an end but is none: no output and no finish reason, or the finish reason `error`."""
+    reason = call.answer.finish_reason
+    is_empty = quantities.completion_tokens == 0 and reason is None and call.request.choices > 0
+    return (call.ending is Ending.FINISHED and is_empty) or (
+        call.ending in {Ending.FINISHED, Ending.CLIENT_LEFT} and reason == _ERROR
+    )
 
 
 def _record(call: Call, status: CallStatus, charge: Charge, usage: Usage, rated: Charge) -> CallRecord:

@@ -5,8 +5,9 @@ it is complete, and what it used, waits for the settlement.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 
 from tollgate.gateway import fallback, wire
 from tollgate.gateway.crossing import Outlet, Speech
@@ -17,6 +18,8 @@ from tollgate.kit.errors import ProviderFailed, TollgateError
 
 _EPILOGUE_SECONDS = 5
 """How long a provider that has finished may take to tell its usage to a client who is gone."""
+_LAST_PIECE_SECONDS = 0.05
+"""How long the end of a body may take after the end of the answer in it."""
 _KEPT_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -26,7 +29,8 @@ class Exchange:
     def __init__(
         self, reply: Reply, speech: Speech, *, streams: bool, supports_cancel: bool, drain_seconds: int
     ) -> None:
-        self.ending = Ending.FINISHED
+        self.ending = Ending.BROKE_OFF if streams else Ending.FINISHED
+        """How it ended: a stream breaks off unless it turns out otherwise."""
         self.error: TollgateError | None = None
         """Why the stream broke off."""
         self.body = b""
@@ -40,16 +44,33 @@ class Exchange:
         self._drain_seconds = drain_seconds
         self._whole = Answer()
         self._reader = speech.reader() if streams else None
+        self._pieces = reply.pieces()
         self._splitter = EventSplitter()
-        self._events = self._split()
+        self._complete: Iterator[bytes] = iter(())
+        """Events that have come whole and were not asked for yet."""
+        self._has_ended = False
         self._first = b""
+        self._told_at = 0
+        """How many events had come when usage was last told."""
+        self._is_complete = False
+        """Whether a stream came to the end of its answer."""
         self._delivered: list[bytes] = []
         self._delivered_bytes = 0
         self._text = ""
 
     @property
     def answer(self) -> Answer:
-        """What the answer says about itself, as far as it is known."""
+        """What the answer says about itself, as far as it is known.
+
+        Usage told in the middle of a stream that did not come to its end says nothing of what came after it.
+        """
+        answer = self._said
+        if self._reader is None or self._is_complete or self._told_at == self.events or answer.usage is None:
+            return answer
+        return replace(answer, usage=replace(answer.usage, completion_known=False))
+
+    @property
+    def _said(self) -> Answer:
         return self._whole if self._reader is None else self._reader.answer
 
     async def open(self) -> None:
@@ -66,14 +87,16 @@ class Exchange:
 
     async def _open(self) -> None:
         if self._reply.status != fallback.OK:
-            words = self._speech.read_error(await self._refused_body())
-            raise fallback.refusal(self._reply.status, self._reply.headers, words)
+            body = await self._refused_body()
+            # Nothing streams, and what it says it used is its provider's cost.
+            self._reader, self._whole = None, self._speech.read_answer(body) or Answer()
+            raise fallback.refusal(self._reply.status, self._reply.headers, self._speech.read_error(body))
         if self._streams:
-            self._first = await anext(self._events, b"")
+            self._first = await self._next()
             data = data_of(self._first)
             if not data or self._is_last(data):
                 raise ProviderFailed("The provider's stream was empty.")
-            if not self._look(data):
+            if not self._take_note(data):
                 raise ProviderFailed("The provider's stream is not in its format.")
         else:
             self.body = wire.mended(await self._reply.body())
@@ -81,9 +104,9 @@ class Exchange:
             if answer is None:
                 raise ProviderFailed("The provider's answer is not in its format.")
             self._whole = answer
-        if self.answer.error is not None:
+        if self._said.error is not None:
             raise ProviderFailed(
-                "The provider answered with an error.", metadata={"provider_message": self.answer.error}
+                "The provider answered with an error.", metadata={"provider_message": self._said.error}
             )
 
     async def _refused_body(self) -> bytes:
@@ -100,39 +123,51 @@ class Exchange:
                 await client.begin(200, headers)
                 await self._pass_on_all(client, outlet)
         except ClientGone:
+            self.ending = Ending.CLIENT_LEFT
             await self._left_alone()
         except ProviderFailed as error:
             self.error = error
-            self.ending = Ending.BROKE_OFF
+        else:
+            self.ending = Ending.FINISHED
 
     async def _pass_on_all(self, client: Client, outlet: Outlet) -> None:
-        await self._pass_on(client, outlet, self._first)
-        async for event in self._events:
-            if self._is_last(data_of(event)):
-                self._take_note(event)
-                outlet.take(event, data_of(event))
+        event = self._first
+        while event:
+            piece = outlet.take(event, data_of(event))
+            if self._is_complete:
                 return
-            await self._pass_on(client, outlet, event)
-        if self.answer.finish_reason is None:
+            if piece:
+                await client.write(piece)
+            event = await self._next_noted()
+        if not self._is_complete:
             raise ProviderFailed("The provider's stream ended before its answer did.")
 
-    async def _pass_on(self, client: Client, outlet: Outlet, event: bytes) -> None:
-        data = self._take_note(event)
-        piece = outlet.take(event, data)
-        if piece:
-            await client.write(piece)
+    async def _next_noted(self) -> bytes:
+        """The next event, looked into and kept; empty once the stream has ended.
 
-    def _take_note(self, event: bytes) -> bytes:
-        """Look into an event and keep it; its data."""
-        data = data_of(event)
-        self._look(data)
+        Raises:
+            ProviderFailed: it broke off, or says that it failed.
+        """
+        event = await self._next()
+        if event:
+            self._take_note(data_of(event))
+        else:
+            self._is_complete = self._said.finish_reason is not None
+        if self._said.error is not None:
+            raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": self._said.error})
+        return event
+
+    def _take_note(self, data: bytes) -> bool:
+        """Look into an event and keep it; whether it could belong to the format at all."""
+        if self._reader is None:
+            return False
+        before = self._reader.answer.usage
+        is_known = self._reader.look(data)
         self._keep(data)
-        if self.answer.error is not None:
-            raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": self.answer.error})
-        return data
-
-    def _look(self, data: bytes) -> bool:
-        return self._reader is not None and self._reader.look(data)
+        if self._reader.answer.usage is not before:
+            self._told_at = self.events
+        self._is_complete = self._is_last(data)
+        return is_known
 
     def _is_last(self, data: bytes) -> bool:
         return self._reader is not None and self._reader.is_last(data)
@@ -142,14 +177,13 @@ class Exchange:
 
         A provider that has given its finish reason charges for everything, and its usage is on its way.
         """
-        self.ending = Ending.CLIENT_LEFT
-        if self._supports_cancel and self.answer.finish_reason is None:
+        if self._supports_cancel and self._said.finish_reason is None:
             return
         patience = _EPILOGUE_SECONDS if self._supports_cancel else self._drain_seconds
         try:
-            async with asyncio.timeout(patience), aclosing(self._split()) as events:
-                async for event in events:
-                    self._take_note(event)
+            async with asyncio.timeout(patience):
+                while not self._is_complete and await self._next_noted():
+                    pass
         except (ProviderFailed, TimeoutError):
             return
 
@@ -177,22 +211,42 @@ class Exchange:
         return self._speech.outlet(self._reader, model=model, generation_id=generation_id, created=created)
 
     async def close(self) -> None:
-        """Let go of the provider."""
-        await self._events.aclose()
+        """Let go of the provider; the connection of an answer that came to its end is left to the next call."""
+        if self._is_complete and not self._has_ended:
+            with suppress(ProviderFailed, TimeoutError):
+                async with asyncio.timeout(_LAST_PIECE_SECONDS):
+                    while await self._piece():
+                        pass
+        await self._pieces.aclose()
         await self._reply.close()
 
-    async def _split(self) -> AsyncGenerator[bytes, None]:
-        """The events that carry data. A last one without its boundary counts if it is whole."""
-        splitter = self._splitter
+    async def _next(self) -> bytes:
+        """The next event that carries data; empty once the stream has ended. Who is interrupted here can go on later.
+
+        A last event without its boundary counts if it is whole.
+        """
+        while not self._has_ended:
+            try:
+                for event in self._complete:
+                    if data_of(event):
+                        return event
+            except EventTooLarge as error:
+                raise ProviderFailed("The provider does not speak server-sent events.") from error
+            piece = await self._piece()
+            if piece:
+                self._complete = self._splitter.feed(piece)
+            else:
+                self._has_ended = True
+                rest = self._splitter.rest()
+                data = data_of(rest)
+                if data and (self._is_last(data) or wire.decoded(data) is not None):
+                    return rest.rstrip(b"\r\n") + b"\n\n"
+        return b""
+
+    async def _piece(self) -> bytes:
         try:
-            async with aclosing(self._reply.pieces()) as pieces:
-                async for piece in pieces:
-                    for event in splitter.feed(piece):
-                        if data_of(event):
-                            yield event
-        except EventTooLarge as error:
-            raise ProviderFailed("The provider does not speak server-sent events.") from error
-        rest = splitter.rest()
-        data = data_of(rest)
-        if data and (self._is_last(data) or wire.decoded(data) is not None):
-            yield rest.rstrip(b"\r\n") + b"\n\n"
+            return await anext(self._pieces, b"")
+        except asyncio.CancelledError:
+            # A generator that was interrupted has ended; its reply has not.
+            self._pieces = self._reply.pieces()
+            raise

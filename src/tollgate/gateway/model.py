@@ -198,7 +198,10 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UsageReading:
-    """A provider's usage object, read. A half it does not tell is not in the quantities, and not known to be zero."""
+    """A provider's usage object, read. A half it does not tell is not in the quantities, and not known to be zero.
+
+    What is in the quantities of a half that is not known is the least of it.
+    """
 
     quantities: UsageQuantities
     raw: Mapping[str, Any]

@@ -264,23 +264,31 @@ class Gateway:
 
     async def _settle(self, serving: "_Serving") -> None:
         """Record the call, whatever became of it; returns when that is committed, or known not to be."""
-        call, exchange = serving.call, serving.exchange
-        counted = None
-        if exchange is not None:
-            await exchange.close()
-            call.ending = exchange.ending
-            call.attempts[-1].answer = exchange.answer
-            if endings.is_doubtful(exchange.answer, events=exchange.events):
-                counted = await tokenizer.count(exchange.written(), call.vocabulary)
-        call.generation_ms = serving.watch.milliseconds
-        usage = endings.usage_of(call, counted)
-        settlement, serving.charge = endings.settlement(call, usage)
-        serving.usage = usage
-        _report(call, usage, settlement.call.status)
+        call, counted = serving.call, None
         try:
-            await self._meter.settle(settlement)
-        except LedgerUnavailable as error:
-            serving.unrecorded = error
+            counted = await self._wind_up(serving)
+        finally:
+            call.generation_ms = serving.watch.milliseconds
+            usage = endings.usage_of(call, counted)
+            settlement, serving.charge = endings.settlement(call, usage)
+            serving.usage = usage
+            _report(call, usage, settlement.call.status)
+            try:
+                await self._meter.settle(settlement)
+            except LedgerUnavailable as error:
+                serving.unrecorded = error
+
+    async def _wind_up(self, serving: "_Serving") -> int | None:
+        """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
+        call, exchange = serving.call, serving.exchange
+        if exchange is None:
+            return None
+        call.ending = exchange.ending
+        call.attempts[-1].answer = answer = exchange.answer
+        await exchange.close()
+        if not endings.is_doubtful(answer, events=exchange.events):
+            return None
+        return await tokenizer.count(exchange.written(), call.vocabulary)
 
     async def _finish(self, serving: "_Serving") -> None:
         """Send what had to wait for the settlement: the answer, or the end of the stream."""
