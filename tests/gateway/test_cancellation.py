@@ -11,9 +11,9 @@ from tests.gateway.test_other_processes import CLOCK, sandbox
 
 from tollgate.catalog.model import Format
 from tollgate.entrypoints.errors import status_of
-from tollgate.gateway.model import Reply, UpstreamRequest
+from tollgate.gateway.model import Reply, UpstreamRequest, Wire
 from tollgate.gateway.sandbox import SandboxUpstream
-from tollgate.gateway.service import Gateway, Surroundings
+from tollgate.gateway.service import Gateway, Inquiry, Surroundings
 from tollgate.gateway.snapshot import Shelf
 from tollgate.infra import database as databases
 from tollgate.keys.service import KeyRing
@@ -86,7 +86,7 @@ async def test_a_cancelled_call_is_recorded_once(gateway: Installation, point: s
     )
     principal = await own.authenticate([(b"x-api-key", customer.key.encode())])
     body = json.dumps({"model": model, "messages": MESSAGES, "stream": form == "stream"}).encode()
-    calling = asyncio.create_task(own.chat(principal, body, FakeClient()))
+    calling = asyncio.create_task(own.serve(Inquiry(principal, Wire.CHAT, body, {}), FakeClient()))
     await gate.reached.wait()
     calling.cancel()
     gate.opened.set()

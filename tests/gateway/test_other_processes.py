@@ -13,8 +13,9 @@ from tests.gateway.installation import MESSAGES, Customer, Installation, provide
 
 from tollgate.catalog.model import Format
 from tollgate.entrypoints.errors import status_of
+from tollgate.gateway.model import Wire
 from tollgate.gateway.sandbox import SandboxUpstream
-from tollgate.gateway.service import Gateway, Surroundings
+from tollgate.gateway.service import Gateway, Inquiry, Surroundings
 from tollgate.gateway.snapshot import Shelf
 from tollgate.infra import database as databases
 from tollgate.infra.database import Database
@@ -103,7 +104,7 @@ class Deaf:
         client = FakeClient()
         body = json.dumps({"model": model, "messages": MESSAGES}).encode()
         principal = await self.gateway.authenticate([(b"x-api-key", customer.key.encode())])
-        await self.gateway.chat(principal, body, client)
+        await self.gateway.serve(Inquiry(principal, Wire.CHAT, body, {}), client)
         return client
 
 
