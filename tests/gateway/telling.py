@@ -126,8 +126,11 @@ def _chat_stream(chunks: list[Any]) -> Any:
     whole: dict[str, Any] = {}
     finish = None
     for chunk in chunks:
-        # Some tell their usage beside the choices, Groq in an object of its own.
-        whole |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
+        # Groq tells its usage in an object of its own, Moonshot in the choice.
+        told = [chunk.get("x_groq") or {}, *chunk.get("choices", ()), chunk]
+        usage = next((each["usage"] for each in told if each.get("usage")), None)
+        named = {**chunk, "choices": None, "usage": usage}
+        whole |= {name: value for name, value in named.items() if value is not None}
         for choice in chunk.get("choices", ()):
             finish = choice.get("finish_reason") or finish
             delta = choice.get("delta") or {}
@@ -204,7 +207,7 @@ def _messages_stream(said: list[Any]) -> Any:
             case "content_block_delta":
                 _continue(blocks[event["index"]], event["delta"])
             case "message_delta":
-                usage = {**message.get("usage", {}), **event.get("usage", {})}
+                usage = {**message.get("usage", {}), **event["delta"].get("usage", {}), **event.get("usage", {})}
                 named = {name: event[name] for name in ("model", "provider") if name in event}
                 message = {**message, **named, "usage": usage, "stop_reason": event["delta"]["stop_reason"]}
             case _:

