@@ -94,7 +94,7 @@ def error_headers(error: TollgateError) -> dict[str, str]:
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(generation_id := error.metadata.get("generation_id"), str):
-        headers["X-Generation-Id"] = headers["Request-Id"] = generation_id
+        headers["X-Generation-Id"] = generation_id
     return headers
 
 

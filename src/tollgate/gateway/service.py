@@ -312,10 +312,11 @@ class Gateway:
         headers = {
             "content-type": "text/event-stream; charset=utf-8" if call.request.stream else "application/json",
             "x-generation-id": ids.typed("gen", call.id),
-            "request-id": ids.typed("gen", call.id),
             "x-tollgate-provider": candidate.provider.slug,
             "x-tollgate-overhead-ms": serving.watch.overhead_text,
         }
+        if call.request.wire is Wire.MESSAGES:
+            headers["request-id"] = headers["x-generation-id"]
         if call.request.stream:
             headers["cache-control"] = "no-cache"
         if call.output_cap is not None:
