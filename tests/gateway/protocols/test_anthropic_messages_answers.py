@@ -160,6 +160,15 @@ def test_the_end_of_a_stream_is_told_once_whatever_the_provider_repeats() -> Non
     assert delta["usage"] | COUNTED | {"a": 1} == delta["usage"]
 
 
+def test_usage_that_stands_inside_the_delta_is_told_beside_it() -> None:
+    passage = anthropic_messages.passage(a_request(), model="m")
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn", "usage": {"output_tokens": 80}}}
+    passage.take(wire.event(wire.raw(end)), bytes(wire.raw(end)))
+    delta, _ = events_of(passage.end(RECEIPT))
+    assert delta["delta"] == {"stop_reason": "end_turn"}
+    assert (delta["usage"]["output_tokens"], delta["usage"]["cost"]) == (80, Decimal("0.0000007"))
+
+
 @pytest.mark.parametrize("data", [
     b"not json", b'{"type":"message_stop"', b'{"type":"content_block_start","content_block":{"type":"error"}}', b"{}",
     b'{"type":"ping"}',

@@ -168,6 +168,14 @@ def test_a_field_that_is_told_twice_counts_once_by_the_larger_count() -> None:
     assert (answer.finish_reason, answer.usage.completion_known) == ("stop", True)
 
 
+def test_usage_may_stand_inside_the_delta() -> None:
+    told = {"input_tokens": 7, "output_tokens": 80, "cache_read_input_tokens": 2}
+    answer = read_stream([START, {"type": "message_delta", "delta": {"stop_reason": "end_turn", "usage": told}}])
+    assert answer.usage is not None
+    assert dict(answer.usage.quantities) == {Kind.PROMPT: 9, Kind.INPUT_CACHE_READ: 2, Kind.COMPLETION: 80}
+    assert answer.usage.completion_known
+
+
 def test_an_error_in_a_stream_is_told_in_the_providers_words() -> None:
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     answer = read_stream([START, error])

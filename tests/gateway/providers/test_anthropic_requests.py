@@ -281,6 +281,12 @@ def test_what_anthropic_would_refuse_is_refused_by_name(settings: Any, field: st
     assert refused.value.field == field
 
 
+def test_sampling_that_the_catalogue_leaves_out_is_not_sent() -> None:
+    candidate = a_speaker(ignorable_parameters=("temperature", "top_k"))
+    body = body_of(a_conversation(temperature=0.2, top_k=5, top_p=0.9), candidate=candidate)
+    assert body.keys() == {"model", "max_tokens", "messages", "top_p"}
+
+
 @pytest.mark.parametrize("part", [
     File(Inline("application/zip", "QUJD")), File(Inline("text/plain", "Q")), Text(" \n"),
 ])  # fmt: skip

@@ -4,6 +4,7 @@ Wire format: https://platform.claude.com/docs/en/api/messages/create
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -54,6 +55,7 @@ def translated_request(
     Raises:
         InvalidRequest: a setting has a value that has no form here, or contradicts another; or so does a part.
     """
+    conversation = _without_ignorable(conversation, candidate)
     limit = _limit(conversation, request, candidate, output_cap)
     takes_effort = _EFFORT in candidate.endpoint.supported_parameters
     thought = thinking.fields(conversation, limit=limit, takes_effort=takes_effort)
@@ -71,6 +73,17 @@ def translated_request(
         # It is 1, which thinking goes without saying.
         del fields["temperature"]
     return _upstream(fields, request, access, {})
+
+
+def _without_ignorable(conversation: Conversation, candidate: Candidate) -> Conversation:
+    """The conversation without the sampling that the catalogue leaves out: Claude's models refuse any from 4.7 on."""
+    ignored = candidate.endpoint.ignorable_parameters
+    return replace(
+        conversation,
+        temperature=None if "temperature" in ignored else conversation.temperature,
+        top_p=None if "top_p" in ignored else conversation.top_p,
+        top_k=None if "top_k" in ignored else conversation.top_k,
+    )
 
 
 def _limit(conversation: Conversation, request: Request, candidate: Candidate, output_cap: int | None) -> int:
