@@ -90,11 +90,18 @@ def in_braces(shown: str) -> Any:
     return json.loads(shown[shown.index("{") : shown.rindex("}") + 1])
 
 
+def prints(program: str) -> str:
+    """What a program of the README prints."""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
 def test_five_calls_lead_from_a_key_to_an_invoice(readme: Readme, repository: Path, tmp_path: Path) -> None:
     serve, test = readme.blocks("Two commands", "sh")[0].splitlines()
     assert test.startswith("./scripts/test ")
     variables, *calls = readme.blocks("From a key to an invoice in five calls", "sh")
-    (program,) = readme.blocks("The client you have", "python")
+    openai_client, anthropic_client = readme.blocks("The client you have", "python")
 
     with a_reader(repository, tmp_path, serve.partition("#")[0]) as reader:
         _, key, call, generation, usage, invoice, closed = reader.types(variables, *calls)
@@ -115,10 +122,8 @@ def test_five_calls_lead_from_a_key_to_an_invoice(readme: Readme, repository: Pa
         assert (draft["status"], draft["subtotal_exact"], draft["total_exact"]) == ("draft", "0.000022", "0")
         assert re.search(r"TG-\d{4}-000001", closed)
 
-        printed = subprocess.run(
-            [sys.executable, "-c", reader.fills_in(program)], capture_output=True, text=True, check=False, timeout=60
-        )
-        assert printed.stdout == "Hello, Tollgate!\n0.000022 USD\n", printed.stderr
+        assert prints(reader.fills_in(openai_client)) == "Hello, Tollgate!\n0.000022 USD\n"
+        assert prints(reader.fills_in(anthropic_client)) == "Hello, Tollgate! 0.000022 USD\n"
 
 
 def test_a_price_list_and_a_model_of_ones_own_can_be_added(readme: Readme, repository: Path, tmp_path: Path) -> None:
