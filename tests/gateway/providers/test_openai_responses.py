@@ -235,7 +235,10 @@ def test_what_is_no_response_is_none(body: bytes) -> None:
     assert upstream.completion(body).choices[0].parts == ()
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>", b"{}", b'{"choices":[]}', b'{"object":"chat.completion.chunk"}'])
+@pytest.mark.parametrize("data", [
+    b"", b"<html>", b"{}", b'{"choices":[]}', b'{"object":"chat.completion.chunk"}', b'{"type":"message_start"}',
+    b'{"type":5}',
+])  # fmt: skip
 def test_what_is_no_event_of_a_response_is_none(data: bytes) -> None:
     assert not upstream.reader().look(data)
 

@@ -19,6 +19,7 @@ _TELLING = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error|web_search_call)"|"error"\s*:\s*[{"]'
 )
 """What makes an event worth decoding. It cannot occur inside a JSON string, where quotes are escaped."""
+_NAME = re.compile(r"response\.|error$")
 _LAST = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete)"')
 _DONE = b"[DONE]"
 _WRITTEN_WHOLE = ("action", "operation")
@@ -68,7 +69,7 @@ class ResponseReader:
         if data == _DONE or (self._begun and _TELLING.search(data) is None):
             return True
         event = wire.decoded(data)
-        if event is None or not (isinstance(event.get("type"), str) or event.get("error")):
+        if event is None or not (_NAME.match(wire.text(event.get("type")) or "") or event.get("error")):
             return False
         self._begun = True
         match event:
