@@ -37,6 +37,7 @@ class GeminiReader:
 
     def __init__(self) -> None:
         self.answer = Answer()
+        self._begun = False
         self._usage: dict[str, Any] = {}
         self._has_called = False
         self._telling = meaning.Telling()
@@ -44,8 +45,9 @@ class GeminiReader:
     def look(self, data: bytes) -> bool:
         """Take note of an event; there is usage in each."""
         response = meaning.chunk(data)
-        if response is None:
+        if response is None or not (self._begun or _is_answer(response)):
             return False
+        self._begun = True
         self.take_note(response)
         return True
 

@@ -61,9 +61,10 @@ class ChatReader:
         """Take note of usage, a finish reason or an error; all other chunks but the first go undecoded."""
         if self.is_last(data) or (self._begun and _TELLING.search(data) is None):
             return True
-        said = _read_event(data)
-        if said is None:
+        decoded = wire.decoded(data)
+        if decoded is None or not (self._begun or _is_chunk(decoded)):
             return False
+        said = _answer(decoded, whole=False)
         self._begun = True
         known = self.answer
         self.answer = replace(
@@ -91,6 +92,11 @@ class ChatReader:
 def reader() -> ChatReader:
     """A stream about to begin."""
     return ChatReader()
+
+
+def _is_chunk(decoded: Mapping[str, Any]) -> bool:
+    """Whether a stream can begin with this; some begin with a chunk that has nothing but the prompt's usage in it."""
+    return isinstance(decoded.get("choices"), list) or bool(decoded.get("usage") or decoded.get("error"))
 
 
 def _read_event(data: bytes) -> Answer | None:
