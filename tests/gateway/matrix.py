@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -11,6 +12,7 @@ from tests.gateway.installation import Customer, Installation, provider_of
 
 from tollgate.catalog.model import Format
 from tollgate.gateway.model import Wire
+from tollgate.kit.tokens import BASE_KIND, Kind
 
 GRANT = 1_000_000
 PRICES = {
@@ -94,8 +96,9 @@ class Matrix:
 
     async def adds_up(self) -> bool:
         """Whether all that was recorded, and nothing else, was taken from the grant."""
-        [(rolled, number)] = await self.customer.rollups()
-        return bool(number == len(await self.customer.calls()) and await self.customer.balance() == GRANT - rolled)
+        recorded = sum(call["amount"] for call in await self.customer.calls())
+        [(rolled, _)] = await self.customer.rollups()
+        return bool((rolled or 0) == recorded and await self.customer.balance() == GRANT - recorded)
 
 
 async def _nothing(_: Any) -> None:
@@ -110,3 +113,13 @@ def as_sent(wire: Wire, data: Iterable[bytes]) -> bytes:
 
 def _name(data: bytes) -> str:
     return str(json.loads(data)["type"])
+
+
+def cost_of(quantities: Mapping[Kind, int]) -> Decimal:
+    """The sum of quantity times price, in US dollars."""
+    tokens = sum(
+        (Decimal(PRICES.get(kind) or PRICES[BASE_KIND[kind]]) * count for kind, count in quantities.items()
+         if kind is not Kind.WEB_SEARCH),
+        Decimal(0),
+    )  # fmt: skip
+    return tokens / 1_000_000 + Decimal(PRICES["web_search"]) * quantities.get(Kind.WEB_SEARCH, 0)

@@ -11,7 +11,7 @@ import pytest
 from tests.gateway import asking, telling
 from tests.gateway.corpus import Entry, entries
 from tests.gateway.fake_provider import Behaviour, body_of, dead, event, stream
-from tests.gateway.matrix import CLIENTS, PRICES, PROVIDERS, Matrix, as_sent
+from tests.gateway.matrix import CLIENTS, PRICES, PROVIDERS, Matrix, as_sent, cost_of
 
 from tollgate.gateway.model import Wire
 
@@ -155,7 +155,7 @@ async def test_a_stream_that_breaks_off_says_so_in_the_clients_words(matrix: Mat
                 continue
             _ends_in_an_error(client, answer.content)
             assert (call["status"], call["attempts"]) == ("failed", 1)
-            assert call["amount"] <= Decimal(2000) / 1_000_000
+            assert call["amount"] <= cost_of(plain(provider).quantities)
 
 
 def _ends_in_an_error(client: Wire, body: bytes) -> None:

@@ -17,13 +17,13 @@ from tests.gateway import asking, telling
 from tests.gateway.asking import Asked
 from tests.gateway.corpus import Entry, entries
 from tests.gateway.fake_provider import Behaviour, body_of, stream
-from tests.gateway.matrix import CLIENTS, FORMATS, PRICES, PROVIDERS, Matrix, as_sent
+from tests.gateway.matrix import CLIENTS, FORMATS, PROVIDERS, Matrix, as_sent, cost_of
 from tests.gateway.telling import Told
 
 from tollgate.catalog.model import Format
 from tollgate.gateway.model import Wire
 from tollgate.kit import ids
-from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, Kind
+from tollgate.kit.tokens import COMPLETION_KINDS, PROMPT_KINDS, Kind
 
 WRITES = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
 ASKED = {
@@ -134,16 +134,6 @@ def _is_billed(call: asyncpg.Record, cell: Cell) -> None:
     assert call["finish_reason"] == entry.expected.get("finish_reason")
     assert call["native_finish_reason"] == entry.expected.get("native_finish_reason")
     assert (call["holds"], call["attempts"]) == (0, 1)
-
-
-def cost_of(quantities: Mapping[Kind, int]) -> Decimal:
-    """The sum of quantity times price, in US dollars."""
-    tokens = sum(
-        (Decimal(PRICES.get(kind) or PRICES[BASE_KIND[kind]]) * count for kind, count in quantities.items()
-         if kind is not Kind.WEB_SEARCH),
-        Decimal(0),
-    )  # fmt: skip
-    return tokens / 1_000_000 + Decimal(PRICES["web_search"]) * quantities.get(Kind.WEB_SEARCH, 0)
 
 
 def _is_told(told: Told, call: asyncpg.Record, cell: Cell) -> None:
