@@ -147,14 +147,14 @@ def test_everything_the_model_reads_counts_as_prompt() -> None:
         ]},
         {"role": "user", "content": [
             {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "five"}, image]},
-            {"type": "document", "source": {"type": "text", "data": "six"}, "cache_control": {"type": "ephemeral"}},
+            {"type": "document", "title": "six", "cache_control": {"type": "ephemeral"}},
         ]},
     ]  # fmt: skip
     tools = [{"name": "f", "cache_control": {"type": "ephemeral"}}]
     prompt = decode(body(messages=messages, system=[{"type": "text", "text": "zero"}], tools=tools), {}).prompt
     assert (prompt.messages, prompt.images) == (4, 2)
     assert prompt.texts == (
-        "zero", "one", "two", "three", "t1", "four", '{"a": 1}', "five", "t1", '{"type": "text", "data": "six"}',
+        "zero", "one", "two", "three", "t1", "four", '{"a": 1}', "five", "t1", "six",
         '{"name":"f"}',
     )  # fmt: skip
 
