@@ -129,7 +129,10 @@ def _answer(
     """The error in the shape of the protocol that is spoken below this path."""
     spoken = request.url.path.startswith(f"{ANTHROPIC_PATH}/")
     body = anthropic_error_body(error, status) if spoken else error_body(error, status)
-    return Response(body, status_code=status, headers={**(headers or {}), **error_headers(error)})
+    told = {**(headers or {}), **error_headers(error)}
+    if spoken and "X-Generation-Id" in told:
+        told["Request-Id"] = told["X-Generation-Id"]
+    return Response(body, status_code=status, headers=told)
 
 
 def _refusal(request: Request[Any, Any, Any], error: HTTPException) -> TollgateError:
