@@ -155,7 +155,8 @@ async def test_a_stream_that_breaks_off_says_so_in_the_clients_words(matrix: Mat
                 continue
             _ends_in_an_error(client, answer.content)
             assert (call["status"], call["attempts"]) == ("failed", 1)
-            assert call["amount"] <= cost_of(plain(provider).quantities)
+            # Where no usage came before the end, what came is counted here, and in another vocabulary.
+            assert call["amount"] <= cost_of(plain(provider).quantities) + Decimal("0.0005")
 
 
 def _ends_in_an_error(client: Wire, body: bytes) -> None:
