@@ -9,7 +9,6 @@ from tiktoken.model import MODEL_PREFIX_TO_ENCODING, MODEL_TO_ENCODING
 
 from tollgate.catalog import known_providers, rules
 from tollgate.catalog.encodings import CL100K_BASE, O200K_BASE, encoding_of
-from tollgate.catalog.schemas import DEFAULT_TOKENIZER
 
 SHIPPED = {"o200k_base": O200K_BASE, "o200k_harmony": O200K_BASE, "cl100k_base": CL100K_BASE}
 """Harmony's texts are tokens of o200k_base; only its special tokens are others."""
@@ -72,4 +71,4 @@ def test_every_model_has_an_encoding_that_is_shipped(slug: str) -> None:
 
 
 def test_what_nothing_is_known_of_has_the_default() -> None:
-    assert encoding_of("") == DEFAULT_TOKENIZER
+    assert encoding_of("") == O200K_BASE

@@ -15,7 +15,7 @@ from tests.pricing.builders import JANUARY
 from tollgate.gateway import endings
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call, Ending
-from tollgate.gateway.model import Answer, Attempt, Plan
+from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens
 from tollgate.gateway.providers.openai_chat.answers import read_usage
 from tollgate.kit.ids import AttemptId, CallId, KeyId, OrganizationId
 from tollgate.kit.principal import KeyKind, Principal
@@ -24,9 +24,7 @@ from tollgate.metering.model import AttemptStatus, CallStatus, Settlement
 from tollgate.pricing.model import PriceItem, Unit
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
-SAID = Answer(
-    usage=read_usage(USAGE), finish_reason="stop", native_finish_reason="end_turn", upstream_id="chatcmpl-1"
-)
+SAID = Answer(usage=read_usage(USAGE), finish_reason="stop", native_finish_reason="end_turn", upstream_id="chatcmpl-1")
 AMOUNT = Decimal("0.00012")
 
 
@@ -46,7 +44,7 @@ def a_call(ending: Ending, answer: Answer = SAID, *, failed: int = 0, **request:
         accepted_at=JANUARY,
         plan=Plan((candidate,), ()),
         vocabulary="o200k_base",
-        prompt_tokens_estimate=50,
+        prompt=PromptTokens(likely=50, most=80),
         attempts=attempts,
         ending=ending,
     )

@@ -7,12 +7,10 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from tollgate.catalog import rules
+from tollgate.catalog import encodings, rules
 from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
 from tollgate.infra.web import Body, Paging
 from tollgate.kit.ids import EndpointId, typed
-
-DEFAULT_TOKENIZER = "o200k_base"
 
 
 def _given(body: Body) -> dict[str, Any]:
@@ -98,7 +96,7 @@ class CreateModel(Body, kw_only=True, frozen=True):
             description=self.description or "",
             input_modalities=self.input_modalities or ("text",),
             output_modalities=self.output_modalities or ("text",),
-            tokenizer=self.tokenizer or DEFAULT_TOKENIZER,
+            tokenizer=self.tokenizer or encodings.encoding_of(self.slug),
             created_at=now,
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tollgate.catalog.model import Endpoint
-from tollgate.gateway.model import Candidate, Request
+from tollgate.gateway.model import Candidate, PromptTokens, Request, Wire
 from tollgate.pricing import rules as pricing
 
 USEFUL_OUTPUT_TOKENS = 256
@@ -30,15 +30,28 @@ class Bounds:
     """What counts against tokens per minute until the true count is known."""
 
 
-def of(request: Request, candidates: Sequence[Candidate], prompt_tokens: int) -> Bounds:
+def of(request: Request, candidates: Sequence[Candidate], prompt: PromptTokens) -> Bounds:
     """The call's bounds: each endpoint at its own maximum, the dearest of them deciding; `n` answers count n times."""
     outputs = [_output_tokens(request, candidate) for candidate in candidates]
     least = [min(output, USEFUL_OUTPUT_TOKENS * request.choices) for output in outputs]
+    prompts = [longest_prompt(request, candidate, prompt) for candidate in candidates]
     return Bounds(
-        least=_dearest(candidates, prompt_tokens, least),
-        most=_dearest(candidates, prompt_tokens, outputs),
-        tokens=prompt_tokens + max(least),
+        least=_dearest(candidates, prompts, least),
+        most=_dearest(candidates, prompts, outputs),
+        tokens=prompt.likely + max(least),
     )
+
+
+def longest_prompt(request: Request, candidate: Candidate, prompt: PromptTokens) -> int:
+    """The most tokens an endpoint can count in the prompt: no more than its context holds, where that is known.
+
+    What is likely counts in any case: a context may have grown since the catalogue was told. That of embeddings
+    holds one input of many.
+    """
+    context = candidate.endpoint.context_length
+    if context is None or request.wire is Wire.EMBEDDINGS:
+        return prompt.most
+    return min(prompt.most, max(prompt.likely, context))
 
 
 def _output_tokens(request: Request, candidate: Candidate) -> int:
@@ -48,15 +61,15 @@ def _output_tokens(request: Request, candidate: Candidate) -> int:
     return each * request.choices
 
 
-def _dearest(candidates: Sequence[Candidate], prompt_tokens: int, outputs: Sequence[int]) -> Decimal:
+def _dearest(candidates: Sequence[Candidate], prompts: Sequence[int], outputs: Sequence[int]) -> Decimal:
     return max(
-        pricing.worst_case(prompt_tokens, output, candidate.price)
-        for candidate, output in zip(candidates, outputs, strict=True)
+        pricing.worst_case(prompt, output, candidate.price)
+        for candidate, prompt, output in zip(candidates, prompts, outputs, strict=True)
     )
 
 
 def output_cap(
-    request: Request, candidates: Sequence[Candidate], prompt_tokens: int, *, held: Decimal, most: Decimal
+    request: Request, candidates: Sequence[Candidate], prompt: PromptTokens, *, held: Decimal, most: Decimal
 ) -> int | None:
     """The output tokens each answer may have so that the call stays within its hold.
 
@@ -67,9 +80,13 @@ def output_cap(
     affordable = [
         tokens
         for candidate in candidates
-        if (tokens := pricing.affordable_completion_tokens(held, prompt_tokens, candidate.price)) is not None
+        if (tokens := _affordable(held, longest_prompt(request, candidate, prompt), candidate)) is not None
     ]
     return max(min(affordable) // request.choices, 1) if affordable else None
+
+
+def _affordable(held: Decimal, prompt_tokens: int, candidate: Candidate) -> int | None:
+    return pricing.affordable_completion_tokens(held, prompt_tokens, candidate.price)
 
 
 def asked_output(request: Request, endpoint: Endpoint, cap: int | None) -> int | None:

@@ -16,7 +16,7 @@ import msgspec
 from tollgate.catalog.model import Format
 from tollgate.gateway import routing
 from tollgate.gateway.crossing import Crossing
-from tollgate.gateway.model import Answer, Attempt, Plan, Request, UsageReading
+from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, UsageReading
 from tollgate.kit import money
 from tollgate.kit.ids import CallId
 from tollgate.kit.principal import Principal
@@ -68,7 +68,7 @@ class Call:
     plan: Plan
     vocabulary: str
     """The model's own encoding."""
-    prompt_tokens_estimate: int
+    prompt: PromptTokens
     held: Decimal = money.ZERO
     output_cap: int | None = None
     """The output tokens each answer may have, where the hold does not carry what was asked for."""
@@ -118,9 +118,9 @@ def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
     counts: dict[Kind, int] = {}
     disputed: dict[Kind, int] = {}
     if told is None or not told.prompt_known:
-        counts[Kind.PROMPT] = call.prompt_tokens_estimate
-    elif _differ(known.prompt_tokens, call.prompt_tokens_estimate):
-        disputed[Kind.PROMPT] = call.prompt_tokens_estimate
+        counts[Kind.PROMPT] = call.prompt.likely
+    elif _differ(known.prompt_tokens, call.prompt.nearest(known.prompt_tokens)):
+        disputed[Kind.PROMPT] = call.prompt.likely
     if told is None or not told.completion_known:
         # What was told so far of a stream that went on is the least of it.
         counts[Kind.COMPLETION] = max((counted_output_tokens or 0) - known.completion_tokens, 0)

@@ -45,6 +45,7 @@ _NATIVE: Mapping[Format, tuple[Wire, ...]] = {
     Format.SANDBOX: (Wire.CHAT, Wire.EMBEDDINGS),
 }
 """What providers of these formats speak, whatever their endpoints say."""
+_EMBEDDINGS_ALONE = ("embeddings",)
 _OPENAI_OWN = frozenset({Format.OPENAI, Format.AZURE_OPENAI})
 
 
@@ -52,11 +53,12 @@ def wires_of(endpoint: Endpoint, provider: Provider) -> tuple[Wire, ...]:
     """The wire formats that an endpoint speaks; the first is the one to translate to.
 
     With OpenAI's formats the endpoint's `protocols` say which: `openai` is Chat Completions, and at OpenAI itself and
-    Azure, which serve every model of theirs both ways, Responses as well.
+    Azure, which serve every model of theirs both ways, Responses as well. What is listed for embeddings alone holds no
+    conversations, and speaks nothing where its provider's format has no embeddings here.
     """
     native = _NATIVE.get(provider.format)
     if native is not None:
-        return native
+        return tuple(wire for wire in native if wire is Wire.EMBEDDINGS or endpoint.protocols != _EMBEDDINGS_ALONE)
     chat, responses = "openai" in endpoint.protocols, "responses" in endpoint.protocols
     spoken = (
         (Wire.CHAT, chat),

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any, Protocol
 
 import msgspec
@@ -58,6 +58,27 @@ class Attribution:
     metadata: Mapping[str, str] | None = None
 
 
+class BlobKind(Enum):
+    """What data in base64 says it is."""
+
+    AUDIO = auto()
+    """Sound, or film."""
+    DOCUMENT = auto()
+    """Pages; and whatever does not say what it is."""
+    TEXT = auto()
+    IMAGE = auto()
+    """A picture that came as a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Data that came in base64."""
+
+    kind: BlobKind
+    size: int
+    """In bytes, decoded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What of a request counts as prompt."""
@@ -67,6 +88,21 @@ class Prompt:
     images: int
     tokens: int = 0
     """What came as tokens instead of text: ids that were counted, not read."""
+    blobs: tuple[Blob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """How long a prompt is, as far as it can be told before a provider has read it."""
+
+    likely: int
+    """What it counts for where its provider does not tell."""
+    most: int
+    """What a provider may count at most; never less than is likely."""
+
+    def nearest(self, count: int) -> int:
+        """The count itself if it is between the two, else the one it is beyond."""
+        return min(max(count, self.likely), self.most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ every token of prompt and answer is counted with the model's own vocabulary. It 
 the same translators as everyone else.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import msgspec
 
 from tollgate.gateway import sandbox_embeddings, tokenizer
-from tollgate.gateway.model import Reply, UpstreamRequest
+from tollgate.gateway.decoding import decoded
+from tollgate.gateway.model import Reply, Request, UpstreamRequest
 from tollgate.gateway.protocols import openai_chat, openai_embeddings
 
 OUTPUT_TOKENS_MAX = 16_384
@@ -20,6 +22,8 @@ OUTPUT_TOKENS_MAX = 16_384
 
 _CREATED = 1_700_000_000
 _ENCODING = tokenizer.DEFAULT_ENCODING
+_INLINE_INPUTS_MAX = 64
+"""As many embeddings take a few milliseconds; there may be thousands."""
 _EMPTY = "(nothing was said)"
 
 
@@ -30,10 +34,9 @@ class SandboxUpstream:
         """The reply to a request."""
         if request.url.endswith("/embeddings"):
             return await _embedded(request)
-        chat = openai_chat.decode(request.body)
+        chat, words, digest = await decoded(_understood, request.body)
         choices = chat.choices
-        prompt_tokens = await tokenizer.count_prompt(chat.prompt, _ENCODING)
-        words = openai_chat.last_words(chat) or _EMPTY
+        prompt_tokens = (await tokenizer.count_prompt(chat.prompt, _ENCODING)).likely
         limit = min(chat.max_tokens or OUTPUT_TOKENS_MAX, OUTPUT_TOKENS_MAX)
         pieces, cut = await tokenizer.split(words, _ENCODING, limit=limit)
         usage = {
@@ -44,7 +47,7 @@ class SandboxUpstream:
             "completion_tokens_details": {"reasoning_tokens": 0},
         }
         head = {
-            "id": "chatcmpl-" + hashlib.sha256(request.body).hexdigest()[:24],
+            "id": f"chatcmpl-{digest[:24]}",
             "created": _CREATED,
             "model": chat.models[0],
         }
@@ -54,10 +57,24 @@ class SandboxUpstream:
         return _SandboxReply([_whole(head, "".join(pieces), finish, usage, choices=choices)])
 
 
+def _understood(body: bytes) -> tuple[Request, str, str]:
+    """The request, what to repeat of it, and its digest."""
+    chat = openai_chat.decode(body)
+    return chat, openai_chat.last_words(chat) or _EMPTY, hashlib.sha256(body).hexdigest()
+
+
 async def _embedded(request: UpstreamRequest) -> Reply:
-    asked = openai_embeddings.decode(request.body)
-    prompt_tokens = await tokenizer.count_prompt(asked.prompt, _ENCODING)
-    return _SandboxReply([sandbox_embeddings.answer(asked, prompt_tokens=prompt_tokens)])
+    asked, inputs = await decoded(_embeddable, request.body)
+    prompt_tokens = (await tokenizer.count_prompt(asked.prompt, _ENCODING)).likely
+    if inputs <= _INLINE_INPUTS_MAX:
+        return _SandboxReply([sandbox_embeddings.answer(asked, prompt_tokens=prompt_tokens)])
+    return _SandboxReply([await asyncio.to_thread(sandbox_embeddings.answer, asked, prompt_tokens=prompt_tokens)])
+
+
+def _embeddable(body: bytes) -> tuple[Request, int]:
+    """The request, and how many inputs it has."""
+    asked = openai_embeddings.decode(body)
+    return asked, len(openai_embeddings.inputs(asked))
 
 
 def _whole(head: Mapping[str, Any], text: str, finish: str, usage: Mapping[str, Any], *, choices: int) -> bytes:

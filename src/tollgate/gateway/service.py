@@ -15,6 +15,7 @@ from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import Format, Provider
 from tollgate.gateway import bounds, endings, fallback, formats, routing, tokenizer
 from tollgate.gateway.crossing import Crossing, Outlet
+from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Call, Ending, Usage
 from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Receipt, Request, Upstream, Wire
@@ -92,7 +93,7 @@ class Gateway:
     async def serve(self, inquiry: Inquiry, client: Client) -> None:
         """Serve one call: admit it, forward it, relay the answer, settle it, and only then finish."""
         watch = Stopwatch()
-        request = formats.CLIENTS[inquiry.wire].decode(inquiry.body, inquiry.headers)
+        request = await decoded(formats.CLIENTS[inquiry.wire].decode, inquiry.body, inquiry.headers)
         serving = _Serving(await self._admit(inquiry.principal, request), client, watch)
         call = serving.call
         try:
@@ -106,10 +107,10 @@ class Gateway:
 
     async def count_tokens(self, inquiry: Inquiry) -> int:
         """About how many tokens a prompt is for its model, counted here: no provider is asked, nothing is charged."""
-        request = anthropic_messages.count_tokens(inquiry.body, inquiry.headers)
+        request = await decoded(anthropic_messages.count_tokens, inquiry.body, inquiry.headers)
         catalogue = (await self._shelf.current()).catalogue
         slug = routing.models_of(request, inquiry.principal, catalogue)[0].partition(":")[0]
-        return await tokenizer.count_prompt(request.prompt, catalogue.models[slug].tokenizer)
+        return (await tokenizer.count_prompt(request.prompt, catalogue.models[slug].tokenizer)).likely
 
     async def _admit(self, principal: Principal, request: Request) -> Call:
         """Plan the route, bound the cost, and hold it; again if catalogue or prices changed meanwhile."""
@@ -124,7 +125,7 @@ class Gateway:
                     raise
                 snapshot = newer
                 continue
-            bound = bounds.of(request, call.plan.candidates, call.prompt_tokens_estimate)
+            bound = bounds.of(request, call.plan.candidates, call.prompt)
             try:
                 call.held = await self._meter.hold(
                     AdmissionRequest(
@@ -143,7 +144,7 @@ class Gateway:
                 snapshot = await self._shelf.refresh(stale=snapshot)
                 continue
             call.output_cap = bounds.output_cap(
-                request, call.plan.candidates, call.prompt_tokens_estimate, held=call.held, most=bound.most
+                request, call.plan.candidates, call.prompt, held=call.held, most=bound.most
             )
             return call
         raise Unavailable("The catalogue is changing; try again.", metadata={"retry_after_seconds": 1})
@@ -166,7 +167,7 @@ class Gateway:
             accepted_at=now,
             plan=plan,
             vocabulary=vocabulary,
-            prompt_tokens_estimate=await tokenizer.count_prompt(crossing.request.prompt, vocabulary),
+            prompt=await tokenizer.count_prompt(crossing.request.prompt, vocabulary),
         )
 
     async def _forward(self, serving: "_Serving") -> None:

@@ -17,16 +17,14 @@ from typing import TypeVar
 
 import tiktoken
 
-from tollgate.gateway.model import Prompt
+from tollgate.gateway import estimates
+from tollgate.gateway.model import Prompt, PromptTokens
 from tollgate.kit.errors import InvalidRequest
 
 Result = TypeVar("Result")
 
 DEFAULT_ENCODING = "o200k_base"
 """Counts for models whose own vocabulary nobody publishes."""
-
-IMAGE_TOKENS = 1_600
-"""What one image counts for before the call: as much as the largest does by most of the providers' published rules."""
 
 _VOCABULARIES = {
     "o200k_base": (
@@ -90,14 +88,15 @@ async def warm_up() -> None:
     await asyncio.to_thread(_encoding, DEFAULT_ENCODING)
 
 
-async def count_prompt(prompt: Prompt, encoding: str) -> int:
-    """About how many tokens a prompt is: its texts, a little for each message, a lump for each image.
+async def count_prompt(prompt: Prompt, encoding: str) -> PromptTokens:
+    """How many tokens a prompt is: its texts and a little for each message, counted; its images and files, estimated.
 
-    Overheads by OpenAI's cookbook, "How to count tokens with tiktoken"; what is not a conversation has none.
+    Overheads by OpenAI's cookbook, "How to count tokens with tiktoken"; what is not a conversation has none. Data in
+    base64 is estimated by its size alone: to count it would take long and tell nothing.
     """
     overhead = _REPLY_OVERHEAD + _MESSAGE_OVERHEAD * prompt.messages if prompt.messages else 0
     texts = await _aside(_count, prompt.texts, _known(encoding))
-    return texts + prompt.tokens + IMAGE_TOKENS * prompt.images + overhead
+    return estimates.prompt_tokens(prompt, counted=texts + prompt.tokens + overhead)
 
 
 async def count(text: str, encoding: str) -> int:

@@ -171,14 +171,14 @@ def test_everything_the_model_reads_counts_as_prompt() -> None:
             "role": "user",
             "content": [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {"url": "x"}}],
         },
-        {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "QUJD"}}, "two"]},
+        {"role": "user", "content": [{"type": "video_url", "video_url": {"url": "data:QUJD"}}, "two"]},
         {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]},
     ]
     prompt = decode(body(messages=messages, tools=[{"type": "function"}], response_format={"type": "text"})).prompt
     assert (prompt.messages, prompt.images) == (4, 1)
     assert prompt.texts == (
-        "n1", "one", '{"type": "input_audio", "input_audio": {"data": "QUJD"}}', "two", '[{"function": {"name": "f"}}]',
-        '[{"type": "function"}]', '{"type": "text"}',
+        "n1", "one", '{"type": "video_url", "video_url": {"url": "data:QUJD"}}', "two",
+        '[{"function": {"name": "f"}}]', '[{"type": "function"}]', '{"type": "text"}',
     )  # fmt: skip
 
 

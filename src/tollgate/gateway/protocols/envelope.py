@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from tollgate.gateway.model import Attribution, Preferences, Prompt, Receipt
+from tollgate.gateway.model import Attribution, Preferences, Receipt
 from tollgate.gateway.wire import UNREADABLE
 from tollgate.kit import money
 from tollgate.kit.errors import InvalidRequest
@@ -23,13 +23,8 @@ _METADATA_PAIRS_MAX = 16
 _FALLBACKS_MAX = 16
 _NAMES_MAX = 100
 _FIELDS_MAX = 256
-_PARTS_MAX = 10_000
 _MARKS_MAX = 500_000
 """A million tokens of dense JSON have fewer. Objects without number take seconds to read, and all other calls wait."""
-_IMAGES = frozenset({"image_url", "input_image", "image", "computer_screenshot"})
-_IMAGE_FIELDS = _IMAGES | {"type", "detail", "source", "file_id", "cache_control"}
-"""What a lump stands for in a part that is an image."""
-_TEXTS = frozenset({"text", "input_text", "output_text"})
 
 Decoded = TypeVar("Decoded")
 Text = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00]*$")]
@@ -55,16 +50,9 @@ class _Provider(msgspec.Struct, forbid_unknown_fields=True):
     require_parameters: bool = False
 
 
-class _Part(msgspec.Struct, gc=False):
-    """An object: what is in it is decoded once it is known that there are not too many."""
-
-
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SLUG = msgspec.json.Decoder(Slug | None)
 _SLUGS = msgspec.json.Decoder(Annotated[tuple[Slug, ...], msgspec.Meta(max_length=_FALLBACKS_MAX)] | None)
-_SHAPE = msgspec.json.Decoder(Annotated[tuple[_Part | str, ...], msgspec.Meta(max_length=_PARTS_MAX)])
-_PARTS = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
-_STRING = msgspec.json.Decoder(str)
 _METADATA = msgspec.json.Decoder(Annotated[dict[Text, Text], msgspec.Meta(max_length=_METADATA_PAIRS_MAX)] | None)
 _PROVIDER = msgspec.json.Decoder(_Provider | None)
 
@@ -152,73 +140,6 @@ def preferences(fields: Mapping[str, msgspec.Raw]) -> Preferences:
         zdr=given.zdr,
         require_parameters=given.require_parameters,
     )
-
-
-class Tally:
-    """What of a request counts as prompt, added up piece by piece.
-
-    Audio and files are beyond counting: what stands for them counts instead. Every method may raise one of
-    `wire.UNREADABLE`: `counted` makes that the caller's fault.
-    """
-
-    def __init__(self, field: str = "messages") -> None:
-        self._field = field
-        """Where the messages stand, for who sends too much."""
-        self._texts: list[str] = []
-        self._images = 0
-        self._parts = 0
-
-    def content(self, value: msgspec.Raw) -> None:
-        """A message's content: a string, or an array of parts."""
-        if not bytes(value).startswith(b"["):
-            self.value(value)
-            return
-        _SHAPE.decode(value)
-        for part in _PARTS.decode(value):
-            self.part(part)
-
-    def part(self, part: msgspec.Raw) -> None:
-        """One content part: the words of a text, a lump for an image, and the JSON of anything else."""
-        self._parts += 1
-        if self._parts > _PARTS_MAX:
-            raise InvalidRequest(f"{self._field}: there are more than {_PARTS_MAX:,} content parts.", field=self._field)
-        kind, text = kind_and_text(part)
-        self._images += kind in _IMAGES
-        self.words(text)
-
-    def value(self, value: msgspec.Raw) -> None:
-        """A string's words, or the JSON itself of anything else."""
-        self.words(text_in(value))
-
-    def words(self, text: str) -> None:
-        """Words as they are."""
-        if text:
-            self._texts.append(text)
-
-    def prompt(self, messages: int) -> Prompt:
-        """All of it, in this many messages."""
-        return Prompt(tuple(self._texts), messages, self._images)
-
-
-def kind_and_text(part: msgspec.Raw) -> tuple[str, str]:
-    """The type of a content part, and what counts of it besides an image's lump: all its JSON where it is no text."""
-    if not bytes(part).startswith(b"{"):
-        return "text", text_in(part)
-    fields = _FIELDS.decode(part)
-    kind, text = text_in(fields.get("type", NULL)), fields.get("text", NULL)
-    if kind in _TEXTS and bytes(text).startswith(b'"'):
-        return "text", text_in(text)
-    if kind in _IMAGES:
-        return kind, "\n".join(text_in(value) for name, value in fields.items() if name not in _IMAGE_FIELDS)
-    return kind, text_in(part)
-
-
-def text_in(value: msgspec.Raw) -> str:
-    """A JSON string's text; nothing for null; the JSON itself of anything else."""
-    encoded = bytes(value)
-    if encoded == b"null":
-        return ""
-    return _STRING.decode(value) if encoded.startswith(b'"') else encoded.decode()
 
 
 def cost(receipt: Receipt) -> dict[str, object]:

@@ -11,6 +11,7 @@ import msgspec
 from tollgate.gateway import wire
 from tollgate.gateway.model import Prompt, Receipt, Request, Wire
 from tollgate.gateway.protocols import envelope
+from tollgate.gateway.protocols.tally import text_in
 from tollgate.kit.errors import InvalidRequest
 
 WIRE = Wire.EMBEDDINGS
@@ -120,7 +121,7 @@ def _prompt(given: tuple[Input, ...], fields: Mapping[str, msgspec.Raw]) -> Prom
     """What counts as prompt: texts by their tokens, and tokens as they are."""
     texts = [item for item in given if isinstance(item, str)]
     try:
-        texts += [envelope.text_in(value) for name, value in fields.items() if name not in _UNREAD]
+        texts += [text_in(value) for name, value in fields.items() if name not in _UNREAD]
     except wire.UNREADABLE as error:
         raise InvalidRequest(f"A field is not readable: {error}.") from error
     return Prompt(

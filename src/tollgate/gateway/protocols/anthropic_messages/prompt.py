@@ -6,6 +6,7 @@ import msgspec
 
 from tollgate.gateway.model import Prompt
 from tollgate.gateway.protocols import envelope
+from tollgate.gateway.protocols.tally import Tally, first_byte, text_in
 from tollgate.gateway.wire import UNREADABLE
 from tollgate.kit.errors import InvalidRequest
 
@@ -15,8 +16,10 @@ _UNREAD = envelope.OWN_FIELDS | {
     "top_k", "top_p",
 }  # fmt: skip
 """What the model does not read, or what is counted apart. Any other field counts, or a prompt could hide in it."""
-_KINDS = frozenset({"document", "redacted_thinking", "thinking", "tool_result", "tool_use"})
+_KINDS = frozenset({"redacted_thinking", "thinking", "tool_result", "tool_use"})
 """Usual types of blocks, which count with what is in them."""
+_PARTS = frozenset({"", "text", "image", "document"})
+"""What counts alike in every format."""
 _UNREAD_IN_BLOCKS = frozenset({"type", "cache_control"})
 _MESSAGE_FIELDS_MAX = 100_000
 _BLOCKS_MAX = 10_000
@@ -47,14 +50,14 @@ def of(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgsp
                 counting.tally.value(value)
     except UNREADABLE as error:
         raise InvalidRequest(f"messages: {error}.", field="messages") from error
-    return counting.tally.prompt(len(messages) + (bytes(instructions) != b"null"))
+    return counting.tally.prompt(len(messages) + (instructions != envelope.NULL))
 
 
 class _Counting:
     """A request's blocks, added up."""
 
     def __init__(self) -> None:
-        self.tally = envelope.Tally()
+        self.tally = Tally()
         self._blocks = 0
 
     def message(self, message: Mapping[str, msgspec.Raw]) -> None:
@@ -66,7 +69,7 @@ class _Counting:
 
     def content(self, content: msgspec.Raw) -> None:
         """A string, or blocks."""
-        if not bytes(content).startswith(b"["):
+        if first_byte(content) != b"[":
             self.tally.value(content)
             return
         blocks = _ITEMS.decode(content)
@@ -77,13 +80,10 @@ class _Counting:
             self._block(block)
 
     def _block(self, block: msgspec.Raw) -> None:
-        """Words, a lump for an image, what a tool returned block by block, and the JSON of anything else.
-
-        Documents are beyond counting: what stands for them counts instead.
-        """
-        fields = _FIELDS.decode(block) if bytes(block).startswith(b"{") else {}
-        kind = envelope.text_in(fields.get("type", envelope.NULL))
-        if kind in {"", "text", "image"}:
+        """Words, a lump for an image, data for a document, what a tool returned, and the JSON of anything else."""
+        fields = _FIELDS.decode(block) if first_byte(block) == b"{" else {}
+        kind = text_in(fields.get("type", envelope.NULL))
+        if kind in _PARTS:
             self.tally.part(block)
             return
         if kind not in _KINDS:

@@ -6,6 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from tollgate.gateway.protocols.envelope import NULL
+from tollgate.gateway.protocols.tally import first_byte
 from tollgate.gateway.wire import UNREADABLE
 from tollgate.kit.errors import InvalidRequest
 
@@ -72,7 +73,7 @@ def blocks(fields: Fields, name: str, path: str) -> tuple[Fields, ...]:
         InvalidRequest: they are neither.
     """
     content = fields.get(name, NULL)
-    if bytes(content).startswith(b'"'):
+    if first_byte(content) == b'"':
         return ({"type": _TEXT_TYPE, "text": content},)
     return each(fields, name, path)
 

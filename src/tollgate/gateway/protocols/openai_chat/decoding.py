@@ -10,6 +10,7 @@ import msgspec
 
 from tollgate.gateway.model import Prompt, Request, Wire
 from tollgate.gateway.protocols import envelope
+from tollgate.gateway.protocols.tally import Tally, first_byte, words_of
 from tollgate.gateway.wire import UNREADABLE
 from tollgate.kit.errors import InvalidRequest
 
@@ -90,7 +91,7 @@ def _prompt(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, 
     """What counts as prompt."""
     if sum(map(len, messages)) > _MESSAGE_FIELDS_MAX:
         raise InvalidRequest(f"The messages have more than {_MESSAGE_FIELDS_MAX:,} fields.", field="messages")
-    tally = envelope.Tally()
+    tally = Tally()
     try:
         for message in messages:
             tally.content(message.get("content", envelope.NULL))
@@ -114,8 +115,8 @@ def last_words(chat: Request) -> str:
     """The text of the user's last message; empty if it has none."""
     said = [message for message in _MESSAGES.decode(chat.fields["messages"]) or () if message.get("role") == _USER]
     content = said[-1].get("content", envelope.NULL) if said else envelope.NULL
-    parts = _PARTS.decode(content) if bytes(content).startswith(b"[") else (content,)
-    return "\n".join(text for kind, text in map(envelope.kind_and_text, parts) if kind == "text")
+    parts = _PARTS.decode(content) if first_byte(content) == b"[" else (content,)
+    return "\n".join(words for words in map(words_of, parts) if words is not None)
 
 
 def _include_usage(fields: Mapping[str, msgspec.Raw], *, stream: bool) -> bool:

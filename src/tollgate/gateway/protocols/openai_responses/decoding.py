@@ -11,6 +11,7 @@ import msgspec
 from tollgate.gateway.model import Prompt, Request, Wire
 from tollgate.gateway.protocols import envelope
 from tollgate.gateway.protocols.openai_responses import metered
+from tollgate.gateway.protocols.tally import Tally, first_byte
 from tollgate.gateway.wire import UNREADABLE
 from tollgate.kit.errors import InvalidRequest
 
@@ -92,7 +93,7 @@ def _parameters(fields: Mapping[str, msgspec.Raw]) -> Iterator[str]:
 
 def _prompt(given: str | Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgspec.Raw]) -> Prompt:
     """What counts as prompt."""
-    tally = envelope.Tally("input")
+    tally = Tally("input")
     items = () if isinstance(given, str) else given
     if sum(map(len, items)) > _ITEM_FIELDS_MAX:
         raise InvalidRequest(f"The input's items have more than {_ITEM_FIELDS_MAX:,} fields.", field="input")
@@ -109,13 +110,13 @@ def _prompt(given: str | Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[st
     return tally.prompt(max(len(items), 1))
 
 
-def _add_item(item: Mapping[str, msgspec.Raw], tally: envelope.Tally) -> None:
+def _add_item(item: Mapping[str, msgspec.Raw], tally: Tally) -> None:
     """One item: a turn, a tool call or its result, or earlier thoughts; even encrypted, these are read once more."""
     for name in _CONTENTS & item.keys():
-        if bytes(item[name]).startswith(b"{"):
+        if first_byte(item[name]) == b"{":
             tally.part(item[name])
         else:
             tally.content(item[name])
     for name, value in item.items():
-        if name not in _CONTENTS and (name not in _LABELS or len(bytes(value)) > _LABEL_BYTES_MAX):
+        if name not in _CONTENTS and (name not in _LABELS or len(memoryview(value)) > _LABEL_BYTES_MAX):
             tally.value(value)
