@@ -50,8 +50,8 @@ class Exchange:
         """Events that have come whole and were not asked for yet."""
         self._has_ended = False
         self._first = b""
-        self._told_at = 0
-        """How many events had come when usage was last told."""
+        self._is_told = False
+        """Whether no output came after the usage that was told last."""
         self._is_complete = False
         """Whether a stream came to the end of its answer."""
         self._delivered: list[bytes] = []
@@ -65,7 +65,7 @@ class Exchange:
         Usage told in the middle of a stream that did not come to its end says nothing of what came after it.
         """
         answer = self._said
-        if self._reader is None or self._is_complete or self._told_at == self.events or answer.usage is None:
+        if self._reader is None or self._is_complete or self._is_told or answer.usage is None:
             return answer
         return replace(answer, usage=replace(answer.usage, completion_known=False))
 
@@ -164,8 +164,8 @@ class Exchange:
         before = self._reader.answer.usage
         is_known = self._reader.look(data)
         self._keep(data)
-        if self._reader.answer.usage is not before:
-            self._told_at = self.events
+        said = self._reader.answer
+        self._is_told = said.usage is not before or (self._is_told and said.finish_reason is not None)
         self._is_complete = self._is_last(data)
         return is_known
 
