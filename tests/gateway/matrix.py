@@ -75,9 +75,8 @@ class Matrix:
     async def model(self, wire: Wire, speaks: Format) -> str:
         """The model whose provider is of this format and speaks nothing but this."""
         if (speaks, wire) not in self._models:
-            protocols = [_PROTOCOLS.get(wire, "openai")]
             self._models[speaks, wire] = await self._gateway.model(
-                _nothing, prices=PRICES, format=speaks, protocols=protocols, credential="env:ACME_API_KEY"
+                _nothing, prices=PRICES, format=speaks, protocols=protocols_of(wire), credential="env:ACME_API_KEY"
             )
         return self._models[speaks, wire]
 
@@ -99,6 +98,11 @@ class Matrix:
         recorded = sum(call["amount"] for call in await self.customer.calls())
         [(rolled, _)] = await self.customer.rollups()
         return bool((rolled or 0) == recorded and await self.customer.balance() == GRANT - recorded)
+
+
+def protocols_of(wire: Wire) -> list[str]:
+    """What the catalogue says of an endpoint that speaks nothing but this."""
+    return [_PROTOCOLS.get(wire, "openai")]
 
 
 async def _nothing(_: Any) -> None:

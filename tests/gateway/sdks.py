@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.gateway.answers import Saying, saying
 from tests.gateway.installation import Customer, Installation, provider_of
-from tests.gateway.matrix import FORMATS, PRICES
+from tests.gateway.matrix import FORMATS, PRICES, protocols_of
 
 from tollgate.gateway.model import Wire
 
@@ -24,12 +24,11 @@ class Sdks:
     async def model(self, wire: Wire, *turns: Saying) -> str:
         """The model whose provider speaks this, and says this."""
         if wire not in self._models:
-            protocol = {Wire.RESPONSES: "responses", Wire.MESSAGES: "anthropic"}.get(wire, "openai")
             self._models[wire] = await self.gateway.model(
                 saying(wire, HELLO),
                 prices=PRICES,
                 format=FORMATS[wire],
-                protocols=[protocol],
+                protocols=protocols_of(wire),
                 credential="env:ACME_API_KEY",
             )
         model = self._models[wire]
