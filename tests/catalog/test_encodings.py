@@ -1,5 +1,7 @@
 """A model is counted in the vocabulary that tiktoken documents for its name."""
 
+from datetime import UTC, datetime
+
 import pytest
 import tiktoken
 from genai_prices.data import providers
@@ -9,6 +11,7 @@ from tiktoken.model import MODEL_PREFIX_TO_ENCODING, MODEL_TO_ENCODING
 
 from tollgate.catalog import known_providers, rules
 from tollgate.catalog.encodings import CL100K_BASE, O200K_BASE, encoding_of
+from tollgate.catalog.schemas import CreateModel
 
 SHIPPED = {"o200k_base": O200K_BASE, "o200k_harmony": O200K_BASE, "cl100k_base": CL100K_BASE}
 """Harmony's texts are tokens of o200k_base; only its special tokens are others."""
@@ -72,3 +75,13 @@ def test_every_model_has_an_encoding_that_is_shipped(slug: str) -> None:
 
 def test_what_nothing_is_known_of_has_the_default() -> None:
     assert encoding_of("") == O200K_BASE
+
+
+@pytest.mark.parametrize(("slug", "given_tokenizer", "encoding"), [
+    ("openai/gpt-4", None, CL100K_BASE),
+    ("openai/gpt-4", O200K_BASE, O200K_BASE),
+    ("acme/model", None, O200K_BASE),
+])  # fmt: skip
+def test_a_new_model_is_counted_in_its_own_encoding(slug: str, given_tokenizer: str | None, encoding: str) -> None:
+    created = CreateModel(slug=slug, name="x", tokenizer=given_tokenizer)
+    assert created.model(datetime(2026, 1, 1, tzinfo=UTC)).tokenizer == encoding

@@ -82,3 +82,13 @@ async def test_a_provider_that_ignores_the_cap_is_charged_in_full_and_shown(gate
     assert await customer.balance() == 0
     assert await customer.held() == 0
     assert (await customer.ask(model)).status_code == 402
+
+
+async def test_a_file_is_held_for_at_its_most_and_no_longer_than_the_context(gateway: Installation) -> None:
+    """300 kB of pages could be 2.4 million tokens, but not where the context holds 10,000."""
+    file = {"type": "file", "file": {"file_data": "data:application/pdf;base64," + "JVBERi0x" * 50_000}}
+    asked: Any = {"messages": [{"role": "user", "content": [file]}], "max_tokens": 300}
+    customer, known = await gateway.customer(grant="0.02"), await gateway.model(whole(), context_length=10_000)
+    assert (await customer.ask(known, **asked)).status_code == 200
+    assert (await customer.call())["overrun_amount"] == 0
+    assert (await customer.ask(await gateway.model(whole()), **asked)).status_code == 402

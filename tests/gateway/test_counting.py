@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollgate.gateway import tokenizer
-from tollgate.gateway.tokenizer import IMAGE_TOKENS
+from tollgate.gateway.estimates import IMAGE_LIKELY, IMAGE_MOST
 
 SIZES = st.tuples(st.integers(1, 8000), st.integers(1, 8000))
 
@@ -22,15 +22,15 @@ def openai_tiles(width: int, height: int) -> int:
     return 85 + 170 * math.ceil(width / 512) * math.ceil(height / 512)
 
 
-def openai_patches(width: int, height: int) -> int:
-    """A token for each 32 by 32; an image that needs more than 1,536 is shrunk until it does not."""
-    return min(math.ceil(width / 32) * math.ceil(height / 32), 1536)
+def openai_patches(width: int, height: int, most: int = 1536) -> int:
+    """A token for each 32 by 32; an image that needs more than 1,536, or 2,500, is shrunk until it does not."""
+    return min(math.ceil(width / 32) * math.ceil(height / 32), most)
 
 
-def anthropic_area(width: int, height: int) -> int:
-    """A token for each 750 pixels; an image of more than 1568 on its longer side or of some 1,600 tokens is shrunk."""
-    width, height = shrunk(width, height, 1568 / max(width, height))
-    return min(width * height // 750, 1600)
+def anthropic_patches(width: int, height: int, longest: int, most: int) -> int:
+    """A token for each 28 by 28; an image with a longer side, or of more tokens, is shrunk until it has neither."""
+    width, height = shrunk(width, height, longest / max(width, height))
+    return min(math.ceil(width / 28) * math.ceil(height / 28), most)
 
 
 def gemini_tiles(width: int, height: int) -> int:
@@ -48,19 +48,28 @@ def shrunk(width: int, height: int, scale: float) -> tuple[int, int]:
 
 
 @given(SIZES)
-def test_an_image_counts_for_no_less_than_openai_and_anthropic_publish(size: tuple[int, int]) -> None:
-    assert max(openai_tiles(*size), openai_patches(*size), anthropic_area(*size)) <= IMAGE_TOKENS
+def test_an_image_likely_counts_for_no_less_than_most_models_take(size: tuple[int, int]) -> None:
+    assert max(openai_tiles(*size), openai_patches(*size), anthropic_patches(*size, 1568, 1568)) <= IMAGE_LIKELY
+
+
+@given(SIZES)
+def test_an_image_counts_at_most_for_what_the_models_take_that_see_most(size: tuple[int, int]) -> None:
+    nano, claude = 2.46 * openai_patches(*size), anthropic_patches(*size, 2576, 4784)
+    assert max(math.ceil(nano), openai_patches(*size, most=2500), claude) <= IMAGE_MOST
 
 
 def test_the_published_examples_come_out() -> None:
     assert (openai_tiles(1024, 1024), openai_tiles(2048, 4096), openai_patches(1024, 1024)) == (765, 1105, 1024)
-    assert (anthropic_area(200, 200), anthropic_area(1000, 1000), gemini_tiles(384, 384)) == (53, 1333, 258)
-    assert gemini_tiles(960, 540) == 6 * 258
+    assert [anthropic_patches(*size, 1568, 1568) for size in ((200, 200), (1000, 1000), (1092, 1092))] == [
+        64, 1296, 1521,
+    ]  # fmt: skip
+    assert (anthropic_patches(1920, 1080, 2576, 4784), anthropic_patches(3840, 2160, 2576, 4784)) == (2691, 4784)
+    assert (gemini_tiles(384, 384), gemini_tiles(960, 540)) == (258, 6 * 258)
 
 
 @pytest.mark.parametrize("size", [(1024, 768), (1080, 1920), (1152, 768), (768, 768), (640, 480), (1200, 630)])
-def test_an_image_counts_for_no_less_than_gemini_publishes_for_usual_ones(size: tuple[int, int]) -> None:
-    assert gemini_tiles(*size) <= IMAGE_TOKENS
+def test_an_image_likely_counts_for_no_less_than_gemini_publishes_for_usual_ones(size: tuple[int, int]) -> None:
+    assert gemini_tiles(*size) <= IMAGE_LIKELY
 
 
 def tool(name: str, description: str, /, **properties: Mapping[str, Any]) -> dict[str, Any]:

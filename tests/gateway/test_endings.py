@@ -197,3 +197,14 @@ def test_the_records_of_a_charge_sum_to_its_amount(ending: Ending, prompt: int, 
     assert len([charge for charge in settlement.charges if charge.kind is Kind.REQUEST]) == (
         ending is not Ending.REFUSED
     )
+
+
+@pytest.mark.parametrize(("told", "most", "disputed"), [
+    (100, 80, {}), (5_000, 80, {Kind.PROMPT: 50}), (5_000, 6_000, {}), (9_000, 6_000, {}),
+    (13_000, 6_000, {Kind.PROMPT: 50}),
+])  # fmt: skip
+def test_a_prompt_is_disputed_that_is_far_beyond_the_most_it_can_be(told: int, most: int, disputed: Any) -> None:
+    answer = replace(SAID, usage=read_usage({"prompt_tokens": told, "completion_tokens": 10}))
+    call = replace(a_call(Ending.FINISHED, answer), prompt=PromptTokens(likely=50, most=most))
+    usage = endings.usage_of(call, None)
+    assert (usage.disputed, usage.estimated, usage.quantities.prompt_tokens) == (disputed, False, told)

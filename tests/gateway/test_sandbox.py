@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from contextlib import aclosing
 
+from tollgate.gateway import sandbox_embeddings
 from tollgate.gateway.model import UpstreamRequest
 from tollgate.gateway.sandbox import SandboxUpstream
 
@@ -38,3 +39,18 @@ async def test_every_answer_of_a_stream_is_whole() -> None:
     assert said == ["hello there"] * 3
     assert chunks[-1]["usage"]["completion_tokens"] == 3 * 2
     assert events[-2:] == [b"data: [DONE]", b""]
+
+
+async def test_many_inputs_are_embedded_in_order() -> None:
+    inputs = [f"input {number}" for number in range(100)]
+    body = json.dumps({"model": "echo", "input": inputs, "dimensions": 4}).encode()
+    reply = await SandboxUpstream().send(UpstreamRequest("https://x.test/embeddings", {}, body, stream=False))
+    answer = json.loads(await reply.body())
+    assert [item["embedding"] for item in answer["data"]] == sandbox_embeddings.embed(inputs, dimensions=4)
+
+
+async def test_a_long_chat_is_answered_like_a_short_one() -> None:
+    messages = [{"role": "user", "content": "hello " * 20_000}, {"role": "user", "content": "hi"}]
+    body = json.dumps({"model": "echo", "messages": messages}).encode()
+    reply = await SandboxUpstream().send(UpstreamRequest("", {}, body, stream=False))
+    assert json.loads(await reply.body())["choices"][0]["message"]["content"] == "hi"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollgate.gateway import tokenizer
-from tollgate.gateway.model import Prompt
+from tollgate.gateway import estimates, tokenizer
+from tollgate.gateway.model import Blob, BlobKind, Prompt
 from tollgate.gateway.tokenizer import Uncountable, VocabularyDamaged
 
 MILLION = 1_000_000
@@ -181,7 +181,7 @@ async def test_long_texts_are_counted_beside_the_event_loop(text: str) -> None:
         await asyncio.sleep(0.001)
         waits.append(time.perf_counter() - last)
         last += waits[-1]
-    assert await counting > 10_000
+    assert (await counting).likely > 10_000
     assert sorted(waits)[len(waits) * 9 // 10] < 0.02
 
 
@@ -206,22 +206,31 @@ async def seconds_to_count(text: str, name: str) -> float:
 @given(st.lists(st.text(max_size=30), max_size=8))
 async def test_the_texts_of_a_prompt_count_as_lines(texts: list[str]) -> None:
     count = await tokenizer.count("\n".join(texts), "o200k_base")
-    assert await tokenizer.count_prompt(Prompt(tuple(texts), messages=1, images=0), "o200k_base") == count + 7
+    assert await counted(Prompt(tuple(texts), messages=1, images=0)) == count + 7
 
 
 async def test_long_texts_of_a_prompt_count_one_by_one() -> None:
     texts = ("It was the best of times. " * 5_000, "short", "", "the worst " * 20_000)
     lines = [await tokenizer.count(text, "o200k_base") for text in texts]
-    counted = await tokenizer.count_prompt(Prompt(texts, messages=2, images=0), "o200k_base")
-    assert abs(counted - (sum(lines) + len(lines) - 1 + 11)) <= 1
+    assert abs(await counted(Prompt(texts, messages=2, images=0)) - (sum(lines) + len(lines) - 1 + 11)) <= 1
 
 
-async def test_messages_and_images_count_apart_from_their_text() -> None:
+async def counted(prompt: Prompt) -> int:
+    """The tokens of a prompt that leaves nothing to be estimated."""
+    tokens = await tokenizer.count_prompt(prompt, "o200k_base")
+    assert tokens.likely == tokens.most
+    return tokens.likely
+
+
+async def test_messages_and_token_ids_count_apart_from_their_text() -> None:
     text = await tokenizer.count("hi\nthere", "o200k_base")
-    assert await tokenizer.count_prompt(Prompt(("hi", "there"), messages=2, images=0), "o200k_base") == text + 11
-    assert (
-        await tokenizer.count_prompt(Prompt((), messages=1, images=2), "o200k_base") == 7 + 2 * tokenizer.IMAGE_TOKENS
-    )
+    assert await counted(Prompt(("hi", "there"), messages=2, images=0)) == text + 11
+    assert await counted(Prompt(("hi", "there"), messages=0, images=0, tokens=5)) == text + 5
+
+
+async def test_images_and_files_are_added_to_what_is_counted() -> None:
+    prompt = Prompt((), messages=1, images=2, blobs=(Blob(BlobKind.AUDIO, 3_000),))
+    assert await tokenizer.count_prompt(prompt, "o200k_base") == estimates.prompt_tokens(prompt, counted=7)
 
 
 def test_a_vocabulary_that_is_not_what_it_should_be_is_not_used(

@@ -76,7 +76,7 @@ class Blob:
 
     kind: BlobKind
     size: int
-    """In bytes, decoded."""
+    """In bytes, decoded: three quarters of its characters."""
 
 
 @dataclass(frozen=True, slots=True)
