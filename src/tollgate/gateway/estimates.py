@@ -10,7 +10,7 @@ IMAGE_LIKELY = 1_600
 IMAGE_MOST = 5_000
 """As much as it costs by the rules of models that see four times as much."""
 PAGE_LIKELY = 1_500
-"""The least that Anthropic names for a page's text, and three times what Google takes for a page."""
+"""The least that Anthropic names for a page's text, and nearly three times what Google takes with Gemini 3."""
 PAGE_MOST = 8_000
 """The most that Anthropic names for a page's text, and for its picture."""
 
