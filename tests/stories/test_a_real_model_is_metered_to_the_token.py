@@ -1,13 +1,14 @@
-"""A real model, called through the real client, is metered to the token and billed to the last digit.
+"""A real model, called through the real clients, is metered to the token and billed to the last digit.
 
-SmolLM2 answers twenty calls. What the gateway recorded of each is compared with what the model server itself said it
-served, which a recorder between the two wrote down; then the sums are followed from the calls to the invoice.
+SmolLM2 answers twenty-four calls, in its own format and in two that are translated. What the gateway recorded of each is
+compared with what the model server itself said it served, which a recorder between the two wrote down; then the sums
+are followed from the calls to the invoice.
 """
 
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anthropic import Anthropic
 from openai import OpenAI
 from rich.console import Console
 from rich.table import Table
@@ -31,10 +33,16 @@ HANDBOOK = "You are the clerk of a toll gate. " + " ".join(
 QUESTIONS = (
     "What does a cart with four wheels pay?",
     "What is a toll?",
-    "Name three kinds of cart.",
-    "Who pays on market days?",
     "Write one line about bridges.",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The clients people have."""
+
+    openai: OpenAI
+    anthropic: Anthropic
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +50,10 @@ class Way:
     """One of the ways a client may call."""
 
     name: str
+    ask: "Callable[[Clients, Way, str], Told]"
     stream: bool
-    asks_for_usage: bool
-    shares_prefix: bool
-
-
-WAYS = (
-    Way("whole", stream=False, asks_for_usage=True, shares_prefix=False),
-    Way("whole, shared prefix", stream=False, asks_for_usage=True, shares_prefix=True),
-    Way("stream with usage, shared prefix", stream=True, asks_for_usage=True, shares_prefix=True),
-    Way("stream without usage", stream=True, asks_for_usage=False, shares_prefix=False),
-)
+    asks_for_usage: bool = True
+    shares_prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,10 @@ class Told:
 
     way: Way
     generation: str
-    served_as: str
-    """The model server's id of the answer."""
-    usage: dict[str, Any] | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost: Decimal | None
+    """`None` of these for who did not ask."""
 
 
 @pytest.fixture(scope="module")
@@ -92,16 +94,20 @@ def test_a_real_model_is_metered_to_the_token(
         assert served.keys is not None
         register(served, recorder.base_url, served.keys.operator)
         organization, keys = a_post_paid_customer(served, served.keys.operator)
-        client = OpenAI(base_url=served.base_url, api_key=keys.inference, max_retries=0)
+        origin = served.base_url.removesuffix("/api/v1")
+        clients = Clients(
+            OpenAI(base_url=served.base_url, api_key=keys.inference, max_retries=0),
+            Anthropic(base_url=f"{origin}/api/anthropic", api_key=keys.inference, max_retries=0),
+        )
 
-        calls = [ask(client, way, question) for question in QUESTIONS for way in WAYS]
+        calls = [way.ask(clients, way, question) for question in QUESTIONS for way in WAYS]
         records = [served.get(f"/generation?id={told.generation}", key=keys.management)["data"] for told in calls]
 
         with capsys.disabled():
             show(calls, records)
-        for told, record in zip(calls, records, strict=True):
-            check_call(told, record, recorder.usage[told.served_as])
-        assert len(recorder.usage) == len(calls) == 20
+        assert len(recorder.usage) == len(calls) == 24
+        for told, record, reported in zip(calls, records, recorder.usage.values(), strict=True):
+            check_call(told, record, reported)
         assert any(record["quantities"].get("input_cache_read", 0) > 300 for record in records)
 
         total = sum((Decimal(record["charge"]["amount"]) for record in records), Decimal(0))
@@ -131,27 +137,74 @@ def a_post_paid_customer(served: Served, operator: str) -> tuple[str, Keys]:
     return organization, Keys(operator, management, inference)
 
 
-def ask(client: OpenAI, way: Way, question: str) -> Told:
-    """One call through the real client."""
-    system = [{"role": "system", "content": HANDBOOK}] if way.shares_prefix else []
-    fields: dict[str, Any] = {
-        "model": MODEL,
-        "messages": [*system, {"role": "user", "content": question}],
-        "max_tokens": 24,
-        "temperature": 0,
-    }
+def chat(clients: Clients, way: Way, question: str) -> Told:
+    """One call in the server's own format."""
+    create: Any = clients.openai.chat.completions.with_raw_response.create
+    options = {"stream_options": {"include_usage": True}} if way.stream and way.asks_for_usage else {}
+    raw = create(
+        model=MODEL, messages=spoken(way, question), max_tokens=24, temperature=0, stream=way.stream, **options
+    )
     if not way.stream:
-        raw = client.chat.completions.with_raw_response.create(**fields)
-        said = json.loads(raw.text, parse_float=Decimal)
-        return Told(way, raw.headers["x-generation-id"], said["id"], said["usage"])
-    if way.asks_for_usage:
-        fields["stream_options"] = {"include_usage": True}
-    raw = client.chat.completions.with_raw_response.create(**fields, stream=True)
+        return told(way, raw.headers, json.loads(raw.text, parse_float=Decimal)["usage"], "prompt", "completion")
     chunks = list(raw.parse())
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     usage = chunks[-1].usage
     assert (usage is not None) == way.asks_for_usage
-    return Told(way, raw.headers["x-generation-id"], chunks[0].id, usage and usage.model_dump())
+    return told(way, raw.headers, usage and usage.model_dump(), "prompt", "completion")
+
+
+def responses(clients: Clients, way: Way, question: str) -> Told:
+    """One call as OpenAI's newer interface has it."""
+    create: Any = clients.openai.responses.with_raw_response.create
+    options = {"instructions": HANDBOOK} if way.shares_prefix else {}
+    raw = create(model=MODEL, input=question, max_output_tokens=24, temperature=0, stream=way.stream, **options)
+    said = raw.parse()
+    answer = list(said)[-1].response if way.stream else said
+    assert answer.output_text
+    return told(way, raw.headers, answer.usage.model_dump(), "input", "output")
+
+
+def messages(clients: Clients, way: Way, question: str) -> Told:
+    """One call as Anthropic's interface has it."""
+    create: Any = clients.anthropic.messages.with_raw_response.create
+    options = {"system": HANDBOOK} if way.shares_prefix else {}
+    asked = [{"role": "user", "content": question}]
+    raw = create(model=MODEL, messages=asked, max_tokens=24, stream=way.stream, **options)
+    said = raw.parse()
+    usage: dict[str, Any] = {}
+    for part in said if way.stream else [said]:
+        usage |= part.usage.model_dump(exclude_none=True) if getattr(part, "usage", None) else {}
+    # In this format alone the cached part of the prompt stands beside the rest.
+    usage["input_tokens"] += usage["cache_read_input_tokens"]
+    return told(way, raw.headers, usage, "input", "output")
+
+
+def spoken(way: Way, question: str) -> list[dict[str, str]]:
+    """The conversation, behind the shared prefix where the way has it."""
+    system = [{"role": "system", "content": HANDBOOK}] if way.shares_prefix else []
+    return [*system, {"role": "user", "content": question}]
+
+
+def told(way: Way, headers: Mapping[str, str], usage: dict[str, Any] | None, read: str, written: str) -> Told:
+    """What a usage object says, whose format calls what is read and written so."""
+    generation = headers["x-generation-id"]
+    if usage is None:
+        return Told(way, generation, None, None, None)
+    cost = Decimal(str(usage["cost"]))
+    assert sum(Decimal(item["amount"]) for item in usage["cost_details"]) == cost
+    return Told(way, generation, usage[f"{read}_tokens"], usage[f"{written}_tokens"], cost)
+
+
+WAYS = (
+    Way("chat", chat, stream=False),
+    Way("chat, shared prefix", chat, stream=False, shares_prefix=True),
+    Way("chat stream, shared prefix", chat, stream=True, shares_prefix=True),
+    Way("chat stream without usage", chat, stream=True, asks_for_usage=False),
+    Way("responses, shared prefix", responses, stream=False, shares_prefix=True),
+    Way("responses stream", responses, stream=True),
+    Way("messages", messages, stream=False),
+    Way("messages stream, shared prefix", messages, stream=True, shares_prefix=True),
+)
 
 
 def check_call(told: Told, record: dict[str, Any], reported: dict[str, Any]) -> None:
@@ -167,11 +220,10 @@ def check_call(told: Told, record: dict[str, Any], reported: dict[str, Any]) -> 
     assert (record["status"], record["estimated"]) == ("settled", False)
     cost = sum((price * expected[kind] for kind, price in PRICES.items()), Decimal(0)) / MILLION
     assert Decimal(record["charge"]["amount"]) == cost
-    if told.usage is not None:
-        assert told.usage["prompt_tokens"] == reported["prompt_tokens"]
-        assert told.usage["completion_tokens"] == reported["completion_tokens"]
-        assert Decimal(str(told.usage["cost"])) == cost
-        assert sum(Decimal(item["amount"]) for item in told.usage["cost_details"]) == cost
+    if told.cost is not None:
+        assert (told.prompt_tokens, told.completion_tokens, told.cost) == (
+            reported["prompt_tokens"], reported["completion_tokens"], cost,
+        )  # fmt: skip
 
 
 def check_sums(
@@ -197,7 +249,7 @@ def check_sums(
 
 def show(calls: Sequence[Told], records: Sequence[dict[str, Any]]) -> None:
     """The calls as a table, for whoever runs this."""
-    table = Table("#", "Way", *PRICES, "USD", title=f"Twenty calls to {MODEL}", show_footer=True)
+    table = Table("#", "Way", *PRICES, "USD", title=f"Twenty-four calls to {MODEL}", show_footer=True)
     for column in table.columns[2:]:
         column.justify = "right"
     for number, (told, record) in enumerate(zip(calls, records, strict=True), start=1):
