@@ -132,7 +132,7 @@ def _written_in(event: Mapping[str, Any]) -> str:
 def _written(block: Mapping[str, Any]) -> str:
     """A block's words: text, visible thoughts, the name and arguments of a tool, ours or the provider's."""
     words = [wire.text(block.get(name)) or "" for name in ("text", "thinking")]
-    if block.get("type") in {"tool_use", "server_tool_use", "mcp_tool_use"}:
+    if wire.text(block.get("type")) in {"tool_use", "server_tool_use", "mcp_tool_use"}:
         words.append(wire.text(block.get("name")) or "")
         if block.get("input"):
             words.append(meaning.json_of(block["input"]))

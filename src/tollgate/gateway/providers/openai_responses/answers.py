@@ -43,7 +43,7 @@ def read_error(body: bytes) -> str | None:
 def _answer(response: Mapping[str, Any], searches_seen: int = 0) -> Answer:
     """What a response object says; whatever is wrong with a failed one is an error."""
     ended = meaning.ending(response)
-    failed = bool(response.get("error")) or response.get("status") in meaning.FAILED
+    failed = bool(response.get("error")) or wire.text(response.get("status")) in meaning.FAILED
     return Answer(
         usage=usage.of_response(response, searches_seen),
         finish_reason=None if ended is None else ended.stop.value,
@@ -95,7 +95,7 @@ class ResponseReader:
             return True
         if _LAST.search(data) is None:
             return False
-        return (wire.decoded(data) or {}).get("type") in {"response.completed", "response.incomplete"}
+        return wire.text((wire.decoded(data) or {}).get("type")) in {"response.completed", "response.incomplete"}
 
     def deltas(self, data: bytes) -> Iterator[Delta]:
         """What an event adds to the answer."""

@@ -71,7 +71,7 @@ def ending(response: Mapping[str, Any]) -> StopDelta | None:
     if status in FAILED or response.get("error"):
         return StopDelta(Stop.ERROR, status or "failed")
     if status == "completed" or (status is None and items):
-        waits = any(item.get("type") in _CALLS for item in items)
+        waits = any(wire.text(item.get("type")) in _CALLS for item in items)
         return StopDelta(Stop.TOOL_CALLS if waits else Stop.STOP, status)
     return None
 
