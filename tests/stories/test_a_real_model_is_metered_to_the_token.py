@@ -1,7 +1,7 @@
 """A real model, called through the real clients, is metered to the token and billed to the last digit.
 
-SmolLM2 answers twenty-four calls, in its own format and in two that are translated. What the gateway recorded of each is
-compared with what the model server itself said it served, which a recorder between the two wrote down; then the sums
+SmolLM2 answers twenty-four calls, in its own format and in two that are translated. What the gateway recorded of each
+is compared with what the model server itself said it served, which a recorder between the two wrote down; then the sums
 are followed from the calls to the invoice.
 """
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tollgate.catalog.model import Endpoint
+from tollgate.catalog.model import Endpoint, Format
 from tollgate.gateway.model import Candidate, PromptTokens, Request, Wire
 from tollgate.pricing import rules as pricing
 
@@ -16,6 +16,9 @@ UNKNOWN_OUTPUT_TOKENS = 131_072
 
 Nothing but our asking holds the provider to it: see `asked_output`.
 """
+
+_CLAUDE_PERCENT_MOST = 160
+"""How many tokens Claude's vocabulary, which is not published, makes of a hundred of ours: see docs/counting.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,10 @@ def longest_prompt(request: Request, candidate: Candidate, prompt: PromptTokens)
     holds one input of many.
     """
     context = candidate.endpoint.context_length
+    most = prompt.most * _CLAUDE_PERCENT_MOST // 100 if candidate.provider.format is Format.ANTHROPIC else prompt.most
     if context is None or request.wire is Wire.EMBEDDINGS:
-        return prompt.most
-    return min(prompt.most, max(prompt.likely, context))
+        return most
+    return min(most, max(prompt.likely, context))
 
 
 def _output_tokens(request: Request, candidate: Candidate) -> int:
