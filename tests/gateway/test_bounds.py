@@ -211,3 +211,11 @@ def test_many_inputs_to_embed_are_longer_together_than_the_context_of_each() -> 
         openai_embeddings.decode(body), [a_candidate("1", "0", context_length=50)], PromptTokens(200, 300)
     )
     assert bound.most == Decimal(300) / 1_000_000
+
+
+@pytest.mark.parametrize(("speaks", "context", "longest"), [
+    (Format.OPENAI, None, 200), (Format.ANTHROPIC, None, 320), (Format.ANTHROPIC, 250, 250), (Format.OPENAI, 250, 200),
+])  # fmt: skip
+def test_a_vocabulary_that_nobody_published_is_held_more_for(speaks: Format, context: int | None, longest: int) -> None:
+    candidate = a_candidate(speaks=speaks, context_length=context)
+    assert bounds.longest_prompt(a_request(), candidate, PromptTokens(100, 200)) == longest
