@@ -1,8 +1,11 @@
 """Answers that are almost right, in every format for every client: nothing is raised, and what is told can be read."""
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from tests.gateway import asking, telling
@@ -14,14 +17,16 @@ from tests.gateway.mutations import mutated, mutated_stream
 
 from tollgate.gateway import formats, wire
 from tollgate.gateway.crossing import Crossing, Speech
-from tollgate.gateway.model import Answer, Receipt, Wire
-from tollgate.kit.errors import ProviderFailed
+from tollgate.gateway.model import Access, Answer, Receipt, Wire
+from tollgate.kit.errors import InvalidRequest, ProviderFailed
 from tollgate.kit.tokens import UsageQuantities
 from tollgate.pricing import rules as pricing
 
 SPOKEN = [entry for entry in entries() if entry.wire is not Wire.EMBEDDINGS]
 TIMES = 6
 """Mutations of each entry for each client, whole and streamed."""
+REQUESTS = 40
+"""Mutations of each request."""
 
 
 def speech(client: Wire, entry: Entry) -> Speech:
@@ -76,3 +81,45 @@ def _stream(client: Wire, entry: Entry, data: list[bytes]) -> None:
     sent = b"".join([*pieces, outlet.end(receipt(reader.answer))])
     if client is not entry.wire:
         telling.events(client, sent)
+
+
+ASKED = {
+    "plain": asking.PLAIN, "tools": asking.AFTER_TOOLS, "image": asking.IMAGE, "reasoning": asking.REASONING,
+    "cached": asking.CACHED,
+}  # fmt: skip
+FORM: Any = {"name": "A", "schema": {"type": "object", "properties": {}}, "strict": True}
+SETTINGS: Mapping[Wire, Any] = {
+    Wire.CHAT: {
+        "temperature": 1, "top_p": 1, "stop": ["x"], "tool_choice": "auto",
+        "response_format": {"type": "json_schema", "json_schema": FORM}, "metadata": {"a": "b"}, "user": "u",
+        "provider": {"order": ["a"], "max_price": {"prompt": 1}}, "parallel_tool_calls": True, "service_tier": "auto",
+        "reasoning": {"effort": "low"}, "verbosity": "low", "logit_bias": {"5": 1}, "n": 1,
+    },
+    Wire.RESPONSES: {
+        "temperature": 1, "top_p": 1, "tool_choice": {"type": "function", "name": "f"}, "store": False,
+        "text": {"format": {"type": "json_schema", **FORM}, "verbosity": "low"},
+        "include": ["reasoning.encrypted_content"],
+        "metadata": {"a": "b"}, "parallel_tool_calls": True, "service_tier": "auto", "truncation": "disabled",
+    },
+    Wire.MESSAGES: {
+        "temperature": 1, "top_k": 5, "stop_sequences": ["x"], "tool_choice": {"type": "tool", "name": "f"},
+        "metadata": {"user_id": "u"}, "service_tier": "auto",
+        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": FORM["schema"]}},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_request_that_is_almost_right_is_understood_or_refused(client: Wire, asked: str) -> None:
+    random = Random(f"{client} {asked}")  # noqa: S311 - the same mutations each time
+    right = {"model": "acme/model", **asking.body(client, ASKED[asked], stream=True), **SETTINGS[client]}
+    candidate = a_candidate()
+    for _ in range(REQUESTS):
+        body = json.dumps(mutated(right, random)).encode()
+        with suppress(InvalidRequest):
+            crossing = Crossing(formats.CLIENTS[client].decode(body, {}))
+            for provider in formats.ANSWERING:
+                said = crossing.to(replace(candidate, wire=provider))
+                with suppress(InvalidRequest):
+                    json.loads(said.ask(candidate, access=Access("https://x.test", None), output_cap=None).body)
