@@ -148,7 +148,7 @@ class Caller(AsgiClient):
     async def _to_caller(self, message: Any) -> None:
         if self._messages == self._leaves_at:
             self.leave()
-            await passing_time()
+        await passing_time()
         self._messages += 1
         if not self.has_left:
             self.sent += message.get("body", b"")
