@@ -1,8 +1,9 @@
 """Providers that send anything but an answer: told as the provider's failure, recorded once, never a fault of ours."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import asyncpg
@@ -33,6 +34,7 @@ ERROR_EVENTS: Mapping[Wire, Any] = {
 }
 
 
+@cache
 def plain(wire: Wire) -> Entry:
     """An ordinary answer in this format."""
     return next(entry for entry in entries(wire) if entry.case == "plain" and entry.whole and entry.stream)
@@ -98,22 +100,31 @@ def _encoded(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-@pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("provider", PROVIDERS)
-async def test_an_answer_that_is_none_is_the_providers_failure(matrix: Matrix, provider: Wire, bad: str) -> None:
-    for client in CLIENTS:
-        answer = await matrix.post(client, provider, BAD[bad](provider), asking.body(client, asking.PLAIN))
-        _is_their_failure(client, answer, await matrix.record())
-        assert (WORDS in answer.text) == ("error inside" in bad and client is not Wire.MESSAGES)
+def by_turns(cases: Iterable[Any]) -> list[tuple[Any, Wire, Wire]]:
+    """Every case with every provider, each with another client in its turn: all meet each other."""
+    return [
+        (case, provider, CLIENTS[(number + place) % len(CLIENTS)])
+        for number, case in enumerate(cases)
+        for place, provider in enumerate(PROVIDERS)
+    ]
 
 
-@pytest.mark.parametrize("bad", BAD_STREAMS)
-@pytest.mark.parametrize("provider", PROVIDERS)
-async def test_a_stream_that_never_begins_is_the_providers_failure(matrix: Matrix, provider: Wire, bad: str) -> None:
-    for client in CLIENTS:
-        behaviour, body = BAD_STREAMS[bad](provider), asking.body(client, asking.PLAIN, stream=True)
-        answer = await matrix.post(client, provider, behaviour, body)
-        _is_their_failure(client, answer, await matrix.record())
+@pytest.mark.parametrize(("bad", "provider", "client"), by_turns(BAD))
+async def test_an_answer_that_is_none_is_the_providers_failure(
+    matrix: Matrix, bad: str, provider: Wire, client: Wire
+) -> None:
+    answer = await matrix.post(client, provider, BAD[bad](provider), asking.body(client, asking.PLAIN))
+    _is_their_failure(client, answer, await matrix.record())
+    assert (WORDS in answer.text) == ("error inside" in bad and client is not Wire.MESSAGES)
+
+
+@pytest.mark.parametrize(("bad", "provider", "client"), by_turns(BAD_STREAMS))
+async def test_a_stream_that_never_begins_is_the_providers_failure(
+    matrix: Matrix, bad: str, provider: Wire, client: Wire
+) -> None:
+    behaviour, body = BAD_STREAMS[bad](provider), asking.body(client, asking.PLAIN, stream=True)
+    answer = await matrix.post(client, provider, behaviour, body)
+    _is_their_failure(client, answer, await matrix.record())
 
 
 def _is_their_failure(client: Wire, answer: httpx.Response, call: asyncpg.Record) -> None:
@@ -145,18 +156,17 @@ BREAKS: Mapping[str, Callable[[Wire], list[bytes]]] = {
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_a_stream_that_breaks_off_says_so_in_the_clients_words(matrix: Matrix, provider: Wire, end: str) -> None:
     begun, _ = _halves(provider)
-    for client in CLIENTS:
-        for cut in (False, True):
-            behaviour = stream([as_sent(provider, begun), *BREAKS[end](provider)], cut=cut)
-            answer = await matrix.post(client, provider, behaviour, asking.body(client, asking.PLAIN, stream=True))
-            call = await matrix.record()
-            if answer.status_code != 200:
-                _is_their_failure(client, answer, call)
-                continue
-            _ends_in_an_error(client, answer.content)
-            assert (call["status"], call["attempts"]) == ("failed", 1)
-            # Where no usage came before the end, what came is counted here, and in another vocabulary.
-            assert call["amount"] <= cost_of(plain(provider).quantities) + Decimal("0.0005")
+    for place, client in enumerate(CLIENTS):
+        behaviour = stream([as_sent(provider, begun), *BREAKS[end](provider)], cut=place % 2 == 1)
+        answer = await matrix.post(client, provider, behaviour, asking.body(client, asking.PLAIN, stream=True))
+        call = await matrix.record()
+        if answer.status_code != 200:
+            _is_their_failure(client, answer, call)
+            continue
+        _ends_in_an_error(client, answer.content)
+        assert (call["status"], call["attempts"]) == ("failed", 1)
+        # Where no usage came before the end, what came is counted here, and in another vocabulary.
+        assert call["amount"] <= cost_of(plain(provider).quantities) + Decimal("0.0005")
 
 
 def _ends_in_an_error(client: Wire, body: bytes) -> None:
@@ -214,23 +224,21 @@ def _with_usage(entry: Entry, change: Callable[[Any], Any]) -> tuple[bytes, byte
     return _encoded(walked(json.loads(entry.whole or b"{}"))), as_sent(entry.wire, stream)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
-@pytest.mark.parametrize("odd", ODD, ids=repr)
-async def test_odd_usage_is_counted_by_us(matrix: Matrix, provider: Wire, odd: Any) -> None:
+@pytest.mark.parametrize(("odd", "provider", "client"), by_turns(ODD), ids=repr)
+async def test_odd_usage_is_counted_by_us(matrix: Matrix, odd: Any, provider: Wire, client: Wire) -> None:
     whole, streamed = _with_usage(plain(provider), lambda usage: dict.fromkeys(usage, odd))
-    for client in CLIENTS:
-        for streams in (False, True):
-            behaviour = stream([streamed]) if streams else body_of(whole)
-            answer = await matrix.post(client, provider, behaviour, asking.body(client, asking.PLAIN, stream=streams))
-            assert answer.status_code == 200, answer.text
-            call = await matrix.record()
-            assert (call["status"], call["estimated"]) == ("settled", True)
-            quantities = json.loads(call["quantities"])
-            assert quantities["prompt"] > 0
-            assert quantities["completion"] > 0
-            told = _told(client, answer, streams=streams)
-            assert told.usage is not None
-            assert told.usage["cost"] == call["amount"]
+    for streams in (False, True):
+        behaviour = stream([streamed]) if streams else body_of(whole)
+        answer = await matrix.post(client, provider, behaviour, asking.body(client, asking.PLAIN, stream=streams))
+        assert answer.status_code == 200, answer.text
+        call = await matrix.record()
+        assert (call["status"], call["estimated"]) == ("settled", True)
+        quantities = json.loads(call["quantities"])
+        assert quantities["prompt"] > 0
+        assert quantities["completion"] > 0
+        told = _told(client, answer, streams=streams)
+        assert told.usage is not None
+        assert told.usage["cost"] == call["amount"]
 
 
 def _told(client: Wire, answer: httpx.Response, *, streams: bool) -> telling.Told:
