@@ -300,14 +300,18 @@ async def test_both_clients_reach_the_sandbox(sdks: Sdks) -> None:
     assert (final.stop_reason, final.usage.output_tokens) == ("max_tokens", 3)
 
 
-async def test_anthropics_client_counts_tokens_and_lists_models(sdks: Sdks) -> None:
+async def test_anthropics_client_counts_tokens(sdks: Sdks) -> None:
     model = await sdks.model(Wire.CHAT, HELLO)
     counted = await sdks.anthropic.messages.count_tokens(model=model, messages=USER, system="Be brief.", tools=TOOLS)
     assert 10 < counted.input_tokens < 200
     assert not sdks.heard(Wire.CHAT)
+
+
+async def test_both_clients_list_models(sdks: Sdks) -> None:
+    model = await sdks.model(Wire.CHAT, HELLO)
+    listed = [one.id async for one in await sdks.openai.models.list()]
+    assert {model, "sandbox/echo"} <= set(listed)
     page = await sdks.anthropic.models.list(limit=1000)
     [found] = [one for one in page.data if one.id == model]
     assert (found.type, found.display_name) == ("model", "A model")
     assert (await sdks.anthropic.models.retrieve(model)).id == model
-    listed = [one.id async for one in await sdks.openai.models.list()]
-    assert {model, "sandbox/echo"} <= set(listed)
