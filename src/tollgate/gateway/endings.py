@@ -33,6 +33,7 @@ _EVENTS_BESIDE_OUTPUT = 64
 """Events of a stream that carry no output, at most: openings, closings, keep-alives."""
 _CHARACTERS_PER_TOKEN_MAX = 32
 _PAIR_OR_NUL = re.compile(r"(\\\\)|\\u0000")
+_ANY_TIER = "auto"
 _ERROR = "error"
 """The finish reason of an answer that is none."""
 _NOTHING = Charge(items=(), amount=money.ZERO, unpriced=(), tier=0)
@@ -145,8 +146,14 @@ def is_doubtful(answer: Answer, *, events: int) -> bool:
 
 def price_of(attempt: Attempt) -> PriceVersion:
     """The price of the service tier that served, if the answer says which and it has one; else of the one asked for."""
-    candidate, tier = attempt.candidate, attempt.answer.service_tier
-    return candidate.price if tier is None else candidate.tiers.get(routing.tier_of(tier), candidate.price)
+    candidate, tier = attempt.candidate, served_tier(attempt.answer)
+    return candidate.price if tier is None else candidate.tiers.get(tier, candidate.price)
+
+
+def served_tier(answer: Answer) -> str | None:
+    """The service tier that the answer says has served, as prices know it; `auto` repeats a question."""
+    tier = answer.service_tier
+    return None if tier is None or tier == _ANY_TIER else routing.tier_of(tier)
 
 
 def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:

@@ -367,7 +367,7 @@ def _report(call: Call, usage: Usage, status: CallStatus) -> None:
     serving, told = call.serving, call.answer.usage
     if serving is None:
         return
-    provider, tier = serving.candidate.provider.slug, call.answer.service_tier
+    provider, tier = serving.candidate.provider.slug, endings.served_tier(call.answer)
     if told is not None and told.anomalous:
         telemetry.ANOMALIES.labels(provider).inc()
     if told is not None and told.unknown:
@@ -375,5 +375,5 @@ def _report(call: Call, usage: Usage, status: CallStatus) -> None:
         _log.warning("usage has fields with counts we do not know", provider=provider, fields=told.unknown[:20])
     if usage.disputed:
         telemetry.DISPUTED_USAGE.labels(provider).inc()
-    if tier is not None and endings.price_of(serving).service_tier != routing.tier_of(tier):
+    if tier is not None and endings.price_of(serving).service_tier != tier:
         telemetry.UNPRICED_TIERS.labels(provider).inc()
