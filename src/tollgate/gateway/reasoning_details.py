@@ -1,7 +1,8 @@
-"""Thoughts with their signatures as chat completions carry them, at clients and providers alike: `reasoning_details`.
+"""Thoughts and signatures as chat completions carry them, at clients and providers alike.
 
-OpenAI's own format has no place for thoughts. This one is OpenRouter's:
-https://openrouter.ai/docs/use-cases/reasoning-tokens
+OpenAI's own format has no place for them. Thoughts stand in OpenRouter's `reasoning_details`, and the proof that comes
+with a call in Gemini's `extra_content`: https://openrouter.ai/docs/use-cases/reasoning-tokens,
+https://ai.google.dev/gemini-api/docs/thought-signatures
 """
 
 import re
@@ -74,3 +75,14 @@ def written(thought: Reasoning | ReasoningDelta, index: int) -> dict[str, Any]:
     if thought.redacted:
         return {"type": "reasoning.encrypted", "data": signature, "format": name, "index": index}
     return {"type": "reasoning.text", "text": thought.text, "signature": signature, "format": name, "index": index}
+
+
+def call_signature(call: Mapping[str, Any]) -> str | None:
+    """The signature that came with a tool call."""
+    google = wire.mapping(wire.mapping(call.get("extra_content")).get("google"))
+    return wire.text(google.get("thought_signature"))
+
+
+def signed_call(signature: str | None) -> dict[str, Any]:
+    """The field of a tool call that carries its signature."""
+    return {} if signature is None else {"extra_content": {"google": {"thought_signature": signature}}}

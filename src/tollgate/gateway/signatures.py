@@ -16,9 +16,9 @@ def carried(signature: str, origin: str | None, *, within: str) -> str:
 
 def uncarried(text: str, *, within: str) -> tuple[str, str | None]:
     """The signature a client of the format `within` sent back, and the format it comes from."""
-    if not is_marked(text):
+    origin, colon, signature = text.removeprefix(_MARK).partition(":")
+    if not is_marked(text) or not colon:
         return text, within
-    origin, _, signature = text.removeprefix(_MARK).partition(":")
     return signature, origin or None
 
 

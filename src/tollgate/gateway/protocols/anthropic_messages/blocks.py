@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from tollgate.gateway import signatures
 from tollgate.gateway.model import Wire
 from tollgate.gateway.neutral import (
     Cache,
@@ -22,7 +23,6 @@ from tollgate.gateway.neutral import (
     ToolResult,
     Uploaded,
 )
-from tollgate.gateway.protocols.anthropic_messages import signatures
 from tollgate.gateway.protocols.anthropic_messages.reading import (
     FLAG,
     OBJECT,
@@ -81,7 +81,7 @@ class Blocks:
             case "thinking":
                 part = _thinking(block, path)
             case "redacted_thinking":
-                part = Reasoning("", *signatures.read(text(block, "data", path)), redacted=True)
+                part = Reasoning("", *_uncarried(text(block, "data", path)), redacted=True)
             case "tool_use":
                 part = self._call(block, path)
             case "tool_result":
@@ -146,8 +146,11 @@ def _thinking(block: Fields, path: str) -> Reasoning:
     thoughts, signature = text(block, "thinking", path), at(block, "signature", TEXT, path)
     if not signature:
         return Reasoning(thoughts)
-    read, origin = signatures.read(signature)
-    return Reasoning(thoughts, read, origin)
+    return Reasoning(thoughts, *_uncarried(signature))
+
+
+def _uncarried(text: str) -> tuple[str, str | None]:
+    return signatures.uncarried(text, within=Wire.MESSAGES.value)
 
 
 def _is_set(block: Fields, name: str, path: str) -> bool:

@@ -7,10 +7,9 @@ words and thoughts end with whatever follows them, and a tool call when its argu
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tollgate.gateway import wire
+from tollgate.gateway import signatures, wire
 from tollgate.gateway.model import Wire
 from tollgate.gateway.neutral import ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta
-from tollgate.gateway.protocols.anthropic_messages import signatures
 
 Event = Mapping[str, object]
 
@@ -47,9 +46,7 @@ class Queue:
                 if text:
                     self._add({"type": "text", "text": ""}, {"type": "text_delta", "text": text})
             case ReasoningDelta(signature=str(signature), origin=origin, redacted=True):
-                self._append(
-                    _Block({"type": "redacted_thinking", "data": signatures.marked(signature, origin)}, ended=True)
-                )
+                self._append(_Block({"type": "redacted_thinking", "data": carried(signature, origin)}, ended=True))
             case ReasoningDelta():
                 self._think(delta)
             case ToolCallDelta():
@@ -67,7 +64,7 @@ class Queue:
         if delta.text:
             self._add(_no_thought(), {"type": "thinking_delta", "thinking": delta.text})
         if delta.signature is not None:
-            proof = signatures.marked(delta.signature, delta.origin)
+            proof = carried(delta.signature, delta.origin)
             self._add(_no_thought(), {"type": "signature_delta", "signature": proof})
             self._waiting[-1].ended = True
 
@@ -77,7 +74,7 @@ class Queue:
         if block is None:
             if delta.signature is not None:
                 # A block of its own, for it is the call's and no thought's.
-                proof = signatures.marked(delta.signature, Wire.GENERATE_CONTENT)
+                proof = carried(delta.signature, Wire.GENERATE_CONTENT)
                 said: Event = {"type": "signature_delta", "signature": proof}
                 self._append(_Block(_no_thought(), pending=[said], ended=True))
             call_id = delta.id or f"toolu_{self._generation_id}_{delta.slot}"
@@ -126,6 +123,11 @@ class Queue:
         for delta in block.pending:
             yield {"type": "content_block_delta", "index": self._index, "delta": delta}
         block.pending.clear()
+
+
+def carried(signature: str, origin: str | None) -> str:
+    """The signature as clients of this format get it."""
+    return signatures.carried(signature, origin, within=Wire.MESSAGES.value)
 
 
 def _no_thought() -> dict[str, object]:

@@ -23,8 +23,8 @@ from tollgate.gateway.neutral import (
     ToolCallDelta,
 )
 from tollgate.gateway.protocols import envelope
-from tollgate.gateway.protocols.anthropic_messages import failures, signatures, usage
-from tollgate.gateway.protocols.anthropic_messages.queue import Queue
+from tollgate.gateway.protocols.anthropic_messages import failures, usage
+from tollgate.gateway.protocols.anthropic_messages.queue import Queue, carried
 from tollgate.kit.errors import TollgateError
 
 _WORDS: Mapping[Stop, str] = {
@@ -68,14 +68,14 @@ def _blocks(part: Text | Refusal | Reasoning | ToolCall) -> Iterator[dict[str, o
         case Text(text=text) | Refusal(text=text):
             yield {"type": "text", "text": text}
         case Reasoning(signature=str(signature), origin=origin, redacted=True):
-            yield {"type": "redacted_thinking", "data": signatures.marked(signature, origin)}
+            yield {"type": "redacted_thinking", "data": carried(signature, origin)}
         case Reasoning(text=text, signature=signature, origin=origin):
-            proof = "" if signature is None else signatures.marked(signature, origin)
+            proof = "" if signature is None else carried(signature, origin)
             yield {"type": "thinking", "thinking": text, "signature": proof}
         case ToolCall(id=id, name=name, arguments=arguments, signature=signature):
             if signature is not None:
                 # The call's proof is to come back with it, and a call has no room for one.
-                proof = signatures.marked(signature, Wire.GENERATE_CONTENT)
+                proof = carried(signature, Wire.GENERATE_CONTENT)
                 yield {"type": "thinking", "thinking": "", "signature": proof}
             yield {"type": "tool_use", "id": id, "name": name, "input": wire.embedded(arguments) or {}}
 

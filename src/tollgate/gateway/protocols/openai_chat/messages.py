@@ -217,14 +217,14 @@ def _calls(message: Mapping[str, Any], at: str) -> list[ToolCall]:
 
 def _call(call: object, at: str) -> ToolCall:
     given = wire.mapping(call)
-    function, google = given.get("function"), wire.mapping(given.get("extra_content")).get("google")
+    function = given.get("function")
     if not isinstance(function, dict):
         raise refusal(f"{at}.function", "only calls of functions can be told to this model.")
     return ToolCall(
         id=_text(given, "id", at),
         name=_text(function, "name", f"{at}.function"),
         arguments=_text(function, "arguments", f"{at}.function"),
-        signature=wire.text(wire.mapping(google).get("thought_signature")),
+        signature=reasoning_details.call_signature(given),
     )
 
 

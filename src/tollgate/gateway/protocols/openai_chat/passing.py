@@ -47,8 +47,6 @@ class ChatPassage:
         """
         if data == _DONE:
             return b""
-        if data == _DONE:
-            return b""
         if _HAS_USAGE.search(data) is not None:
             event = self._without_usage(data, event)
         if self._their_name is None and (named := _MODEL.search(event)) is not None:

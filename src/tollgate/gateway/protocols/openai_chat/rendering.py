@@ -117,12 +117,7 @@ def _message(choice: Choice) -> dict[str, Any]:
 
 def _call(call_id: str, name: str, arguments: str, signature: str | None) -> dict[str, Any]:
     call: dict[str, Any] = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-    return call | _signed(signature)
-
-
-def _signed(signature: str | None) -> dict[str, Any]:
-    """Gemini's proof, where its own compatible interface puts it."""
-    return {} if signature is None else {"extra_content": {"google": {"thought_signature": signature}}}
+    return call | reasoning_details.signed_call(signature)
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
@@ -196,7 +191,8 @@ class ChatRendering:
 
 def _call_piece(delta: ToolCallDelta) -> dict[str, Any]:
     if delta.id is None:
-        return {"index": delta.slot, "function": {"arguments": delta.arguments}, **_signed(delta.signature)}
+        signed = reasoning_details.signed_call(delta.signature)
+        return {"index": delta.slot, "function": {"arguments": delta.arguments}, **signed}
     return {"index": delta.slot, **_call(delta.id, delta.name or "", delta.arguments, delta.signature)}
 
 

@@ -105,7 +105,7 @@ def _tool_call(call: Mapping[str, Any], slot: int, decoded: Mapping[str, Any]) -
         id=wire.text(call.get("id")) or _made_id(decoded, slot),
         name=wire.text(function.get("name")) or "",
         arguments=arguments_of(function),
-        signature=_signature(call),
+        signature=reasoning_details.call_signature(call),
     )
 
 
@@ -115,12 +115,6 @@ def arguments_of(function: Mapping[str, Any]) -> str:
     if isinstance(given, dict):
         return msgspec.json.encode(given).decode()
     return wire.text(given) or ""
-
-
-def _signature(call: Mapping[str, Any]) -> str | None:
-    """Gemini's, where its compatible interface puts it: https://ai.google.dev/gemini-api/docs/thought-signatures."""
-    google = wire.mapping(wire.mapping(call.get("extra_content")).get("google"))
-    return wire.text(google.get("thought_signature"))
 
 
 def _made_id(decoded: Mapping[str, Any], slot: int) -> str:
@@ -214,7 +208,7 @@ class Meaning:
             id=(identifier or _made_id(chunk, slot)) if begins else None,
             name=wire.text(function.get("name")) or "" if begins else None,
             arguments=arguments_of(function),
-            signature=_signature(call),
+            signature=reasoning_details.call_signature(call),
             choice=choice,
         )
 

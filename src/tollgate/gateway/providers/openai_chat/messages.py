@@ -138,9 +138,7 @@ def _own(thought: Reasoning) -> Reasoning | None:
 def _call(call: ToolCall, supported: Collection[str]) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments or "{}"}
     encoded: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
-    if call.signature is not None and SIGNED_CALLS in supported:
-        encoded[SIGNED_CALLS] = {"google": {"thought_signature": call.signature}}
-    return encoded
+    return encoded | (reasoning_details.signed_call(call.signature) if SIGNED_CALLS in supported else {})
 
 
 def _results(results: list[ToolResult], supported: Collection[str]) -> Iterator[dict[str, Any]]:
