@@ -165,6 +165,11 @@ class ToolResult:
     failed: bool = False
     cache: Cache | None = None
 
+    @property
+    def told(self) -> tuple[Text | Image | File, ...]:
+        """The parts for formats in which only words can say that the call failed."""
+        return (Text("The tool failed."), *self.parts) if self.failed else self.parts
+
 
 Part = Text | Refusal | Image | Audio | File | Reasoning | ToolCall | ToolResult
 

@@ -61,6 +61,11 @@ def text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without those that are `None`: what is left to the provider."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def raw(value: object) -> msgspec.Raw:
     """The value, encoded."""
     return msgspec.Raw(msgspec.json.encode(value))
@@ -75,6 +80,12 @@ def embedded(json: str) -> msgspec.Raw | None:
 def event(data: bytes, name: str | None = None) -> bytes:
     """One server-sent event."""
     return b"data: " + data + b"\n\n" if name is None else b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def read_error(body: bytes) -> str | None:
+    """A provider's own words in the body of a refusal, if it has any we can show."""
+    found = decoded(body)
+    return error_message(found) if found is not None and "error" in found else None
 
 
 def error_message(body: Mapping[str, Any]) -> str:

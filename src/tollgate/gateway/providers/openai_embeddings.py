@@ -11,9 +11,12 @@ import msgspec
 from tollgate.gateway import partition, wire
 from tollgate.gateway.model import Access, Answer, Candidate, Request, UpstreamRequest, UsageReading, Wire
 from tollgate.gateway.providers import openai_address
+from tollgate.gateway.wire import read_error
 from tollgate.kit.tokens import Kind, UsageQuantities
 
 WIRE = Wire.EMBEDDINGS
+
+__all__ = ["WIRE", "passed_request", "read_answer", "read_error", "read_usage"]
 
 _KNOWN_USAGE = frozenset({"prompt_tokens", "total_tokens", "prompt_tokens_details"})
 _KNOWN_DETAILS = frozenset({"cached_tokens", "audio_tokens", "image_tokens", "text_tokens"})
@@ -52,12 +55,6 @@ def read_answer(body: bytes) -> Answer | None:
         service_tier=wire.text(_value(fields, "service_tier")),
         error=wire.error_message({"error": error}) if error else None,
     )
-
-
-def read_error(body: bytes) -> str | None:
-    """The provider's own words in an error body, if it has any we can show."""
-    decoded = wire.decoded(body)
-    return wire.error_message(decoded) if decoded is not None and "error" in decoded else None
 
 
 def read_usage(usage: Mapping[str, Any]) -> UsageReading | None:

@@ -36,12 +36,6 @@ def read_answer(body: bytes) -> Answer | None:
     )
 
 
-def read_error(body: bytes) -> str | None:
-    """The provider's own words in an error body, if it has any we can show."""
-    decoded = wire.decoded(body)
-    return wire.error_message(decoded) if decoded is not None and "error" in decoded else None
-
-
 class MessageReader:
     """A stream of message events, read for what it says about itself."""
 

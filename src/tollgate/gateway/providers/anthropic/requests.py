@@ -98,14 +98,13 @@ def _limit(conversation: Conversation, request: Request, candidate: Candidate, o
 def _settings(conversation: Conversation) -> dict[str, Any]:
     if conversation.temperature is not None and not 0 <= conversation.temperature <= 1:
         raise InvalidRequest("Anthropic's models take temperatures from 0 to 1.", field="temperature")
-    settings = {
+    return wire.given({
         "temperature": conversation.temperature,
         "top_p": conversation.top_p,
         "top_k": conversation.top_k,
         "stop_sequences": list(conversation.stop) or None,
         "service_tier": _tier(conversation.service_tier),
-    }
-    return {name: value for name, value in settings.items() if value is not None}
+    })  # fmt: skip
 
 
 def _tier(name: str | None) -> str | None:

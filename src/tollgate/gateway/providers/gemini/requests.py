@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from tollgate.gateway import bounds
+from tollgate.gateway import bounds, wire
 from tollgate.gateway.model import Access, Candidate, Request, UpstreamRequest
 from tollgate.gateway.neutral import Conversation, Format, Thinking, Tool, ToolChoice
 from tollgate.gateway.providers.gemini import contents
@@ -59,7 +59,7 @@ def _body(conversation: Conversation, upstream_model: str, limit: int | None) ->
     turns, instructions = (turns, instructions) if turns else ([{"role": "user", "parts": instructions}], [])
     declarations = [_declaration(tool) for tool in conversation.tools]
     tier = conversation.service_tier
-    return _given({
+    return wire.given({
         "contents": turns,
         "systemInstruction": {"parts": instructions} if instructions else None,
         "tools": [{"functionDeclarations": declarations}] if declarations else None,
@@ -69,25 +69,20 @@ def _body(conversation: Conversation, upstream_model: str, limit: int | None) ->
     })  # fmt: skip
 
 
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is left to the provider."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 def _declaration(tool: Tool) -> dict[str, Any]:
-    return _given({"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.schema})
+    return wire.given({"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.schema})
 
 
 def _tool_config(choice: ToolChoice | None) -> dict[str, Any] | None:
     if choice is None:
         return None
     names = [choice.name] if choice.mode == "named" else None
-    return {"functionCallingConfig": _given({"mode": _MODES.get(choice.mode), "allowedFunctionNames": names})}
+    return {"functionCallingConfig": wire.given({"mode": _MODES.get(choice.mode), "allowedFunctionNames": names})}
 
 
 def _settings(conversation: Conversation, limit: int | None) -> dict[str, Any]:
     seed = conversation.seed
-    return _given({
+    return wire.given({
         "maxOutputTokens": limit,
         "temperature": conversation.temperature,
         "topP": conversation.top_p,
@@ -115,4 +110,4 @@ def _thinking(thinking: Thinking | None) -> dict[str, Any] | None:
     budget = thinking.budget_tokens
     if budget is None and thinking.effort is not None:
         budget = _BUDGETS.get(thinking.effort)
-    return _given({"thinkingBudget": budget, "includeThoughts": thinking.shown}) or None
+    return wire.given({"thinkingBudget": budget, "includeThoughts": thinking.shown}) or None

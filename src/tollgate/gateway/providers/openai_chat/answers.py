@@ -129,12 +129,6 @@ def _answer(decoded: dict[str, Any], *, whole: bool) -> Answer:
     )
 
 
-def read_error(body: bytes) -> str | None:
-    """The provider's own words in an error body, if it has any we can show."""
-    decoded = wire.decoded(body)
-    return wire.error_message(decoded) if decoded is not None and "error" in decoded else None
-
-
 def _written(message: Mapping[str, Any]) -> str:
     said = meaning.spoken(message)
     parts = [part.text for part in said]

@@ -145,12 +145,10 @@ def _results(results: list[ToolResult], supported: Collection[str]) -> Iterator[
     """What tools returned. Only text can stand there: pictures and files follow as the user's, told whose they are."""
     shown: list[Part] = []
     for result in results:
-        texts: list[Text] = [part for part in result.parts if isinstance(part, Text)]
+        texts = [part for part in result.told if isinstance(part, Text)]
         others = [part for part in result.parts if not isinstance(part, Text)]
         if others:
             shown += [Text(f"Returned by tool call {result.call_id}:"), *others]
-        if result.failed:
-            texts = [Text("The tool failed."), *texts]
         marked = [Text(text.text, result.cache if number == len(texts) else None)
                   for number, text in enumerate(texts, start=1)]  # fmt: skip
         yield {"role": "tool", "tool_call_id": result.call_id, "content": _content(marked, supported) or ""}

@@ -113,7 +113,7 @@ def _tools(conversation: Conversation, supported: Collection[str]) -> dict[str, 
 def _tool(tool: Tool, supported: Collection[str]) -> dict[str, Any]:
     given = {"name": tool.name, "description": tool.description, "parameters": tool.schema, "strict": tool.strict}
     mark = messages.cache_mark(tool.cache) if messages.CACHE in supported else {}
-    return {"type": "function", "function": _without_none(given), **mark}
+    return {"type": "function", "function": wire.given(given), **mark}
 
 
 def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
@@ -129,7 +129,7 @@ def _response_format(form: neutral.Format | None) -> dict[str, Any]:
         return {"response_format": {"type": "json_object"}}
     given = {"name": form.name or _FORMAT_NAME, "description": form.description, "schema": form.schema,
              "strict": form.strict}  # fmt: skip
-    return {"response_format": {"type": "json_schema", "json_schema": _without_none(given)}}
+    return {"response_format": {"type": "json_schema", "json_schema": wire.given(given)}}
 
 
 def _thinking(thinking: Thinking | None, supported: Collection[str]) -> dict[str, Any]:
@@ -139,12 +139,8 @@ def _thinking(thinking: Thinking | None, supported: Collection[str]) -> dict[str
     if _REASONING in supported:
         exclude = None if thinking.shown is None else not thinking.shown
         given = {"effort": thinking.effort, "max_tokens": thinking.budget_tokens, "exclude": exclude}
-        return {_REASONING: _without_none(given)}
+        return {_REASONING: wire.given(given)}
     effort = thinking.effort
     if effort is None and thinking.budget_tokens is not None:
         effort = next((word for most, word in _BUDGETS if thinking.budget_tokens <= most), "high")
     return {} if effort is None else {"reasoning_effort": effort}
-
-
-def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

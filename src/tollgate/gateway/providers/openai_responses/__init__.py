@@ -2,9 +2,10 @@
 
 from tollgate.gateway.model import Wire
 from tollgate.gateway.neutral import Feature
-from tollgate.gateway.providers.openai_responses.answers import read_answer, read_error, reader, text_of
+from tollgate.gateway.providers.openai_responses.answers import read_answer, reader, text_of
 from tollgate.gateway.providers.openai_responses.meaning import completion
 from tollgate.gateway.providers.openai_responses.requests import passed_request, translated_request
+from tollgate.gateway.wire import read_error
 
 WIRE = Wire.RESPONSES
 EXPRESSES = frozenset(Feature) - {

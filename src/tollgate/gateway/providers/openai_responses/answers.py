@@ -34,12 +34,6 @@ def read_answer(body: bytes) -> Answer | None:
     return _answer(decoded)
 
 
-def read_error(body: bytes) -> str | None:
-    """The provider's own words in an error body, if it has any we can show."""
-    decoded = wire.decoded(body)
-    return wire.error_message(decoded) if decoded is not None and "error" in decoded else None
-
-
 def _answer(response: Mapping[str, Any], searches_seen: int = 0) -> Answer:
     """What a response object says; whatever is wrong with a failed one is an error."""
     ended = meaning.ending(response)

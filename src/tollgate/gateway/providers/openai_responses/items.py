@@ -70,15 +70,14 @@ def _item(part: Part) -> dict[str, Any] | None:
 
 
 def _result(result: ToolResult) -> dict[str, Any]:
-    """What a tool returned; only words can say that it failed."""
-    parts = (Text("The tool failed."), *result.parts) if result.failed else result.parts
+    """What a tool returned."""
     output: str | list[dict[str, Any]]
-    match parts:
+    match result.told:
         case ():
             output = ""
         case (Text(text=text),):
             output = text
-        case _:
+        case parts:
             output = [content for part in parts if (content := _content(part)) is not None]
     return {"type": "function_call_output", "call_id": result.call_id, "output": output}
 

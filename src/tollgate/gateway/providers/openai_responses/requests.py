@@ -80,7 +80,7 @@ def translated_request(
     }
     fields = {
         "input": list(items.written(conversation.messages)),
-        **{name: value for name, value in settings.items() if value is not None},
+        **wire.given(settings),
         "store": False,
     }
     return _sent(fields, request, candidate, access)
@@ -117,9 +117,8 @@ def _text(conversation: Conversation) -> dict[str, Any]:
 def _format(wanted: Format) -> dict[str, Any]:
     if wanted.schema is None:
         return {"type": "json_object"}
-    optional = {"description": wanted.description, "strict": wanted.strict}
-    given = {name: value for name, value in optional.items() if value is not None}
-    return {"type": "json_schema", "name": wanted.name or "answer", "schema": wanted.schema, **given}
+    optional = wire.given({"description": wanted.description, "strict": wanted.strict})
+    return {"type": "json_schema", "name": wanted.name or "answer", "schema": wanted.schema, **optional}
 
 
 def _reasoning(wanted: Thinking | None) -> dict[str, Any] | None:
@@ -129,8 +128,7 @@ def _reasoning(wanted: Thinking | None) -> dict[str, Any] | None:
     effort, budget = wanted.effort, wanted.budget_tokens
     if effort is None and budget is not None:
         effort = next((name for name, tokens in _BUDGETS if budget <= tokens), "high")
-    asked = {"effort": effort, "summary": "auto" if wanted.shown else None}
-    return {name: value for name, value in asked.items() if value is not None}
+    return wire.given({"effort": effort, "summary": "auto" if wanted.shown else None})
 
 
 def _included(conversation: Conversation) -> Iterator[str]:
