@@ -95,7 +95,7 @@ class Script:
 
     client: Wire
     pieces: Sequence[bytes]
-    broken: ProviderFailed | None = None
+    broken: ProviderFailed | RuntimeError | None = None
     """How the stream breaks off after its pieces; `None`: it ends."""
     hangs: bool = False
     """Whether the provider falls silent after its pieces, but for its client hanging up."""
@@ -104,7 +104,7 @@ class Script:
     leaves_at_read: int | None = None
     """The caller hangs up while the provider has sent this many pieces, and nothing more yet."""
     number: int = field(default_factory=lambda: next(_NUMBERS))
-    error: ProviderFailed | None = None
+    error: ProviderFailed | RuntimeError | None = None
     """What the caller was told in place of an answer."""
     read: int = 0
     """How many pieces the gateway has taken."""
