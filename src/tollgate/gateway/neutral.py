@@ -223,6 +223,11 @@ class Thinking:
     shown: bool | None = None
     """Whether thoughts are wanted in the answer."""
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the model is not to think at all."""
+        return self.effort == "none" or (self.effort is None and self.budget_tokens == 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:

@@ -239,6 +239,7 @@ def test_where_nobody_knows_a_limit_it_is_what_answers_need() -> None:
      {"type": "enabled", "budget_tokens": 4999, "display": "omitted"}),
     (Thinking(budget_tokens=10), 5000, {"type": "enabled", "budget_tokens": 1024}),
     (Thinking("none"), 5000, {"type": "disabled"}),
+    (Thinking(budget_tokens=0), 5000, {"type": "disabled"}),
     (Thinking(shown=False), 5000, None),
 ])  # fmt: skip
 def test_thinking_has_a_budget_below_the_limit(thinking: Thinking, limit: int, expected: Any) -> None:

@@ -302,6 +302,7 @@ def test_sound_is_named_by_its_format() -> None:
 
 @pytest.mark.parametrize(("thinking", "supported", "expected"), [
     (Thinking("low"), (), {"reasoning_effort": "low"}),
+    (Thinking(budget_tokens=0), (), {"reasoning_effort": "none"}),
     (Thinking(budget_tokens=1024), (), {"reasoning_effort": "low"}),
     (Thinking(budget_tokens=5000), (), {"reasoning_effort": "medium"}),
     (Thinking(budget_tokens=32_000), (), {"reasoning_effort": "high"}),

@@ -6,19 +6,16 @@ Wire format: https://platform.claude.com/docs/en/build-with-claude/extended-thin
 from collections.abc import Mapping
 from typing import Any
 
+from tollgate.gateway import efforts
 from tollgate.gateway.neutral import Conversation, Thinking
 from tollgate.kit.errors import InvalidRequest
 
 BUDGET_LEAST = 1_024
 """Thinking on less is refused; and an answer has to be allowed more than its thoughts."""
 
-_BUDGETS: Mapping[str, int] = {
-    "minimal": 1_024, "low": 2_048, "medium": 5_120, "high": 10_240, "xhigh": 20_480, "max": 40_960,
-}  # fmt: skip
 _EFFORTS: Mapping[str, str] = {"minimal": "low"}
 """What Anthropic calls an effort, where it has another word."""
 _TOP_P_LEAST = 0.95
-_NONE = "none"
 
 
 def budget(wanted: Thinking | None) -> int | None:
@@ -27,15 +24,15 @@ def budget(wanted: Thinking | None) -> int | None:
     Raises:
         InvalidRequest: the effort is not one that there is.
     """
-    if wanted is None or wanted.effort == _NONE:
+    if wanted is None or wanted.is_off:
         return None
     if wanted.budget_tokens is not None:
         return max(wanted.budget_tokens, BUDGET_LEAST)
     if wanted.effort is None:
         return None
-    if wanted.effort not in _BUDGETS:
+    if wanted.effort not in efforts.BUDGETS:
         raise InvalidRequest(f"There is no effort {wanted.effort[:100]!r}.", field="reasoning")
-    return _BUDGETS[wanted.effort]
+    return efforts.BUDGETS[wanted.effort]
 
 
 def fields(conversation: Conversation, *, limit: int, takes_effort: bool) -> dict[str, Any]:
@@ -48,23 +45,23 @@ def fields(conversation: Conversation, *, limit: int, takes_effort: bool) -> dic
     """
     wanted, tokens = conversation.reasoning, budget(conversation.reasoning)
     if wanted is None or tokens is None:
-        return {"thinking": {"type": "disabled"}} if wanted is not None and wanted.effort == _NONE else {}
+        return {"thinking": {"type": "disabled"}} if wanted is not None and wanted.is_off else {}
     shown = {} if wanted.shown is None else {"display": "summarized" if wanted.shown else "omitted"}
     if takes_effort:
-        check(conversation)
+        _check(conversation)
         return {"thinking": {"type": "adaptive", **shown}, "output_config": {"effort": _effort(wanted)}}
     if limit <= BUDGET_LEAST:
         if conversation.max_tokens is not None and conversation.max_tokens <= BUDGET_LEAST:
             raise InvalidRequest(f"To think, an answer needs more than {BUDGET_LEAST} tokens.", field="max_tokens")
         # What the caller's funds still buy is too short to think in, but not too short to answer in.
         return {}
-    check(conversation)
+    _check(conversation)
     # An effort is a wish, and at least half of the room is the answer's; a budget is an order.
     room = limit - 1 if wanted.budget_tokens is not None else max(limit // 2, BUDGET_LEAST)
     return {"thinking": {"type": "enabled", "budget_tokens": min(tokens, room), **shown}}
 
 
-def check(conversation: Conversation) -> None:
+def _check(conversation: Conversation) -> None:
     """Refuse the settings that a thinking model refuses, by their names."""
     choice = conversation.tool_choice
     contradicting = (
@@ -82,5 +79,4 @@ def _effort(wanted: Thinking) -> str:
     """The effort asked for, or the one that a budget amounts to."""
     if wanted.effort is not None:
         return _EFFORTS.get(wanted.effort, wanted.effort)
-    sizes = [name for name in ("low", "medium", "high") if (wanted.budget_tokens or 0) <= _BUDGETS[name]]
-    return sizes[0] if sizes else "high"
+    return efforts.effort_of(wanted.budget_tokens or 0)

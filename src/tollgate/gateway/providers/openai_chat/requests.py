@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tollgate.catalog.model import Format
-from tollgate.gateway import bounds, neutral, wire
+from tollgate.gateway import bounds, efforts, neutral, wire
 from tollgate.gateway.model import Access, Candidate, Request, UpstreamRequest
 from tollgate.gateway.neutral import Conversation, Thinking, Tool, ToolChoice
 from tollgate.gateway.providers import openai_address
@@ -23,8 +23,6 @@ _SETTINGS = (
 """What has the same name and form here as in a conversation."""
 _REASONING = "reasoning"
 """An endpoint that lists this parameter takes an effort or a budget in an object, as OpenRouter does."""
-_BUDGETS = ((2_048, "low"), (8_192, "medium"))
-"""Up to how many tokens of thoughts an effort stands for; above these it is `high`."""
 _FORMAT_NAME = "answer"
 
 
@@ -142,5 +140,5 @@ def _thinking(thinking: Thinking | None, supported: Collection[str]) -> dict[str
         return {_REASONING: wire.given(given)}
     effort = thinking.effort
     if effort is None and thinking.budget_tokens is not None:
-        effort = next((word for most, word in _BUDGETS if thinking.budget_tokens <= most), "high")
+        effort = efforts.effort_of(thinking.budget_tokens)
     return {} if effort is None else {"reasoning_effort": effort}

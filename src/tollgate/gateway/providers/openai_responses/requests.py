@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tollgate.gateway import bounds, signatures, wire
+from tollgate.gateway import bounds, efforts, signatures, wire
 from tollgate.gateway.model import Access, Candidate, Request, UpstreamRequest
 from tollgate.gateway.neutral import Conversation, Format, Thinking, Tool, ToolChoice
 from tollgate.gateway.providers import openai_address
@@ -18,8 +18,6 @@ _LIMIT = "max_output_tokens"
 _NULL = msgspec.Raw(b"null")
 _STANDARD_TIERS = frozenset({"standard", "standard_only", "on_demand"})
 """Others' names of the tier that is `default` here."""
-_BUDGETS = (("none", 0), ("low", 2_048), ("medium", 5_120))
-"""The efforts that budgets of so many tokens amount to."""
 _INPUT = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -127,7 +125,7 @@ def _reasoning(wanted: Thinking | None) -> dict[str, Any] | None:
         return None
     effort, budget = wanted.effort, wanted.budget_tokens
     if effort is None and budget is not None:
-        effort = next((name for name, tokens in _BUDGETS if budget <= tokens), "high")
+        effort = efforts.effort_of(budget)
     return wire.given({"effort": effort, "summary": "auto" if wanted.shown else None})
 
 
@@ -139,5 +137,5 @@ def _included(conversation: Conversation) -> Iterator[str]:
     if conversation.logprobs:
         yield "message.output_text.logprobs"
     wanted = conversation.reasoning
-    if wanted is not None and wanted.effort != "none" and wanted.budget_tokens != 0:
+    if wanted is not None and not wanted.is_off:
         yield "reasoning.encrypted_content"
