@@ -311,6 +311,8 @@ async def test_both_clients_list_models(sdks: Sdks) -> None:
     model = await sdks.model(Wire.CHAT, HELLO)
     listed = [one.id async for one in await sdks.openai.models.list()]
     assert {model, "sandbox/echo"} <= set(listed)
+    retrieved = await sdks.openai.models.retrieve(model)
+    assert (retrieved.id, retrieved.object, retrieved.owned_by) == (model, "model", model.partition("/")[0])
     page = await sdks.anthropic.models.list(limit=1000)
     [found] = [one for one in page.data if one.id == model]
     assert (found.type, found.display_name) == ("model", "A model")

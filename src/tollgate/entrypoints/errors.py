@@ -79,9 +79,12 @@ def error_body(error: TollgateError, status: int) -> dict[str, object]:
 def anthropic_error_body(error: TollgateError, status: int) -> dict[str, object]:
     """The body for callers that speak Anthropic's protocol; `request_id` names the call, if there came to be one."""
     telemetry.ERRORS.labels(error.type).inc()
+    field = error.metadata.get("field")
+    # This shape has no place for the field at fault but the message, which Anthropic's own begin with it.
+    message = error.message if field is None or str(field) in error.message else f"{field}: {error.message}"
     return {
         "type": "error",
-        "error": {"type": anthropic_messages.error_type(status), "message": error.message},
+        "error": {"type": anthropic_messages.error_type(status), "message": message},
         "request_id": error.metadata.get("generation_id"),
     }
 

@@ -80,10 +80,11 @@ def build(
     wiring = _Wiring(configured, environment, clock)
     once = Idempotency(wiring.database, clock, presented_in=key_rules.presented_in, authenticate=wiring.authenticate)
     control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=[wiring.guard()])
+    anthropic_catalogue = Router("/", route_handlers=reports.ANTHROPIC_HANDLERS, guards=[wiring.guard()])
     app = Litestar(
         [
             Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
-            Router(ANTHROPIC_PATH, route_handlers=[*gateway.ANTHROPIC]),
+            Router(ANTHROPIC_PATH, route_handlers=[*gateway.ANTHROPIC, anthropic_catalogue]),
             *operations.HANDLERS,
             *docs.HANDLERS,
         ],

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 
 from tollgate.infra import web
 from tollgate.infra.database import Database
-from tollgate.infra.web import Injected, One, Page
+from tollgate.infra.web import Injected, Page
 from tollgate.kit.clock import Clock
 from tollgate.reports import rules
 from tollgate.reports.schemas.catalogue import (
@@ -19,6 +19,7 @@ from tollgate.reports.schemas.catalogue import (
     ModelEntry,
     ModelList,
     ModelsParameters,
+    OneModel,
     ProviderEntry,
 )
 from tollgate.reports.service.catalogue import PublicCatalogue
@@ -26,7 +27,7 @@ from tollgate.reports.service.catalogue import PublicCatalogue
 AnyRequest = Request[Any, Any, Any]
 
 
-def _catalogue_of_this_application(request: AnyRequest, environment: Injected[Mapping[str, str]]) -> PublicCatalogue:
+def catalogue_of_this_application(request: AnyRequest, environment: Injected[Mapping[str, str]]) -> PublicCatalogue:
     """The one that the application's requests share."""
     shared: PublicCatalogue = request.app.state.setdefault("public_catalogue", PublicCatalogue(environment))
     return shared
@@ -37,7 +38,7 @@ class CatalogueController(Controller):
 
     tags = ("Models",)
     dependencies = {  # noqa: RUF012 - Litestar copies what it is given, and a mapping proxy cannot be copied
-        "catalogue": Provide(_catalogue_of_this_application, sync_to_thread=False)
+        "catalogue": Provide(catalogue_of_this_application, sync_to_thread=False)
     }
 
     @get("/models", summary="All models, as OpenAI's clients list them")
@@ -62,10 +63,10 @@ class CatalogueController(Controller):
         database: Injected[Database],
         clock: Injected[Clock],
         catalogue: Injected[PublicCatalogue],
-    ) -> One[ModelEntry]:
+    ) -> OneModel:
         async with database.read() as session:
             listing = await catalogue.listing(session, f"{author}/{name}", now=clock.now())
-        return One(data=ModelEntry.of(listing))
+        return OneModel.of(ModelEntry.of(listing))
 
     @get("/models/{author:str}/{name:str}/endpoints", summary="Where a model is offered, and on what terms")
     async def list_endpoints(

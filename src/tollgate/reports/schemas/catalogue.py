@@ -136,6 +136,20 @@ def _united(lists: Sequence[tuple[str, ...]]) -> list[str]:
     return list(dict.fromkeys(name for names in lists for name in names))
 
 
+class OneModel(Struct, kw_only=True, frozen=True):
+    """One model; beside it stands what OpenAI's clients look for in the answer itself."""
+
+    data: ModelEntry
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+    @classmethod
+    def of(cls, entry: ModelEntry) -> "OneModel":
+        return cls(data=entry, id=entry.id, created=entry.created, owned_by=entry.owned_by)
+
+
 class ModelList(Struct, kw_only=True, frozen=True):
     """All models that were asked for, in the shape of OpenAI's list."""
 
