@@ -157,6 +157,27 @@ async def test_a_process_that_is_told_to_end_records_what_it_was_serving(gateway
     await _is_recorded_once(customer, call["status"], ["served"])
 
 
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+async def test_ids_of_providers_that_repeat_or_are_none_lose_no_record(gateway: Installation, *, streams: bool) -> None:
+    customer = await gateway.customer()
+    model = await gateway.model(dead)
+    given = ["chatcmpl-1", "chatcmpl-1", None, "None", "", "\x00", "x" * 10_000, 7, {"id": 1}]
+    for identifier in given:
+        pieces = [chunk({"content": "Hello!"}, "stop", id=identifier, usage=USAGE)]
+        gateway.provider.behaviours[provider_of(model)] = stream(pieces) if streams else whole(id=identifier)
+        assert (await customer.ask(model, stream=streams)).status_code == 200
+    assert [call["amount"] for call in await customer.calls()] == [Decimal("0.00082")] * len(given)
+    assert len({row["id"] for row in await customer.attempts()}) == len(given)
+
+
+async def test_reading_of_a_call_again_charges_nothing(gateway: Installation) -> None:
+    customer, model = await gateway.customer(), await gateway.model(whole())
+    generation = (await customer.ask(model)).headers["x-generation-id"]
+    told = [await customer.generation(generation) for _ in range(4)]
+    assert told == told[:1] * 4
+    await _is_recorded_once(customer, "settled", ["served"])
+
+
 async def _is_recorded_once(customer: Customer, status: str, attempts: list[str]) -> None:
     [call] = await customer.calls()
     assert call["status"] == status
