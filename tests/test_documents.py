@@ -14,6 +14,7 @@ SECTIONS = ("Context", "Decision", "Consequences", "Alternatives", "Enforced by"
 PLACES = (ROOT, ROOT / "src" / "tollgate")
 PATH = re.compile(r"`([\w.-]+/(?:[\w.-]+/)*(?:[\w-]+\.\w+)?)`")
 FUNCTION = re.compile(r"`(?:[\w.]+\.)?(\w+)\(\)`")
+TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
@@ -37,6 +38,22 @@ def test_every_function_it_names_exists(document: Path, code: str) -> None:
     named = set(FUNCTION.findall(document.read_text()))
 
     assert {name for name in named if not re.search(rf"\b(?:def|FUNCTION|class) {name}\(", code)} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_it_names_exists(document: Path) -> None:
+    missing = [
+        (place, name)
+        for place, name in TEST.findall(document.read_text())
+        if not (ROOT / place).is_file() or (name and f"def {name}(" not in (ROOT / place).read_text())
+    ]
+    assert missing == []
+
+
+def test_every_failure_is_held_by_a_test() -> None:
+    text = (ROOT / "docs" / "failures.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| what must not")]
+    assert [row for row in rows if len(TEST.findall(row)) != 1] == []
 
 
 @pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.name)
