@@ -1,4 +1,4 @@
-"""What all client formats share: opening a body, the fields that are for the gateway alone, telling a cost.
+"""What all client formats share: opening a body, fields for the gateway alone, limits, telling what a call cost.
 
 The body is decoded once and shallowly: fields the gateway has no business with pass through as the bytes they came in.
 """
@@ -12,17 +12,26 @@ import msgspec
 
 from tollgate.gateway.model import Attribution, Preferences, Receipt
 from tollgate.gateway.wire import UNREADABLE
-from tollgate.kit import money
+from tollgate.kit import ids, money
 from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.tokens import Kind, UsageQuantities
 
 OWN_FIELDS = frozenset({"models", "provider", "user", "session_id", "metadata"})
 """For the gateway alone: they never reach a provider."""
+UNBOUNDED = frozenset({
+    "best_of", "max_gen_len", "max_length", "max_new_tokens", "min_tokens", "n_predict", "num_predict",
+})  # fmt: skip
+"""What some servers take for the length or the number of answers, besides what OpenAI calls them: it would let them
+write more than was held for. Refused, because what is left out silently is not what was asked for."""
 NULL = msgspec.Raw(b"null")
 
+_CACHE_WRITES = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
 _METADATA_PAIRS_MAX = 16
 _FALLBACKS_MAX = 16
 _NAMES_MAX = 100
 _FIELDS_MAX = 256
+_BITS_BELOW_TIME = 80
+"""Of a UUIDv7, whose first bits are milliseconds since 1970."""
 _MARKS_MAX = 500_000
 """A million tokens of dense JSON have fewer. Objects without number take seconds to read, and all other calls wait."""
 
@@ -101,6 +110,11 @@ def refuse(fields: Mapping[str, msgspec.Raw], names: AbstractSet[str], why: str)
             raise InvalidRequest(f"{name} is not supported; {why}", field=name)
 
 
+def for_provider(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """The fields without those that are for the gateway alone."""
+    return {name: value for name, value in fields.items() if name not in OWN_FIELDS}
+
+
 def models(fields: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
     """The model asked for, and the ones to fall back to."""
     model = field(fields, "model", _SLUG)
@@ -140,6 +154,27 @@ def preferences(fields: Mapping[str, msgspec.Raw]) -> Preferences:
         zdr=given.zdr,
         require_parameters=given.require_parameters,
     )
+
+
+def object_in(fields: Mapping[str, msgspec.Raw], name: str) -> dict[str, msgspec.Raw]:
+    """The object that a field of a provider's answer is, its own fields still encoded; an empty one, if it is none."""
+    try:
+        return _FIELDS.decode(fields.get(name, NULL))
+    except UNREADABLE:
+        return {}
+
+
+def created_at(generation_id: str) -> int:
+    """When the call began, in seconds since 1970: its id tells."""
+    try:
+        return (ids.parse("gen", generation_id).int >> _BITS_BELOW_TIME) // 1000
+    except ids.NotAnId:
+        return 0
+
+
+def cache_writes(quantities: UsageQuantities) -> int:
+    """Tokens written to a cache, however long it is kept: OpenAI's formats tell no durations."""
+    return sum(quantities[kind] for kind in _CACHE_WRITES)
 
 
 def cost(receipt: Receipt) -> dict[str, object]:

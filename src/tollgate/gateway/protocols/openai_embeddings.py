@@ -32,7 +32,6 @@ _TEXT = msgspec.json.Decoder(str)
 _TEXTS = msgspec.json.Decoder(tuple[str, ...])
 _TOKENS = msgspec.json.Decoder(tuple[_Id | tuple[_Id, ...], ...])
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_USAGE = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
 def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
@@ -51,7 +50,7 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     envelope.field(fields, "dimensions", envelope.COUNT)
     return Request(
         wire=WIRE,
-        fields={name: value for name, value in fields.items() if name not in envelope.OWN_FIELDS},
+        fields=envelope.for_provider(fields),
         models=models,
         prompt=_prompt(_inputs(fields), fields),
         parameters=frozenset(name for name in fields if name not in envelope.OWN_FIELDS | _ALWAYS_ALLOWED),
@@ -138,13 +137,5 @@ def passed_answer(body: bytes, receipt: Receipt) -> bytes:
         **fields,
         "model": receipt.model,
         "provider": receipt.provider,
-        "usage": {**_usage(fields), **totals, **envelope.cost(receipt)},
+        "usage": {**envelope.object_in(fields, "usage"), **totals, **envelope.cost(receipt)},
     })  # fmt: skip
-
-
-def _usage(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    """The provider's own usage object, or nothing if there is none."""
-    try:
-        return _USAGE.decode(fields.get("usage", envelope.NULL)) or {}
-    except msgspec.DecodeError:
-        return {}

@@ -75,7 +75,7 @@ def _request(
     metered.check(fields)
     return Request(
         wire=Wire.MESSAGES,
-        fields={name: value for name, value in fields.items() if name not in envelope.OWN_FIELDS},
+        fields=envelope.for_provider(fields),
         models=models,
         prompt=prompt.of(messages, fields),
         parameters=_parameters(fields),

@@ -27,7 +27,7 @@ _STOP = {"type": "message_stop"}
 def passed_answer(body: bytes, receipt: Receipt) -> bytes:
     """A provider's whole answer as the client gets it: the same bytes, with model, provider and cost."""
     fields = _FIELDS.decode(wire.mended(body))
-    return msgspec.json.encode({**fields, **_told(receipt, _object(fields, "usage"))})
+    return msgspec.json.encode({**fields, **_told(receipt, envelope.object_in(fields, "usage"))})
 
 
 class MessagePassage:
@@ -64,13 +64,13 @@ class MessagePassage:
         our_name = msgspec.json.encode(self._model)
         if len(_MODEL.findall(data)) == 1 == len(_MODEL.findall(event)):
             return _MODEL.sub(lambda _: b'"model":' + our_name, event)
-        message = {**_object(fields, "message"), "model": msgspec.Raw(our_name)}
+        message = {**envelope.object_in(fields, "message"), "model": msgspec.Raw(our_name)}
         return _event({**fields, "message": message}, "message_start")
 
     def _keep(self, fields: _Fields) -> None:
         """Remember an end that is told; of several, what each adds."""
-        delta = _object(fields, "delta")
-        self._usage |= {**_object(delta, "usage"), **_object(fields, "usage")}
+        delta = envelope.object_in(fields, "delta")
+        self._usage |= {**envelope.object_in(delta, "usage"), **envelope.object_in(fields, "usage")}
         said = {name: value for name, value in delta.items() if name != "usage"}
         self._delta |= {
             name: value for name, value in said.items() if value != envelope.NULL or name not in self._delta
@@ -98,14 +98,6 @@ def _told(receipt: Receipt, given: Mapping[str, object]) -> dict[str, object]:
     counted = usage.told(receipt.quantities) if receipt.estimated else {}
     told = {**given, **counted, **envelope.cost(receipt)}
     return {"model": receipt.model, "provider": receipt.provider, "usage": told}
-
-
-def _object(fields: _Fields, name: str) -> dict[str, msgspec.Raw]:
-    """The object of this name; an empty one in place of anything else."""
-    try:
-        return _FIELDS.decode(fields.get(name, b"{}"))
-    except wire.UNREADABLE:
-        return {}
 
 
 def _event(fields: Mapping[str, object], name: str) -> bytes:

@@ -17,12 +17,7 @@ from tollgate.kit.errors import InvalidRequest
 _ALWAYS_ALLOWED = frozenset(
     {"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"}
 )
-_UNBOUNDED = frozenset({
-    "best_of", "max_gen_len", "max_length", "max_new_tokens", "max_output_tokens", "min_tokens", "n_predict",
-    "num_predict",
-})  # fmt: skip
-"""What some servers take for the length or the number of answers besides `max_tokens` and `n`: it would let them write
-more than was held for. Refused, because what is left out silently is not what was asked for."""
+_UNBOUNDED = envelope.UNBOUNDED | {"max_output_tokens"}
 _UNREAD = envelope.OWN_FIELDS | _ALWAYS_ALLOWED | {
     "audio", "frequency_penalty", "function_call", "logit_bias", "logprobs", "min_p", "modalities",
     "parallel_tool_calls", "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning",
@@ -67,7 +62,7 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     stream = envelope.field(fields, "stream", envelope.FLAG) or False
     return Request(
         wire=Wire.CHAT,
-        fields={name: value for name, value in fields.items() if name not in envelope.OWN_FIELDS},
+        fields=envelope.for_provider(fields),
         models=models,
         prompt=_prompt(messages, fields),
         parameters=frozenset(name for name in fields if name not in envelope.OWN_FIELDS | _ALWAYS_ALLOWED),

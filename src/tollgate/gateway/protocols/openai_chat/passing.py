@@ -118,24 +118,17 @@ def _parted(chunk: Mapping[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], m
 
 
 def _with_receipt(fields: Mapping[str, msgspec.Raw], receipt: Receipt) -> dict[str, object]:
-    told = _usage(fields)
-    totals = _totals(receipt) if receipt.estimated or not told.keys() >= set(_TOTALS) else {}
+    told = envelope.object_in(fields, "usage")
+    counted = totals(receipt) if receipt.estimated or not told.keys() >= set(_TOTALS) else {}
     return {
         **fields,
         "model": receipt.model,
         "provider": receipt.provider,
-        "usage": {**told, **totals, **envelope.cost(receipt)},
+        "usage": {**told, **counted, **envelope.cost(receipt)},
     }
 
 
-def _usage(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    """The provider's own usage object, or nothing if there is none."""
-    try:
-        return _USAGE.decode(fields.get("usage", envelope.NULL)) or {}
-    except msgspec.DecodeError:
-        return {}
-
-
-def _totals(receipt: Receipt) -> Mapping[str, int]:
+def totals(receipt: Receipt) -> dict[str, int]:
+    """The totals that were billed."""
     prompt, completion = receipt.quantities.prompt_tokens, receipt.quantities.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

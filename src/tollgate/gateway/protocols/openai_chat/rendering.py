@@ -28,15 +28,12 @@ from tollgate.gateway.neutral import (
     ToolCallDelta,
 )
 from tollgate.gateway.protocols import envelope
-from tollgate.gateway.protocols.openai_chat.passing import DONE, failure
-from tollgate.kit import ids
+from tollgate.gateway.protocols.openai_chat.passing import DONE, failure, totals
 from tollgate.kit.errors import TollgateError
 from tollgate.kit.tokens import Kind
 
 _WORDS = {Stop.PAUSE: "stop"}
 """Reasons that this format has no word of its own for."""
-_BITS_BELOW_TIME = 80
-"""Of a UUIDv7, whose first bits are milliseconds since 1970."""
 
 
 def rendered_answer(completion: Completion, request: Request, receipt: Receipt) -> bytes:
@@ -45,7 +42,7 @@ def rendered_answer(completion: Completion, request: Request, receipt: Receipt) 
     return msgspec.json.encode({
         "id": receipt.generation_id,
         "object": "chat.completion",
-        "created": _created(receipt.generation_id),
+        "created": envelope.created_at(receipt.generation_id),
         "model": receipt.model,
         "provider": receipt.provider,
         "choices": [_choice(number, choice) for number, choice in enumerate(completion.choices)],
@@ -53,26 +50,15 @@ def rendered_answer(completion: Completion, request: Request, receipt: Receipt) 
     })  # fmt: skip
 
 
-def _created(generation_id: str) -> int:
-    """The second in which the call began, which its id tells."""
-    try:
-        return (ids.parse("gen", generation_id).int >> _BITS_BELOW_TIME) // 1000
-    except ids.NotAnId:
-        return 0
-
-
 def usage(receipt: Receipt) -> dict[str, Any]:
     """The quantities that were billed, as OpenAI tells them, and what they cost."""
     quantities = receipt.quantities
-    written = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
     searches = quantities[Kind.WEB_SEARCH]
     return {
-        "prompt_tokens": quantities.prompt_tokens,
-        "completion_tokens": quantities.completion_tokens,
-        "total_tokens": quantities.prompt_tokens + quantities.completion_tokens,
+        **totals(receipt),
         "prompt_tokens_details": {
             "cached_tokens": quantities[Kind.INPUT_CACHE_READ],
-            "cache_write_tokens": sum(quantities[kind] for kind in written),
+            "cache_write_tokens": envelope.cache_writes(quantities),
             "audio_tokens": quantities[Kind.INPUT_AUDIO],
             "image_tokens": quantities[Kind.INPUT_IMAGE],
         },

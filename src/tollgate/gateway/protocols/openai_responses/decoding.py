@@ -66,7 +66,7 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     metered.check_tools(fields, () if isinstance(given, str) else given)
     return Request(
         wire=Wire.RESPONSES,
-        fields={name: value for name, value in fields.items() if name not in envelope.OWN_FIELDS},
+        fields=envelope.for_provider(fields),
         models=models,
         prompt=_prompt(given, fields),
         parameters=frozenset(_parameters(fields)),

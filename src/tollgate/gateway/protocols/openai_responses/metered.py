@@ -12,11 +12,7 @@ from tollgate.gateway.protocols import envelope
 from tollgate.gateway.protocols.openai_responses.reading import read
 from tollgate.kit.errors import InvalidRequest
 
-_UNBOUNDED = frozenset({
-    "best_of", "max_completion_tokens", "max_gen_len", "max_length", "max_new_tokens", "max_tokens", "min_tokens", "n",
-    "n_predict", "num_predict",
-})  # fmt: skip
-"""What some servers take for the length or the number of answers besides `max_output_tokens`."""
+_UNBOUNDED = envelope.UNBOUNDED | {"max_completion_tokens", "max_tokens", "n"}
 _STORED = frozenset({"conversation", "previous_response_id", "prompt"})
 _METERED_TOOLS = frozenset({
     # The client runs these itself.

@@ -24,6 +24,7 @@ from tollgate.gateway.neutral import (
     ToolCall,
     ToolCallDelta,
 )
+from tollgate.gateway.protocols import envelope
 from tollgate.gateway.protocols.openai_responses import response
 from tollgate.gateway.protocols.openai_responses.output import Event, Output, gathered
 from tollgate.kit.errors import TollgateError
@@ -31,7 +32,7 @@ from tollgate.kit.errors import TollgateError
 
 def rendered_answer(completion: Completion, request: Request, receipt: Receipt) -> bytes:
     """A whole response; of several choices the first."""
-    created, name = response.created_at(receipt.generation_id), response.name_of(receipt.generation_id)
+    created, name = envelope.created_at(receipt.generation_id), response.name_of(receipt.generation_id)
     choice = completion.choices[0] if completion.choices else Choice((), None, None)
     return msgspec.json.encode({
         **response.begun(request, model=receipt.model, generation_id=receipt.generation_id, created=created),

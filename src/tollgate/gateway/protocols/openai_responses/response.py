@@ -11,7 +11,6 @@ import msgspec
 from tollgate.gateway.model import Receipt, Request
 from tollgate.gateway.neutral import Stop
 from tollgate.gateway.protocols import envelope
-from tollgate.kit import ids
 from tollgate.kit.errors import RateLimited, TollgateError
 from tollgate.kit.tokens import Kind
 
@@ -36,21 +35,11 @@ _REASONS: Mapping[Stop, str] = {
     Stop.CONTENT_FILTER: "content_filter",
 }
 """Why a response is incomplete. One that can be continued is complete as far as this format can say."""
-_USAGE = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
-_CACHE_WRITES = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
 
 
 def name_of(generation_id: str) -> str:
     """What the ids of a response and its items have in common."""
     return generation_id.removeprefix("gen_")
-
-
-def created_at(generation_id: str) -> int:
-    """When the call began, in seconds since 1970: its id tells."""
-    try:
-        return (ids.parse("gen", generation_id).int >> 80) // 1000
-    except ids.NotAnId:
-        return 0
 
 
 def begun(request: Request, *, model: str, generation_id: str, created: int) -> dict[str, Any]:
@@ -113,7 +102,7 @@ def usage(receipt: Receipt) -> dict[str, Any]:
         **totals(receipt),
         "input_tokens_details": {
             "cached_tokens": counts[Kind.INPUT_CACHE_READ],
-            "cache_write_tokens": sum(counts[kind] for kind in _CACHE_WRITES),
+            "cache_write_tokens": envelope.cache_writes(counts),
         },
         "output_tokens_details": {"reasoning_tokens": counts[Kind.INTERNAL_REASONING]},
     }
@@ -127,9 +116,6 @@ def totals(receipt: Receipt) -> dict[str, int]:
 
 def with_receipt(response: Mapping[str, msgspec.Raw], receipt: Receipt) -> dict[str, object]:
     """A provider's own response with model, provider and cost; its totals are the billed ones, if we had to count."""
-    try:
-        known = _USAGE.decode(response.get("usage", envelope.NULL))
-    except msgspec.DecodeError:
-        known = None
-    counted = usage(receipt) if known is None else {**known, **(totals(receipt) if receipt.estimated else {})}
+    known = envelope.object_in(response, "usage")
+    counted = {**known, **(totals(receipt) if receipt.estimated else {})} if known else usage(receipt)
     return {**response, **told(receipt), "usage": {**counted, **envelope.cost(receipt)}}
