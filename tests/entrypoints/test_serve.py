@@ -142,7 +142,7 @@ def test_what_a_killed_group_counted_is_forgotten(tmp_path: Path) -> None:
 class TestAGroup:
     @pytest.mark.parametrize(
         ("part", "name"),
-        [("-m tollgate worker", "worker"), ("-m granian", "gateway"), ("postgres -D", "database server")],
+        [("-m tollgate worker", "worker"), ("gateway_process", "gateway"), ("postgres -D", "database server")],
     )
     def test_ends_when_a_part_of_it_does(self, group: "subprocess.Popen[str]", part: str, name: str) -> None:
         everything = descendants(group.pid)
@@ -164,7 +164,7 @@ class TestAGroup:
 
     def test_counts_together_in_gateway_and_worker(self, group: "subprocess.Popen[str]", data_dir: Path) -> None:
         (metrics_dir,) = data_dir.glob("metrics-*")
-        programs = ("-m granian", "-m tollgate worker")
+        programs = ("gateway_process", "-m tollgate worker")
         ours = {pid for pid, command in descendants(group.pid).items() if any(part in command for part in programs)}
         told = {line for pid in ours for line in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")}
         assert [line for line in told if b"MULTIPROC" in line] == [b"PROMETHEUS_MULTIPROC_DIR=" + bytes(metrics_dir)]

@@ -19,16 +19,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tollgate.infra import children, settings
-from tollgate.infra.children import Child, Gate
+from tollgate.infra.children import Child
 from tollgate.infra.embedded_postgres import CONNECTIONS_MAX, EmbeddedPostgres
 from tollgate.kit.errors import TollgateError
 
 _READY_SECONDS_MAX = 60
 _READY_POLL_SECONDS = 0.02
-_SETTLING_SECONDS = 5
-"""What the gateway may take, beyond the drain of calls in flight, to record them and close."""
-_CALLS_AT_ONCE_MAX = 4096
-"""Calls each gateway process works on at once; more wait in the socket's queue."""
+_ENDING_SECONDS = 5
+"""What a process may take to end its own processes by force, when they take too long to stop."""
 _CONNECTIONS_BESIDE = 20
 """What the worker, the command line and superusers need of the database, beside the gateway processes."""
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not listened on
@@ -62,15 +60,14 @@ class _Keys:
 class _Group:
     """The processes that run now, in the order to stop them in, and whether somebody asked for that."""
 
-    drain_seconds: int = 0
+    stop_seconds_max: int = 0
     children: list[Child] = field(default_factory=list)
     postgres: EmbeddedPostgres | None = None
     stopping: bool = False
 
     async def stop_children(self) -> None:
-        patience_seconds = self.drain_seconds + 2 * _SETTLING_SECONDS
         for child in self.children:
-            await child.stop(patience_seconds=patience_seconds)
+            await child.stop(patience_seconds=self.stop_seconds_max + _ENDING_SECONDS)
 
     def kill_children(self) -> None:
         for child in self.children:
@@ -106,17 +103,17 @@ async def _serve(options: ServeOptions, given: Mapping[str, str], group: _Group,
     configured = settings.read(environment)
     if group.postgres is not None:
         _check_connections(options.workers, configured.database_pool_max)
-    group.drain_seconds = configured.drain_timeout_seconds
+    group.stop_seconds_max = configured.stop_seconds_max
     metrics_dir = _fresh_metrics_dir(options.data_dir, address[1], alone=group.postgres is not None)
     held.callback(shutil.rmtree, metrics_dir, ignore_errors=True)
     environment[settings.METRICS_DIR_VARIABLE] = str(metrics_dir)
     held.push_async_callback(group.stop_children)
     keys = _Keys()
     try:
-        gate = Gate()
-        group.children.append(await _start_gateway(options.workers, address, environment, gate))
+        gateway = await _start_gateway(options.workers, address, environment)
+        group.children.append(gateway)
         keys = await _prepare(environment)
-        gate.open()
+        gateway.begin()
         await _until_ready(address, group)
         group.children.append(await children.start("worker", [sys.executable, "-m", "tollgate", "worker"], environment))
     except BaseException:
@@ -188,22 +185,10 @@ async def _prepare(environment: Mapping[str, str]) -> _Keys:
     return _Keys(**json.loads(answer))
 
 
-async def _start_gateway(workers: int, address: tuple[str, int], environment: Mapping[str, str], gate: Gate) -> Child:
-    drain_seconds = settings.read(environment).drain_timeout_seconds
-    options = {
-        "--interface": "asgi",
-        "--host": address[0],
-        "--port": str(address[1]),
-        "--workers": str(workers),
-        "--loop": "uvloop",
-        "--backpressure": str(_CALLS_AT_ONCE_MAX),
-        "--workers-kill-timeout": str(drain_seconds + _SETTLING_SECONDS),
-        "--log-level": "warning",
-    }
-    flat = [part for pair in options.items() for part in pair]
-    command = [sys.executable, "-m", "granian", "--factory", "--no-ws", "--no-access-log", *flat]
-    command.append("tollgate.entrypoints.gateway_process:create_app")
-    return await children.start("gateway", command, environment, gate=gate)
+async def _start_gateway(workers: int, address: tuple[str, int], environment: Mapping[str, str]) -> Child:
+    options = ["--host", address[0], "--port", str(address[1]), "--workers", str(workers)]
+    command = [sys.executable, "-m", "tollgate.entrypoints.gateway_process", *options]
+    return await children.start("gateway", command, environment)
 
 
 async def _until_ready(address: tuple[str, int], group: _Group) -> None:

@@ -5,8 +5,8 @@ import signal
 from collections.abc import Mapping
 from datetime import timedelta
 
+from tollgate.infra import children, idempotency, jobs, migrations, settings, telemetry
 from tollgate.infra import database as databases
-from tollgate.infra import idempotency, jobs, migrations, settings, telemetry
 from tollgate.infra.database import Database
 from tollgate.infra.jobs import Schedule
 from tollgate.infra.settings import Settings
@@ -52,6 +52,7 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
     """
     configured = settings.read(environment)
     telemetry.configure_logging()
+    children.follow_parent(environment, patience_seconds=configured.stop_seconds_max)
     await migrations.require_current(configured.database_url)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

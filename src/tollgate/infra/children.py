@@ -7,26 +7,38 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
-_GATE_VARIABLE = "TOLLGATE_GATE"
+_LIFELINE_VARIABLE = "TOLLGATE_LIFELINE"
+"""Where a child finds the reading end of a pipe whose only writing end is ours: it hangs up when we end, however."""
+_SECOND_NOTICE_SECONDS = 1
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
 class Child:
     """One running process and whatever it starts itself."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, lifeline: IO[bytes]) -> None:
         self.name = name
         self._process = process
+        self._lifeline = lifeline
 
     @property
     def has_ended(self) -> bool:
         """Whether the process is gone."""
         return self._process.returncode is not None
+
+    def begin(self) -> None:
+        """Let it begin, if it waits for that."""
+        with contextlib.suppress(BrokenPipeError):
+            self._lifeline.write(b"\n")
 
     async def wait(self) -> int:
         """Wait for its end; its exit code, or minus the signal that ended it."""
@@ -41,6 +53,7 @@ class Child:
                     await self._process.wait()
         self.kill()
         await self._process.wait()
+        self._lifeline.close()
 
     def kill(self) -> None:
         """End it, and everything it started, at once."""
@@ -48,40 +61,67 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-class Gate:
-    """Holds a child back, once it has loaded and before it begins, until we let it."""
+async def start(name: str, command: Sequence[str | Path], environment: Mapping[str, str]) -> Child:
+    """Start a process, to be stopped in the end; what it prints goes to our standard error."""
+    theirs, ours = os.pipe()
+    lifeline = os.fdopen(ours, "wb", buffering=0)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env={**environment, _LIFELINE_VARIABLE: str(theirs)},
+            pass_fds=[theirs],
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sys.stderr,
+            stderr=sys.stderr,
+            start_new_session=True,
+            preexec_fn=die_with_parent(signal.SIGTERM),
+        )
+    except BaseException:
+        lifeline.close()
+        raise
+    finally:
+        os.close(theirs)
+    return Child(name, process, lifeline)
 
-    def __init__(self) -> None:
-        # Nobody ever writes: reading ends when the only writing end, ours, is closed.
-        self.exit, self._entrance = os.pipe()
 
-    def open(self) -> None:
-        """Let the child begin."""
-        os.close(self._entrance)
-        os.close(self.exit)
+def wait_to_begin(environment: Mapping[str, str]) -> None:
+    """Wait, in a process that `start` started, until its parent lets it begin.
+
+    Raises:
+        SystemExit: the parent ended instead.
+    """
+    lifeline = select.poll()
+    lifeline.register(int(environment[_LIFELINE_VARIABLE]), select.POLLIN)
+    ((_, events),) = lifeline.poll()
+    # What was written stays unread: it says the same to whoever asks again.
+    if not events & select.POLLIN:
+        raise SystemExit("whoever started this process ended before it could begin")
 
 
-def wait_at_gate(environment: Mapping[str, str]) -> None:
-    """Wait until the parent opens the gate; a process that was started without one goes on at once."""
-    if _GATE_VARIABLE in environment:
-        os.read(int(environment[_GATE_VARIABLE]), 1)
+def follow_parent(environment: Mapping[str, str], *, patience_seconds: int) -> None:
+    """In a process that `start` started: `follow` its parent. Does nothing in any other."""
+    if _LIFELINE_VARIABLE in environment:
+        follow(int(environment[_LIFELINE_VARIABLE]), patience_seconds=patience_seconds)
 
 
-async def start(
-    name: str, command: Sequence[str | Path], environment: Mapping[str, str], *, gate: Gate | None = None
-) -> Child:
-    """Start a process; what it prints goes to our standard error."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env={**environment, _GATE_VARIABLE: str(gate.exit)} if gate else environment,
-        pass_fds=[gate.exit] if gate else [],
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=sys.stderr,
-        stderr=sys.stderr,
-        start_new_session=True,
-        preexec_fn=die_with_parent(signal.SIGTERM),
-    )
-    return Child(name, process)
+def follow(lifeline: int, *, patience_seconds: int) -> None:
+    """See to it that our process group ends soon after the other end of a pipe has: asked first, then by force.
+
+    The kernel's signal to the child of a process that is killed is not enough: only Linux has it, and a process that
+    hangs does not heed it.
+    """
+    threading.Thread(target=_follow, args=(lifeline, patience_seconds), name="lifeline", daemon=True).start()
+
+
+def _follow(lifeline: int, patience_seconds: int) -> None:
+    hung_up = select.poll()
+    hung_up.register(lifeline, 0)
+    hung_up.poll()
+    # Not at once: where the kernel has asked already, a second notice would only be in the way of the first.
+    time.sleep(_SECOND_NOTICE_SECONDS)
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(patience_seconds)
+    os.killpg(0, signal.SIGKILL)
 
 
 async def answer_of(command: Sequence[str | Path], environment: Mapping[str, str]) -> bytes | None:
@@ -111,6 +151,8 @@ def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     parent = os.getpid()
 
     def prepare() -> None:
+        # We may handle the signal, and until it runs its program the child would do so in our place: not at all.
+        signal.signal(number, signal.SIG_DFL)
         prctl(_SET_PARENT_DEATH_SIGNAL, int(number), 0, 0, 0)
         if os.getppid() != parent:
             os.kill(os.getpid(), number)

@@ -9,6 +9,8 @@ METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where the processes of a group count together, in files of their own; the metrics' library reads it when imported."""
 _LISTENERS = 2
 """Connections that only hear what changes: keys, and the catalogue."""
+_CLOSING_SECONDS = 10
+"""What a process may take to close, beside what its calls and their records do."""
 _POOL_MIN = 6
 """The listeners, and two connections for each share."""
 
@@ -34,13 +36,18 @@ class Settings:
     idle_timeout_seconds: int = 60
     """How long a provider may take to accept a connection, to begin its answer, and between two pieces of it."""
     settle_timeout_seconds: int = 30
-    """How long an answer waits for the ledger before its caller is told that the ledger is away."""
+    """How long an answer waits for the ledger before its caller is told that the ledger is away, and a stop for it."""
     drain_timeout_seconds: int = 30
     """How long calls in flight may go on after a stop was asked for."""
     invoice_grace_seconds: int = 3600
     """How long after a period's end its invoice waits for late records before the worker finalises it."""
     database_pool_max: int = 14
     """Connections each gateway process keeps to the database at most, all told."""
+
+    @property
+    def stop_seconds_max(self) -> int:
+        """How long a process may take to stop: for calls in flight, then for records of calls, then to close."""
+        return self.drain_timeout_seconds + self.settle_timeout_seconds + _CLOSING_SECONDS
 
     @property
     def control_plane_connections(self) -> int:

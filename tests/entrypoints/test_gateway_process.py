@@ -1,0 +1,116 @@
+"""The gateway's processes stop in time, together, and with every call recorded that can be."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.gateway.fake_provider import WORDS, Behaviour, spoken, stream, streamed
+from tests.gateway.installation import MESSAGES, Customer, Installation, installation
+
+from tollgate.infra import children
+from tollgate.infra.children import Child
+
+SETTINGS = {"TOLLGATE_DRAIN_TIMEOUT_SECONDS": "2", "TOLLGATE_SETTLE_TIMEOUT_SECONDS": "1"}
+STOP_SECONDS_MAX = 2 + 1 + 10
+
+
+@asynccontextmanager
+async def served(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Installation, Child]]:
+    """An installation whose gateway runs as `serve` runs it, and the gateway's main process."""
+    started: list[Child] = []
+    start = children.start
+
+    async def start_as_served(name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
+        options = ["--host", "127.0.0.1", "--port", command[command.index("--port") + 1], "--workers", "2"]
+        program = [sys.executable, "-m", "tollgate.entrypoints.gateway_process", *options]
+        started.append(await start(name, program, environment))
+        started[0].begin()
+        return started[0]
+
+    monkeypatch.setattr(children, "start", start_as_served)
+    async with installation(database_url, **SETTINGS) as gateway:
+        yield gateway, started[0]
+
+
+@asynccontextmanager
+async def streaming(customer: Customer, behaviour: Behaviour) -> AsyncIterator[httpx.Response]:
+    """A streamed call of which something has arrived."""
+    body = {"model": await customer.gateway.model(behaviour), "messages": MESSAGES, "stream": True}
+    headers = {"authorization": f"Bearer {customer.key}"}
+    async with customer.gateway.http.stream("POST", "/chat/completions", json=body, headers=headers) as answer:
+        assert answer.status_code == httpx.codes.OK
+        yield answer
+
+
+async def stopped(process: Child) -> int:
+    """Its exit code, after it was asked to stop and did so in the time that it gives itself."""
+    await process.stop(patience_seconds=STOP_SECONDS_MAX)
+    return await process.wait()
+
+
+async def test_a_call_in_flight_is_answered_to_its_end(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(database_url, monkeypatch) as (gateway, process):
+        customer = await gateway.customer()
+        slowly = [*spoken(WORDS), b"data: [DONE]\n\n"]
+        async with streaming(customer, stream(slowly, pause=0.1)) as answer:
+            stopping = asyncio.create_task(stopped(process))
+            said = (await answer.aread()).decode()
+        assert await stopping == 0
+        assert said.endswith("data: [DONE]\n\n")
+        assert (await customer.call())["streamed"]
+
+
+async def test_a_call_that_takes_longer_is_broken_off_and_recorded(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with served(database_url, monkeypatch) as (gateway, process):
+        customer = await gateway.customer()
+        async with streaming(customer, stream(spoken(WORDS * 100), pause=0.1)) as answer:
+            stopping = asyncio.create_task(stopped(process))
+            with pytest.raises(httpx.TransportError):
+                await answer.aread()
+        assert await stopping == 0
+        call = await customer.call()
+        assert call["amount"] > 0
+        assert call["status"] == "failed"
+        assert await customer.held() == 0
+    assert "requests in flight are broken off" in capfd.readouterr().err
+
+
+async def test_a_stop_asked_for_a_thousand_times_is_one(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(database_url, monkeypatch) as (_, process):
+        for _ in range(1000):
+            os.kill(process._process.pid, signal.SIGTERM)
+        async with asyncio.timeout(STOP_SECONDS_MAX):
+            # The last of them may come when Python itself has done with them.
+            assert await process.wait() in {0, -signal.SIGTERM}
+
+
+async def test_a_call_that_cannot_be_recorded_is_told_of_when_the_time_is_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with served(database_url, monkeypatch) as (gateway, process):
+        customer = await gateway.customer()
+        async with streaming(customer, streamed()) as answer:
+            await gateway.pool.execute("ALTER TABLE calls RENAME TO lost")
+            await answer.aread()
+        assert await stopped(process) == 0
+    assert '"calls": 1, "event": "stopped before every call was recorded"' in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+async def test_workers_do_not_outlive_the_main_process(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(database_url, monkeypatch) as (_, process):
+        main = process._process.pid
+        workers = [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+        assert len(workers) == 2
+        os.kill(main, signal.SIGKILL)
+        async with asyncio.timeout(STOP_SECONDS_MAX):
+            while any(Path(f"/proc/{worker}/exe").exists() for worker in workers):  # noqa: ASYNC110 - a file system's event
+                await asyncio.sleep(0.05)
