@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tollgate.gateway import sandbox_embeddings, tokenizer
+from tollgate.gateway import sandbox_embeddings, tokenizer, wire
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.model import Reply, Request, UpstreamRequest
 from tollgate.gateway.protocols import openai_chat, openai_embeddings
@@ -105,12 +105,12 @@ def _events(
         for index in range(choices):
             yield _chunk(head, [{"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}], None)
     yield _chunk(head, [], usage)
-    yield b"data: [DONE]\n\n"
+    yield wire.event(b"[DONE]")
 
 
 def _chunk(head: Mapping[str, Any], choices: list[Any], usage: Mapping[str, Any] | None) -> bytes:
     encoded = msgspec.json.encode({**head, "object": "chat.completion.chunk", "choices": choices, "usage": usage})
-    return b"data: " + encoded + b"\n\n"
+    return wire.event(encoded)
 
 
 class _SandboxReply:

@@ -10,7 +10,6 @@ from typing import Any
 
 from tollgate.gateway import reasoning_details, wire
 from tollgate.gateway.neutral import (
-    Audio,
     Cache,
     File,
     Image,
@@ -26,11 +25,9 @@ from tollgate.gateway.neutral import (
     ToolResult,
     Uploaded,
 )
+from tollgate.gateway.protocols import media
 from tollgate.kit.errors import InvalidRequest
 
-_AUDIO_TYPES = {"mp3": "audio/mpeg"}
-_FILE_TYPE = "application/pdf"
-"""What a file is that comes without a media type: OpenAI reads no other kind."""
 _AT = "messages["
 _WEB = ("https://", "http://")
 
@@ -141,7 +138,7 @@ def _part(part: object, at: str) -> Part:
             sound = wire.mapping(part.get("input_audio"))
             kind = _text(sound, "format", f"{at}.input_audio")
             data = _text(sound, "data", f"{at}.input_audio")
-            return Audio(Inline(_AUDIO_TYPES.get(kind, f"audio/{kind}"), data))
+            return media.sound(data, kind)
         case "file":
             return _file(part, at)
         case kind:
@@ -158,20 +155,10 @@ def _image(part: Mapping[str, Any], at: str) -> Image:
     given = part.get("image_url")
     picture = {"url": given} if isinstance(given, str) else wire.mapping(given)
     url, detail = _text(picture, "url", f"{at}.image_url"), wire.text(picture.get("detail"))
-    source = Link(url) if url.lower().startswith(_WEB) else _inline(url)
+    source = Link(url) if url.lower().startswith(_WEB) else media.inline(url)
     if source is None:
         raise refusal(f"{at}.image_url.url", "give an address on the web, or the data as data:image/…;base64,….")
     return Image(source, None if detail == "auto" else detail, cache_of(part))
-
-
-def _inline(url: str) -> Inline | None:
-    """The data that a data URL holds; `None` if it is none, or holds it in another form than base64."""
-    head, comma, data = url.partition(",")
-    scheme, _, kind = head.partition(":")
-    media_type, _, encoding = kind.rpartition(";")
-    if not comma or scheme.lower() != "data" or encoding.strip().lower() != "base64" or not media_type:
-        return None
-    return Inline(media_type.partition(";")[0], data)
 
 
 def _file(part: Mapping[str, Any], at: str) -> File:
@@ -183,7 +170,7 @@ def _file(part: Mapping[str, Any], at: str) -> File:
         return File(Uploaded(known or ""), name, cache_of(part))
     if data.lower().startswith(_WEB):
         return File(Link(data), name, cache_of(part))
-    return File(_inline(data) or Inline(_FILE_TYPE, data), name, cache_of(part))
+    return File(media.inline(data) or Inline(media.FILE_TYPE, data), name, cache_of(part))
 
 
 def _said(message: Mapping[str, Any], at: str) -> tuple[Part, ...]:

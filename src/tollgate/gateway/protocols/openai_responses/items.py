@@ -3,7 +3,6 @@
 Wire format: https://platform.openai.com/docs/api-reference/responses/create#responses-create-input
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -28,12 +27,10 @@ from tollgate.gateway.neutral import (
     ToolResult,
     Uploaded,
 )
-from tollgate.gateway.protocols import envelope
+from tollgate.gateway.protocols import envelope, media
 from tollgate.gateway.protocols.openai_responses.reading import read
 from tollgate.kit.errors import InvalidRequest
 
-_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^,]*)?;base64,(?P<data>.*)", re.DOTALL)
-_AUDIO_TYPES = {"mp3": "audio/mpeg"}
 _DETAILS = {"auto": None, "original": "high"}
 """The default, and what only models of OpenAI's know."""
 _BETWEEN_PARAGRAPHS = "\n\n"
@@ -227,7 +224,7 @@ def _part(content: _Said, where: str) -> Part:
         case _InputFile():
             return _file(content, where)
         case _InputAudio(input_audio=sound):
-            return Audio(Inline(_AUDIO_TYPES.get(sound.format, f"audio/{sound.format}"), sound.data))
+            return media.sound(sound.data, sound.format)
 
 
 def _cache(mark: _Breakpoint | None) -> Cache | None:
@@ -250,8 +247,8 @@ def _image(image: _InputImage, where: str) -> Image:
 def _file(file: _InputFile, where: str) -> File:
     cache = _cache(file.prompt_cache_breakpoint)
     if file.file_data is not None:
-        is_url = file.file_data.startswith("data:")
-        data = _source(file.file_data, f"{where}.file_data") if is_url else Inline("application/pdf", file.file_data)
+        is_url = media.is_data_url(file.file_data)
+        data = _source(file.file_data, f"{where}.file_data") if is_url else Inline(media.FILE_TYPE, file.file_data)
         return File(data, file.filename, cache)
     if file.file_url is not None:
         return File(_source(file.file_url, f"{where}.file_url"), file.filename, cache)
@@ -261,12 +258,12 @@ def _file(file: _InputFile, where: str) -> File:
 
 
 def _source(url: str, where: str) -> Inline | Link:
-    if not url.startswith("data:"):
+    if not media.is_data_url(url):
         return Link(url)
-    found = _DATA_URL.fullmatch(url)
+    found = media.inline(url)
     if found is None:
-        raise InvalidRequest(f"{where}: a data URL has its data in base64 here.", field=where)
-    return Inline(found["type"], found["data"])
+        raise InvalidRequest(f"{where}: a data URL names its media type and has its data in base64 here.", field=where)
+    return found
 
 
 def _result_parts(result: _FunctionCallOutput, where: str) -> Iterator[Text | Image | File]:

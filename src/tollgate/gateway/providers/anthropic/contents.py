@@ -12,7 +12,6 @@ from typing import Any
 from tollgate.gateway import wire
 from tollgate.gateway.model import Wire
 from tollgate.gateway.neutral import (
-    Cache,
     Conversation,
     File,
     Image,
@@ -30,6 +29,7 @@ from tollgate.gateway.neutral import (
     ToolResult,
     Uploaded,
 )
+from tollgate.gateway.providers import cache_control
 from tollgate.kit.errors import InvalidRequest
 
 Block = dict[str, Any]
@@ -87,7 +87,7 @@ def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
     for part in parts:
         match part:
             case Text(text=text, cache=cache) if text.strip():
-                yield {"type": "text", "text": text, **_cache_control(cache)}
+                yield {"type": "text", "text": text, **cache_control.of(cache)}
             case Refusal(text=text) if text.strip():
                 yield {"type": "text", "text": text}
             case Text() | Refusal():
@@ -107,7 +107,7 @@ def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
 
 
 def _image(image: Image) -> Block:
-    return {"type": "image", "source": _source(image.source), **_cache_control(image.cache)}
+    return {"type": "image", "source": _source(image.source), **cache_control.of(image.cache)}
 
 
 def _document(file: File) -> Block:
@@ -119,7 +119,7 @@ def _document(file: File) -> Block:
         raise InvalidRequest(f"Anthropic takes PDF and text files, not {source.media_type}.", field="messages")
     else:
         said = _source(source)
-    return {"type": "document", "source": said, **title, **_cache_control(file.cache)}
+    return {"type": "document", "source": said, **title, **cache_control.of(file.cache)}
 
 
 def _source(source: Inline | Link | Uploaded) -> dict[str, str]:
@@ -161,7 +161,7 @@ def _result(result: ToolResult) -> Block:
         block["content"] = content
     if result.failed:
         block["is_error"] = True
-    return block | _cache_control(result.cache)
+    return block | cache_control.of(result.cache)
 
 
 def _id(id: str) -> str:  # noqa: A002 - what it is called everywhere
@@ -176,7 +176,7 @@ def _tool(tool: Tool) -> Block:
         block["description"] = tool.description
     if tool.strict is not None:
         block["strict"] = tool.strict
-    return block | _cache_control(tool.cache)
+    return block | cache_control.of(tool.cache)
 
 
 def _tool_choice(choice: ToolChoice | None, *, parallel: bool | None) -> Block:
@@ -189,9 +189,3 @@ def _tool_choice(choice: ToolChoice | None, *, parallel: bool | None) -> Block:
     if one_at_most:
         fields["disable_parallel_tool_use"] = True
     return fields
-
-
-def _cache_control(cache: Cache | None) -> Block:
-    if cache is None:
-        return {}
-    return {"cache_control": {"type": "ephemeral", **({} if cache.ttl is None else {"ttl": cache.ttl})}}

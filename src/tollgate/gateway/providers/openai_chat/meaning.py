@@ -4,7 +4,6 @@ Wire format: https://platform.openai.com/docs/api-reference/chat/object, and wha
 thoughts as `reasoning` or `reasoning_content`, in `reasoning_details` (OpenRouter) or among the content (Mistral).
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -28,6 +27,7 @@ from tollgate.gateway.neutral import (
     ToolCall,
     ToolCallDelta,
 )
+from tollgate.gateway.providers import openai_logprobs
 
 _STOPS: Mapping[str, Stop] = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), Stop.LENGTH),
@@ -149,30 +149,7 @@ def index_of(choice: Mapping[str, Any]) -> int:
 
 
 def _logprobs(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...] | None:
-    return _tokens(wire.mapping(choice.get("logprobs")).get("content")) or None
-
-
-def _tokens(tokens: object, *, alternatives: bool = True) -> tuple[TokenLogprob, ...]:
-    """Tokens with a likelihood; those that were likely in a token's place have no alternatives of their own."""
-    read = []
-    for token in wire.objects(tokens):
-        text, logprob, encoded = wire.text(token.get("token")), _number(token.get("logprob")), token.get("bytes")
-        if text is None or logprob is None:
-            continue
-        octets = [byte for each in wire.items(encoded) if (byte := wire.count(each)) is not None]
-        others = _tokens(token.get("top_logprobs"), alternatives=False) if alternatives else ()
-        read.append(TokenLogprob(text, logprob, tuple(octets) if isinstance(encoded, list) else None, others))
-    return tuple(read)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+    return openai_logprobs.read(wire.mapping(choice.get("logprobs")).get("content")) or None
 
 
 class Meaning:

@@ -10,7 +10,6 @@ from tollgate.gateway import reasoning_details
 from tollgate.gateway.model import Wire
 from tollgate.gateway.neutral import (
     Audio,
-    Cache,
     File,
     Image,
     Inline,
@@ -25,8 +24,9 @@ from tollgate.gateway.neutral import (
     ToolResult,
     Uploaded,
 )
+from tollgate.gateway.providers import cache_control
 
-CACHE = "cache_control"
+CACHE = cache_control.FIELD
 """An endpoint that lists these parameters takes, in messages: marks of what to remember (OpenRouter),"""
 THOUGHTS = "reasoning_content"
 """thoughts as text, which some models want back while they call tools (DeepSeek, Moonshot),"""
@@ -63,29 +63,22 @@ def _content(parts: Iterable[Part], supported: Collection[str]) -> str | list[di
 def _part(part: Part) -> dict[str, Any] | None:
     match part:
         case Text():
-            return {"type": "text", "text": part.text, **cache_mark(part.cache)}
+            return {"type": "text", "text": part.text, **cache_control.of(part.cache)}
         case Image():
             detail = {} if part.detail is None else {"detail": part.detail}
             return {
                 "type": "image_url",
                 "image_url": {"url": _address(part.source), **detail},
-                **cache_mark(part.cache),
+                **cache_control.of(part.cache),
             }
         case Audio(source=source):
             subtype = source.media_type.partition("/")[2]
             sound = {"data": source.base64, "format": _AUDIO_FORMATS.get(subtype, subtype)}
             return {"type": "input_audio", "input_audio": sound}
         case File():
-            return {"type": "file", "file": _file(part), **cache_mark(part.cache)}
+            return {"type": "file", "file": _file(part), **cache_control.of(part.cache)}
         case _:
             return None
-
-
-def cache_mark(cache: Cache | None) -> dict[str, Any]:
-    """The field by which a part or a tool asks to be remembered."""
-    if cache is None:
-        return {}
-    return {CACHE: {"type": "ephemeral"} if cache.ttl is None else {"type": "ephemeral", "ttl": cache.ttl}}
 
 
 def _address(source: Inline | Link | Uploaded) -> str:

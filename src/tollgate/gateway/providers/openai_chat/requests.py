@@ -12,7 +12,7 @@ from tollgate.catalog.model import Format
 from tollgate.gateway import bounds, efforts, neutral, wire
 from tollgate.gateway.model import Access, Candidate, Request, UpstreamRequest
 from tollgate.gateway.neutral import Conversation, Thinking, Tool, ToolChoice
-from tollgate.gateway.providers import openai_address
+from tollgate.gateway.providers import cache_control, openai_address
 from tollgate.gateway.providers.openai_chat import messages
 
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
@@ -110,7 +110,7 @@ def _tools(conversation: Conversation, supported: Collection[str]) -> dict[str, 
 
 def _tool(tool: Tool, supported: Collection[str]) -> dict[str, Any]:
     given = {"name": tool.name, "description": tool.description, "parameters": tool.schema, "strict": tool.strict}
-    mark = messages.cache_mark(tool.cache) if messages.CACHE in supported else {}
+    mark = cache_control.of(tool.cache) if messages.CACHE in supported else {}
     return {"type": "function", "function": wire.given(given), **mark}
 
 

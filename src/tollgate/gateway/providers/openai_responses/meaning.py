@@ -3,7 +3,6 @@
 Wire format: https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,10 +20,10 @@ from tollgate.gateway.neutral import (
     StopDelta,
     Text,
     TextDelta,
-    TokenLogprob,
     ToolCall,
     ToolCallDelta,
 )
+from tollgate.gateway.providers import openai_logprobs
 
 FAILED = frozenset({"failed", "cancelled"})
 """Statuses of responses that are none."""
@@ -43,7 +42,7 @@ def completion(body: bytes) -> Completion:
     response = wire.decoded(body) or {}
     ended, items = ending(response), wire.objects(response.get("output"))
     contents = [part for item in items for part in wire.objects(item.get("content"))]
-    logprobs = tuple(token for part in contents for token in _logprobs(part))
+    logprobs = tuple(token for part in contents for token in openai_logprobs.read(part.get("logprobs")))
     return Completion((
         Choice(
             parts=tuple(part for item in items for part in _parts(item)),
@@ -104,28 +103,6 @@ def _call_id(item: Mapping[str, Any]) -> str:
     return wire.text(item.get("call_id")) or wire.text(item.get("id")) or ""
 
 
-def _logprobs(part: Mapping[str, Any]) -> Iterator[TokenLogprob]:
-    for token in wire.objects(part.get("logprobs")):
-        read = _likely(token)
-        if read is not None:
-            others = (_likely(other) for other in wire.objects(token.get("top_logprobs")))
-            top = tuple(other for other in others if other is not None)
-            yield TokenLogprob(read.token, read.logprob, read.bytes, top)
-
-
-def _likely(token: Mapping[str, Any]) -> TokenLogprob | None:
-    text, logprob, encoded = token.get("token"), token.get("logprob"), token.get("bytes")
-    if not isinstance(text, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float):
-        return None
-    if not math.isfinite(logprob):
-        return None
-    return TokenLogprob(text, float(logprob), None if not isinstance(encoded, list) else _bytes(encoded))
-
-
-def _bytes(encoded: list[Any]) -> tuple[int, ...]:
-    return tuple(byte for each in encoded if (byte := wire.count(each)) is not None)
-
-
 class Meaning:
     """A stream of events on its way to neutral form: what of each item has been told."""
 
@@ -144,7 +121,9 @@ class Meaning:
             case "output_item.added":
                 yield from self._begun(wire.mapping(event.get("item")), place)
             case "output_text.delta":
-                yield from self._tell(place, TextDelta(delta, logprobs=tuple(_logprobs(event)) or None))
+                yield from self._tell(
+                    place, TextDelta(delta, logprobs=openai_logprobs.read(event.get("logprobs")) or None)
+                )
             case "refusal.delta":
                 yield from self._tell(place, RefusalDelta(delta))
             case "reasoning_summary_part.added" if wire.count(event.get("summary_index")):
