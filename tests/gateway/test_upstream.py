@@ -1,0 +1,95 @@
+"""Replies over HTTP: who is interrupted reads on without a gap, and a connection serves the next call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from tests.gateway.fake_provider import DONE, USAGE, chunk
+from tests.gateway.scripted import Script
+from tests.gateway.test_exchange import a_call
+
+from tollgate.gateway import upstream
+from tollgate.gateway.endings import Ending
+from tollgate.gateway.exchange import Exchange
+from tollgate.gateway.model import UpstreamRequest, Wire
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+PIECES = [b"<%04d>" % number for number in range(500)]
+
+
+async def test_an_interrupted_read_loses_nothing() -> None:
+    async def trickle(writer: asyncio.StreamWriter) -> None:
+        for number, piece in enumerate(PIECES):
+            await _send(writer, piece)
+            if number % 3 == 0:
+                await asyncio.sleep(0.001)
+        await _send(writer, b"")
+
+    async with _listening(trickle) as (address, _):
+        provider = upstream.connect(connect_seconds=1, first_byte_seconds=1, idle_seconds=1)
+        reply = await provider.send(UpstreamRequest(address, {}, b"", stream=True))
+        read, interrupted = b"", 0
+        while not read.endswith(PIECES[-1]):
+            try:
+                async with asyncio.timeout(0.0005 * (interrupted % 4)):
+                    async for piece in reply.pieces():
+                        read += piece
+            except TimeoutError:
+                interrupted += 1
+        await reply.close()
+        await provider.close()
+    assert read == b"".join(PIECES)
+    assert interrupted > 20
+
+
+async def test_the_connection_of_a_stream_that_ended_serves_the_next() -> None:
+    async def speak(writer: asyncio.StreamWriter) -> None:
+        for piece in (chunk({"content": "Hello!"}), chunk(finish="stop", usage=USAGE), DONE):
+            await _send(writer, piece)
+        await asyncio.sleep(0.005)
+        await _send(writer, b"")
+
+    async with _listening(speak) as (address, connections):
+        provider = upstream.connect(connect_seconds=1, first_byte_seconds=1, idle_seconds=1)
+        for _ in range(5):
+            script = Script(Wire.CHAT, [])
+            call = a_call(script, Wire.CHAT)
+            reply = await provider.send(UpstreamRequest(address, {}, b"", stream=True))
+            speech = call.crossing.to(call.attempts[0].candidate)
+            exchange = Exchange(reply, speech, streams=True, supports_cancel=True, drain_seconds=1)
+            await exchange.open()
+            outlet = exchange.outlet(model="acme/model", generation_id="gen_1", created=1)
+            await exchange.relay(script.caller, {}, outlet)
+            script.caller.rest()
+            assert exchange.ending is Ending.FINISHED
+            await exchange.close()
+            await asyncio.sleep(0.005)
+        await provider.close()
+    assert len(connections) == 1
+
+
+async def _send(writer: asyncio.StreamWriter, piece: bytes) -> None:
+    writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+    await writer.drain()
+
+
+@asynccontextmanager
+async def _listening(
+    answer: Callable[[asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
+    """A provider that answers like this; its address, and the connections it was reached by."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(HEAD)
+                await answer(writer)
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", connections
+        for writer in connections:
+            writer.transport.abort()
