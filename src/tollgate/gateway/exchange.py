@@ -133,12 +133,9 @@ class Exchange:
     async def _pass_on_all(self, client: Client, outlet: Outlet) -> None:
         event = self._first
         while event:
-            piece = outlet.take(event, data_of(event))
-            if self._is_complete:
-                return
-            if piece:
+            if piece := outlet.take(event, data_of(event)):
                 await client.write(piece)
-            event = await self._next_noted()
+            event = b"" if self._is_complete else await self._next_noted()
         if not self._is_complete:
             raise ProviderFailed("The provider's stream ended before its answer did.")
 
