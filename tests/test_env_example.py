@@ -11,8 +11,6 @@ from tollgate.infra import settings
 from tollgate.infra.settings import Settings
 
 OF_TESTS = {"TOLLGATE_TEST_DATABASE_URL", "TOLLGATE_TEST_PROCESSES"}
-BETWEEN_PROCESSES = {"TOLLGATE_GATE"}
-"""Set by a process for those it starts, and by nobody else."""
 
 
 @pytest.fixture(scope="module")
@@ -47,4 +45,4 @@ def test_no_other_variable_is_read_anywhere(listed: dict[str, str], repository: 
     texts = [path.read_text() for path in files]
     named = {name for text in texts for name in re.findall(r"\bTOLLGATE_[A-Z_]*[A-Z]\b", text)}
 
-    assert named <= listed.keys() | BETWEEN_PROCESSES
+    assert named <= listed.keys() | {settings.LIFELINE_VARIABLE}

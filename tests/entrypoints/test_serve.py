@@ -102,6 +102,13 @@ class TestAStartThatFails:
         said = refused("--port", "0", "--data-dir", str(tmp_path), **environment)
         assert "TOLLGATE_DRAIN_TIMEOUT_SECONDS is 'soon'" in said
 
+    def test_names_once_what_only_looks_like_a_setting_but_not_its_value(self, tmp_path: Path) -> None:
+        url = "postgresql://nobody@127.0.0.1:9/nothing"
+        environment = {"TOLLGATE_DATABASE_URL": url, "TOLLGATE_DRAIN_SECONDS": "confidential", "TOLLGATE_A": ""}
+        said = refused("--port", "0", "--data-dir", str(tmp_path), **environment)
+        assert said.count("TOLLGATE_A, TOLLGATE_DRAIN_SECONDS") == said.count("TOLLGATE_DRAIN_SECONDS") == 1
+        assert "confidential" not in said
+
     async def test_shows_the_reason_of_a_failed_migration(self, empty_database_url: str, tmp_path: Path) -> None:
         connection = await asyncpg.connect(empty_database_url)
         await connection.execute("CREATE TABLE organizations (name text)")

@@ -66,6 +66,7 @@ BEARERS = {"caller": None, "operator": KeyKind.OPERATOR, "manager": KeyKind.MANA
 def create_app() -> Litestar:
     """The application of this process's environment."""
     telemetry.configure_logging()
+    telemetry.warn_of_unknown_settings(os.environ)
     return build(settings.read(os.environ), environment=os.environ, clock=SystemClock())
 
 

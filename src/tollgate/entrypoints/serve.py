@@ -93,7 +93,7 @@ async def serve_until_stopped(options: ServeOptions, environment: Mapping[str, s
 
 async def _serve(options: ServeOptions, given: Mapping[str, str], group: _Group, held: AsyncExitStack) -> None:
     address = _free_address(options)
-    environment = {**given, "TOLLGATE_DATA_DIR": str(options.data_dir)}
+    environment = {**_without_unknown(given), "TOLLGATE_DATA_DIR": str(options.data_dir)}
     if not environment.get("TOLLGATE_DATABASE_URL"):
         _say("Starting PostgreSQL …")
         group.postgres = EmbeddedPostgres(options.data_dir)
@@ -154,6 +154,14 @@ def _free_address(options: ServeOptions) -> tuple[str, int]:
         raise ServeFailed(
             f"cannot listen on {options.host}:{options.port} ({error.strerror}): stop what does, or give another --port"
         ) from error
+
+
+def _without_unknown(given: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what only looks like settings; of that the operator is told once, not by each process."""
+    unknown = settings.unknown(given)
+    if unknown:
+        _say(f"Warning: there are no such settings, so they are ignored: {', '.join(unknown)}")
+    return {name: value for name, value in given.items() if name not in unknown}
 
 
 def _check_connections(workers: int, each: int) -> None:

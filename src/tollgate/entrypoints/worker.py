@@ -52,6 +52,7 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
     """
     configured = settings.read(environment)
     telemetry.configure_logging()
+    telemetry.warn_of_unknown_settings(environment)
     children.follow_parent(environment, patience_seconds=configured.stop_seconds_max)
     await migrations.require_current(configured.database_url)
     stop = asyncio.Event()

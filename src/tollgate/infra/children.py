@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-_LIFELINE_VARIABLE = "TOLLGATE_LIFELINE"
-"""Where a child finds the reading end of a pipe whose only writing end is ours: it hangs up when we end, however."""
+from tollgate.infra.settings import LIFELINE_VARIABLE
+
 _SECOND_NOTICE_SECONDS = 1
 _SET_PARENT_DEATH_SIGNAL = 1
 
@@ -63,12 +63,13 @@ class Child:
 
 async def start(name: str, command: Sequence[str | Path], environment: Mapping[str, str]) -> Child:
     """Start a process, to be stopped in the end; what it prints goes to our standard error."""
+    # The only writing end is ours: the pipe hangs up when we end, however that comes about.
     theirs, ours = os.pipe()
     lifeline = os.fdopen(ours, "wb", buffering=0)
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
-            env={**environment, _LIFELINE_VARIABLE: str(theirs)},
+            env={**environment, LIFELINE_VARIABLE: str(theirs)},
             pass_fds=[theirs],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sys.stderr,
@@ -91,7 +92,7 @@ def wait_to_begin(environment: Mapping[str, str]) -> None:
         SystemExit: the parent ended instead.
     """
     lifeline = select.poll()
-    lifeline.register(int(environment[_LIFELINE_VARIABLE]), select.POLLIN)
+    lifeline.register(int(environment[LIFELINE_VARIABLE]), select.POLLIN)
     ((_, events),) = lifeline.poll()
     # What was written stays unread: it says the same to whoever asks again.
     if not events & select.POLLIN:
@@ -100,8 +101,8 @@ def wait_to_begin(environment: Mapping[str, str]) -> None:
 
 def follow_parent(environment: Mapping[str, str], *, patience_seconds: int) -> None:
     """In a process that `start` started: `follow` its parent. Does nothing in any other."""
-    if _LIFELINE_VARIABLE in environment:
-        follow(int(environment[_LIFELINE_VARIABLE]), patience_seconds=patience_seconds)
+    if LIFELINE_VARIABLE in environment:
+        follow(int(environment[LIFELINE_VARIABLE]), patience_seconds=patience_seconds)
 
 
 def follow(lifeline: int, *, patience_seconds: int) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 PREFIX = "TOLLGATE_"
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where the processes of a group count together, in files of their own; the metrics' library reads it when imported."""
+LIFELINE_VARIABLE = "TOLLGATE_LIFELINE"
+"""Set by a process for those it starts, and by nobody else; see infra.children."""
+_OF_TESTS = "TOLLGATE_TEST_"
 _LISTENERS = 2
 """Connections that only hear what changes: keys, and the catalogue."""
 _CLOSING_SECONDS = 10
@@ -77,6 +80,14 @@ def read(environment: Mapping[str, str]) -> Settings:
     if settings.database_pool_max < _POOL_MIN:
         raise BadSetting(f"{PREFIX}DATABASE_POOL_MAX is {settings.database_pool_max}; use {_POOL_MIN} or more")
     return settings
+
+
+def unknown(environment: Mapping[str, str]) -> list[str]:
+    """The variables that look like ours and mean nothing: misspelt, or from another version."""
+    ours = {PREFIX + name.upper() for name in Settings.__annotations__} | {LIFELINE_VARIABLE}
+    return sorted(
+        name for name in environment if name.startswith(PREFIX) and not name.startswith(_OF_TESTS) and name not in ours
+    )
 
 
 def _parsed(name: str, kind: object, text: str) -> object:

@@ -3,10 +3,13 @@
 import logging
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 from prometheus_client import Counter, Histogram
+
+from tollgate.infra import settings
 
 ADMISSIONS = Counter("tollgate_admissions_total", "Requests for holds, by outcome.", ["outcome"])
 BATCHES = Histogram(
@@ -65,6 +68,13 @@ def configure_logging() -> None:
         )
     )
     logging.basicConfig(handlers=[theirs], level=logging.WARNING, force=True)
+
+
+def warn_of_unknown_settings(environment: Mapping[str, str]) -> None:
+    """Tell the names, and nothing else, of variables that only look like settings."""
+    unknown = settings.unknown(environment)
+    if unknown:
+        structlog.get_logger(__name__).warning("settings that do not exist are ignored", names=unknown)
 
 
 def raised(error: BaseException) -> dict[str, object]:
