@@ -1,6 +1,7 @@
 """Bounds: no call costs more than its worst case, and a cap keeps it within what is held."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -161,6 +162,12 @@ def test_several_answers_count_several_times() -> None:
 
 def test_a_short_answer_needs_no_more_than_itself() -> None:
     bound = bounds.of(a_request(max_tokens=10), [a_candidate("0", "1")], NOTHING)
+    assert bound.least == bound.most == Decimal(10) / 1_000_000
+
+
+def test_an_answer_that_may_have_no_tokens_needs_none() -> None:
+    nothing_written = replace(a_request(), max_tokens=0)
+    bound = bounds.of(nothing_written, [a_candidate("1", "1", max_output=1000)], PromptTokens(10, 10))
     assert bound.least == bound.most == Decimal(10) / 1_000_000
 
 

@@ -61,7 +61,8 @@ def longest_prompt(request: Request, candidate: Candidate, prompt: PromptTokens)
 def _output_tokens(request: Request, candidate: Candidate) -> int:
     """The most the request can produce: what it asks for, what the endpoint gives, or what its context can hold."""
     endpoint = candidate.endpoint
-    each = request.max_tokens or endpoint.max_output or endpoint.context_length or UNKNOWN_OUTPUT_TOKENS
+    limits = (request.max_tokens, endpoint.max_output, endpoint.context_length)
+    each = next((limit for limit in limits if limit is not None), UNKNOWN_OUTPUT_TOKENS)
     return each * request.choices
 
 
@@ -81,16 +82,12 @@ def output_cap(
     """
     if held >= most:
         return None
-    affordable = [
-        tokens
+    affordable = (
+        pricing.affordable_completion_tokens(held, longest_prompt(request, candidate, prompt), candidate.price)
         for candidate in candidates
-        if (tokens := _affordable(held, longest_prompt(request, candidate, prompt), candidate)) is not None
-    ]
-    return max(min(affordable) // request.choices, 1) if affordable else None
-
-
-def _affordable(held: Decimal, prompt_tokens: int, candidate: Candidate) -> int | None:
-    return pricing.affordable_completion_tokens(held, prompt_tokens, candidate.price)
+    )
+    least = min((tokens for tokens in affordable if tokens is not None), default=None)
+    return None if least is None else max(least // request.choices, 1)
 
 
 def asked_output(request: Request, endpoint: Endpoint, cap: int | None) -> int | None:
