@@ -227,6 +227,13 @@ def test_the_providers_own_words_of_a_refusal_are_shown() -> None:
     assert upstream.read_error(b'{"detail":"secret"}') is None
 
 
+def test_a_likelihood_that_is_no_number_of_any_size_is_left_out() -> None:
+    huge = b'{"token":"a","logprob":' + b"9" * 400 + b'},{"token":"b","logprob":-1}'
+    body = b'{"output":[{"type":"message","content":[{"type":"output_text","text":"ab","logprobs":[' + huge + b"]}]}]}"
+    [choice] = upstream.completion(body).choices
+    assert choice.logprobs == (TokenLogprob("b", -1.0),)
+
+
 @pytest.mark.parametrize("body", [
     b"", b"<html>", b"[]", b"null", b"{}", b'{"choices":[]}', b'{"output":5}', b'{"output":{}}', b"[" * 100_000,
 ])  # fmt: skip
