@@ -1,6 +1,7 @@
 """Formats: which translators there are, and which wire formats an endpoint speaks. Pure."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from tollgate.catalog.model import Endpoint, Format, Provider
 from tollgate.gateway.model import Wire
@@ -9,34 +10,30 @@ from tollgate.gateway.providers import anthropic, gemini
 from tollgate.gateway.providers import openai_chat as upstream_chat
 from tollgate.gateway.providers import openai_embeddings as upstream_embeddings
 from tollgate.gateway.providers import openai_responses as upstream_responses
-from tollgate.gateway.translation import ClientFormat, ConversationalClient, ConversationalProvider, PassingProvider
+from tollgate.gateway.translation import (
+    ClientFormat,
+    ConversationalClient,
+    ConversationalProvider,
+    PassingProvider,
+    ProviderFormat,
+)
 
-CLIENTS: Mapping[Wire, ClientFormat] = {
-    Wire.CHAT: openai_chat,
-    Wire.RESPONSES: openai_responses,
-    Wire.MESSAGES: anthropic_messages,
-    Wire.EMBEDDINGS: openai_embeddings,
-}
+Named = TypeVar("Named", bound=ClientFormat | ProviderFormat)
+
+
+def _by_wire(*modules: Named) -> Mapping[Wire, Named]:
+    return {module.WIRE: module for module in modules}
+
+
+CONVERSING: Mapping[Wire, ConversationalClient] = _by_wire(openai_chat, openai_responses, anthropic_messages)
+"""What clients may speak whose calls stream, and can be translated."""
+CLIENTS: Mapping[Wire, ClientFormat] = {**CONVERSING, **_by_wire(openai_embeddings)}
 """What clients may speak."""
-CONVERSING: Mapping[Wire, ConversationalClient] = {
-    Wire.CHAT: openai_chat,
-    Wire.RESPONSES: openai_responses,
-    Wire.MESSAGES: anthropic_messages,
-}
-"""Those of them whose calls stream, and can be translated."""
-PASSING: Mapping[Wire, PassingProvider] = {
-    Wire.CHAT: upstream_chat,
-    Wire.RESPONSES: upstream_responses,
-    Wire.MESSAGES: anthropic,
-    Wire.EMBEDDINGS: upstream_embeddings,
-}
+PASSING: Mapping[Wire, PassingProvider] = _by_wire(
+    upstream_chat, upstream_responses, anthropic, upstream_embeddings,
+)  # fmt: skip
 """What providers speak that clients speak as well."""
-ANSWERING: Mapping[Wire, ConversationalProvider] = {
-    Wire.CHAT: upstream_chat,
-    Wire.RESPONSES: upstream_responses,
-    Wire.MESSAGES: anthropic,
-    Wire.GENERATE_CONTENT: gemini,
-}
+ANSWERING: Mapping[Wire, ConversationalProvider] = _by_wire(upstream_chat, upstream_responses, anthropic, gemini)
 """What providers speak that conversations can be translated to."""
 
 _NATIVE: Mapping[Format, tuple[Wire, ...]] = {
