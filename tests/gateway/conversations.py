@@ -24,13 +24,13 @@ from tollgate.gateway.neutral import (
     Conversation,
     Feature,
     File,
-    Format,
     Image,
     Inline,
     Link,
     Message,
     Reasoning,
     Refusal,
+    ResponseFormat,
     Role,
     Stop,
     Text,
@@ -249,11 +249,11 @@ def _tool_choices(names: Sequence[str]) -> st.SearchStrategy[ToolChoice]:
 
 
 @cache
-def _formats(nuances: frozenset[Nuance]) -> st.SearchStrategy[Format]:
+def _formats(nuances: frozenset[Nuance]) -> st.SearchStrategy[ResponseFormat]:
     strict = _maybe(Nuance.STRICT in nuances, st.booleans())
     named = Nuance.FORMAT_NAMES in nuances
-    schema = st.builds(Format, SCHEMAS, NAMES if named else st.none(), _maybe(named, WORDS), strict)
-    return schema | st.just(Format()) if Nuance.ANY_OBJECT in nuances else schema
+    schema = st.builds(ResponseFormat, SCHEMAS, NAMES if named else st.none(), _maybe(named, WORDS), strict)
+    return schema | st.just(ResponseFormat()) if Nuance.ANY_OBJECT in nuances else schema
 
 
 @cache

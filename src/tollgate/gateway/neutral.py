@@ -204,7 +204,7 @@ class ToolChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class ResponseFormat:
     """The form an answer has to have: any JSON object, or one of a schema."""
 
     schema: Mapping[str, Any] | None = None
@@ -250,10 +250,11 @@ class Conversation:
     logprobs: bool | None = None
     top_logprobs: int | None = None
     choices: int = 1
-    response_format: Format | None = None
+    response_format: ResponseFormat | None = None
     reasoning: Thinking | None = None
     verbosity: str | None = None
     service_tier: str | None = None
+    """`None` leaves it to the account, `default` is the standard one; any other by its name, as prices know it."""
     others: tuple[str, ...] = field(default=(), compare=False)
     """The client's own names of parameters that have no meaning outside its format."""
 

@@ -9,12 +9,12 @@ from tollgate.gateway.neutral import (
     Cache,
     Feature,
     File,
-    Format,
     Image,
     Inline,
     Link,
     Message,
     Reasoning,
+    ResponseFormat,
     Role,
     Text,
     Thinking,
@@ -104,7 +104,7 @@ def test_settings_are_read() -> None:
     assert (said.max_tokens, said.temperature, said.top_p, said.top_k, said.stop) == (10, 0.5, 0.9, 5, ("a",))
     assert said.tools == (Tool("f", "d", {"type": "object"}, strict=True, cache=Cache()),)
     assert (said.tool_choice, said.parallel_tool_calls) == (ToolChoice("named", "f"), False)
-    assert (said.response_format, said.service_tier) == (Format({"type": "object"}), "default")
+    assert (said.response_format, said.service_tier) == (ResponseFormat({"type": "object"}), "default")
     older = meaning(output_format={"type": "json_schema", "schema": {"type": "object"}})
     assert older.response_format == said.response_format
 

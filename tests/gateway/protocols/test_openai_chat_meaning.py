@@ -24,7 +24,6 @@ from tollgate.gateway.neutral import (
     Delta,
     Feature,
     File,
-    Format,
     Image,
     Inline,
     Link,
@@ -32,6 +31,7 @@ from tollgate.gateway.neutral import (
     Reasoning,
     ReasoningDelta,
     Refusal,
+    ResponseFormat,
     Role,
     Stop,
     StopDelta,
@@ -217,7 +217,7 @@ def test_settings_are_understood() -> None:
         messages=(), max_tokens=5, temperature=1.0, top_p=0.5, top_k=3, stop=("x",), seed=1, presence_penalty=1.0,
         frequency_penalty=-1.0, logit_bias={"1": 2.0}, logprobs=True, top_logprobs=2, choices=2, verbosity="low",
         service_tier="flex", parallel_tool_calls=False, tools=(Tool("f", None, {}, strict=True),),
-        tool_choice=ToolChoice("named", "f"), response_format=Format({}, "a", strict=False),
+        tool_choice=ToolChoice("named", "f"), response_format=ResponseFormat({}, "a", strict=False),
         reasoning=Thinking("low"),
     )  # fmt: skip
     assert set(conversation.features()) == set(Feature) & {Feature(name) for name in (

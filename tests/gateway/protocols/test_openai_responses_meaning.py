@@ -34,7 +34,6 @@ from tollgate.gateway.neutral import (
     Delta,
     Feature,
     File,
-    Format,
     Image,
     Inline,
     Link,
@@ -43,6 +42,7 @@ from tollgate.gateway.neutral import (
     ReasoningDelta,
     Refusal,
     RefusalDelta,
+    ResponseFormat,
     Role,
     Stop,
     StopDelta,
@@ -340,10 +340,10 @@ def test_every_setting_has_its_meaning() -> None:
         (Message(Role.SYSTEM, (Text("Be brief."),)), Message(Role.USER, (Text("hi"),))),
         tools=(Tool("f", "d", schema, strict=False),), tool_choice=ToolChoice("named", "f"), parallel_tool_calls=False,
         max_tokens=9, temperature=0.5, top_p=0.25, logprobs=True, top_logprobs=2,
-        response_format=Format(schema, "a", "d", strict=True), reasoning=Thinking("low", shown=True),
+        response_format=ResponseFormat(schema, "a", "d", strict=True), reasoning=Thinking("low", shown=True),
         service_tier="flex",
     )  # fmt: skip
-    assert meaning(text={"format": {"type": "json_object"}, "verbosity": "low"}).response_format == Format()
+    assert meaning(text={"format": {"type": "json_object"}, "verbosity": "low"}).response_format == ResponseFormat()
     assert meaning(tool_choice="required").tool_choice == ToolChoice("required")
 
 

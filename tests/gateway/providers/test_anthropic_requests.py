@@ -21,6 +21,7 @@ from tollgate.gateway.neutral import (
     Message,
     Reasoning,
     Refusal,
+    ResponseFormat,
     Role,
     Text,
     Thinking,
@@ -29,7 +30,6 @@ from tollgate.gateway.neutral import (
     ToolChoice,
     ToolResult,
 )
-from tollgate.gateway.neutral import Format as AnswerFormat
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.providers import anthropic
 from tollgate.kit.errors import InvalidRequest
@@ -252,7 +252,7 @@ def test_thinking_has_a_budget_below_the_limit(thinking: Thinking, limit: int, e
 ])  # fmt: skip
 def test_models_that_choose_for_themselves_are_told_an_effort(thinking: Thinking, effort: str) -> None:
     candidate = a_speaker(supported_parameters=("effort",))
-    form = AnswerFormat({"type": "object"})
+    form = ResponseFormat({"type": "object"})
     body = body_of(a_conversation(reasoning=thinking, response_format=form), candidate=candidate)
     assert body["thinking"] == {"type": "adaptive"}
     assert body["output_config"] == {"effort": effort, "format": {"type": "json_schema", "schema": {"type": "object"}}}
@@ -274,7 +274,7 @@ def test_thinking_says_temperature_one_by_itself() -> None:
     ({"reasoning": Thinking("utmost")}, "reasoning"),
     ({"temperature": 1.5}, "temperature"),
     ({"service_tier": "flex"}, "service_tier"),
-    ({"response_format": AnswerFormat()}, "response_format"),
+    ({"response_format": ResponseFormat()}, "response_format"),
 ])  # fmt: skip
 def test_what_anthropic_would_refuse_is_refused_by_name(settings: Any, field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:

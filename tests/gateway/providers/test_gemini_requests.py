@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from tests.gateway.builders import a_candidate
 from tests.gateway.conversations import Nuance, asking, conversations
 
-from tollgate.catalog.model import Format as ProviderFormat
+from tollgate.catalog.model import Format
 from tollgate.gateway.model import Access, UpstreamRequest, Wire
 from tollgate.gateway.neutral import (
     Audio,
     Conversation,
     Feature,
     File,
-    Format,
     Image,
     Inline,
     Link,
@@ -25,6 +24,7 @@ from tollgate.gateway.neutral import (
     Part,
     Reasoning,
     Refusal,
+    ResponseFormat,
     Role,
     Text,
     Thinking,
@@ -44,9 +44,7 @@ PIXEL = Inline("image/png", "QUJD")
 def sent(
     conversation: Conversation, *, model: str = "gemini-2.5-flash", cap: int | None = None, **fields: Any
 ) -> UpstreamRequest:
-    candidate = a_candidate(
-        speaks=ProviderFormat.GEMINI, upstream_model=model, context_length=1_000_000, max_output=65_536
-    )
+    candidate = a_candidate(speaks=Format.GEMINI, upstream_model=model, context_length=1_000_000, max_output=65_536)
     return gemini.translated_request(
         conversation, asking(conversation, **fields), candidate, access=ACCESS, output_cap=cap
     )
@@ -96,7 +94,7 @@ def test_settings_go_by_geminis_names() -> None:
     conversation = Conversation(
         HELLO, max_tokens=50, temperature=0.5, top_p=0.9, top_k=40, stop=("a", "b"), choices=2, seed=2**31 + 7,
         presence_penalty=0.5, frequency_penalty=-0.5, logprobs=True, top_logprobs=3, service_tier="flex",
-        response_format=Format({"type": "object"}, name="n"), reasoning=Thinking(effort="low", shown=True),
+        response_format=ResponseFormat({"type": "object"}, name="n"), reasoning=Thinking(effort="low", shown=True),
     )  # fmt: skip
     body = body_of(conversation)
     assert body["serviceTier"] == "flex"

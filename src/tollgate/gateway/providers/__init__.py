@@ -1,1 +1,1 @@
-"""What upstreams speak: one pure translator for each format, from bytes to usage quantities."""
+"""What upstreams speak: one pure translator for each wire format, for requests, answers, and the usage in them."""

@@ -12,8 +12,8 @@ import msgspec
 from tollgate.gateway.model import Request
 from tollgate.gateway.neutral import (
     Conversation,
-    Format,
     Message,
+    ResponseFormat,
     Role,
     Thinking,
     Tool,
@@ -129,10 +129,10 @@ def _tool_choice(choice: Fields) -> ToolChoice:
     return ToolChoice(_CHOICES[kind], text(choice, "name", "tool_choice") if kind == "tool" else None)
 
 
-def _format(fields: Fields, output: Fields) -> Format | None:
+def _format(fields: Fields, output: Fields) -> ResponseFormat | None:
     """The form of the answer. It stood in a field of its own before it was documented here."""
     given = at(output, "format", OBJECT, "output_config") or at(fields, "output_format", OBJECT, "")
-    return None if given is None else Format(at(given, "schema", _SCHEMA, "output_config.format"))
+    return None if given is None else ResponseFormat(at(given, "schema", _SCHEMA, "output_config.format"))
 
 
 def _reasoning(fields: Fields, output: Fields) -> Thinking | None:

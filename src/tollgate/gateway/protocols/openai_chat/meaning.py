@@ -10,7 +10,7 @@ import msgspec
 
 from tollgate.gateway import wire
 from tollgate.gateway.model import Request
-from tollgate.gateway.neutral import Conversation, Feature, Format, Thinking, Tool, ToolChoice
+from tollgate.gateway.neutral import Conversation, Feature, ResponseFormat, Thinking, Tool, ToolChoice
 from tollgate.gateway.protocols import envelope
 from tollgate.gateway.protocols.openai_chat.messages import cache_of, conversation_messages, refusal
 from tollgate.kit.errors import InvalidRequest
@@ -156,16 +156,16 @@ def _tool_choice(choice: Any) -> tuple[ToolChoice | None, tuple[str, ...]]:
             raise refusal("tool_choice", "choose auto, none, required or a function by its name.")
 
 
-def _format(form: Any) -> tuple[Format | None, tuple[str, ...]]:
+def _format(form: Any) -> tuple[ResponseFormat | None, tuple[str, ...]]:
     """The form of the answer, and the field's own name if only this format has it."""
     match form:
         case None | {"type": "text"}:
             return None, ()
         case {"type": "json_object"}:
-            return Format(), ()
+            return ResponseFormat(), ()
         case {"type": "json_schema", "json_schema": {"schema": dict(schema), **given}}:
             strict = given.get("strict")
-            return Format(
+            return ResponseFormat(
                 schema=schema,
                 name=wire.text(given.get("name")),
                 description=wire.text(given.get("description")),

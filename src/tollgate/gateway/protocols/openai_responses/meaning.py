@@ -12,8 +12,8 @@ from tollgate.gateway.model import Request
 from tollgate.gateway.neutral import (
     Conversation,
     Feature,
-    Format,
     Message,
+    ResponseFormat,
     Role,
     Text,
     Thinking,
@@ -191,12 +191,12 @@ def _other_choice(choice: str | _Choice | None) -> Iterator[str]:
         yield "tool_choice"
 
 
-def _response_format(wanted: _Format | None) -> Format | None:
+def _response_format(wanted: _Format | None) -> ResponseFormat | None:
     if wanted is None or wanted.type == "text":
         return None
     if wanted.type == "json_object":
-        return Format()
-    return Format(wanted.schema or {}, wanted.name, wanted.description, wanted.strict)
+        return ResponseFormat()
+    return ResponseFormat(wanted.schema or {}, wanted.name, wanted.description, wanted.strict)
 
 
 def _thinking(wanted: _Reasoning) -> Thinking | None:

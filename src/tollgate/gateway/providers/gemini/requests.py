@@ -12,7 +12,7 @@ import msgspec
 
 from tollgate.gateway import bounds, wire
 from tollgate.gateway.model import Access, Candidate, Request, UpstreamRequest
-from tollgate.gateway.neutral import Conversation, Format, Thinking, Tool, ToolChoice
+from tollgate.gateway.neutral import Conversation, ResponseFormat, Thinking, Tool, ToolChoice
 from tollgate.gateway.providers.gemini import contents
 
 _COLLECTIONS = ("models/", "tunedModels/")
@@ -100,7 +100,7 @@ def _settings(conversation: Conversation, limit: int | None) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def _form(form: Format | None) -> dict[str, Any]:
+def _form(form: ResponseFormat | None) -> dict[str, Any]:
     return {} if form is None else {"responseMimeType": "application/json", "responseJsonSchema": form.schema}
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from tollgate.catalog.model import Format
-from tollgate.gateway import bounds, efforts, neutral, wire
+from tollgate.gateway import bounds, efforts, wire
 from tollgate.gateway.model import Access, Candidate, Request, UpstreamRequest
-from tollgate.gateway.neutral import Conversation, Thinking, Tool, ToolChoice
+from tollgate.gateway.neutral import Conversation, ResponseFormat, Thinking, Tool, ToolChoice
 from tollgate.gateway.providers import cache_control, openai_address
 from tollgate.gateway.providers.openai_chat import messages
 
@@ -120,7 +120,7 @@ def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
     return choice.mode
 
 
-def _response_format(form: neutral.Format | None) -> dict[str, Any]:
+def _response_format(form: ResponseFormat | None) -> dict[str, Any]:
     if form is None:
         return {}
     if form.schema is None:

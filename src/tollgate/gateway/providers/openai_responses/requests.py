@@ -10,7 +10,7 @@ import msgspec
 
 from tollgate.gateway import bounds, efforts, signatures, wire
 from tollgate.gateway.model import Access, Candidate, Request, UpstreamRequest
-from tollgate.gateway.neutral import Conversation, Format, Thinking, Tool, ToolChoice
+from tollgate.gateway.neutral import Conversation, ResponseFormat, Thinking, Tool, ToolChoice
 from tollgate.gateway.providers import openai_address
 from tollgate.gateway.providers.openai_responses import items
 
@@ -112,7 +112,7 @@ def _text(conversation: Conversation) -> dict[str, Any]:
     return verbosity if wanted is None else {"format": _format(wanted), **verbosity}
 
 
-def _format(wanted: Format) -> dict[str, Any]:
+def _format(wanted: ResponseFormat) -> dict[str, Any]:
     if wanted.schema is None:
         return {"type": "json_object"}
     optional = wire.given({"description": wanted.description, "strict": wanted.strict})
