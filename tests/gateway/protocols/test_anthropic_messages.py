@@ -56,7 +56,7 @@ def test_whom_a_call_is_for_never_reaches_a_provider() -> None:
 def test_parameters_have_the_catalogues_names() -> None:
     output = {"effort": "low", "format": {"type": "json_schema", "schema": {}}}
     request = decode(
-        body(stop_sequences=["a"], thinking={}, output_config=output, top_k=1, system="x", stream=True), {}
+        body(stop_sequences=["a"], thinking={}, output_config=output, top_k=1, top_p=None, system="x", stream=True), {}
     )
     assert request.parameters == {"stop", "reasoning", "response_format", "top_k"}
 

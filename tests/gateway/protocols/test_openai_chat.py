@@ -88,7 +88,7 @@ def test_what_would_let_a_server_write_more_than_was_held_for_is_refused(name: s
 
 
 def test_parameters_are_the_optional_fields_a_provider_must_know() -> None:
-    request = decode(body(seed=1, tools=[], stream=False, n=1, max_tokens=1, user="u", provider={}))
+    request = decode(body(seed=1, tools=[], stop=None, stream=False, n=1, max_tokens=1, user="u", provider={}))
     assert request.parameters == {"seed", "tools"}
 
 

@@ -115,6 +115,11 @@ def for_provider(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     return {name: value for name, value in fields.items() if name not in OWN_FIELDS}
 
 
+def used(fields: Mapping[str, msgspec.Raw], *, always_allowed: AbstractSet[str]) -> frozenset[str]:
+    """The optional fields that are used: null is as good as silence."""
+    return frozenset(name for name, value in for_provider(fields).items() if value != NULL) - always_allowed
+
+
 def models(fields: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
     """The model asked for, and the ones to fall back to."""
     model = field(fields, "model", _SLUG)

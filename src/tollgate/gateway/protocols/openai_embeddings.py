@@ -53,7 +53,7 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
         fields=envelope.for_provider(fields),
         models=models,
         prompt=_prompt(_inputs(fields), fields),
-        parameters=frozenset(name for name in fields if name not in envelope.OWN_FIELDS | _ALWAYS_ALLOWED),
+        parameters=envelope.used(fields, always_allowed=_ALWAYS_ALLOWED),
         stream=False,
         include_usage=False,
         max_tokens=None,

@@ -22,8 +22,11 @@ https://platform.claude.com/docs/en/api/versioning
 _HEADERS = ("anthropic-version", "anthropic-beta")
 _HEADER = re.compile(r"[!-~ ]{1,4000}")
 _ALWAYS_ALLOWED = frozenset({"model", "messages", "max_tokens", "stream", "system"})
+_CONFIGURED = frozenset({"effort", "format"})
+"""What stands in `output_config`."""
 _CATALOGUE_NAMES: Mapping[str, str] = {
-    "stop_sequences": "stop", "thinking": "reasoning", "output_format": "response_format",
+    "stop_sequences": "stop", "thinking": "reasoning", "effort": "reasoning", "format": "response_format",
+    "output_format": "response_format",
 }  # fmt: skip
 """What the catalogue calls a parameter that has another name here."""
 _MESSAGES_MAX = 10_000
@@ -92,14 +95,9 @@ def _request(
 
 def _parameters(fields: Mapping[str, msgspec.Raw]) -> frozenset[str]:
     """The optional fields used, as the catalogue calls them."""
-    names = {_CATALOGUE_NAMES.get(name, name) for name in fields}
-    if "output_config" in names:
-        output = envelope.field(fields, "output_config", _FIELDS) or {}
-        names |= ({"response_format"} if "format" in output else set()) | (
-            {"reasoning"} if "effort" in output else set()
-        )
-        names.remove("output_config")
-    return frozenset(names - envelope.OWN_FIELDS - _ALWAYS_ALLOWED)
+    output = envelope.used(envelope.field(fields, "output_config", _FIELDS) or {}, always_allowed=frozenset())
+    names = envelope.used(fields, always_allowed=_ALWAYS_ALLOWED) - {"output_config"} | output & _CONFIGURED
+    return frozenset(_CATALOGUE_NAMES.get(name, name) for name in names)
 
 
 def _attribution(fields: Mapping[str, msgspec.Raw]) -> Attribution:

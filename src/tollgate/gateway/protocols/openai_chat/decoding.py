@@ -65,7 +65,7 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
         fields=envelope.for_provider(fields),
         models=models,
         prompt=_prompt(messages, fields),
-        parameters=frozenset(name for name in fields if name not in envelope.OWN_FIELDS | _ALWAYS_ALLOWED),
+        parameters=envelope.used(fields, always_allowed=_ALWAYS_ALLOWED),
         stream=stream,
         include_usage=_include_usage(fields, stream=stream),
         max_tokens=_max_tokens(fields),

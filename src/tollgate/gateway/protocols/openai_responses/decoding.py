@@ -82,8 +82,7 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
 
 def _parameters(fields: Mapping[str, msgspec.Raw]) -> Iterator[str]:
     """The optional parameters used, as the catalogue names them."""
-    given = {name for name, value in fields.items() if value != envelope.NULL}
-    yield from given - envelope.OWN_FIELDS - _ALWAYS_ALLOWED - {"text"}
+    yield from envelope.used(fields, always_allowed=_ALWAYS_ALLOWED) - {"text"}
     text = envelope.field(fields, "text", _TEXT) or _Text()
     if text.format is not None and text.format.type != "text":
         yield "response_format"
