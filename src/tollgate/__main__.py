@@ -2,4 +2,4 @@
 
 from tollgate.entrypoints.cli import main
 
-main()
+main(prog_name="tollgate")

@@ -28,10 +28,11 @@ class Run:
     """Runs commands in a thread of their own: they bring their own event loop."""
 
     def __init__(self, database_url: str) -> None:
-        self._environment = {"TOLLGATE_DATABASE_URL": database_url, "COLUMNS": "200"}
+        self._database_url = database_url
 
-    async def __call__(self, *arguments: str) -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, invoices, arguments, env=self._environment)
+    async def __call__(self, *arguments: str, columns: int = 80) -> Result:
+        environment = {"TOLLGATE_DATABASE_URL": self._database_url, "COLUMNS": str(columns)}
+        return await asyncio.to_thread(CliRunner().invoke, invoices, arguments, env=environment)
 
 
 async def test_close_issues_what_there_is_and_says_what_failed(run: Run, books: Books) -> None:
@@ -69,13 +70,30 @@ async def test_list_and_show_tell_what_the_interface_tells(run: Run, books: Book
 
     listed = await run("list", "--organization", ids.typed("org", organization.id))
     as_json = await run("list", "--organization", ids.typed("org", organization.id), "--json")
-    shown = await run("show", identifier)
+    shown = await run("show", identifier, columns=200)
     shown_json = await run("show", identifier, "--json")
 
-    assert "TG-2020-000001" in listed.stdout
+    assert identifier in listed.stdout
+    assert issued.heading.number is not None
+    assert issued.heading.number in listed.stdout
     assert [each["id"] for each in json.loads(as_json.stdout)] == [identifier]
     assert "openai/gpt-4.1-mini: completion tokens" in shown.stdout
     assert json.loads(shown_json.stdout)["total_exact"] == "0.00082"
+
+
+async def test_show_takes_the_number_as_well_as_the_id(run: Run, books: Books) -> None:
+    one, another = [await books.an_organization(now=LONG_AGO, name=name) for name in ("One", "Another")]
+    for organization in (one, another):
+        await books.record(organization, Used(LONG_AGO))
+    await books.close(one, FEBRUARY, now=LONG_AGO)
+    issued = await books.close(another, FEBRUARY, now=LONG_AGO)
+    assert issued.heading.number == "TG-2020-000002"
+
+    by_number = await run("show", "TG-2020-000002", "--json")
+    by_id = await run("show", ids.typed("inv", issued.heading.id), "--json")
+
+    assert by_number.stdout == by_id.stdout
+    assert json.loads(by_number.stdout)["id"] == ids.typed("inv", issued.heading.id)
 
 
 async def test_show_names_what_keeps_a_draft_from_being_closed(run: Run, books: Books) -> None:
@@ -91,6 +109,17 @@ async def test_show_names_what_keeps_a_draft_from_being_closed(run: Run, books: 
     ]
 
 
+async def test_amounts_are_whole_on_a_narrow_terminal(run: Run, books: Books) -> None:
+    organization = await books.an_organization(now=LONG_AGO)
+    await books.record(organization, Used(LONG_AGO))
+    issued = await books.close(organization, FEBRUARY, now=LONG_AGO)
+
+    shown = await run("show", ids.typed("inv", issued.heading.id))
+
+    assert "0.00082" in shown.stdout
+    assert "…" not in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -98,6 +127,8 @@ async def test_show_names_what_keeps_a_draft_from_being_closed(run: Run, books: 
         (["close"], "Missing option '--month'"),
         (["close", "--month", "2026-11", "--organization", "acme"], "is not an id that starts with org_"),
         (["show", "inv_00000000-0000-0000-0000-000000000000"], "There is no such invoice"),
+        (["show", "inv_1"], "is not an id that starts with inv_"),
+        (["show", "TG-2020-000001"], "There is no such invoice"),
         (["list", "--organization", "org_00000000-0000-0000-0000-000000000001"], "There is no such organization"),
     ],
 )

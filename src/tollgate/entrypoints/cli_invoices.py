@@ -26,6 +26,7 @@ from tollgate.kit.money import amount_text
 from tollgate.kit.period import NotAMonth
 
 LIST_DEFAULT = 100
+_WIDEST = 1000
 
 
 class TypedId(click.ParamType[UUID]):
@@ -41,6 +42,19 @@ class TypedId(click.ParamType[UUID]):
             return ids.parse(self.prefix, value)
         except ids.NotAnId as error:
             self.fail(str(error), param, ctx)
+
+
+class InvoiceName(click.ParamType[InvoiceId | str]):
+    """An invoice's id, or its number."""
+
+    name = "invoice"
+
+    def convert(
+        self, value: InvoiceId | str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> InvoiceId | str:
+        if isinstance(value, str) and value.startswith("inv_"):
+            return InvoiceId(TypedId("inv").convert(value, param, ctx))
+        return value
 
 
 class MonthName(click.ParamType[Month]):
@@ -75,7 +89,7 @@ def close(*, month: Month, organization_id: OrganizationId | None, data_dir: Pat
     if as_json:
         cli_options.answer_json({"month": month.name, "closed": [_outcome(outcome) for outcome in outcomes]})
     else:
-        Console().print(_outcomes_table(month, outcomes))
+        _print_whole(_outcomes_table(month, outcomes))
     if any(outcome.failure for outcome in outcomes):
         raise SystemExit(1)
 
@@ -143,7 +157,15 @@ def list_invoices(*, organization_id: OrganizationId, limit: int, data_dir: Path
     for heading in headings:
         number, identifier = heading.number, ids.typed("inv", heading.id)
         table.add_row(number, heading.month.name, heading.status, _total(heading), identifier)
-    Console().print(table)
+    _print_whole(table)
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table as wide as it is, however narrow the terminal: ids and amounts are there to be copied."""
+    console = Console()
+    widest = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+    console.width = max(console.width, widest)
+    console.print(table)
 
 
 async def _list(data_dir: Path, organization_id: OrganizationId, limit: int) -> list[Heading]:
@@ -153,12 +175,12 @@ async def _list(data_dir: Path, organization_id: OrganizationId, limit: int) -> 
 
 
 @invoices.command()
-@click.argument("invoice_id", type=TypedId("inv"), metavar="INVOICE")
+@click.argument("invoice_name", type=InvoiceName(), metavar="INVOICE")
 @cli_options.data_dir_option
 @cli_options.json_option
-def show(*, invoice_id: InvoiceId, data_dir: Path, as_json: bool) -> None:
-    """Show an invoice, or the draft that will become it. INVOICE is its id: `inv_` and a UUID."""
-    invoice = cli_options.run(_show(data_dir, invoice_id, SystemClock()))
+def show(*, invoice_name: InvoiceId | str, data_dir: Path, as_json: bool) -> None:
+    """Show an invoice, or the draft that will become it. INVOICE is its id, `inv_` and a UUID, or its number."""
+    invoice = cli_options.run(_show(data_dir, invoice_name, SystemClock()))
     if as_json:
         cli_options.answer_json(_plain(InvoiceView.of(invoice)))
         return
@@ -168,20 +190,26 @@ def show(*, invoice_id: InvoiceId, data_dir: Path, as_json: bool) -> None:
         console.print(f"[red]No price:[/red] {usage.quantity} {usage.kind} of {escape(usage.model)}")
 
 
-async def _show(data_dir: Path, invoice_id: InvoiceId, clock: Clock) -> Invoice:
+async def _show(data_dir: Path, name: InvoiceId | str, clock: Clock) -> Invoice:
     async with opened(data_dir) as database, database.read() as session:
-        return await service.find(session, invoice_id=invoice_id, now=clock.now())
+        if isinstance(name, str):
+            return await service.find_numbered(session, name)
+        return await service.find(session, invoice_id=name, now=clock.now())
 
 
 def _invoice_table(invoice: Invoice) -> Table:
     heading, totals = invoice.heading, invoice.heading.totals
     title = f"{heading.number or 'Draft'} · {escape(heading.customer_name)} · {heading.month.name} · {heading.status}"
-    table = Table("#", "Project", "Description", title=title, show_footer=True)
-    table.columns[2].footer = f"Total {heading.currency}"
-    table.add_column("Quantity", justify="right")
+    table = Table(title=title, show_footer=True)
+    table.add_column("#", no_wrap=True)
+    table.add_column("Project", overflow="fold")
+    table.add_column("Description", overflow="fold", footer=f"Total {heading.currency}")
+    table.add_column("Quantity", justify="right", no_wrap=True)
     table.add_column("Unit price", justify="right")
-    table.add_column("Exact", justify="right", footer=amount_text(totals.total_exact))
-    table.add_column("Amount", justify="right", footer=document.rounded(totals.total, heading.currency))
+    exact = amount_text(totals.total_exact)
+    table.add_column("Exact", justify="right", no_wrap=True, footer=exact)
+    rounded = document.rounded(totals.total, heading.currency)
+    table.add_column("Amount", justify="right", no_wrap=True, footer=rounded)
     for line in invoice.lines:
         usage = line.usage
         table.add_row(

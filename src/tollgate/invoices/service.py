@@ -146,6 +146,15 @@ async def find(session: ReadSession, *, invoice_id: InvoiceId, now: datetime) ->
     return _found(None)
 
 
+async def find_numbered(session: ReadSession, number: str) -> Invoice:
+    """The issued invoice with this number, whichever organization's it is.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return _found(await store.numbered_invoice(session, number))
+
+
 async def _possible_owners(session: ReadSession, invoice_id: InvoiceId) -> list[Organization]:
     candidates = await accounts.list_organizations(
         session, before=windows.above_organization_of(invoice_id), count=_SAME_MILLISECOND_MAX

@@ -46,6 +46,15 @@ async def invoice(session: ReadSession, *, organization_id: OrganizationId, invo
     return Invoice(_heading(row), tuple(_line(line) for line in lines.scalars()), unpriced=(), document=row.document)
 
 
+async def numbered_invoice(session: ReadSession, number: str) -> Invoice | None:
+    """The issued invoice with this number, of all organizations: one series numbers them all. Reads every heading."""
+    rows = await session.execute(
+        sa.select(col(InvoiceRow.organization_id), col(InvoiceRow.id)).where(col(InvoiceRow.number) == number)
+    )
+    row = rows.one_or_none()
+    return None if row is None else await invoice(session, organization_id=row[0], invoice_id=row[1])
+
+
 async def heading(session: ReadSession, *, organization_id: OrganizationId, invoice_id: InvoiceId) -> Heading | None:
     """The heading of the organization's issued invoice with this id."""
     rows = await session.execute(
