@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.gateway.conversations import collected
 from tests.gateway.corpus import Entry, entries
+from tests.gateway.readings import check_as_documented, through
 
 from tollgate.gateway.model import Answer, Wire
 from tollgate.gateway.neutral import (
@@ -33,39 +33,21 @@ def read_stream(events: Any) -> Answer:
     return reader.answer
 
 
-def checked(answer: Answer | None, entry: Entry) -> None:
-    assert answer is not None
-    assert answer.usage is not None
-    assert {kind: count for kind, count in answer.usage.quantities.counts.items() if count} == entry.quantities
-    assert (answer.usage.prompt_known, answer.usage.completion_known) == (True, True)
-    told = (answer.finish_reason, answer.native_finish_reason, answer.service_tier, answer.usage.anomalous)
-    names = ("finish_reason", "native_finish_reason", "service_tier", "anomalous")
-    assert told == tuple(entry.expected[name] for name in names)
-    assert answer.usage.unknown == ()
-    assert answer.error is None
-
-
 @pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry.name)
 def test_a_whole_answer_is_read(entry: Entry) -> None:
-    answer = anthropic.read_answer(entry.whole or b"")
-    checked(answer, entry)
-    assert answer is not None
-    assert answer.text == entry.expected["text"]
-    assert (answer.upstream_id or "").startswith("msg_")
+    answer = check_as_documented(anthropic, entry)
+    assert answer.upstream_id == json.loads(entry.whole or b"")["id"]
 
 
 @pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry.name)
 def test_a_stream_tells_what_the_whole_tells(entry: Entry) -> None:
-    answer = read_stream(entry.stream)
-    checked(answer, entry)
-    assert anthropic.text_of(entry.stream) == entry.expected["text"]
+    check_as_documented(anthropic, entry)
     assert [anthropic.reader().is_last(data) for data in entry.stream] == [False] * (len(entry.stream) - 1) + [True]
 
 
 @pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry.name)
 def test_the_deltas_of_a_stream_are_the_whole_answer(entry: Entry) -> None:
-    reader = anthropic.reader()
-    streamed = collected(delta for data in entry.stream for delta in reader.deltas(data))
+    _, streamed = through(anthropic, entry.stream)
     assert joined(streamed.choices[0]) == joined(anthropic.completion(entry.whole or b"").choices[0])
 
 

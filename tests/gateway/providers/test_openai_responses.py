@@ -1,16 +1,15 @@
 """Responses as providers answer them: usage becomes disjoint quantities, and nothing they say raises."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.gateway.corpus import Entry, entries
-from tests.gateway.deltas import collected
+from tests.gateway.readings import check_as_documented, through
 
-from tollgate.gateway.model import Answer, Wire
+from tollgate.gateway.model import Wire
 from tollgate.gateway.neutral import (
     Choice,
     Completion,
@@ -38,16 +37,6 @@ def event(kind: str, **fields: Any) -> bytes:
     return json.dumps({"type": kind, **fields}).encode()
 
 
-def through(events: Iterable[bytes]) -> tuple[Answer, Completion]:
-    """What a stream says of itself and what it means."""
-    reader = upstream.reader()
-    deltas = []
-    for data in events:
-        assert reader.look(data)
-        deltas += list(reader.deltas(data))
-    return reader.answer, collected(deltas)
-
-
 def test_the_package_is_a_translator() -> None:
     faces: tuple[ConversationalProvider, PassingProvider] = (upstream, upstream)
     assert {face.WIRE for face in faces} == {Wire.RESPONSES}
@@ -55,19 +44,8 @@ def test_the_package_is_a_translator() -> None:
 
 @pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry.name)
 def test_the_corpus_is_read_as_documented(entry: Entry) -> None:
-    assert entry.whole is not None
-    whole, (streamed, _) = upstream.read_answer(entry.whole), through(entry.stream)
-    assert whole is not None
-    for answer in (whole, streamed):
-        assert answer.usage is not None
-        assert dict(answer.usage.quantities) == {kind: count for kind, count in entry.quantities.items() if count}
-        assert (answer.usage.prompt_known, answer.usage.completion_known, answer.usage.unknown) == (True, True, ())
-        assert answer.usage.anomalous is entry.expected["anomalous"]
-        assert answer.finish_reason == entry.expected["finish_reason"]
-        assert answer.native_finish_reason == entry.expected["native_finish_reason"]
-        assert answer.service_tier == entry.expected["service_tier"]
-        assert (answer.error, answer.upstream_id) == (None, json.loads(entry.whole)["id"])
-    assert whole.text == upstream.text_of(entry.stream) == entry.expected["text"]
+    answer = check_as_documented(upstream, entry)
+    assert answer.upstream_id == json.loads(entry.whole or b"")["id"]
 
 
 @pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry.name)
@@ -75,7 +53,7 @@ def test_a_stream_means_what_the_whole_answer_means(entry: Entry) -> None:
     assert entry.whole is not None
     whole = upstream.completion(entry.whole)
     # A stream has no bounds between messages.
-    assert _joined(through(entry.stream)[1]) == _joined(whole)
+    assert _joined(through(upstream, entry.stream)[1]) == _joined(whole)
 
 
 def _joined(completion: Completion) -> tuple[Any, ...]:
@@ -137,7 +115,7 @@ def test_paragraphs_of_a_summary_are_parted_in_a_stream_too() -> None:
         events.append(event("response.reasoning_summary_part.added", summary_index=number, part={"text": ""}, **at))
         events.append(event("response.reasoning_summary_text.delta", summary_index=number, delta=part["text"], **at))  # type: ignore[index]  # a part is a dictionary
     events.append(event("response.output_item.done", item=item, **at))
-    assert through(events)[1].choices[0].parts == (Reasoning("One.\n\nTwo.", "sealed", OURS),)
+    assert through(upstream, events)[1].choices[0].parts == (Reasoning("One.\n\nTwo.", "sealed", OURS),)
 
 
 def test_what_a_server_does_not_stream_is_read_from_the_items() -> None:
@@ -149,7 +127,7 @@ def test_what_a_server_does_not_stream_is_read_from_the_items() -> None:
     events = [event("response.output_item.done", output_index=place, item=item) for place, item in enumerate(items)] + [
         event("response.completed", response={"id": "resp_1", "output": []})
     ]
-    assert _joined(through(events)[1]) == _joined(upstream.completion(response(*items)))
+    assert _joined(through(upstream, events)[1]) == _joined(upstream.completion(response(*items)))
 
 
 def test_calls_that_interleave_are_told_apart() -> None:
@@ -161,7 +139,7 @@ def test_calls_that_interleave_are_told_apart() -> None:
               item={"type": "function_call", "call_id": f"call_{place}", "name": "f", "arguments": ""})
         for place in (1, 2)
     ]  # fmt: skip
-    _, meant = through([*begun, call(1, '{"a"'), call(2, "{"), call(1, ":1}"), call(2, "}"), call(7, "lost")])
+    _, meant = through(upstream, [*begun, call(1, '{"a"'), call(2, "{"), call(1, ":1}"), call(2, "}"), call(7, "lost")])
     assert meant.choices[0].parts == (ToolCall("call_1", "f", '{"a":1}'), ToolCall("call_2", "f", "{}"))
 
 
@@ -195,7 +173,7 @@ def test_failures_are_told_in_the_providers_words_and_never_counted_as_text() ->
               "output": [], "usage": {"input_tokens": 5, "output_tokens": 0, "total_tokens": 5}}  # fmt: skip
     whole = upstream.read_answer(json.dumps(failed).encode())
     begun = [event("response.created", response={"id": "resp_1"})]
-    streamed, _ = through([*begun, event("response.failed", response=failed)])
+    streamed, _ = through(upstream, [*begun, event("response.failed", response=failed)])
     for answer in (whole, streamed):
         assert answer is not None
         assert (answer.error, answer.text, answer.upstream_id) == ("The disk is full.", "", "resp_1")
@@ -213,7 +191,7 @@ def test_failures_are_told_in_the_providers_words_and_never_counted_as_text() ->
 def test_an_error_in_a_stream_is_an_error_wherever_it_stands(data: dict[str, Any]) -> None:
     created = event("response.created", response={"id": "resp_1", "error": None})
     for events in ([created, json.dumps(data).encode()], [json.dumps(data).encode()]):
-        answer, _ = through(events)
+        answer, _ = through(upstream, events)
         assert answer.error == "Overloaded."
         assert answer.finish_reason is None
     assert not upstream.reader().is_last(json.dumps(data).encode())
@@ -256,7 +234,7 @@ def test_searches_are_counted_as_they_come() -> None:
         return event("response.output_item.done", item=item)
 
     created = event("response.created", response={"id": "resp_1"})
-    answer, _ = through([created, search("search"), search("open_page"), search("search")])
+    answer, _ = through(upstream, [created, search("search"), search("open_page"), search("search")])
     assert answer.usage is not None
     assert dict(answer.usage.quantities) == {Kind.WEB_SEARCH: 2}
     assert (answer.usage.prompt_known, answer.usage.completion_known, answer.usage.anomalous) == (False, False, False)
