@@ -14,32 +14,38 @@ from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import UpstreamRequest, Wire
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-PIECES = [b"<%04d>" % number for number in range(500)]
+PIECES = [b"<%04d>" % number for number in range(200)]
 
 
 async def test_an_interrupted_read_loses_nothing() -> None:
-    async def trickle(writer: asyncio.StreamWriter) -> None:
-        for number, piece in enumerate(PIECES):
+    wanted = asyncio.Semaphore(0)
+
+    async def speak(writer: asyncio.StreamWriter) -> None:
+        for piece in PIECES:
+            await wanted.acquire()
             await _send(writer, piece)
-            if number % 3 == 0:
-                await asyncio.sleep(0.001)
         await _send(writer, b"")
 
-    async with _listening(trickle) as (address, _):
-        provider = upstream.connect(connect_seconds=1, first_byte_seconds=1, idle_seconds=1)
+    async with _listening(speak) as (address, _):
+        provider = upstream.connect(connect_seconds=5, first_byte_seconds=5, idle_seconds=5)
         reply = await provider.send(UpstreamRequest(address, {}, b"", stream=True))
         read, interrupted = b"", 0
-        while not read.endswith(PIECES[-1]):
+        for turn in range(len(PIECES)):
+            if turn % 2:  # The piece may come while it is interrupted that it was waited for.
+                wanted.release()
             try:
-                async with asyncio.timeout(0.0005 * (interrupted % 4)):
-                    async for piece in reply.pieces():
-                        read += piece
+                async with asyncio.timeout(0.0001 * (turn % 5)):
+                    read += await anext(reply.pieces())
             except TimeoutError:
                 interrupted += 1
+            if not turn % 2:
+                wanted.release()
+            while len(read) < sum(map(len, PIECES[: turn + 1])):
+                read += await anext(reply.pieces())
         await reply.close()
         await provider.close()
     assert read == b"".join(PIECES)
-    assert interrupted > 20
+    assert interrupted > len(PIECES) // 3
 
 
 async def test_the_connection_of_a_stream_that_ended_serves_the_next() -> None:
