@@ -8,13 +8,20 @@ import httpx
 import msgspec
 import pytest
 import sqlalchemy.exc
-from litestar import Litestar, get, post
+from litestar import Litestar, Router, get, post
 from litestar.exceptions import HTTPException, NotAuthorizedException, ServiceUnavailableException
 from litestar.params import FromPath, JSONBody
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from tollgate.entrypoints.errors import EXCEPTION_HANDLERS, anthropic_error_body, error_body, status_of, status_told
+from tollgate.entrypoints.errors import (
+    ANTHROPIC_PATH,
+    EXCEPTION_HANDLERS,
+    anthropic_error_body,
+    error_body,
+    status_of,
+    status_told,
+)
 from tollgate.kit import errors
 from tollgate.kit.errors import (
     AuthenticationFailed,
@@ -149,7 +156,8 @@ async def bodies(data: JSONBody[Name]) -> Name:
 
 
 async def _answer(method: str, path: str, **rest: Any) -> httpx.Response:
-    app: Any = Litestar([raising, bodies], exception_handlers=EXCEPTION_HANDLERS, logging_config=None)
+    below_anthropic = Router(ANTHROPIC_PATH, route_handlers=[raising, bodies])
+    app: Any = Litestar([raising, bodies, below_anthropic], exception_handlers=EXCEPTION_HANDLERS, logging_config=None)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tollgate.test") as client:
         return await client.request(method, path, **rest)
 
@@ -170,6 +178,37 @@ class TestAnswers:
 
         assert (answer.status_code, answer.headers["X-Generation-Id"]) == (502, "gen_1")
         assert "X-Generation-Id" not in (await _answer("GET", "/raise/ours")).headers
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status", "kind"),
+        [
+            ("GET", "", 404, "not_found_error"),
+            ("GET", "/nowhere", 404, "not_found_error"),
+            ("PUT", "/raise/ours", 405, "invalid_request_error"),
+            ("POST", "/bodies", 400, "invalid_request_error"),
+            ("GET", "/raise/keyless", 401, "authentication_error"),
+            ("GET", "/raise/teapot", 418, "invalid_request_error"),
+            ("GET", "/raise/full", 503, "overloaded_error"),
+            ("GET", "/raise/bug", 500, "api_error"),
+        ],
+    )
+    async def test_are_in_anthropics_shape_wherever_its_clients_go(
+        self, method: str, path: str, status: int, kind: str
+    ) -> None:
+        answer = await _answer(method, ANTHROPIC_PATH + path)
+
+        told = answer.json()
+        assert (answer.status_code, told["type"], told["error"]["type"]) == (status, "error", kind)
+        assert told["error"]["message"]
+        assert set(told) == {"type", "error", "request_id"}
+
+    async def test_are_in_openais_shape_where_a_path_only_begins_alike(self) -> None:
+        assert (await _answer("GET", f"{ANTHROPIC_PATH}s")).json()["error"]["code"] == 404
+
+    async def test_name_the_call_in_the_header_that_anthropics_clients_read(self) -> None:
+        answer = await _answer("GET", f"{ANTHROPIC_PATH}/raise/charged")
+
+        assert answer.json()["request_id"] == answer.headers["Request-Id"] == "gen_1"
 
     async def test_to_a_bug_give_nothing_away_and_the_log_learns_where_it_is(self) -> None:
         with capture_logs() as logs:

@@ -130,7 +130,7 @@ def _answer(
     request: Request[Any, Any, Any], error: TollgateError, status: int, headers: Mapping[str, str] | None = None
 ) -> Response[dict[str, object]]:
     """The error in the shape of the protocol that is spoken below this path."""
-    spoken = request.url.path.startswith(f"{ANTHROPIC_PATH}/")
+    spoken = f"{request.url.path}/".startswith(f"{ANTHROPIC_PATH}/")
     body = anthropic_error_body(error, status) if spoken else error_body(error, status)
     told = {**(headers or {}), **error_headers(error)}
     if spoken and "X-Generation-Id" in told:

@@ -10,13 +10,12 @@ import msgspec
 from tollgate.gateway import wire
 from tollgate.kit.errors import TollgateError
 
+_SERVER_ERRORS = 500
 _TYPES: Mapping[int, str] = {
-    400: "invalid_request_error",
     401: "authentication_error",
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
-    409: "invalid_request_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
@@ -26,7 +25,7 @@ _TYPES: Mapping[int, str] = {
 
 def error_type(status: int) -> str:
     """Anthropic's word for an error of this HTTP status."""
-    return _TYPES.get(status, "api_error")
+    return _TYPES.get(status, "invalid_request_error" if status < _SERVER_ERRORS else "api_error")
 
 
 def failure(error: TollgateError, status: int, generation_id: str | None = None) -> bytes:
