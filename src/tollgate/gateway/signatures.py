@@ -22,6 +22,11 @@ def uncarried(text: str, *, within: str) -> tuple[str, str | None]:
     return signature, origin or None
 
 
+def may_be_in(encoded: bytes) -> bool:
+    """Whether this JSON may have another format's thoughts in it: most requests need not be looked into."""
+    return b"tollgate" in encoded
+
+
 def is_marked(text: str) -> bool:
     """Whether this is another format's signature."""
     return text.startswith(_MARK)

@@ -64,6 +64,19 @@ def test_a_passed_request_is_the_clients_under_the_providers_name() -> None:
     }  # fmt: skip
 
 
+def test_thoughts_that_came_from_other_formats_are_not_passed_on() -> None:
+    thought = {"type": "thinking", "thinking": "Hm", "signature": "s"}
+    mine, theirs = (thought, {**thought, "signature": "tollgate:responses:s"})
+    hidden = {"type": "redacted_thinking", "data": "tollgate:generate_content:s"}
+    words = {"type": "text", "text": "thinking with tollgate:"}
+    user, plain = {"role": "user", "content": "Say tollgate:"}, {"role": "assistant", "content": "tollgate:"}
+    turns = [user, {"role": "assistant", "content": [theirs, words, mine, hidden]}, user,
+             {"role": "assistant", "content": [hidden]}, user, plain]  # fmt: skip
+    assert json.loads(passed(messages=turns).body)["messages"] == [
+        user, {"role": "assistant", "content": [words, mine]}, user, user, plain,
+    ]  # fmt: skip
+
+
 def test_anthropics_own_headers_pass() -> None:
     headers = {"anthropic-beta": "context-1m-2025-08-07", "anthropic-version": "2023-06-01", "x-api-key": "theirs"}
     sent = passed(headers=headers)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tollgate.gateway import bounds, wire
+from tollgate.gateway import bounds, signatures, wire
 from tollgate.gateway.model import Access, Candidate, Request, UpstreamRequest
 from tollgate.gateway.neutral import Conversation
 from tollgate.gateway.providers.anthropic import contents, thinking
@@ -25,6 +25,8 @@ _TIERS: Mapping[str, str] = {
     "standard_only": "standard_only",
 }  # fmt: skip
 """Priority is what one has bought of it beforehand, and served where possible."""
+_MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_BLOCKS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def passed_request(
@@ -32,10 +34,35 @@ def passed_request(
 ) -> UpstreamRequest:
     """The request to send: the client's own fields under the provider's name for the model, bounded by the hold."""
     fields = {**request.fields, "model": wire.raw(candidate.endpoint.upstream_model)}
+    if signatures.may_be_in(bytes(request.fields["messages"])):
+        fields["messages"] = _without_foreign_thoughts(request.fields["messages"])
     limit = bounds.asked_output(request, candidate.endpoint, output_cap)
     if limit is not None and limit != request.max_tokens:
         fields |= {"max_tokens": wire.raw(limit), **_thinking_within(limit, request.fields)}
     return _upstream(fields, request, access, request.headers)
+
+
+def _without_foreign_thoughts(given: msgspec.Raw) -> msgspec.Raw:
+    """The messages without thoughts that came through us from other formats: Anthropic refuses their signatures."""
+    kept: list[Mapping[str, msgspec.Raw]] = []
+    for message in _MESSAGES.decode(given):
+        content = message.get("content", wire.raw(None))
+        if not bytes(content).startswith(b"["):
+            kept.append(message)
+            continue
+        blocks = _BLOCKS.decode(content)
+        left = [block for block in blocks if not _is_foreign_thought(block)]
+        if len(left) == len(blocks):
+            kept.append(message)
+        elif left:
+            kept.append({**message, "content": wire.raw(left)})
+    return wire.raw(kept)
+
+
+def _is_foreign_thought(block: msgspec.Raw) -> bool:
+    decoded = wire.decoded(bytes(block)) or {}
+    proof = {"thinking": decoded.get("signature"), "redacted_thinking": decoded.get("data")}
+    return signatures.is_marked(wire.text(proof.get(str(decoded.get("type")))) or "")
 
 
 def _thinking_within(limit: int, fields: Mapping[str, msgspec.Raw]) -> Mapping[str, msgspec.Raw]:

@@ -32,7 +32,7 @@ def passed_request(
     fields = {name: value for name, value in request.fields.items() if name != _LIMIT}
     if fields.get("store", _NULL) == _NULL:
         fields["store"] = wire.raw(False)  # noqa: FBT003 - a JSON value
-    if b"tollgate" in bytes(fields.get("input", _NULL)):
+    if signatures.may_be_in(bytes(fields.get("input", _NULL))):
         fields["input"] = _without_foreign_thoughts(fields["input"])
     limit = bounds.asked_output(request, candidate.endpoint, output_cap)
     if limit is not None:
