@@ -1,18 +1,19 @@
 """Endpoints, candidates and requests for tests: valid by default, every part by name."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from tests.pricing.builders import JANUARY, per_million
 
 from tollgate.catalog.model import Catalogue, DataPolicy, Endpoint, Format, Model, Provider
-from tollgate.gateway.model import Candidate, Request
+from tollgate.gateway.model import Candidate, Receipt, Request
 from tollgate.gateway.protocols import openai_chat
 from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
-from tollgate.kit.tokens import Kind
-from tollgate.pricing.model import STANDARD, PriceItem, PriceVersion
+from tollgate.kit.tokens import Kind, UsageQuantities
+from tollgate.pricing.model import STANDARD, Charge, ChargeItem, PriceItem, PriceVersion, Unit
 
 MODEL = "acme/model"
 
@@ -50,6 +51,15 @@ def a_candidate(
 def a_request(**fields: Any) -> Request:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], **fields}
     return openai_chat.decode(json.dumps(body).encode())
+
+
+def a_receipt(quantities: Mapping[Kind, int], **parts: Any) -> Receipt:
+    """What a call used; its charge is 0.0000007 dollars, whatever that was."""
+    read = quantities[Kind.PROMPT]
+    item = ChargeItem(Kind.PROMPT, read, Unit.PER_MILLION_TOKENS, Decimal("0.1"), Decimal("0.1") * read / 1_000_000)
+    charge = Charge(items=(item,), amount=Decimal("0.0000007"), unpriced=(), tier=0)
+    given: dict[str, Any] = {"generation_id": "gen_1", "model": MODEL, "provider": "acme", "estimated": False, **parts}
+    return Receipt(quantities=UsageQuantities(quantities), charge=charge, **given)
 
 
 def a_catalogue(providers: Iterable[Provider], endpoints: Iterable[Endpoint]) -> Catalogue:

@@ -11,11 +11,12 @@ from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import Message as TheirMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.gateway.builders import a_receipt
 from tests.gateway.conversations import ALL, Nuance, collected, completions, deltas_of, told
 from tests.gateway.corpus import Entry, entries
 
 from tollgate.gateway import wire
-from tollgate.gateway.model import Receipt, Request, Wire
+from tollgate.gateway.model import Request, Wire
 from tollgate.gateway.neutral import (
     Choice,
     Completion,
@@ -35,28 +36,15 @@ from tollgate.gateway.providers import anthropic
 from tollgate.gateway.streams import EventSplitter, data_of, name_of
 from tollgate.gateway.translation import ConversationalClient, Rendering
 from tollgate.kit.errors import ProviderFailed
-from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import Charge, ChargeItem, Unit
+from tollgate.kit.tokens import Kind
 
 CLIENT: ConversationalClient = anthropic_messages
 CORPUS = entries(Wire.MESSAGES)
-RECEIPT = Receipt(
-    generation_id="gen_1",
-    model="acme/model",
-    provider="acme",
-    quantities=UsageQuantities({
-        Kind.PROMPT: 7, Kind.INPUT_CACHE_READ: 5, Kind.INPUT_CACHE_WRITE_5M: 2, Kind.INPUT_CACHE_WRITE_1H: 3,
-        Kind.INPUT_CACHE_WRITE: 4, Kind.INPUT_AUDIO: 1, Kind.COMPLETION: 3, Kind.INTERNAL_REASONING: 6,
-        Kind.WEB_SEARCH: 1,
-    }),
-    estimated=False,
-    charge=Charge(
-        items=(ChargeItem(Kind.PROMPT, 7, Unit.PER_MILLION_TOKENS, Decimal("0.100"), Decimal("0.000000700000")),),
-        amount=Decimal("0.000000700000"),
-        unpriced=(),
-        tier=0,
-    ),
-)  # fmt: skip
+RECEIPT = a_receipt({
+    Kind.PROMPT: 7, Kind.INPUT_CACHE_READ: 5, Kind.INPUT_CACHE_WRITE_5M: 2, Kind.INPUT_CACHE_WRITE_1H: 3,
+    Kind.INPUT_CACHE_WRITE: 4, Kind.INPUT_AUDIO: 1, Kind.COMPLETION: 3, Kind.INTERNAL_REASONING: 6,
+    Kind.WEB_SEARCH: 1,
+})  # fmt: skip
 COUNTED = {
     "input_tokens": 8, "cache_creation_input_tokens": 9, "cache_read_input_tokens": 5,
     "cache_creation": {"ephemeral_5m_input_tokens": 6, "ephemeral_1h_input_tokens": 3}, "output_tokens": 9,

@@ -9,27 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.gateway.builders import a_receipt
 
 from tollgate.gateway.model import Attribution, Preferences, Receipt
 from tollgate.gateway.protocols import openai_chat
 from tollgate.gateway.protocols.openai_chat import decode
 from tollgate.kit.errors import InvalidRequest, ProviderFailed
-from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import Charge, ChargeItem, Unit
+from tollgate.kit.tokens import Kind
 
-RECEIPT = Receipt(
-    generation_id="gen_1",
-    model="acme/model",
-    provider="acme",
-    quantities=UsageQuantities({Kind.PROMPT: 7, Kind.COMPLETION: 3}),
-    estimated=False,
-    charge=Charge(
-        items=(ChargeItem(Kind.PROMPT, 7, Unit.PER_MILLION_TOKENS, Decimal("0.100"), Decimal("0.000000700000")),),
-        amount=Decimal("0.000000700000"),
-        unpriced=(),
-        tier=0,
-    ),
-)
+RECEIPT = a_receipt({Kind.PROMPT: 7, Kind.COMPLETION: 3})
 
 
 def body(**fields: Any) -> bytes:

@@ -3,33 +3,20 @@
 import json
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.gateway.builders import a_receipt
 
-from tollgate.gateway.model import Preferences, Receipt
+from tollgate.gateway.model import Preferences
 from tollgate.gateway.protocols import openai_embeddings
 from tollgate.gateway.protocols.openai_embeddings import decode
 from tollgate.kit.errors import InvalidRequest
-from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import Charge, ChargeItem, Unit
+from tollgate.kit.tokens import Kind
 
-RECEIPT = Receipt(
-    generation_id="gen_1",
-    model="acme/embedder",
-    provider="acme",
-    quantities=UsageQuantities({Kind.PROMPT: 7}),
-    estimated=False,
-    charge=Charge(
-        items=(ChargeItem(Kind.PROMPT, 7, Unit.PER_MILLION_TOKENS, Decimal("0.100"), Decimal("0.000000700000")),),
-        amount=Decimal("0.000000700000"),
-        unpriced=(),
-        tier=0,
-    ),
-)
+RECEIPT = a_receipt({Kind.PROMPT: 7}, model="acme/embedder")
 ANSWER = (
     b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.0100,-1E-3]}],"model":"their-name"%s}'
 )

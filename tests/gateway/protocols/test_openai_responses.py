@@ -3,12 +3,12 @@
 import json
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.gateway.builders import a_receipt
 from tests.gateway.corpus import Entry, entries
 
 from tollgate.gateway import wire
@@ -19,24 +19,12 @@ from tollgate.gateway.providers import openai_responses as upstream
 from tollgate.gateway.streams import data_of, name_of
 from tollgate.gateway.translation import ConversationalClient
 from tollgate.kit.errors import InvalidRequest, ProviderFailed, RateLimited, TollgateError
-from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import Charge, ChargeItem, Unit
+from tollgate.kit.tokens import Kind
 
 CORPUS = entries(Wire.RESPONSES)
-RECEIPT = Receipt(
+RECEIPT = a_receipt(
+    {Kind.PROMPT: 4, Kind.INPUT_CACHE_READ: 2, Kind.INPUT_CACHE_WRITE_1H: 1, Kind.COMPLETION: 3},
     generation_id="gen_01939d2f-3a00-7000-8000-000000000000",
-    model="acme/model",
-    provider="acme",
-    quantities=UsageQuantities(
-        {Kind.PROMPT: 4, Kind.INPUT_CACHE_READ: 2, Kind.INPUT_CACHE_WRITE_1H: 1, Kind.COMPLETION: 3}
-    ),
-    estimated=False,
-    charge=Charge(
-        items=(ChargeItem(Kind.PROMPT, 4, Unit.PER_MILLION_TOKENS, Decimal("0.100"), Decimal("0.0000004")),),
-        amount=Decimal("0.000000700000"),
-        unpriced=(),
-        tier=0,
-    ),
 )
 
 
