@@ -124,16 +124,49 @@ def test_a_picture_is_shown_and_not_counted_as_text() -> None:
     assert gemini.completion(body).choices[0].parts == (Text("See: ![](data:image/png;base64,QUJD)"),)
 
 
+FAILURES = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE", "OTHER")
+
+
 @pytest.mark.parametrize(("reason", "stop"), [
     ("STOP", "stop"), ("MAX_TOKENS", "length"), ("A_NEW_WORD", "stop"), ("FINISH_REASON_UNSPECIFIED", None),
     ("SAFETY", "content_filter"), ("RECITATION", "content_filter"), ("LANGUAGE", "content_filter"),
     ("BLOCKLIST", "content_filter"), ("PROHIBITED_CONTENT", "content_filter"), ("SPII", "content_filter"),
-    ("IMAGE_SAFETY", "content_filter"), ("MALFORMED_FUNCTION_CALL", "error"), ("UNEXPECTED_TOOL_CALL", "error"),
-    ("MISSING_THOUGHT_SIGNATURE", "error"), ("OTHER", "error"),
+    ("IMAGE_SAFETY", "content_filter"), *((reason, "stop") for reason in FAILURES),
 ])  # fmt: skip
 def test_each_finish_reason_has_its_word(reason: str, stop: str | None) -> None:
     said = ended(reason, {"text": "a"})
     assert (said.finish_reason, said.native_finish_reason) == (stop, None if stop is None else reason)
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+@pytest.mark.parametrize(("parts", "stop"), [
+    ((), "error"), (({"text": ""},), "error"), (({"text": "", "thoughtSignature": "s"},), "error"),
+    (({"text": "a"},), "stop"), (({"text": "Hm", "thought": True},), "stop"),
+    (({"functionCall": {"name": "f"}},), "stop"),
+    (({"inlineData": {"mimeType": "image/png", "data": "QUJD"}},), "stop"),
+])  # fmt: skip
+def test_an_answer_failed_only_if_nothing_came_of_it(reason: str, parts: tuple[dict[str, Any], ...], stop: str) -> None:
+    said = ended(reason, *parts)
+    assert (said.finish_reason, said.native_finish_reason) == (stop, reason)
+    streamed, meant = through(gemini, [response(*parts, finishReason=None), response(finishReason=reason)])
+    assert (streamed.finish_reason, streamed.native_finish_reason) == (stop, reason)
+    assert [choice.stop for choice in meant.choices] == [stop]
+
+
+@pytest.mark.parametrize(("first", "second", "stop"), [
+    ({"finishReason": "OTHER"}, {"finishReason": "OTHER"}, "error"),
+    ({"finishReason": "OTHER"}, {}, "error"),
+    ({"finishReason": "OTHER"}, {"finishReason": "STOP"}, "stop"),
+    ({"finishReason": "OTHER"}, {"content": {"parts": [{"text": "a"}]}}, "stop"),
+    ({"finishReason": "OTHER"}, {"content": {"parts": [{"text": "a"}]}, "finishReason": "OTHER"}, "stop"),
+    ({"finishReason": "STOP"}, {"finishReason": "OTHER"}, "stop"),
+])  # fmt: skip
+def test_an_answer_of_several_failed_only_if_every_candidate_did(first: Any, second: Any, stop: str) -> None:
+    candidates = [{**first, "index": 0}, {**second, "index": 1}]
+    read = gemini.read_answer(json.dumps({"candidates": candidates}).encode())
+    streamed, _ = through(gemini, [json.dumps({"candidates": [each]}).encode() for each in candidates])
+    assert read is not None
+    assert read.finish_reason == streamed.finish_reason == stop
 
 
 def test_calls_end_an_answer_in_tool_calls_unless_it_was_cut() -> None:

@@ -39,7 +39,9 @@ class GeminiReader:
         self.answer = Answer()
         self._begun = False
         self._usage: dict[str, Any] = {}
+        self._ends: dict[int, str] = {}
         self._has_called = False
+        self._has_written = False
         self._telling = meaning.Telling()
 
     def look(self, data: bytes) -> bool:
@@ -71,16 +73,22 @@ class GeminiReader:
         )
 
     def _ending(self, response: Mapping[str, Any]) -> tuple[Stop | None, str | None]:
+        """The end as far as it is known. The answer failed only if all candidates did, and none said anything."""
         blocked = meaning.block_of(response)
         if blocked is not None:
             return Stop.CONTENT_FILTER, blocked
         for choice, candidate in meaning.candidates_in(response):
-            if choice == 0:
-                self._has_called |= any(map(meaning.is_call, meaning.parts_of(candidate)))
-                reason = meaning.reason_of(candidate)
-                if reason is not None:
-                    return meaning.stop_of(reason, has_called=self._has_called), reason
-        return None, None
+            parts = meaning.parts_of(candidate)
+            self._has_written |= any(map(meaning.says_something, parts))
+            self._has_called |= choice == 0 and any(map(meaning.is_call, parts))
+            reason = meaning.reason_of(candidate)
+            if reason is not None:
+                self._ends[choice] = reason
+        first = self._ends.get(0)
+        if first is None:
+            return None, None
+        is_used = self._has_written or not all(map(meaning.is_failure, self._ends.values()))
+        return meaning.stop_of(first, has_called=self._has_called, has_written=is_used), first
 
     def is_last(self, data: bytes) -> bool:
         """Never: the stream is over where its body is."""

@@ -40,8 +40,9 @@ _STOPS: Mapping[str, Stop] = {
         Stop.ERROR,
     ),
 }  # fmt: skip
-"""Reasons that are not simply that the model was done. In the last group it failed to make an answer of what it wrote:
-nobody can use that, and nobody pays for it."""
+"""Reasons that are not simply that the model was done. In the last group it failed to make an answer of what it wrote.
+Where nothing came of that, nobody pays for it; where something was written, it can be used, and the answer was one:
+a caller could provoke such an end of every essay."""
 _UNSPECIFIED = frozenset({"", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED"})
 _CHOICES_MAX = 128
 _ID_CHARACTERS = 24
@@ -88,9 +89,16 @@ def reason_of(candidate: Mapping[str, Any]) -> str | None:
     return None if reason in _UNSPECIFIED else reason
 
 
-def stop_of(reason: str, *, has_called: bool) -> Stop:
+def is_failure(reason: str) -> bool:
+    """Whether a finish reason says that the model failed to make an answer of what it wrote."""
+    return _STOPS.get(reason) is Stop.ERROR
+
+
+def stop_of(reason: str, *, has_called: bool, has_written: bool) -> Stop:
     """What a finish reason means; one that is not known is no reason to think that anything went wrong."""
     stop = _STOPS.get(reason, Stop.STOP)
+    if stop is Stop.ERROR and has_written:
+        return Stop.STOP
     return Stop.TOOL_CALLS if has_called and stop is Stop.STOP else stop
 
 
@@ -99,16 +107,22 @@ def is_call(part: Mapping[str, Any]) -> bool:
     return isinstance(part.get("functionCall"), dict)
 
 
+def says_something(part: Mapping[str, Any]) -> bool:
+    """Whether there is anything in a part for a reader: words, thoughts, a call or a picture."""
+    return is_call(part) or bool(wire.text(part.get("text")) or _picture(part))
+
+
 def arguments_of(call: Mapping[str, Any]) -> str:
     """A function call's arguments as JSON text."""
     return msgspec.json.encode(wire.mapping(call.get("args"))).decode()
 
 
 class Telling:
-    """A stream under way: how many functions each answer has called so far."""
+    """A stream under way: how many functions each answer has called so far, and which ones said anything."""
 
     def __init__(self) -> None:
         self._calls: dict[int, int] = {}
+        self._written: set[int] = set()
 
     def deltas(self, response: Mapping[str, Any]) -> Iterator[Delta]:
         """What a chunk adds to the answers."""
@@ -117,7 +131,10 @@ class Telling:
             yield StopDelta(Stop.CONTENT_FILTER, blocked)
         for choice, candidate in candidates_in(response):
             logprobs = _logprobs(candidate)
-            for part in parts_of(candidate):
+            parts = parts_of(candidate)
+            if any(map(says_something, parts)):
+                self._written.add(choice)
+            for part in parts:
                 for delta in self._part(part, choice, response):
                     if isinstance(delta, TextDelta) and logprobs:
                         yield replace(delta, logprobs=logprobs)
@@ -126,7 +143,8 @@ class Telling:
                         yield delta
             reason = reason_of(candidate)
             if reason is not None:
-                yield StopDelta(stop_of(reason, has_called=choice in self._calls), reason, choice=choice)
+                stop = stop_of(reason, has_called=choice in self._calls, has_written=choice in self._written)
+                yield StopDelta(stop, reason, choice=choice)
 
     def _part(self, part: Mapping[str, Any], choice: int, response: Mapping[str, Any]) -> Iterator[Delta]:
         signature = wire.text(part.get("thoughtSignature")) or None
