@@ -199,6 +199,22 @@ def test_telling_events_are_told_from_the_others(said: Any, telling: bool) -> No
         assert (reader.answer is not before) is telling
 
 
+@pytest.mark.parametrize(("words", "word"), [
+    (["error"], "error"), (["error", "error"], "error"), (["error", None], "error"), (["error", "stop"], "stop"),
+    (["length", "error"], "length"), (["error", "error", "length"], "length"), (["stop", "length"], "stop"),
+    ([None], None),
+])  # fmt: skip
+def test_an_answer_failed_only_if_every_choice_that_ended_did(words: list[str | None], word: str | None) -> None:
+    choices = [{"index": index, "finish_reason": each} for index, each in enumerate(words)]
+    read = openai_chat.read_answer(json.dumps({"choices": choices}).encode())
+    assert read is not None
+    assert (read.finish_reason, read.native_finish_reason) == (word, word)
+    for order in (choices, choices[::-1]):
+        reader = openai_chat.reader()
+        assert all(reader.look(json.dumps({"choices": [choice]}).encode()) for choice in order)
+        assert (reader.answer.finish_reason, reader.answer.native_finish_reason) == (word, word)
+
+
 @given(st.text('\\u"dD8bBcCf09x\ud83d\ude00', max_size=30))
 def test_mending_leaves_whole_pairs_alone(text: str) -> None:
     encoded = json.dumps(text).encode()

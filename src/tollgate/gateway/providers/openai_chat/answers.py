@@ -4,13 +4,13 @@ Wire format: https://platform.openai.com/docs/api-reference/chat/object
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tollgate.gateway import partition, wire
 from tollgate.gateway.model import Answer, UsageReading
-from tollgate.gateway.neutral import Delta
+from tollgate.gateway.neutral import Delta, Stop, StopDelta
 from tollgate.gateway.providers.openai_chat import meaning
 from tollgate.kit.tokens import Kind, UsageQuantities
 
@@ -36,6 +36,7 @@ _KNOWN_COMPLETION_DETAILS = frozenset({
     "reasoning_tokens", "audio_tokens", "image_tokens", "text_tokens",
     "accepted_prediction_tokens", "rejected_prediction_tokens",
 })  # fmt: skip
+_CHOICES_MAX = 128
 _DONE = b"[DONE]"
 _TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
 """What makes an event worth decoding. It cannot occur inside a JSON string, where quotes are escaped."""
@@ -55,6 +56,7 @@ class ChatReader:
     def __init__(self) -> None:
         self.answer = Answer()
         self._begun = False
+        self._ends: dict[int, StopDelta] = {}
         self._meaning = meaning.Meaning()
 
     def look(self, data: bytes) -> bool:
@@ -66,13 +68,15 @@ class ChatReader:
             return False
         said = _answer(decoded, whole=False)
         self._begun = True
+        self._ends.update((end.choice, end) for end in _ends(decoded))
+        finish, native = _ending([end for _, end in sorted(self._ends.items())])
         known = self.answer
         self.answer = replace(
             known,
             # The last usage seen, never the sum: providers that send several send running totals.
             usage=said.usage or known.usage,
-            finish_reason=said.finish_reason or known.finish_reason,
-            native_finish_reason=said.native_finish_reason or known.native_finish_reason,
+            finish_reason=finish,
+            native_finish_reason=native,
             upstream_id=said.upstream_id or known.upstream_id,
             service_tier=said.service_tier or known.service_tier,
             error=said.error,
@@ -116,17 +120,29 @@ def _answer(decoded: dict[str, Any], *, whole: bool) -> Answer:
     places = (decoded, wire.mapping(decoded.get("x_groq")), *choices)
     usage = next((usage for place in places if isinstance(usage := place.get("usage"), dict)), None)
     error = next((error for place in places if (error := place.get("error"))), None)
-    ends = [end for choice in choices if (end := meaning.ending(choice)) is not None]
+    finish, native = _ending(_ends(decoded))
     messages = [wire.mapping(choice.get("message" if whole else "delta")) for choice in choices]
     return Answer(
         usage=None if usage is None else read_usage(usage),
-        finish_reason=ends[0].stop.value if ends else None,
-        native_finish_reason=ends[0].native_stop if ends else None,
+        finish_reason=finish,
+        native_finish_reason=native,
         upstream_id=wire.text(decoded.get("id")),
         service_tier=wire.text(decoded.get("service_tier")),
         error=None if error is None else wire.error_message({"error": error}),
         text="".join(_written(message) for message in messages),
     )
+
+
+def _ends(decoded: Mapping[str, Any]) -> list[StopDelta]:
+    choices = wire.objects(decoded.get("choices"))[:_CHOICES_MAX]
+    ends = [end for choice in choices if (end := meaning.ending(choice)) is not None]
+    return [end for end in ends if end.choice < _CHOICES_MAX]
+
+
+def _ending(ends: Sequence[StopDelta]) -> tuple[str | None, str | None]:
+    """How the answer ended, and the provider's word for it: as its first choice that did not fail, unless all did."""
+    end = next((end for end in ends if end.stop is not Stop.ERROR), ends[0] if ends else None)
+    return (None, None) if end is None else (end.stop.value, end.native_stop)
 
 
 def _written(message: Mapping[str, Any]) -> str:
