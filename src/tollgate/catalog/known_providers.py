@@ -73,6 +73,9 @@ AWS Bedrock, Google, Groq, Mistral and Perplexity charge for the whole answer. A
 for an answer that nobody reads costs little, to charge a customer for half of what the provider charges costs the rest.
 """
 
+_THINKING = re.compile(r"(^|/)(o[1-9]|gpt-[5-9]|gpt-oss|grok-[4-9])|think|reason|-r[1-9]\b|magistral|qwq")
+"""As the houses name their thinking models in their documentation."""
+
 _SERVES = {"google": ("gemini-", "gemma-")}
 """Where a list mixes several APIs of one house: the beginnings of the names that the known one serves."""
 
@@ -94,6 +97,14 @@ def protocols_of(provider: Provider, name: str) -> tuple[str, ...]:
     if provider.format in _OPENAI_OWN and _RESPONSES_ONLY.fullmatch(name):
         return ("responses",)
     return PROTOCOLS[provider.format]
+
+
+def thinks_unseen(model: str) -> bool:
+    """Whether a model, to go by its name, thinks before it speaks and is not known to show all of it.
+
+    Its provider has charged for thoughts by the first word; only its usage tells how many, so it is read to the end.
+    """
+    return _THINKING.search(model.lower()) is not None
 
 
 def provider_of(slug: str, name: str) -> Provider:

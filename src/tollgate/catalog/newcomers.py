@@ -52,7 +52,8 @@ def endpoint(
         protocols=known_providers.protocols_of(provider, upstream_model),
         supported_parameters=(),
         data_policy=DataPolicy(),
-        supports_cancel=provider.slug in known_providers.STOP_WHEN_CLOSED,
+        supports_cancel=provider.slug in known_providers.STOP_WHEN_CLOSED
+        and not known_providers.thinks_unseen(upstream_model),
         enabled=provider.slug in known_providers.KNOWN,
     )
 

@@ -6,6 +6,8 @@ from decimal import Decimal
 
 from tollgate.catalog.model import Endpoint, Format
 from tollgate.gateway.model import Candidate, PromptTokens, Request, Wire
+from tollgate.kit import money
+from tollgate.kit.tokens import Kind
 from tollgate.pricing import rules as pricing
 
 USEFUL_OUTPUT_TOKENS = 256
@@ -38,9 +40,10 @@ def of(request: Request, candidates: Sequence[Candidate], prompt: PromptTokens) 
     outputs = [_output_tokens(request, candidate) for candidate in candidates]
     least = [min(output, USEFUL_OUTPUT_TOKENS * request.choices) for output in outputs]
     prompts = [longest_prompt(request, candidate, prompt) for candidate in candidates]
+    searches = [_searches(request, candidate) for candidate in candidates]
     return Bounds(
-        least=_dearest(candidates, prompts, least),
-        most=_dearest(candidates, prompts, outputs),
+        least=_dearest(candidates, prompts, least, searches),
+        most=_dearest(candidates, prompts, outputs, searches),
         tokens=prompt.likely + max(least),
     )
 
@@ -66,10 +69,18 @@ def _output_tokens(request: Request, candidate: Candidate) -> int:
     return each * request.choices
 
 
-def _dearest(candidates: Sequence[Candidate], prompts: Sequence[int], outputs: Sequence[int]) -> Decimal:
+def _searches(request: Request, candidate: Candidate) -> Decimal:
+    """What all the searches cost that the provider may run."""
+    prices = [item.unit_price for item in candidate.price.items if item.kind is Kind.WEB_SEARCH]
+    return money.EXACT.multiply(max(prices, default=money.ZERO), request.searches)
+
+
+def _dearest(
+    candidates: Sequence[Candidate], prompts: Sequence[int], outputs: Sequence[int], searches: Sequence[Decimal]
+) -> Decimal:
     return max(
-        pricing.worst_case(prompt, output, candidate.price)
-        for candidate, prompt, output in zip(candidates, prompts, outputs, strict=True)
+        money.EXACT.add(pricing.worst_case(prompt, output, candidate.price), searching)
+        for candidate, prompt, output, searching in zip(candidates, prompts, outputs, searches, strict=True)
     )
 
 
@@ -83,7 +94,11 @@ def output_cap(
     if held >= most:
         return None
     affordable = (
-        pricing.affordable_completion_tokens(held, longest_prompt(request, candidate, prompt), candidate.price)
+        pricing.affordable_completion_tokens(
+            money.EXACT.subtract(held, _searches(request, candidate)),
+            longest_prompt(request, candidate, prompt),
+            candidate.price,
+        )
         for candidate in candidates
     )
     least = min((tokens for tokens in affordable if tokens is not None), default=None)

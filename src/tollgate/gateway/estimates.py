@@ -14,6 +14,9 @@ PAGE_LIKELY = 1_500
 PAGE_MOST = 8_000
 """The most that Anthropic names for a page's text, and for its picture."""
 
+ELSEWHERE_MOST = 1_000_000
+"""What a provider fetches itself fills its context, if it has to; this is the largest of them."""
+
 _AUDIO_BYTES_PER_TOKEN = 1_000
 """Google's 32 tokens a second are this at 256 kbit/s, OpenAI's 10 at 80."""
 _TEXT_BYTES_PER_TOKEN = 4
@@ -26,7 +29,7 @@ def prompt_tokens(prompt: Prompt, *, counted: int) -> PromptTokens:
     """What a prompt comes to of which so many tokens were counted, likely and at most."""
     return PromptTokens(
         likely=counted + IMAGE_LIKELY * prompt.images + sum(map(_likely, prompt.blobs)),
-        most=counted + IMAGE_MOST * prompt.images + sum(map(_most, prompt.blobs)),
+        most=counted + IMAGE_MOST * prompt.images + sum(map(_most, prompt.blobs)) + ELSEWHERE_MOST * prompt.elsewhere,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from tollgate.gateway import fallback, wire
 from tollgate.gateway.crossing import Outlet, Speech
+from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Ending
 from tollgate.gateway.model import Answer, Client, ClientGone, Receipt, Reply
 from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_of
@@ -99,8 +100,8 @@ class Exchange:
             if not self._take_note(data):
                 raise ProviderFailed("The provider's stream is not in its format.")
         else:
-            self.body = wire.mended(await self._reply.body())
-            answer = self._speech.read_answer(self.body)
+            self.body = await decoded(wire.mended, await self._reply.body())
+            answer = await decoded(self._speech.read_answer, self.body)
             if answer is None:
                 raise ProviderFailed("The provider's answer is not in its format.")
             self._whole = answer
@@ -197,9 +198,9 @@ class Exchange:
         """Everything the model wrote, for counting where the provider did not."""
         return self._text + self._speech.text_of(self._delivered) if self._streams else self._whole.text
 
-    def encoded(self, receipt: Receipt) -> bytes:
+    async def encoded(self, receipt: Receipt) -> bytes:
         """The whole answer as the client gets it."""
-        return self._speech.answer(self.body, receipt)
+        return await decoded(self._speech.answer, self.body, receipt)
 
     def outlet(self, *, model: str, generation_id: str, created: int) -> Outlet:
         """What turns the stream into the client's."""

@@ -89,6 +89,8 @@ class Prompt:
     tokens: int = 0
     """What came as tokens instead of text: ids that were counted, not read."""
     blobs: tuple[Blob, ...] = ()
+    elsewhere: bool = False
+    """Whether more of it is where its provider has to fetch it: a file by address, the results of tools it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,10 @@ class Request:
     attribution: Attribution
     headers: Mapping[str, str] = field(default_factory=dict)
     """Those of the caller's own headers that belong to its wire format."""
+    searches: int = 0
+    """How often the provider may search the web, at most."""
+    hides: bool = False
+    """Whether the provider may do what the caller is not shown: think, search, fetch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 from tollgate.kit.principal import Principal
 
 KEEP_ALIVE_SECONDS = 10.0
+WRITE_SECONDS_MAX = 60.0
+"""How long a caller may take to make room for a piece of an answer."""
 _PATIENCE = 4
 """How much of a body that is too large is read on and thrown away: a caller who still sends hears no answer."""
 _FORMAT_HEADERS = b"anthropic-"
@@ -182,7 +184,9 @@ class AsgiClient:
         if self._gone:
             raise ClientGone
         try:
-            await self._send(message)
+            # Who does not read for so long is as good as gone: the provider and the hold would wait with us.
+            async with asyncio.timeout(WRITE_SECONDS_MAX):
+                await self._send(message)
         except (OSError, RuntimeError) as error:
             raise ClientGone from error
 

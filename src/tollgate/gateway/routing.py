@@ -4,7 +4,7 @@ Pure. Every endpoint of the models asked for is either planned, with the reason 
 the reason why.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -20,7 +20,7 @@ from tollgate.pricing import rules as pricing
 from tollgate.pricing.model import STANDARD, PriceBook, PriceVersion
 
 NOT_PRICED = "no price in force"
-_UNPRICED = {NOT_PRICED} | {f"no {kind} price" for kind in (Kind.PROMPT, Kind.COMPLETION)}
+_UNPRICED = {NOT_PRICED} | {f"no {kind} price" for kind in (Kind.PROMPT, Kind.COMPLETION, Kind.WEB_SEARCH)}
 """Reasons that only a price can mend."""
 _STANDARD_TIERS = frozenset({STANDARD, "auto", "default", "standard_only", "on_demand"})
 """Names of the standard service tier, asked for and served."""
@@ -180,11 +180,20 @@ def _why_not(request: Request, offer: _Offer, price: PriceVersion | None) -> str
         (price is None, "no price for the service tier" if offer.tiers else NOT_PRICED),
         *(
             (price is not None and not any(item.kind is kind for item in price.items), f"no {kind} price")
-            for kind in (Kind.PROMPT, Kind.COMPLETION)[: 2 if request.choices else 1]
+            for kind in _kinds_used(request)
         ),
         (price is not None and _too_dear(price, wishes), "dearer than provider.max_price"),
     )
     return next((reason for applies, reason in refusals if applies), None)
+
+
+def _kinds_used(request: Request) -> Iterator[Kind]:
+    """What the call cannot do without using."""
+    yield Kind.PROMPT
+    if request.choices:
+        yield Kind.COMPLETION
+    if request.searches:
+        yield Kind.WEB_SEARCH
 
 
 def _retains_nothing(endpoint: Endpoint) -> bool:

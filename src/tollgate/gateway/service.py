@@ -13,12 +13,12 @@ import structlog
 
 from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import Format, Provider
-from tollgate.gateway import bounds, endings, fallback, formats, routing, tokenizer
+from tollgate.gateway import bounds, endings, fallback, formats, routing, tokenizer, unseen
 from tollgate.gateway.crossing import Crossing, Outlet
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Call, Ending, Usage
 from tollgate.gateway.exchange import Exchange
-from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Receipt, Request, Upstream, Wire
+from tollgate.gateway.model import Access, Attempt, Candidate, Client, ClientGone, Receipt, Request, Upstream, Wire
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.snapshot import Shelf, Snapshot
 from tollgate.gateway.stopwatch import Stopwatch
@@ -93,7 +93,7 @@ class Gateway:
     async def serve(self, inquiry: Inquiry, client: Client) -> None:
         """Serve one call: admit it, forward it, relay the answer, settle it, and only then finish."""
         watch = Stopwatch()
-        request = await decoded(formats.CLIENTS[inquiry.wire].decode, inquiry.body, inquiry.headers)
+        request = unseen.noted(await decoded(formats.CLIENTS[inquiry.wire].decode, inquiry.body, inquiry.headers))
         serving = _Serving(await self._admit(inquiry.principal, request), client, watch)
         call = serving.call
         try:
@@ -200,7 +200,7 @@ class Gateway:
     async def _try(self, serving: "_Serving", attempt: Attempt) -> Exchange:
         """Send the call to one endpoint, and wait until its answer has begun."""
         call, candidate = serving.call, attempt.candidate
-        stops = call.request.stream and candidate.endpoint.supports_cancel
+        stops = call.request.stream and _may_stop(call.request, candidate)
         with serving.watch.away() as absence:
             try:
                 async with serving.client.staying() if stops else nullcontext():
@@ -227,7 +227,7 @@ class Gateway:
             reply,
             speech,
             streams=call.request.stream,
-            supports_cancel=candidate.endpoint.supports_cancel,
+            supports_cancel=_may_stop(call.request, candidate),
             drain_seconds=self._around.drain_seconds,
         )
 
@@ -306,7 +306,7 @@ class Gateway:
                 raise error
             else:
                 await serving.client.begin(200, self._headers(serving))
-                await serving.client.finish(exchange.encoded(serving.receipt))
+                await serving.client.finish(await exchange.encoded(serving.receipt))
 
     def _headers(self, serving: "_Serving") -> Mapping[str, str]:
         call, candidate = serving.call, serving.call.attempts[-1].candidate
@@ -359,6 +359,12 @@ class _Serving:
             estimated=self.usage.estimated,
             charge=self.charge,
         )
+
+
+def _may_stop(request: Request, candidate: Candidate) -> bool:
+    """Whether to stop the provider when its client has left: it stops charging, and we can count what it has done."""
+    endpoint = candidate.endpoint
+    return endpoint.supports_cancel and not unseen.is_counted_by_provider_alone(request, endpoint)
 
 
 def _report(call: Call, usage: Usage, status: CallStatus) -> None:

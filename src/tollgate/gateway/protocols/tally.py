@@ -53,6 +53,7 @@ class Tally:
         self._blobs: list[Blob] = []
         self._images = 0
         self._parts = 0
+        self._elsewhere = False
 
     def content(self, value: msgspec.Raw, *, within_document: bool = False) -> None:
         """A message's content: a string, or an array of parts. A document has its own, and no other documents in it."""
@@ -91,7 +92,7 @@ class Tally:
 
     def prompt(self, messages: int) -> Prompt:
         """All of it, in this many messages."""
-        return Prompt(tuple(self._texts), messages, self._images, blobs=tuple(self._blobs))
+        return Prompt(tuple(self._texts), messages, self._images, blobs=tuple(self._blobs), elsewhere=self._elsewhere)
 
     def _image(self, fields: Mapping[str, msgspec.Raw]) -> None:
         """A lump, whatever stands for it: but data that says it is something else is that."""
@@ -110,6 +111,7 @@ class Tally:
             holder = _FIELDS.decode(inner)
         self._values(holder, _UNREAD_IN_FILES | {_FILES[kind]})
         head, data = _data_url(text_in(holder.get(_FILES[kind], NULL)))
+        self._elsewhere |= not data
         self._data(head, data, BlobKind.AUDIO if kind == _AUDIO else media_kind(head))
 
     def _document(self, fields: Mapping[str, msgspec.Raw]) -> None:
@@ -127,6 +129,7 @@ class Tally:
             case "text":
                 self._values(source, {"type"})
             case _:
+                self._elsewhere = True
                 self.value(given)
 
     def _data(self, head: str, data: str, kind: BlobKind) -> None:
