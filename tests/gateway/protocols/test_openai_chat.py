@@ -75,6 +75,31 @@ def test_what_would_let_a_server_write_more_than_was_held_for_is_refused(name: s
     assert decode(body(max_tokens=1, **{name: None})).max_tokens == 1
 
 
+@pytest.mark.parametrize("name", [
+    "api_base", "base_url", "data_sources", "deferred", "enable_search", "fallbacks", "kv_transfer_params", "lora_path",
+    "n_cmpl", "plugins", "preset", "route", "search_parameters", "web_search_options",
+])  # fmt: skip
+def test_what_no_usage_tells_and_what_leads_elsewhere_is_refused(name: str) -> None:
+    asking: list[Any] = [True, "x", ["x"], {"a": 1}, {}, 2]
+    for asked in asking:
+        assert field_at_fault(body(**{name: asked})) == name
+    silence: list[Any] = [None, False, "", [], 0]
+    for silent in silence:
+        assert decode(body(**{name: silent})).models == ("acme/model",)
+
+
+@pytest.mark.parametrize("kind", ["web_search", "openrouter:web_search", "builtin_function", "Function", "mcp", "", 5])
+def test_a_tool_whose_cost_no_usage_tells_is_refused(kind: object) -> None:
+    function = {"type": "function", "function": {"name": "f"}}
+    assert field_at_fault(body(tools=[function, {"type": kind}])) == "tools[1].type"
+
+
+def test_tools_that_the_client_runs_pass() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}, {"type": "custom", "custom": {"name": "c"}},
+             {"type": None}, {"function": {"name": "g"}}]  # fmt: skip
+    assert decode(body(tools=tools)).parameters == {"tools"}
+
+
 def test_parameters_are_the_optional_fields_a_provider_must_know() -> None:
     request = decode(body(seed=1, tools=[], stop=None, stream=False, n=1, max_tokens=1, user="u", provider={}))
     assert request.parameters == {"seed", "tools"}

@@ -242,7 +242,7 @@ def test_what_is_the_default_asks_for_nothing() -> None:
 
 @pytest.mark.parametrize("fields", [
     {"store": True}, {"modalities": ["text", "audio"]}, {"audio": {"voice": "a"}}, {"prediction": {"type": "content"}},
-    {"web_search_options": {"a": 1}}, {"prompt_cache_key": "x"}, {"functions": [{"name": "f"}]},
+    {"prompt_cache_key": "x"}, {"functions": [{"name": "f"}]},
     {"function_call": "auto"}, {"min_p": 0.5}, {"tools": [{"type": "custom", "custom": {"name": "f"}}]},
     {"tool_choice": {"type": "allowed_tools"}}, {"response_format": {"type": "grammar"}}, {"something": 1},
 ])  # fmt: skip

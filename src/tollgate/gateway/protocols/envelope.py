@@ -59,6 +59,7 @@ class _Provider(msgspec.Struct, forbid_unknown_fields=True):
     require_parameters: bool = False
 
 
+_ANYTHING: msgspec.json.Decoder[object | None] = msgspec.json.Decoder(object | None)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SLUG = msgspec.json.Decoder(Slug | None)
 _SLUGS = msgspec.json.Decoder(Annotated[tuple[Slug, ...], msgspec.Meta(max_length=_FALLBACKS_MAX)] | None)
@@ -107,6 +108,17 @@ def refuse(fields: Mapping[str, msgspec.Raw], names: AbstractSet[str], why: str)
     """Raise `InvalidRequest` for the first of these fields that is given: `{name} is not supported; {why}`."""
     for name in sorted(names & fields.keys()):
         if fields[name] != NULL:
+            raise InvalidRequest(f"{name} is not supported; {why}", field=name)
+
+
+def refuse_asked(fields: Mapping[str, msgspec.Raw], names: AbstractSet[str], why: str) -> None:
+    """Refuse these fields as `refuse` does, unless they ask for nothing: false, zero, and empty texts and lists.
+
+    An empty object asks for something: for all of its defaults.
+    """
+    for name in sorted(names & fields.keys()):
+        asked = field(fields, name, _ANYTHING)
+        if asked or isinstance(asked, dict):
             raise InvalidRequest(f"{name} is not supported; {why}", field=name)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from tollgate.gateway.model import Prompt, Request, Wire
 from tollgate.gateway.protocols import envelope
+from tollgate.gateway.protocols.openai_chat import metered
 from tollgate.gateway.protocols.tally import Tally, first_byte, words_of
 from tollgate.gateway.wire import UNREADABLE
 from tollgate.kit.errors import InvalidRequest
@@ -17,12 +18,11 @@ from tollgate.kit.errors import InvalidRequest
 _ALWAYS_ALLOWED = frozenset(
     {"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"}
 )
-_UNBOUNDED = envelope.UNBOUNDED | {"max_output_tokens"}
 _UNREAD = envelope.OWN_FIELDS | _ALWAYS_ALLOWED | {
     "audio", "frequency_penalty", "function_call", "logit_bias", "logprobs", "min_p", "modalities",
     "parallel_tool_calls", "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning",
     "reasoning_effort", "repetition_penalty", "safety_identifier", "seed", "service_tier", "stop", "store",
-    "temperature", "tool_choice", "top_k", "top_logprobs", "top_p", "verbosity", "web_search_options",
+    "temperature", "tool_choice", "top_k", "top_logprobs", "top_p", "verbosity",
 }  # fmt: skip
 """What the model does not read as part of its prompt. Any other field counts, or a prompt could hide in it."""
 
@@ -49,12 +49,12 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     """Read a request body; no header matters.
 
     Raises:
-        InvalidRequest: it is not JSON, has more parts than a chat has, or a field the gateway needs is missing or has
-            the wrong form.
+        InvalidRequest: it is not JSON, has more parts than a chat has, asks for what could not be bounded or
+            metered, or a field the gateway needs is missing or has the wrong form.
     """
     del headers
     fields = envelope.opened(body)
-    envelope.refuse(fields, _UNBOUNDED, "bound answers by max_tokens and n.")
+    metered.check(fields)
     models = envelope.models(fields)
     messages = envelope.field(fields, "messages", _MESSAGES)
     if not messages:

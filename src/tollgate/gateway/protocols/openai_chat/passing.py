@@ -37,7 +37,8 @@ class ChatPassage:
     def __init__(self, request: Request, *, model: str) -> None:
         self._include_usage = request.include_usage
         self._usage_chunk: Mapping[str, msgspec.Raw] | None = None
-        self._our_name = b'"model":' + msgspec.json.encode(model)
+        self._model = wire.raw(model)
+        self._our_name = b'"model":' + bytes(self._model)
         self._their_name: bytes | None = None
 
     def take(self, event: bytes, data: bytes) -> bytes:
@@ -64,6 +65,8 @@ class ChatPassage:
         if usage is None:
             return event
         self._usage_chunk = {**rest, "usage": usage}
+        if "model" in rest:
+            rest["model"] = self._model
         if not bytes(rest.get("choices", b"[]")).strip(b"[] \t\r\n"):
             return b""
         return wire.event(msgspec.json.encode(rest))
