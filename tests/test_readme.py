@@ -73,7 +73,8 @@ class Reader:
 def a_reader(root: Path, data_dir: Path, command: str) -> Iterator[Reader]:
     """A reader who types this command, with a free port, and copies the keys it prints."""
     environment = {"TOLLGATE_DATA_DIR": str(data_dir)}
-    with started(["bash", "-c", f"exec env {command} --port 0"], environment, directory=root) as process:
+    line = f"exec env {command.strip()} --port 0"  # a block's last newline would end the command before its port
+    with started(["bash", "-c", line], environment, directory=root) as process:
         said = "\n".join(lines_until(process, "}'"))
         origin = re.findall(r"answers at (http://\S+)/api/v1", said)[0]
         keys = dict(zip(("ok", "mk", "sk"), re.findall(r"key +(\w\w-tg-\S+)", said), strict=True))
