@@ -91,6 +91,8 @@ def test_parameters_go_by_the_catalogues_names() -> None:
     ({"background": "yes"}, "background"),
     ({"previous_response_id": "resp_1"}, "previous_response_id"),
     ({"conversation": {"id": "conv_1"}}, "conversation"),
+    ({"context_management": [{"type": "compaction", "compact_threshold": 1000}]}, "context_management"),
+    ({"context_management": {}}, "context_management"),
     ({"prompt": {"id": "pmpt_1"}}, "prompt"),
     ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
     ({"input": [{"role": "user", "content": "hi"}, {"id": "msg_1"}]}, "input[1]"),
@@ -100,6 +102,11 @@ def test_parameters_go_by_the_catalogues_names() -> None:
 ])  # fmt: skip
 def test_a_bad_field_is_named(fields: dict[str, Any], field: str) -> None:
     assert field_at_fault(body(**fields)) == field
+
+
+@pytest.mark.parametrize("silent", [None, []])
+def test_a_context_that_nobody_manages_passes(silent: object) -> None:
+    assert decode(body(context_management=silent)).models == ("acme/model",)
 
 
 @pytest.mark.parametrize("name", [

@@ -19,7 +19,7 @@ _ALWAYS_ALLOWED = frozenset({
     "background", "include", "input", "instructions", "max_output_tokens", "model", "store", "stream", "stream_options",
 })  # fmt: skip
 _UNREAD = envelope.OWN_FIELDS | _ALWAYS_ALLOWED - {"instructions"} | {
-    "access_programs", "background_options", "context_management", "frequency_penalty", "image", "logit_bias",
+    "access_programs", "background_options", "frequency_penalty", "image", "logit_bias",
     "max_tool_calls", "moderation", "parallel_tool_calls", "presence_penalty", "prompt_cache_key",
     "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "seed", "service_tier", "stop",
     "temperature", "tool_choice", "top_k", "top_logprobs", "top_p", "truncation",

@@ -14,6 +14,7 @@ from tollgate.kit.errors import InvalidRequest
 
 _UNBOUNDED = envelope.UNBOUNDED | {"max_completion_tokens", "max_tokens", "n"}
 _STORED = frozenset({"conversation", "previous_response_id", "prompt"})
+_COMPACTED = frozenset({"context_management"})
 _METERED_TOOLS = frozenset({
     # The client runs these itself.
     "apply_patch", "computer", "computer_use_preview", "custom", "function", "local_shell",
@@ -41,6 +42,9 @@ def check_settings(fields: Mapping[str, msgspec.Raw]) -> None:
     """Raise `InvalidRequest` for the first field that asks for what could not be bounded, or for stored state."""
     envelope.refuse(fields, _UNBOUNDED, "bound the answer by max_output_tokens.")
     envelope.refuse(fields, _STORED, "nothing is stored between calls; send the whole conversation as input.")
+    envelope.refuse_asked(
+        fields, _COMPACTED, "what a summary of the input costs is not told by the usage of the answer."
+    )
     if envelope.field(fields, "background", envelope.FLAG):
         raise InvalidRequest("background is not supported; wait for the response, or stream it.", field="background")
 
