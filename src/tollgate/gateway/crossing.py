@@ -24,6 +24,11 @@ _CONTENT = frozenset({
     Feature.IMAGES, Feature.IMAGE_URLS, Feature.AUDIO, Feature.FILES, Feature.FILE_URLS, Feature.FILE_IDS,
 })  # fmt: skip
 """What is part of the prompt itself: nothing may leave it out."""
+_NEVER_LEFT_OUT = frozenset({
+    "model", "messages", "input", "system", "instructions", "stream", "stream_options", "n", "max_tokens",
+    "max_completion_tokens", "max_output_tokens",
+})  # fmt: skip
+"""What a request is not the same without, or costs more without, whatever the catalogue says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +65,29 @@ class Crossing:
         wire = next((wire for wire in spoken if wire in formats.ANSWERING), None)
         if wire is None or self.request.wire not in formats.CONVERSING:
             return Way(None)
-        names = (*map(self._name_of, self._foreign_to(wire)), *self._conversation.others)
-        kept = {self._name_of(feature) for feature in _CONTENT}
-        ignorable = set(endpoint.ignorable_parameters) - kept
+        names = (*map(self._name_of, self._foreign_to(wire, provider)), *self._conversation.others)
+        ignorable = set(endpoint.ignorable_parameters) - {self._name_of(feature) for feature in _CONTENT}
         return Way(wire, tuple(name for name in names if name not in ignorable))
 
     def to(self, candidate: Candidate) -> "Speech":
         """How to speak with an endpoint of the plan."""
         request, wire = self.request, candidate.wire
-        if wire is request.wire:
+        ignorable = set(candidate.endpoint.ignorable_parameters) - _NEVER_LEFT_OUT
+        if wire is request.wire and ignorable.isdisjoint(request.fields):
             return _Passed(request, wire)
+        if wire is request.wire:
+            kept = {name: value for name, value in request.fields.items() if name not in ignorable}
+            return _Passed(replace(request, fields=kept), wire)
+        foreign = self._foreign_to(wire, candidate.provider)
+        ignored = [feature for feature in self._conversation.features() if self._name_of(feature) in ignorable]
         left_out: dict[str, Any] = {
-            _FIELD.get(feature, feature.value): _UNSET.get(feature) for feature in self._foreign_to(wire)
+            _FIELD.get(feature, feature.value): _UNSET.get(feature)
+            for feature in {*foreign, *ignored} - _CONTENT - {Feature.MAX_TOKENS}
         }
         return _Translated(request, wire, replace(self._conversation, **left_out))
 
-    def _foreign_to(self, wire: Wire) -> list[Feature]:
-        said = formats.ANSWERING[wire].EXPRESSES
+    def _foreign_to(self, wire: Wire, provider: Provider) -> list[Feature]:
+        said = formats.expressed(wire, provider)
         return [feature for feature in self._conversation.features() if feature not in said]
 
     def _name_of(self, feature: Feature) -> str:

@@ -96,7 +96,7 @@ class Exchange:
             self._first = await self._next()
             data = data_of(self._first)
             if not data or self._is_last(data):
-                raise ProviderFailed("The provider's stream was empty.")
+                raise self._no_stream(self._splitter.rest())
             if not self._take_note(data):
                 raise ProviderFailed("The provider's stream is not in its format.")
         else:
@@ -109,6 +109,14 @@ class Exchange:
             raise ProviderFailed(
                 "The provider answered with an error.", metadata={"provider_message": self._said.error}
             )
+
+    def _no_stream(self, body: bytes) -> ProviderFailed:
+        """Why there is none: what came instead may be an error in one piece."""
+        words = self._speech.read_error(body)
+        if words is not None:
+            return ProviderFailed("The provider answered with an error.", metadata={"provider_message": words})
+        told = "is not in its format" if body.strip() else "was empty"
+        return ProviderFailed(f"The provider's stream {told}.")
 
     async def _refused_body(self) -> bytes:
         try:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from tollgate.catalog.model import Endpoint, Format, Provider
 from tollgate.gateway.model import Wire
+from tollgate.gateway.neutral import Feature
 from tollgate.gateway.protocols import anthropic_messages, openai_chat, openai_embeddings, openai_responses
 from tollgate.gateway.providers import anthropic, gemini
 from tollgate.gateway.providers import openai_chat as upstream_chat
@@ -63,3 +64,9 @@ def wires_of(endpoint: Endpoint, provider: Provider) -> tuple[Wire, ...]:
         (Wire.EMBEDDINGS, chat or "embeddings" in endpoint.protocols),
     )
     return tuple(wire for wire, applies in spoken if applies)
+
+
+def expressed(wire: Wire, provider: Provider) -> frozenset[Feature]:
+    """What can be said to a provider in a format; OpenAI's own servers refuse one setting that those like them take."""
+    said = ANSWERING[wire].EXPRESSES
+    return said - {Feature.TOP_K} if provider.format in _OPENAI_OWN else said

@@ -249,6 +249,8 @@ class Gateway:
         with serving.watch.away():
             await exchange.relay(serving.client, self._headers(serving), serving.outlet)
         call.ending = exchange.ending
+        if exchange.error is not None:
+            call.attempts[-1].error = exchange.error.type
 
     async def _settle_whatever_comes(self, serving: "_Serving") -> None:
         """Settle in a task of its own: who cancels the call does not cancel what it owes."""

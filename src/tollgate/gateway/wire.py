@@ -78,7 +78,8 @@ def embedded(json: str) -> msgspec.Raw | None:
 
 
 def event(data: bytes, name: str | None = None) -> bytes:
-    """One server-sent event."""
+    """One server-sent event; line breaks between parts of its JSON, where they mean nothing, would end it early."""
+    data = data.replace(b"\n", b" ").replace(b"\r", b" ")
     return b"data: " + data + b"\n\n" if name is None else b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
 
 
