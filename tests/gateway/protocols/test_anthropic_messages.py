@@ -69,6 +69,14 @@ def test_anthropics_own_headers_are_kept() -> None:
     assert field_at_fault(body(), {"anthropic-beta": "a\r\nx: y"}) == "anthropic-beta"
 
 
+@pytest.mark.parametrize("name", ["System", "Speed", "Max_Tokens", "Container", "Context_Management", "Inference_Geo"])
+def test_what_decides_over_a_call_is_written_as_documented(name: str) -> None:
+    given = body(**{name: None})
+    assert field_at_fault(given) == name
+    with pytest.raises(InvalidRequest):
+        count_tokens(given)
+
+
 def test_fast_mode_is_a_service_tier() -> None:
     assert decode(body(speed="fast", service_tier="auto"), {}).service_tier == "fast"
     assert decode(body(speed="standard", service_tier="auto"), {}).service_tier == "auto"

@@ -100,6 +100,19 @@ def test_tools_that_the_client_runs_pass() -> None:
     assert decode(body(tools=tools)).parameters == {"tools"}
 
 
+@pytest.mark.parametrize("name", [
+    "Model", "MESSAGES", "Max_Tokens", "max_completion_tokenS", "N", "Stream", "toolS", "Service_Tier", "Best_Of",
+    "Web_Search_Options", "Base_URL", "Models", "\u017ftream", "max_to\u212aens",
+])  # fmt: skip
+def test_what_decides_over_a_call_is_written_as_documented(name: str) -> None:
+    assert field_at_fault(body(**{name: None})) == name
+
+
+def test_other_fields_are_written_as_anybody_likes() -> None:
+    given_fields = {"Temperature": 1, "to\u212aens": 2}
+    assert given_fields.keys() <= decode(body(**given_fields)).fields.keys()
+
+
 def test_parameters_are_the_optional_fields_a_provider_must_know() -> None:
     request = decode(body(seed=1, tools=[], stop=None, stream=False, n=1, max_tokens=1, user="u", provider={}))
     assert request.parameters == {"seed", "tools"}

@@ -64,6 +64,7 @@ def test_a_field_nobody_knows_counts_as_prompt() -> None:
 
 
 @pytest.mark.parametrize(("fields", "field"), [
+    ({"Input": "b"}, "Input"),
     ({"input": None}, "input"), ({"input": []}, "input"), ({"input": [[]]}, "input"), ({"input": [[1], []]}, "input"),
     ({"input": [1, "a"]}, "input"), ({"input": ["a", 1]}, "input"), ({"input": [1, [1]]}, "input"),
     ({"input": [-1]}, "input"), ({"input": [1.5]}, "input"), ({"input": [True]}, "input"), ({"input": {}}, "input"),

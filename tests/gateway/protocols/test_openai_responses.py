@@ -109,6 +109,11 @@ def test_a_context_that_nobody_manages_passes(silent: object) -> None:
     assert decode(body(context_management=silent)).models == ("acme/model",)
 
 
+@pytest.mark.parametrize("name", ["Input", "Instructions", "Max_Output_Tokens", "Background", "Store", "Prompt"])
+def test_what_decides_over_a_call_is_written_as_documented(name: str) -> None:
+    assert field_at_fault(body(**{name: None})) == name
+
+
 @pytest.mark.parametrize("name", [
     "best_of", "max_completion_tokens", "max_gen_len", "max_length", "max_new_tokens", "max_tokens", "min_tokens", "n",
     "n_predict", "num_predict",

@@ -23,6 +23,12 @@ UNBOUNDED = frozenset({
 })  # fmt: skip
 """What some servers take for the length or the number of answers, besides what OpenAI calls them: it would let them
 write more than was held for. Refused, because what is left out silently is not what was asked for."""
+_DECISIVE = OWN_FIELDS | UNBOUNDED | {
+    "background", "input", "instructions", "max_completion_tokens", "max_output_tokens", "max_tokens", "messages",
+    "model", "n", "previous_response_id", "service_tier", "speed", "store", "stream", "stream_options", "system",
+    "tools",
+}  # fmt: skip
+"""What bounds a call, routes it, or is its prompt."""
 NULL = msgspec.Raw(b"null")
 
 _CACHE_WRITES = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
@@ -71,11 +77,12 @@ COUNT = msgspec.json.Decoder(Count | None)
 TEXT = msgspec.json.Decoder(Text | None)
 
 
-def opened(body: bytes) -> dict[str, msgspec.Raw]:
-    """The body's fields, each still encoded.
+def opened(body: bytes, refused: AbstractSet[str] = frozenset()) -> dict[str, msgspec.Raw]:
+    """The body's fields, each still encoded; `refused` are those that the format refuses, whatever else it has.
 
     Raises:
-        InvalidRequest: it is not a JSON object, or has more in it than any call has.
+        InvalidRequest: it is not a JSON object, has more in it than any call has, or has such a field, or one that
+            decides over the call, in other letters.
     """
     if body.count(b"{") + body.count(b":") > _MARKS_MAX:
         raise InvalidRequest(f"The body has more than {_MARKS_MAX:,} braces and colons; send fewer, larger parts.")
@@ -86,7 +93,19 @@ def opened(body: bytes) -> dict[str, msgspec.Raw]:
         raise InvalidRequest(f"The body is not a JSON object: {error}.") from error
     if len(fields) > _FIELDS_MAX:
         raise InvalidRequest(f"The body has more than {_FIELDS_MAX} fields.")
+    _check_letters(fields, _DECISIVE | refused)
     return fields
+
+
+def _check_letters(fields: Mapping[str, msgspec.Raw], names: AbstractSet[str]) -> None:
+    """Refuse these names in other letters: servers that do not tell `N` from `n` would heed what nobody here has read.
+
+    Some of them fold even letters beyond ASCII, such as the sign for Kelvin.
+    """
+    for name in fields:
+        folded = name.casefold()
+        if folded in names and name not in names:
+            raise InvalidRequest(f"{name} is not a field; it is written {folded}.", field=name)
 
 
 def field(fields: Mapping[str, msgspec.Raw], name: str, form: msgspec.json.Decoder[Decoded | None]) -> Decoded | None:

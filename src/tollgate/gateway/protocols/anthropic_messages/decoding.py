@@ -50,7 +50,7 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
         InvalidRequest: it is not JSON, has more parts than a conversation has, a field the gateway needs is missing or
             has the wrong form, or what it costs could not be told.
     """
-    fields = envelope.opened(body)
+    fields = envelope.opened(body, metered.REFUSED)
     limit = envelope.field(fields, "max_tokens", _LIMIT)
     if limit is None:
         raise InvalidRequest(
@@ -65,7 +65,7 @@ def count_tokens(body: bytes, headers: Mapping[str, str] | None = None) -> Reque
     Raises:
         InvalidRequest: as in `decode`.
     """
-    return _request(envelope.opened(body), headers or {}, limit=None, stream=False)
+    return _request(envelope.opened(body, metered.REFUSED), headers or {}, limit=None, stream=False)
 
 
 def _request(

@@ -28,6 +28,8 @@ _UNTOLD = frozenset({
     "billing_policy",  # somebody else is charged
     "thread",  # the prompt lies at the provider, where we cannot bound it, nor tell one customer's from another's
 })  # fmt: skip
+REFUSED = _UNTOLD | {"context_management", "inference_geo"}
+"""The fields that no call may have, or not with every value."""
 _EDITS = "clear_"
 """What edits of the context begin with that only take something away. Compaction writes a summary, at its own cost."""
 _EVERYWHERE = "global"

@@ -24,6 +24,8 @@ _REROUTED = frozenset({
     # By vLLM and Azure: files, caches and indexes of the provider's, or of its account's owner.
     "data_sources", "kv_transfer_params", "lora_path",
 })  # fmt: skip
+REFUSED = _UNBOUNDED | _CHOICES | _SEARCHES | _DEFERRED | _REROUTED
+"""The fields that no call may have, unless they ask for nothing."""
 _TOLD_TOOLS = frozenset({"custom", "function"})
 """The client runs these itself. Without a type, a tool is a function to those who take it at all."""
 

@@ -57,7 +57,7 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
             metered, or a field the gateway needs is missing or has the wrong form.
     """
     del headers
-    fields = envelope.opened(body)
+    fields = envelope.opened(body, metered.REFUSED)
     metered.check_settings(fields)
     models = envelope.models(fields)
     given = envelope.field(fields, "input", _INPUT)

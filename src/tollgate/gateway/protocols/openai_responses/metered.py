@@ -15,6 +15,8 @@ from tollgate.kit.errors import InvalidRequest
 _UNBOUNDED = envelope.UNBOUNDED | {"max_completion_tokens", "max_tokens", "n"}
 _STORED = frozenset({"conversation", "previous_response_id", "prompt"})
 _COMPACTED = frozenset({"context_management"})
+REFUSED = _UNBOUNDED | _STORED | _COMPACTED
+"""The fields that no call may have, unless they ask for nothing."""
 _METERED_TOOLS = frozenset({
     # The client runs these itself.
     "apply_patch", "computer", "computer_use_preview", "custom", "function", "local_shell",
