@@ -119,6 +119,16 @@ def test_what_nobody_bills_is_told_by_name() -> None:
 START = {"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 9, "output_tokens": 1}}}
 
 
+@pytest.mark.parametrize(("told", "tier"), [
+    ({"service_tier": "standard", "speed": "fast"}, "fast"), ({"speed": "fast"}, "fast"),
+    ({"service_tier": "standard"}, None), ({"service_tier": "standard", "speed": None}, None), ({}, None),
+    ({"service_tier": "standard", "speed": "standard"}, "standard"), ({"speed": "standard"}, None),
+    ({"service_tier": "priority"}, "priority"), ({"service_tier": "priority", "speed": "standard"}, "priority"),
+])  # fmt: skip
+def test_the_standard_tier_alone_does_not_tell_whether_fast_mode_served(told: dict[str, Any], tier: str | None) -> None:
+    assert usage.served_tier(told) == tier
+
+
 def test_a_stream_that_breaks_off_has_told_its_prompt_but_not_its_output() -> None:
     reading = read_stream([START, {"type": "content_block_start", "index": 0}]).usage
     assert reading is not None
