@@ -22,7 +22,7 @@ BREACHES = {
     "core-clockwork": ("pricing/rules.py", "import asyncio", "The functional core does no I/O"),
     "core-environment": ("kit/ids.py", "import os", "The functional core does no I/O"),
     "core-chance": ("accounts/model.py", "import random", "The functional core does no I/O"),
-    "core-protocols": ("gateway/protocols/openai_chat.py", "import litestar", "The functional core does no I/O"),
+    "core-protocols": ("gateway/protocols/envelope.py", "import litestar", "The functional core does no I/O"),
     "planes": ("gateway/service.py", "import tollgate.reports.model", "The data plane does not know the billing plane"),
     "door-httpx": ("reports/model.py", "import httpx", "One door to each outside system"),
     "door-pyreqwest": ("infra/web.py", "import pyreqwest", "One door to each outside system"),
