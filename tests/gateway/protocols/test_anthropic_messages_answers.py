@@ -142,7 +142,7 @@ def test_the_end_of_a_stream_is_told_once_whatever_the_provider_repeats() -> Non
         {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"output_tokens": 5}, "odd": True},
         {"type": "error", "error": {"message": "no"}},
     ]
-    assert all(passage.take(wire.event(wire.raw(end)), bytes(wire.raw(end))) == b"" for end in ends)
+    assert all(passage.take(wire.event(bytes(wire.raw(end))), bytes(wire.raw(end))) == b"" for end in ends)
     delta, _ = events_of(passage.end(replace(RECEIPT, estimated=True)))
     assert (delta["delta"], delta["odd"]) == ({"stop_reason": "end_turn", "stop_sequence": None}, True)
     assert delta["usage"] | COUNTED | {"a": 1} == delta["usage"]
@@ -151,7 +151,7 @@ def test_the_end_of_a_stream_is_told_once_whatever_the_provider_repeats() -> Non
 def test_usage_that_stands_inside_the_delta_is_told_beside_it() -> None:
     passage = anthropic_messages.passage(a_request(), model="m")
     end = {"type": "message_delta", "delta": {"stop_reason": "end_turn", "usage": {"output_tokens": 80}}}
-    passage.take(wire.event(wire.raw(end)), bytes(wire.raw(end)))
+    passage.take(wire.event(bytes(wire.raw(end))), bytes(wire.raw(end)))
     delta, _ = events_of(passage.end(RECEIPT))
     assert delta["delta"] == {"stop_reason": "end_turn"}
     assert (delta["usage"]["output_tokens"], delta["usage"]["cost"]) == (80, Decimal("0.0000007"))
