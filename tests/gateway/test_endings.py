@@ -208,3 +208,18 @@ def test_a_prompt_is_disputed_that_is_far_beyond_the_most_it_can_be(told: int, m
     call = replace(a_call(Ending.FINISHED, answer), prompt=PromptTokens(likely=50, most=most))
     usage = endings.usage_of(call, None)
     assert (usage.disputed, usage.estimated, usage.quantities.prompt_tokens) == (disputed, False, told)
+
+
+@pytest.mark.parametrize(("asked", "told", "billed"), [
+    ("fast", "standard", "fast"), ("fast", "standard_only", "standard"), ("fast", "fast", "fast"),
+    ("fast", None, "fast"), ("priority", "standard", "standard"), ("priority", None, "priority"),
+    ("standard", "priority", "priority"), ("standard", "fast", "fast"),
+])  # fmt: skip
+def test_the_tier_that_served_is_billed_and_standard_tells_nothing_of_speed(
+    asked: str, told: str | None, billed: str
+) -> None:
+    candidate = a_candidate()
+    tiers = {name: replace(candidate.price, service_tier=name) for name in ("standard", "fast", "priority")}
+    given = replace(candidate, price=tiers[asked], tiers=tiers)
+    attempt = Attempt(AttemptId(UUID(int=9)), given, answer=Answer(service_tier=told))
+    assert endings.price_of(attempt).service_tier == billed

@@ -24,10 +24,12 @@ from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering import rules as metering
 from tollgate.metering.model import AttemptRecord, CallRecord, CallStatus, Settlement
 from tollgate.pricing import rules as pricing
-from tollgate.pricing.model import CURRENCY, Charge, PriceVersion
+from tollgate.pricing.model import CURRENCY, STANDARD, Charge, PriceVersion
 
 _TEXT_CHARACTERS_MAX = 200
 _RAW_USAGE_CHARACTERS_MAX = 8_192
+_FAST = "fast"
+"""A tier of speed: an answer that says `standard`, and no more, tells nothing of it."""
 _DISPUTED_TOKENS_MIN = 256
 _EVENTS_BESIDE_OUTPUT = 64
 """Events of a stream that carry no output, at most: openings, closings, keep-alives."""
@@ -147,7 +149,9 @@ def is_doubtful(answer: Answer, *, events: int) -> bool:
 def price_of(attempt: Attempt) -> PriceVersion:
     """The price of the service tier that served, if the answer says which and it has one; else of the one asked for."""
     candidate, tier = attempt.candidate, served_tier(attempt.answer)
-    return candidate.price if tier is None else candidate.tiers.get(tier, candidate.price)
+    if tier is None or (attempt.answer.service_tier == STANDARD and candidate.price.service_tier == _FAST):
+        return candidate.price
+    return candidate.tiers.get(tier, candidate.price)
 
 
 def served_tier(answer: Answer) -> str | None:

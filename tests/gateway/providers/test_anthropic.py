@@ -121,8 +121,8 @@ START = {"type": "message_start", "message": {"id": "msg_1", "usage": {"input_to
 
 @pytest.mark.parametrize(("told", "tier"), [
     ({"service_tier": "standard", "speed": "fast"}, "fast"), ({"speed": "fast"}, "fast"),
-    ({"service_tier": "standard"}, None), ({"service_tier": "standard", "speed": None}, None), ({}, None),
-    ({"service_tier": "standard", "speed": "standard"}, "standard"), ({"speed": "standard"}, None),
+    ({"service_tier": "standard"}, "standard"), ({"service_tier": "standard", "speed": None}, "standard"), ({}, None),
+    ({"service_tier": "standard", "speed": "standard"}, "standard_only"), ({"speed": "standard"}, None),
     ({"service_tier": "priority"}, "priority"), ({"service_tier": "priority", "speed": "standard"}, "priority"),
 ])  # fmt: skip
 def test_the_standard_tier_alone_does_not_tell_whether_fast_mode_served(told: dict[str, Any], tier: str | None) -> None:

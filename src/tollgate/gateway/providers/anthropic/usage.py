@@ -20,6 +20,7 @@ _KNOWN_TOOLS = frozenset({"web_search_requests", "web_fetch_requests"})
 """Fetching costs nothing but the tokens that are fetched."""
 _FAST = "fast"
 _STANDARD = "standard"
+_STANDARD_SPEED = "standard_only"
 
 
 def merged(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,13 +72,12 @@ def read(usage: Mapping[str, Any], *, whole: bool) -> UsageReading | None:
 def served_tier(usage: Mapping[str, Any]) -> str | None:
     """The service tier that served, if it is told. Fast mode is one, for it has prices of its own.
 
-    It is served in the standard tier as well, so that this tier alone, without a speed, does not tell one from the
-    other: what was asked for is billed.
+    `standard` alone, without a speed, does not tell whether it was fast; `standard_only` says that it was not.
     """
     speed, tier = usage.get("speed"), wire.text(usage.get("service_tier"))
     if speed == _FAST:
         return _FAST
-    return None if speed is None and tier == _STANDARD else tier
+    return _STANDARD_SPEED if speed is not None and tier == _STANDARD else tier
 
 
 def _read(usage: Mapping[str, Any]) -> tuple[dict[Kind, int] | None, bool]:
