@@ -199,7 +199,7 @@ async def test_no_body_is_an_internal_error(gateway: Installation) -> None:
     model = await gateway.model(whole())
     loop = asyncio.get_running_loop()
 
-    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
     @given(body=BODIES)
     def sweep(body: dict[str, Any]) -> None:
         filled = {"messages": MESSAGES, **body, "model": model}
