@@ -13,8 +13,7 @@ from tollgate.catalog.model import Endpoint, Provider
 from tollgate.gateway import formats
 from tollgate.gateway.model import Access, Answer, Candidate, Receipt, Request, UpstreamRequest, Wire
 from tollgate.gateway.neutral import Conversation, Feature
-from tollgate.gateway.translation import Passage, Reader, Rendering
-from tollgate.kit.errors import TollgateError
+from tollgate.gateway.translation import Outlet, Reader, Rendering
 
 _UNSET: Mapping[Feature, Any] = {Feature.CHOICES: 1, Feature.STOP: (), Feature.TOOLS: ()}
 """What leaving a setting out makes of it, where that is not `None`."""
@@ -94,19 +93,6 @@ class Crossing:
         return formats.CONVERSING[self.request.wire].NAMES.get(feature, feature.value)
 
 
-class Outlet(Protocol):
-    """A provider's stream on its way to the client."""
-
-    def take(self, event: bytes, data: bytes) -> bytes:
-        """What to send now of an event; empty for what has to wait for the settlement."""
-
-    def end(self, receipt: Receipt) -> bytes:
-        """The last events, once the call is settled."""
-
-    def fail(self, error: TollgateError, status: int) -> bytes:
-        """The last events of a stream that broke off."""
-
-
 class Speech(Protocol):
     """How one call is spoken with one endpoint."""
 
@@ -158,7 +144,7 @@ class _Passed:
         """The provider's own answer, with model, provider and cost."""
         return formats.CLIENTS[self._wire].passed_answer(body, receipt)
 
-    def outlet(self, reader: Reader, *, model: str, generation_id: str, created: int) -> Passage:
+    def outlet(self, reader: Reader, *, model: str, generation_id: str, created: int) -> Outlet:
         """The provider's own events."""
         del reader, generation_id, created
         return formats.CONVERSING[self._wire].passage(self._request, model=model)

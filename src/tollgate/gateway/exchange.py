@@ -10,11 +10,12 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from tollgate.gateway import fallback, wire
-from tollgate.gateway.crossing import Outlet, Speech
+from tollgate.gateway.crossing import Speech
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Ending
 from tollgate.gateway.model import Answer, Client, ClientGone, Receipt, Reply
 from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_of
+from tollgate.gateway.translation import Outlet
 from tollgate.kit.errors import ProviderFailed, TollgateError
 
 _EPILOGUE_SECONDS = 5

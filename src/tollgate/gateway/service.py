@@ -14,7 +14,7 @@ import structlog
 from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import Format, Provider
 from tollgate.gateway import bounds, endings, fallback, formats, routing, tokenizer, unseen
-from tollgate.gateway.crossing import Crossing, Outlet
+from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Call, Ending, Usage
 from tollgate.gateway.exchange import Exchange
@@ -22,6 +22,7 @@ from tollgate.gateway.model import Access, Attempt, Candidate, Client, ClientGon
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.snapshot import Shelf, Snapshot
 from tollgate.gateway.stopwatch import Stopwatch
+from tollgate.gateway.translation import Outlet
 from tollgate.infra import identity, telemetry
 from tollgate.keys import rules as keys
 from tollgate.keys.service import KeyRing

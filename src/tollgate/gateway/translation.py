@@ -23,11 +23,11 @@ class Writer(Protocol):
         """The last events of a stream that broke off, or whose settlement is not known."""
 
 
-class Passage(Writer, Protocol):
-    """A stream whose provider speaks the client's format."""
+class Outlet(Writer, Protocol):
+    """A provider's events as they leave for the client: its own, or made from those of another format."""
 
     def take(self, event: bytes, data: bytes) -> bytes:
-        """What to send now of a provider's event: most often the event as it is.
+        """What to send now of a provider's event: in the client's own format most often the event as it is.
 
         Empty for what has to wait for the settlement: usage, and whatever says that the answer is complete.
         """
@@ -72,7 +72,7 @@ class ConversationalClient(ClientFormat, Protocol):
     def rendered_answer(self, completion: Completion, request: Request, receipt: Receipt) -> bytes:
         """A whole answer that came in another format."""
 
-    def passage(self, request: Request, *, model: str) -> Passage:
+    def passage(self, request: Request, *, model: str) -> Outlet:
         """A stream in this very format; `model` is our name for what serves it."""
 
     def rendering(self, request: Request, *, model: str, generation_id: str, created: int) -> Rendering:
