@@ -1,4 +1,4 @@
-"""What the ledger is made of: accounts by name, transfers between them, and grants of credit."""
+"""What the ledger is made of: accounts by name, transfers between them, grants of credit, and adjustments."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,8 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from tollgate.kit.ids import GrantId, KeyId, OrganizationId
+from tollgate.kit import money
+from tollgate.kit.ids import AdjustmentId, GrantId, KeyId, OrganizationId
 
 UNBILLED = "unbilled"
 """Used and not yet on an invoice."""
@@ -72,13 +73,16 @@ class GrantTerms:
     reason: str
     priority: int = PRIORITY_DEFAULT
     expires_at: datetime | None = None
+    reference: str | None = None
+    """What the top-up is called elsewhere, such as a bank transfer's number: credited once, however often it is told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Credit an organization may spend. Granted = burned + expired + voided + remaining, always.
 
-    Grants burn by lower priority number first, then soonest expiry, promotional before paid, oldest first.
+    Grants burn by lower priority number first, then soonest expiry, promotional before paid, oldest first. A grant pays
+    for the calls accepted before it ends, also for those settled later; what none of them used is then posted.
     """
 
     organization_id: OrganizationId
@@ -92,3 +96,88 @@ class Grant:
     expires_at: datetime | None
     created_at: datetime
     created_by: KeyId | None
+    reference: str | None = None
+    voided_at: datetime | None = None
+    voided_by: KeyId | None = None
+    void_reason: str | None = None
+    closed_at: datetime | None = None
+    """When what was left of it was posted; from then on nothing is."""
+    unused: Decimal = money.ZERO
+    """What was left of it when it was closed."""
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """From when on nothing new is admitted on it: its expiry or its voiding, whichever is first."""
+        return min((at for at in (self.expires_at, self.voided_at) if at is not None), default=None)
+
+    @property
+    def burned(self) -> Decimal:
+        """What it paid for: calls, charges, and what an invoice would have left due."""
+        return money.EXACT.subtract(money.EXACT.subtract(self.amount, self.remaining), self.unused)
+
+    @property
+    def expired(self) -> Decimal:
+        """What was left of it when it expired."""
+        return money.ZERO if self._was_voided else self.unused
+
+    @property
+    def voided(self) -> Decimal:
+        """What was taken back."""
+        return self.unused if self._was_voided else money.ZERO
+
+    @property
+    def _was_voided(self) -> bool:
+        return self.voided_at is not None and (self.expires_at is None or self.voided_at < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustmentOrder:
+    """What the operator gives (above zero) or takes (below), and why."""
+
+    amount: Decimal
+    currency: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What the operator gave an organization or charged it beside its calls.
+
+    Above zero it is in the customer's favour: a grant of the same id, which calls burn, and which pays what the next
+    invoices would leave due. Below zero it is a charge: paid by grants as a call of its time is, and `unbilled` for the
+    rest, until the next invoice.
+    """
+
+    organization_id: OrganizationId
+    id: AdjustmentId
+    amount: Decimal
+    currency: str
+    reason: str
+    credits_amount: Decimal
+    """Of a charge: what grants paid of it."""
+    invoice_cut: int
+    created_at: datetime
+    created_by: KeyId | None
+
+    @property
+    def grant_id(self) -> GrantId | None:
+        """The grant that it is, if it is in the customer's favour."""
+        return GrantId(self.id) if self.amount > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Favour:
+    """An adjustment in the customer's favour, and what is left of its grant."""
+
+    adjustment: Adjustment
+    remaining: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceScope:
+    """Which charges an invoice covers: made before `end` and up to the cut, without those of the invoice before."""
+
+    end: datetime
+    cut: int
+    previous: tuple[datetime, int] | None
+    """The end and the cut of the invoice before."""

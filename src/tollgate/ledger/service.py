@@ -1,16 +1,18 @@
-"""Use cases of the ledger: post a transfer, grant credit, tell what an account holds."""
+"""Use cases of the ledger: post a transfer, grant credit and take it back, adjust, tell what an account holds."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from tollgate.infra import identity
 from tollgate.infra.database import ReadSession, WriteSession
-from tollgate.kit import ids
-from tollgate.kit.errors import InvalidRequest
-from tollgate.kit.ids import GrantId, KeyId, OrganizationId
-from tollgate.ledger import store
-from tollgate.ledger.model import Grant, GrantTerms, Transfer, credits_of
+from tollgate.kit import money
+from tollgate.kit.errors import NotFound
+from tollgate.kit.ids import AdjustmentId, GrantId, KeyId, OrganizationId
+from tollgate.ledger import rules, store
+from tollgate.ledger.model import Adjustment, AdjustmentOrder, Favour, Grant, GrantTerms, InvoiceScope, Transfer
 
 
 async def post(session: WriteSession, transfer: Transfer) -> bool:
@@ -26,13 +28,19 @@ async def grant_credit(
 ) -> Grant:
     """Give an organization credit: the grant, and the transfer that funds it.
 
+    A reference is credited once: told again on the same terms, it answers the grant as it is now.
+
     Raises:
         InvalidRequest: the amount is not above zero, or the grant would expire before it begins.
+        Conflict: the reference stands for a grant on other terms.
     """
-    if terms.amount <= 0:
-        raise InvalidRequest("A grant is more than nothing.", field="amount")
-    if terms.expires_at is not None and terms.expires_at <= now:
-        raise InvalidRequest("A grant expires after it is made.", field="expires_at")
+    if terms.reference is not None:
+        await store.lock(session, organization_id)
+        known = await store.referenced_grant(session, organization_id, terms.reference)
+        if known is not None:
+            rules.check_same_terms(known, terms)
+            return known
+    rules.check_terms(terms, now)
     grant = Grant(
         organization_id=organization_id,
         id=GrantId(identity.new_id(now)),
@@ -45,32 +53,122 @@ async def grant_credit(
         expires_at=terms.expires_at,
         created_at=now,
         created_by=by,
+        reference=terms.reference,
     )
     await store.add_grant(session, grant)
-    await store.post(session, _funding(grant))
+    await store.post(session, rules.funding(grant))
     return grant
 
 
-def _funding(grant: Grant) -> Transfer:
-    return Transfer(
-        organization_id=grant.organization_id,
-        id=ids.derived_id(grant.id, "grant"),
-        debit_account=grant.category.source,
-        credit_account=credits_of(grant.id),
-        amount=grant.amount,
-        currency=grant.currency,
-        cause="grant",
-        cause_id=grant.id,
-        reverses_id=None,
-        occurred_at=grant.created_at,
-        posted_at=grant.created_at,
+async def void_grant(
+    session: WriteSession, *, grant: tuple[OrganizationId, GrantId], reason: str, by: KeyId | None, now: datetime
+) -> Grant:
+    """Take back what is left of a grant: nothing new is admitted on it, calls under way are still paid from it.
+
+    What they leave is posted when they have settled, at once if there are none. A grant that was voided before is
+    answered as it is.
+
+    Raises:
+        NotFound: the organization has no such grant.
+        Conflict: it has expired, or nothing is left of it.
+    """
+    organization_id, grant_id = grant
+    await store.lock(session, organization_id)
+    found = await _grant(session, organization_id, grant_id)
+    if found.voided_at is not None:
+        return found
+    rules.check_voidable(found, now)
+    await store.void_grant(session, replace(found, voided_at=now, voided_by=by, void_reason=reason))
+    await store.end_grants(session, now=now, organization_id=organization_id)
+    return await _grant(session, organization_id, grant_id)
+
+
+async def _grant(session: ReadSession, organization_id: OrganizationId, grant_id: GrantId) -> Grant:
+    found = await store.grant(session, organization_id, grant_id)
+    if found is None:
+        raise NotFound("The organization has no such grant.")
+    return found
+
+
+async def end_grants(session: WriteSession, *, now: datetime) -> int:
+    """Close grants that expired or were voided and that no call under way may still burn; answers how many.
+
+    Any process may do this, any number at once. A hundred at most are closed in one go.
+    """
+    return await store.end_grants(session, now=now, organization_id=None)
+
+
+async def burn(session: WriteSession, *, grant_id: GrantId, transfer: Transfer) -> bool:
+    """Post a transfer out of a grant; false if it was there already. The caller holds the organization's lock."""
+    posted = await store.post(session, transfer)
+    if posted:
+        await store.lower_remaining(session, transfer.organization_id, grant_id, transfer.amount)
+    return posted
+
+
+async def adjust(
+    session: WriteSession, *, organization_id: OrganizationId, order: AdjustmentOrder, by: KeyId | None, now: datetime
+) -> Adjustment:
+    """Give the organization something, or charge it, beside its calls. The balance tells at once.
+
+    A charge may take the balance below zero; it moves no limit.
+
+    Raises:
+        InvalidRequest: the amount is zero.
+    """
+    rules.check_adjustment(order)
+    cut = await store.lock(session, organization_id)
+    adjustment = Adjustment(
+        organization_id=organization_id,
+        id=AdjustmentId(identity.new_id(now)),
+        amount=order.amount,
+        currency=order.currency,
+        reason=order.reason,
+        credits_amount=money.ZERO,
+        invoice_cut=cut,
+        created_at=now,
+        created_by=by,
     )
+    if order.amount > 0:
+        favour = rules.favour_grant(adjustment)
+        await store.add_grant(session, favour)
+        await store.post(session, rules.favour_funding(favour, adjustment))
+    else:
+        adjustment = replace(adjustment, credits_amount=await store.charge(session, adjustment))
+    await store.add_adjustment(session, adjustment)
+    return adjustment
+
+
+async def adjustments(
+    session: ReadSession, *, organization_id: OrganizationId, before: UUID | None, count: int
+) -> list[Adjustment]:
+    """The organization's adjustments made before that one, newest first."""
+    return await store.adjustments(session, organization_id, before=before, count=count)
+
+
+async def charges(
+    session: ReadSession, *, organization_id: OrganizationId, currency: str, scope: InvoiceScope
+) -> list[Adjustment]:
+    """The charges that an invoice covers, oldest first."""
+    return await store.charges(session, organization_id, currency=currency, scope=scope)
+
+
+async def favours(session: ReadSession, *, organization_id: OrganizationId, currency: str) -> list[Favour]:
+    """The adjustments in the organization's favour of which something is left, oldest first."""
+    return await store.favours(session, organization_id, currency=currency)
+
+
+async def organizations_with_charges(
+    session: ReadSession, scopes: Sequence[tuple[OrganizationId, InvoiceScope]]
+) -> set[OrganizationId]:
+    """The organizations with a charge in their scope; its cut is not looked at, as nothing is cut yet."""
+    return await store.organizations_with_charges(session, scopes)
 
 
 async def grants(
     session: ReadSession, *, organization_id: OrganizationId, before: UUID | None, count: int
 ) -> list[Grant]:
-    """The organization's grants made before that one, spent, expired or not, newest first."""
+    """The organization's grants made before that one, spent, ended or not, newest first."""
     return await store.grants(session, organization_id, before=before, count=count)
 
 
