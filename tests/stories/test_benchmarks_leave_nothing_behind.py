@@ -9,10 +9,16 @@ import pytest
 
 
 def bench(repository: Path, scratch: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(repository / "scripts" / "bench.py"), *arguments]
+    command = [sys.executable, "-m", "scripts.bench", *arguments]
     return subprocess.run(
-        command, env={"TMPDIR": str(scratch)}, capture_output=True, text=True, check=False, timeout=100
+        command, cwd=repository, env={"TMPDIR": str(scratch)}, capture_output=True, text=True, check=False, timeout=100
     )
+
+
+def assert_nothing_is_left(scratch: Path) -> None:
+    assert list(scratch.iterdir()) == []
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert [command for command in commands if str(scratch).encode() in command] == []
 
 
 def test_a_prompt_beside_small_calls_is_measured_and_recorded(repository: Path, tmp_path: Path) -> None:
@@ -25,13 +31,30 @@ def test_a_prompt_beside_small_calls_is_measured_and_recorded(repository: Path, 
     assert result["large_calls"] > 0
     assert 20_000 <= result["large_prompt_tokens"] < 20_100
     assert result["p99_ms"]["ratio"] > 0
-    assert list(tmp_path.iterdir()) == []
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert [command for command in commands if str(tmp_path).encode() in command] == []
+    assert_nothing_is_left(tmp_path)
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("prompt", "--help")])
-def test_help_tells_what_can_be_measured(repository: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tmp_path: Path) -> None:
+    shape = ("--processes", "2", "--rounds", "1", "--seconds", "0.2", "--organizations", "20", "--connections", "8")
+    done = bench(repository, tmp_path, "admission", *shape, "--json")
+    assert done.returncode == 0, done.stderr
+    [group] = json.loads(done.stdout)["groups"]
+    assert group["processes"] == 2
+    assert group["recorded"] == group["answered"]
+    assert group["holds"] == 0
+    for way in ("end_to_end", "meter_alone"):
+        assert group[way]["percent"] > 0
+        assert all(group[way][kind]["calls"] > 0 for kind in ("hot", "spread"))
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(("--help",), "admission"), (("prompt", "--help"), "prompt"), (("admission", "--help"), "organizations")],
+)
+def test_help_tells_what_can_be_measured(
+    repository: Path, tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
     done = bench(repository, tmp_path, *arguments)
     assert done.returncode == 0
-    assert "prompt" in done.stdout.lower()
+    assert told in done.stdout.lower()

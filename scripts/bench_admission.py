@@ -1,0 +1,187 @@
+"""A hot tenant against many: the same load on one organization's one key, and spread over many organizations.
+
+Measured end to end, by sandbox calls over HTTP, and of the meter alone, by processes that only hold and settle: the
+generator, the gateway and PostgreSQL share the machine, so the first tells what a caller gets, the second what it
+costs that all calls want the same rows.
+"""
+
+import asyncio
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from scripts import bench_books as books
+from scripts.bench_group import running
+from scripts.bench_load import Answered, Clients, Half, Load, Tenant
+from scripts.bench_meter import Meters
+from scripts.bench_turns import in_turns, quantile
+
+_GOAL_PERCENT = 80
+"""What a hot tenant keeps of the throughput of the same load spread."""
+_WARM_SECONDS_MAX = 60
+_KINDS = ("hot", "spread")
+_NAMES = {"end_to_end": "end to end", "meter_alone": "meter alone"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of what to send."""
+
+    rounds: int
+    seconds: float
+    """How long each half of a round lasts."""
+    organizations: int
+    connections: int
+    calls: int
+    """At most, in each half of a round."""
+
+    def load(self, tenants: Sequence[Tenant]) -> Load:
+        """Half of a round."""
+        return Load(tenants, self.seconds, self.calls)
+
+
+@dataclass(slots=True)
+class _Run:
+    """Everything that was answered by one group, which its books must know."""
+
+    plan: Plan
+    hot: Tenant
+    many: Sequence[Tenant]
+    answered: list[Answered]
+
+    def rounds(self, bear: Callable[[Load], Half], *, warm_calls: int, done: Callable[[], None]) -> dict[str, Any]:
+        """The figures of alternating halves, after some that only warm up what is remembered of keys and plans."""
+
+        def half(load: Load) -> Half:
+            borne = bear(load)
+            self.answered += borne.calls
+            return borne
+
+        half(Load(self.many, _WARM_SECONDS_MAX, warm_calls))
+        half(self.plan.load([self.hot]))
+        done()
+        hot, many = self.plan.load([self.hot]), self.plan.load(self.many)
+        pairs = in_turns(self.plan.rounds, lambda: half(hot), lambda: half(many), done=done)
+        return _figures([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 60), default=3, show_default=True, help="Of each half of a round."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 8),
+    multiple=True,
+    default=(1, 2, 4),
+    show_default=True,
+    help="Of the gateway; may be given several times.",
+)
+@click.option(
+    "--organizations", type=click.IntRange(2, 10_000), default=1_000, show_default=True, help="To spread the load over."
+)
+@click.option("--connections", type=click.IntRange(1, 512), default=64, show_default=True, help="Calls at once.")
+@click.option(
+    "--calls", type=click.IntRange(64, 100_000), default=20_000, show_default=True, help="At most, each half."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def admission(*, processes: Sequence[int], as_json: bool, **shape: Any) -> None:
+    """One organization and one key with all the load, against the same load spread over many organizations.
+
+    Ends with an error if not every call that was answered is recorded exactly once and at its cost, or if anything
+    is still held.
+    """
+    plan = Plan(**shape)
+    groups = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        for count in processes:
+            task = progress.add_task(_title(count), total=2 * (plan.rounds + 1))
+            groups.append(_measured(plan, count, partial(progress.advance, task)))
+    result = {
+        "rounds": plan.rounds,
+        "connections": plan.connections,
+        "organizations": plan.organizations,
+        "goal_percent": _GOAL_PERCENT,
+        "groups": groups,
+    }
+    click.echo(json.dumps(result)) if as_json else _show(result)
+
+
+def _title(processes: int) -> str:
+    return f"{processes} process{'' if processes == 1 else 'es'}"
+
+
+def _measured(plan: Plan, processes: int, done: Callable[[], None]) -> dict[str, Any]:
+    """Both ways of measuring, on one group of so many gateway processes."""
+    with running(processes) as group:
+        hot, *many = asyncio.run(books.tenants(group, plan.organizations + 1))
+        run = _Run(plan, hot, many, [])
+        with Clients(group, connections=plan.connections) as clients:
+            # Each process looks each key up once.
+            warm_calls = plan.organizations * processes
+            end_to_end = run.rounds(clients.bear, warm_calls=warm_calls, done=done)
+        with Meters(group, processes=processes, connections=plan.connections) as meters:
+            meter_alone = run.rounds(meters.bear, warm_calls=plan.organizations, done=done)
+        written = asyncio.run(books.books(group))
+    written.check(run.answered)
+    return {
+        "processes": processes,
+        "end_to_end": end_to_end,
+        "meter_alone": meter_alone,
+        "answered": _sums(run.answered),
+        "recorded": _sums([*written.recorded.elements()]),
+        "holds": written.holds,
+    }
+
+
+def _sums(calls: Sequence[Answered]) -> dict[str, Any]:
+    return {"calls": len(calls), "cost": str(sum((call.cost for call in calls), Decimal(0)).normalize())}
+
+
+def _figures(hot: Sequence[Half], many: Sequence[Half]) -> dict[str, Any]:
+    kinds = dict(zip(_KINDS, (hot, many), strict=True))
+    figures: dict[str, Any] = {
+        kind: {
+            "calls_per_second": round(statistics.median(half.calls_per_second for half in halves)),
+            "p50_ms": round(statistics.median(quantile(half.milliseconds, 0.5) for half in halves), 2),
+            "p99_ms": round(statistics.median(quantile(half.milliseconds, 0.99) for half in halves), 2),
+            "calls": sum(len(half.calls) for half in halves),
+        }
+        for kind, halves in kinds.items()
+    }
+    ratio = figures["hot"]["calls_per_second"] / figures["spread"]["calls_per_second"]
+    return figures | {"percent": round(100 * ratio, 1)}
+
+
+def _show(result: dict[str, Any]) -> None:
+    connections, organizations = result["connections"], result["organizations"]
+    table = Table(
+        title=f"Settled calls per second, medians of {result['rounds']} rounds, {connections} at once: "
+        f"one hot tenant, and spread over {organizations:,}"
+    )
+    for column in ("processes", "", "hot", "spread", "hot / spread", "p50 ms hot", "spread", "p99 ms hot", "spread"):
+        table.add_column(column, justify="right")
+    for group in result["groups"]:
+        for way, name in _NAMES.items():
+            figures = group[way]
+            row = [f"{figures[kind]['calls_per_second']:,}" for kind in _KINDS]
+            times = [str(figures[kind][time]) for time in ("p50_ms", "p99_ms") for kind in _KINDS]
+            table.add_row(str(group["processes"]), name, *row, f"{figures['percent']} %", *times)
+    console = Console()
+    console.print(table)
+    console.print(f"The goal is a hot tenant with at least {result['goal_percent']} % of what the spread load gets.")
+    for group in result["groups"]:
+        answered, recorded = group["answered"]["calls"], group["recorded"]
+        console.print(
+            f"{_title(group['processes'])}: {answered:,} calls answered, {recorded['calls']:,} recorded, "
+            f"for {recorded['cost']} USD; nothing is held."
+        )

@@ -1,0 +1,105 @@
+"""A process group to measure: started on a free port in a temporary directory, asked over loopback, and ended."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from tollgate.infra import embedded_postgres
+
+ANSWER_SECONDS_MAX = 120
+GRANT = Decimal(1_000_000)
+"""US dollars of the installation's own money: enough for whatever a benchmark sends."""
+
+_START_SECONDS_MAX = 60
+_STOP_SECONDS_MAX = 60
+_SUCCESS = range(200, 300)
+
+
+class BenchFailed(click.ClickException):
+    """What was to be measured did not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A running process group, its keys, and its database."""
+
+    base_url: str
+    operator_key: str
+    management_key: str
+    inference_key: str
+    database_url: str
+
+    def get(self, path: str, *, key: str) -> Any:
+        """What a route answers."""
+        return Caller(self, key).ask("GET", path)
+
+    def post(self, path: str, body: object, *, key: str) -> Any:
+        """What a write answers."""
+        return Caller(self, key).ask("POST", path, json.dumps(body).encode())
+
+
+class Caller:
+    """A client with one connection, which it keeps."""
+
+    def __init__(self, group: Group, key: str) -> None:
+        address = urlsplit(group.base_url)
+        self._path = address.path
+        self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        self._connection = http.client.HTTPConnection(address.netloc, timeout=ANSWER_SECONDS_MAX)
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """What a request is answered, money as it is printed.
+
+        Raises:
+            BenchFailed: it is answered with an error.
+        """
+        self._connection.request(method, self._path + path, body, self._headers)
+        answer = self._connection.getresponse()
+        text = answer.read()
+        if answer.status not in _SUCCESS:
+            raise BenchFailed(f"{method} {path} was answered with {answer.status}: {text[:500]!r}")
+        return json.loads(text, parse_float=Decimal)
+
+
+@contextmanager
+def running(workers: int, **settings: str) -> Iterator[Group]:
+    """A group that has ended, and left nothing, when the block does."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
+    with tempfile.TemporaryDirectory(prefix="tollgate-bench-") as scratch:
+        data_dir = Path(scratch) / "data"
+        options = ["--json", "--port", "0", "--workers", str(workers), "--data-dir", str(data_dir)]
+        command = [sys.executable, "-m", "tollgate", "serve", *options]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment | settings) as process:  # noqa: S603 - our own command
+            try:
+                yield Group(**_told(process), database_url=embedded_postgres.running_url(data_dir) or "")
+            finally:
+                process.terminate()
+                try:
+                    process.wait(_STOP_SECONDS_MAX)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _told(process: "subprocess.Popen[bytes]") -> dict[str, str]:
+    """The line that a group prints as soon as it answers."""
+    patience = threading.Timer(_START_SECONDS_MAX, process.terminate)
+    patience.start()
+    line = process.stdout.readline() if process.stdout is not None else b""
+    patience.cancel()
+    if not line:
+        raise BenchFailed("The group did not start.")
+    told: dict[str, str] = json.loads(line)
+    return told

@@ -1,0 +1,231 @@
+"""A load of calls without HTTP: processes that hold and settle as a gateway process does, and do nothing else."""
+
+import asyncio
+import multiprocessing
+import time
+from dataclasses import dataclass
+from decimal import Decimal
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import uvloop
+from scripts.bench_group import ANSWER_SECONDS_MAX, BenchFailed, Group
+from scripts.bench_load import Answered, Half, Load, Tenant, Turnstile
+
+from tollgate.infra import database
+from tollgate.infra.identity import new_id
+from tollgate.infra.settings import Settings
+from tollgate.kit.clock import SystemClock
+from tollgate.kit.ids import AttemptId, CallId, EndpointId, PriceVersionId
+from tollgate.kit.tokens import Kind
+from tollgate.metering.model import (
+    AdmissionRequest,
+    AttemptRecord,
+    AttemptStatus,
+    CallRecord,
+    CallStatus,
+    ChargeRecord,
+    Settlement,
+)
+from tollgate.metering.service import Meter
+from tollgate.pricing.model import CURRENCY
+
+_START_SECONDS_MAX = 60
+_STOP_SECONDS_MAX = 10
+_PROMPT_COST, _COMPLETION_COST = Decimal("0.000012"), Decimal("0.00001")
+_HELD = Decimal("0.000044")
+_TOKENS = 17
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What one process is told when it starts."""
+
+    database_url: str
+    calls_at_once: int
+
+
+class Meters:
+    """Processes with a meter each, alive for as long as the block runs."""
+
+    def __init__(self, group: Group, *, processes: int, connections: int) -> None:
+        self._order = _Order(group.database_url, max(1, connections // processes))
+        self._count = processes
+        self._pipes: list[Connection] = []
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+
+    def __enter__(self) -> Self:
+        context = multiprocessing.get_context("spawn")
+        for _ in range(self._count):
+            ours, theirs = context.Pipe()
+            # A process ends when our end of its pipe does, however we end.
+            process = context.Process(target=_serve, args=(self._order, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join(_STOP_SECONDS_MAX if error is None else 0)
+            process.kill()
+            process.join()
+
+    def bear(self, load: Load) -> Half:
+        """Hold and settle the calls of a load; every process does its share of it, at the same time.
+
+        Raises:
+            BenchFailed: a process failed; it said why.
+        """
+        for at, pipe in enumerate(self._pipes):
+            # Each begins with another tenant, as calls are spread that come from outside.
+            first = at * len(load.tenants) // self._count
+            tenants = [*load.tenants[first:], *load.tenants[:first]]
+            pipe.send(Load(tenants, load.seconds, load.calls_max // self._count))
+        halves = [self._answer_of(pipe, load) for pipe in self._pipes]
+        return Half(
+            [call for half in halves for call in half.calls],
+            [milliseconds for half in halves for milliseconds in half.milliseconds],
+            max(half.seconds for half in halves),
+        )
+
+    def _answer_of(self, pipe: Connection, load: Load) -> Half:
+        try:
+            if pipe.poll(load.seconds + _START_SECONDS_MAX + ANSWER_SECONDS_MAX):
+                half: Half = pipe.recv()
+                return half
+        except EOFError:
+            pass
+        raise BenchFailed("A process that holds and settles failed; what it said is above.")
+
+
+def _serve(order: _Order, pipe: Connection) -> None:
+    """Bear load after load until nobody asks any more."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(_serve_loads(order, pipe))
+
+
+async def _serve_loads(order: _Order, pipe: Connection) -> None:
+    settings = Settings(order.database_url)
+    pool = await database.connect_pool(order.database_url, connections_max=settings.data_plane_connections)
+    meter = Meter(pool, SystemClock(), settle_timeout_seconds=settings.settle_timeout_seconds)
+    revision = await pool.fetchval("SELECT revision FROM catalogue_revision")
+    caller = _Caller(meter, revision)
+    while True:
+        try:
+            load: Load = await asyncio.to_thread(pipe.recv)
+        except EOFError:
+            break
+        pipe.send(await caller.bear(load, calls_at_once=order.calls_at_once))
+    await pool.close()
+
+
+class _Caller:
+    """Holds and settles."""
+
+    def __init__(self, meter: Meter, revision: int) -> None:
+        self._meter = meter
+        self._revision = revision
+        self._clock = SystemClock()
+
+    async def bear(self, load: Load, *, calls_at_once: int) -> Half:
+        turnstile, half = Turnstile(load), Half()
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as calling:
+            for _ in range(calls_at_once):
+                calling.create_task(self._calls(turnstile, half))
+        half.seconds = time.perf_counter() - started
+        return half
+
+    async def _calls(self, turnstile: Turnstile, half: Half) -> None:
+        while (tenant := turnstile.next()) is not None:
+            started = time.perf_counter()
+            request = self._request(tenant)
+            await self._meter.hold(request)
+            settlement = self._settlement(request)
+            await self._meter.settle(settlement)
+            half.milliseconds.append((time.perf_counter() - started) * 1000)
+            half.calls.append(Answered(tenant.organization_id, request.call_id, settlement.call.amount))
+
+    def _request(self, tenant: Tenant) -> AdmissionRequest:
+        return AdmissionRequest(
+            organization_id=tenant.organization_id,
+            call_id=CallId(new_id(self._clock.now())),
+            project_id=None,
+            key_id=tenant.key_id,
+            hold_least=_HELD,
+            hold_most=_HELD,
+            tokens=_TOKENS,
+            currency=CURRENCY,
+            revision=self._revision,
+        )
+
+    def _settlement(self, request: AdmissionRequest) -> Settlement:
+        """What a small sandbox call leaves behind."""
+        now, call_id, cost = self._clock.now(), request.call_id, _PROMPT_COST + _COMPLETION_COST
+        call = CallRecord(
+            organization_id=request.organization_id,
+            call_id=call_id,
+            project_id=request.project_id,
+            key_id=request.key_id,
+            accepted_at=now,
+            requested_model="sandbox/echo",
+            model="sandbox/echo",
+            provider="sandbox",
+            endpoint_id=EndpointId(UUID(int=1)),
+            api="chat",
+            streamed=False,
+            status=CallStatus.SETTLED,
+            estimated=False,
+            anomalous=False,
+            finish_reason="stop",
+            native_finish_reason="stop",
+            latency_ms=1,
+            generation_ms=2,
+            quantities='{"prompt":12,"completion":5}',
+            tokens=_TOKENS,
+            price_version_id=PriceVersionId(UUID(int=2)),
+            tier=0,
+            currency=CURRENCY,
+            origin_amount=cost,
+            amount=cost,
+            provider_cost=Decimal(0),
+            user_id=None,
+            session_id=None,
+            metadata=None,
+        )
+        return Settlement(call, _charges(call_id), (_attempt(call, AttemptId(new_id(now))),))
+
+
+def _charges(call_id: CallId) -> tuple[ChargeRecord, ...]:
+    unit, price, more, nothing = "per_million_tokens", Decimal(1), Decimal(2), Decimal(0)
+    return (
+        ChargeRecord(call_id, Kind.PROMPT, unit, price, 12, _PROMPT_COST, _PROMPT_COST),
+        ChargeRecord(call_id, Kind.COMPLETION, unit, more, 5, _COMPLETION_COST, _COMPLETION_COST),
+        ChargeRecord(call_id, Kind.REQUEST, None, None, 1, nothing, nothing),
+    )
+
+
+def _attempt(call: CallRecord, attempt_id: AttemptId) -> AttemptRecord:
+    return AttemptRecord(
+        organization_id=call.organization_id,
+        id=attempt_id,
+        call_id=call.call_id,
+        ordinal=1,
+        endpoint_id=EndpointId(UUID(int=1)),
+        provider="sandbox",
+        status=AttemptStatus.SERVED,
+        http_status=200,
+        error=None,
+        latency_ms=1,
+        provider_cost=Decimal(0),
+        upstream_id="chatcmpl-1",
+        usage='{"prompt_tokens":12,"completion_tokens":5,"total_tokens":17}',
+    )
