@@ -4,6 +4,7 @@ Every amount is kept twice: exact, as it was charged call by call, and rounded t
 due. The rounded lines add up to the rounded total, and the exact ones to the exact total.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,9 +15,10 @@ from zoneinfo import ZoneInfo
 from tollgate.accounts.model import BillingMode, Organization
 from tollgate.kit import money, period
 from tollgate.kit.errors import Conflict
-from tollgate.kit.ids import InvoiceId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.ids import AdjustmentId, InvoiceId, OrganizationId, PriceVersionId, ProjectId
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind
+from tollgate.ledger.model import Adjustment, Favour
 from tollgate.metering.model import BilledUsage, CallSummary
 from tollgate.pricing.model import Unit
 
@@ -41,9 +43,10 @@ class InvoiceKind(StrEnum):
 
 
 class LineType(StrEnum):
-    """What a line says: usage adds to the total, credits applied take away from it."""
+    """What a line says: usage adds to the total, as charges do; favours and credits applied take away from it."""
 
     USAGE = "usage"
+    ADJUSTMENT = "adjustment"
     CREDITS = "credits"
 
 
@@ -117,6 +120,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustments:
+    """What the operator charged beside the usage, and gave: a favour pays what would be left due."""
+
+    charges: Sequence[Adjustment] = ()
+    favours: Sequence[Favour] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """What an adjustment's line says: which it is, and why it was made."""
+
+    id: AdjustmentId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PricedUsage:
     """What a usage line bills: a quantity of one kind, used by one project at one model, at one unit price."""
 
@@ -136,13 +155,15 @@ class PricedUsage:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: usage, or the credits that paid for some of it, with an amount below zero."""
+    """One line: usage, an adjustment, or the credits that paid for some of it, with an amount below zero."""
 
     n: int
     """Its place on the invoice, from 1."""
     type: LineType
     usage: PricedUsage | None
     """Of a usage line."""
+    adjusted: Adjusted | None
+    """Of an adjustment's line: a charge is above zero, a favour below."""
     amount_exact: Decimal
     amount: Decimal
     """The part of the rounded total that this line bears."""
@@ -150,12 +171,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Total = subtotal (usage) + credits (zero or below), exactly and in minor units. Only the total was rounded."""
+    """Total = subtotal (usage) + adjustments + credits (zero or below), exactly and in minor units.
+
+    Only the total was rounded.
+    """
 
     subtotal_exact: Decimal
+    adjustments_exact: Decimal
     credits_exact: Decimal
     total_exact: Decimal
     subtotal: Decimal
+    adjustments: Decimal
     credits: Decimal
     total: Decimal
 

@@ -50,7 +50,7 @@ class TierView(Struct, kw_only=True, frozen=True):
     gte: int
 
 
-class LineView(Struct, kw_only=True, frozen=True):
+class LineView(Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One line. `late` usage belongs to the earlier month `origin` and arrived after that was invoiced."""
 
     n: int
@@ -68,6 +68,8 @@ class LineView(Struct, kw_only=True, frozen=True):
     amount: str
     amount_exact: str
     late: bool
+    adjustment: str | None = None
+    """Of an adjustment's line: which it is. A charge is above zero, a favour below."""
 
 
 class UnpricedView(Struct, kw_only=True, frozen=True):
@@ -78,7 +80,7 @@ class UnpricedView(Struct, kw_only=True, frozen=True):
     quantity: int
 
 
-class InvoiceView(Struct, kw_only=True, frozen=True):
+class InvoiceView(Struct, kw_only=True, frozen=True, omit_defaults=True):
     """An invoice. Amounts are in whole minor units; those called exact are what was charged, before rounding.
 
     A field that is added here later needs a default and `omit_defaults`, so that invoices of before keep their bytes.
@@ -104,6 +106,8 @@ class InvoiceView(Struct, kw_only=True, frozen=True):
     total: str
     rounding: str
     amount_due: str
+    adjustments_exact: str | None = None
+    adjustments: str | None = None
 
     @classmethod
     def of(cls, invoice: Invoice) -> "InvoiceView":

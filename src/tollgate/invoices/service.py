@@ -11,7 +11,7 @@ from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices import store
-from tollgate.invoices.model import Contribution, Heading, Invoice, Month, Usage, Window
+from tollgate.invoices.model import Adjustments, Contribution, Heading, Invoice, Month, Usage, Window
 from tollgate.invoices.rules import closing, document, lines, windows
 from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import CallId, InvoiceId, OrganizationId
@@ -31,7 +31,7 @@ async def close(session: WriteSession, *, organization_id: OrganizationId, month
 
     Raises:
         NotFound: there is no such organization.
-        NothingToInvoice: there is no usage.
+        NothingToInvoice: there is no usage, and no charge.
         Conflict: the month has not begun, an earlier one must be closed first, or some usage has no price.
     """
     organization = await accounts.get_organization(session, organization_id)
@@ -60,6 +60,8 @@ async def _closable(
 
 
 async def _issue(session: WriteSession, drafted: Invoice, *, now: datetime) -> Invoice:
+    for grant_id, transfer in closing.favours_used(drafted, now=now):
+        await ledger.burn(session, grant_id=grant_id, transfer=transfer)
     for transfer in closing.postings(drafted.heading, now=now):
         await ledger.post(session, transfer)
     await store.add_lines(session, heading=drafted.heading, lines=drafted.lines)
@@ -101,7 +103,19 @@ async def _draft(session: ReadSession, organization: Organization, month: Month,
         Usage(usage, None if usage.project_id is None else projects[usage.project_id].name, origin)
         for usage, origin in billed
     ]
-    return lines.draft(organization, month, window, usages)
+    return lines.draft(organization, month, window, usages, await _adjustments(session, organization, window))
+
+
+async def _adjustments(session: ReadSession, organization: Organization, window: Window) -> Adjustments:
+    """The charges that the window covers, and every favour of which something is left.
+
+    A charge is on the next invoice whose period did not end before it was made, in a month that was used or not.
+    """
+    scope, currency = windows.charges(window), organization.currency
+    return Adjustments(
+        charges=await ledger.charges(session, organization_id=organization.id, currency=currency, scope=scope),
+        favours=await ledger.favours(session, organization_id=organization.id, currency=currency),
+    )
 
 
 async def _usage_by_origin(
@@ -230,7 +244,7 @@ async def explain(
         raise NotFound("The invoice has no such line.")
     usage = invoice.lines[n - 1].usage
     if usage is None:
-        raise InvalidRequest("Credits have no calls of their own: those they paid for are behind the lines of usage.")
+        raise InvalidRequest("This line has no calls of its own: all calls are behind the lines of usage.")
     calls = await metering.billed_calls(
         session,
         organization_id=invoice.heading.organization_id,
@@ -255,4 +269,5 @@ async def due_months(
         windows.open_time(organization, months[-1], last.get(organization.id)) for organization, months in due if months
     ]
     used = await metering.organizations_with_usage(session, over) if over else set()
+    used |= await ledger.organizations_with_charges(session, windows.open_charges(over)) if over else set()
     return [(organization, months) for organization, months in due if months and organization.id in used]

@@ -11,6 +11,7 @@ from sqlmodel import col
 from tollgate.accounts.model import BillingMode
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices.model import (
+    Adjusted,
     Heading,
     Invoice,
     InvoiceKind,
@@ -158,6 +159,8 @@ def _columns(heading: Heading, line: Line) -> dict[str, object]:
         "n": line.n,
         "type": line.type,
         "origin": line.usage.origin.name if line.usage and line.usage.origin else None,
+        "adjustment_id": line.adjusted.id if line.adjusted else None,
+        "adjustment_reason": line.adjusted.reason if line.adjusted else None,
         "amount_exact": line.amount_exact,
         "amount": line.amount,
     }
@@ -189,7 +192,10 @@ def _heading(row: InvoiceRow) -> Heading:
 
 
 def _line(row: InvoiceLineRow) -> Line:
-    return Line(row.n, LineType(row.type), _usage(row), row.amount_exact, row.amount)
+    adjusted = None
+    if row.adjustment_id is not None and row.adjustment_reason is not None:
+        adjusted = Adjusted(row.adjustment_id, row.adjustment_reason)
+    return Line(row.n, LineType(row.type), _usage(row), adjusted, row.amount_exact, row.amount)
 
 
 def _usage(row: InvoiceLineRow) -> PricedUsage | None:

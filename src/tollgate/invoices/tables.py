@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 
 from tollgate.accounts.model import BillingMode
 from tollgate.invoices.model import InvoiceKind, InvoiceStatus, LineType
-from tollgate.kit.ids import InvoiceId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.ids import AdjustmentId, InvoiceId, OrganizationId, PriceVersionId, ProjectId
 
 MONEY = sa.Numeric(38, 12)
 INSTANT = sa.DateTime(timezone=True)
@@ -23,8 +23,10 @@ class InvoiceRow(SQLModel, table=True):
         sa.CheckConstraint("kind IN ('usage')", name="invoices_kind"),
         sa.CheckConstraint("status IN ('finalised', 'paid', 'void', 'uncollectible')", name="invoices_status"),
         sa.CheckConstraint("period_start < period_end", name="invoices_period"),
-        sa.CheckConstraint("total_exact = subtotal_exact + credits_exact", name="invoices_total_exact"),
-        sa.CheckConstraint("total = subtotal + credits", name="invoices_total"),
+        sa.CheckConstraint(
+            "total_exact = subtotal_exact + adjustments_exact + credits_exact", name="invoices_total_exact"
+        ),
+        sa.CheckConstraint("total = subtotal + adjustments + credits", name="invoices_total"),
         sa.CheckConstraint("(status = 'paid') = (paid_at IS NOT NULL)", name="invoices_paid_at"),
         sa.Index(
             "invoices_one_per_month",
@@ -64,6 +66,8 @@ class InvoiceRow(SQLModel, table=True):
     due_at: datetime | None = Field(sa_type=INSTANT)
     paid_at: datetime | None = Field(sa_type=INSTANT)
     document: str = Field(sa_type=sa.Text)
+    adjustments_exact: Decimal = Field(sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    adjustments: Decimal = Field(sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
 
 
 class InvoiceLineRow(SQLModel, table=True):
@@ -78,12 +82,16 @@ class InvoiceLineRow(SQLModel, table=True):
             deferrable=True,
             initially="DEFERRED",
         ),
-        sa.CheckConstraint("type IN ('usage', 'credits')", name="invoice_lines_type"),
+        sa.CheckConstraint("type IN ('usage', 'adjustment', 'credits')", name="invoice_lines_type"),
         sa.CheckConstraint(
             "CASE type WHEN 'usage'"
             " THEN num_nonnulls(model, kind, tier, unit, unit_price, quantity) = 6"
             " ELSE num_nonnulls(project_id, model, kind, tier, price_version_id, unit, unit_price, quantity) = 0 END",
             name="invoice_lines_usage",
+        ),
+        sa.CheckConstraint(
+            "num_nonnulls(adjustment_id, adjustment_reason) = CASE type WHEN 'adjustment' THEN 2 ELSE 0 END",
+            name="invoice_lines_adjustment",
         ),
     )
 
@@ -103,6 +111,8 @@ class InvoiceLineRow(SQLModel, table=True):
     origin: str | None = Field(default=None, sa_type=sa.Text)
     amount_exact: Decimal = Field(sa_type=MONEY)
     amount: Decimal = Field(sa_type=MONEY)
+    adjustment_id: AdjustmentId | None = Field(default=None, sa_type=sa.Uuid)
+    adjustment_reason: str | None = Field(default=None, sa_type=sa.Text)
 
 
 class InvoiceSeriesRow(SQLModel, table=True):

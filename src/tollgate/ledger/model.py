@@ -74,7 +74,7 @@ class GrantTerms:
     priority: int = PRIORITY_DEFAULT
     expires_at: datetime | None = None
     reference: str | None = None
-    """What the top-up is called elsewhere, such as a bank transfer's number: credited once, however often it is told."""
+    """What a top-up is called elsewhere, such as a bank transfer's number: credited once, however often it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,7 @@ class InvoiceScope:
     """Which charges an invoice covers: made before `end` and up to the cut, without those of the invoice before."""
 
     end: datetime
-    cut: int
+    cut: int | None
+    """`None` while nothing is cut: up to now."""
     previous: tuple[datetime, int] | None
     """The end and the cut of the invoice before."""

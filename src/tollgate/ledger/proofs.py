@@ -35,23 +35,24 @@ _BALANCED = Check(
     """,
 )
 
+# Credit is added to a grant's account once, when it is made; all that is taken was burned or, in the end, left unused.
 _GRANT_MOVEMENTS = """
-    SELECT organization_id, account, currency, sum(granted) AS granted, sum(added) AS added, sum(taken) AS taken
-    FROM (SELECT organization_id, credit_account AS account, currency,
-                 CASE cause WHEN 'grant' THEN amount ELSE 0 END AS granted, amount AS added, 0 AS taken
+    SELECT organization_id, account, currency, sum(added) AS added, sum(taken) AS taken, sum(unused) AS unused
+    FROM (SELECT organization_id, credit_account AS account, currency, amount AS added, 0 AS taken, 0 AS unused
           FROM transfers WHERE credit_account LIKE 'credits:%'
           UNION ALL
-          SELECT organization_id, debit_account, currency, 0, 0, amount
+          SELECT organization_id, debit_account, currency, 0, amount,
+                 CASE WHEN cause IN ('expiry', 'void') THEN amount ELSE 0 END
           FROM transfers WHERE debit_account LIKE 'credits:%') AS posted
     GROUP BY organization_id, account, currency
 """
 
 _GRANT_ACCOUNTS = Check(
-    "grants hold what remains",
+    "grant accounts",
     "The account of every grant holds what the grant says remains of it, and no such account is without its grant.",
     f"""
-    SELECT organization_id, format('account %s in %s', account, currency), remaining, added - taken
-    FROM (SELECT organization_id, 'credits:' || id AS account, currency, remaining FROM grants) AS grants
+    SELECT organization_id, format('what remains on %s in %s', account, currency), added - taken, remaining
+    FROM (SELECT organization_id, 'credits:' || id AS account, currency, remaining FROM grants) AS granted
     FULL JOIN ({_GRANT_MOVEMENTS}) AS moved USING (organization_id, account, currency)
     WHERE remaining IS DISTINCT FROM added - taken
     """,
@@ -59,20 +60,38 @@ _GRANT_ACCOUNTS = Check(
 
 _GRANTS_ADD_UP = Check(
     "grants add up",
-    "Every grant was funded once, and granted = burned + expired + voided + remaining.",
+    "Every grant was funded in full: granted = burned + expired + voided + remaining.",
     f"""
-    SELECT grants.organization_id, format('%s grt_%s in %s', side.name, grants.id, grants.currency), grants.amount,
-           side.found
-    FROM grants
+    SELECT g.organization_id, format('%s grt_%s in %s', part.name, g.id, g.currency), part.said, part.posted
+    FROM grants AS g
     LEFT JOIN ({_GRANT_MOVEMENTS}) AS moved
-        ON moved.organization_id = grants.organization_id AND moved.account = 'credits:' || grants.id
-           AND moved.currency = grants.currency
-    CROSS JOIN LATERAL (VALUES ('the funding of', coalesce(moved.granted, 0)),
-                               ('burned, expired, voided and remaining of',
-                                coalesce(moved.taken, 0) + grants.remaining)) AS side (name, found)
-    WHERE grants.amount <> side.found
+        ON moved.organization_id = g.organization_id AND moved.account = 'credits:' || g.id
+           AND moved.currency = g.currency
+    CROSS JOIN LATERAL (
+        VALUES ('funding of', g.amount, coalesce(moved.added, 0)),
+               ('burned, expired, voided and remaining of', g.amount, coalesce(moved.taken, 0) + g.remaining),
+               ('expired or voided of', g.unused, coalesce(moved.unused, 0))) AS part (name, said, posted)
+    WHERE part.said <> part.posted
     """,
 )
 
-CHECKS: Sequence[Check] = (_BALANCES, _BALANCED, _GRANT_ACCOUNTS, _GRANTS_ADD_UP)
+_ADJUSTMENTS = Check(
+    "adjustments",
+    "Every adjustment was posted at its amount, a charge as much from credits as it says, and none without a record.",
+    """
+    SELECT organization_id, format('%s adj_%s in %s', part.name, id, currency), part.said, part.posted
+    FROM adjustments AS a
+    FULL JOIN (SELECT organization_id, cause_id AS id, currency,
+                      sum(CASE WHEN credit_account LIKE 'credits:%' THEN amount ELSE -amount END) AS amount,
+                      sum(amount) FILTER (WHERE debit_account LIKE 'credits:%') AS credits_amount
+               FROM transfers WHERE cause = 'adjustment'
+               GROUP BY organization_id, cause_id, currency) AS posted USING (organization_id, id, currency)
+    CROSS JOIN LATERAL (VALUES ('transfers for', a.amount, posted.amount),
+                               ('transfers from credits for', a.credits_amount, posted.credits_amount))
+        AS part (name, said, posted)
+    WHERE coalesce(part.said, 0) <> coalesce(part.posted, 0)
+    """,
+)
+
+CHECKS: Sequence[Check] = (_BALANCES, _BALANCED, _GRANT_ACCOUNTS, _GRANTS_ADD_UP, _ADJUSTMENTS)
 """Everything the ledger can prove of itself."""

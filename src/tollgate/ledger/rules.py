@@ -1,4 +1,4 @@
-"""The ledger's decisions that need no database: what may be granted, voided and adjusted, and which transfers that is."""
+"""The ledger's decisions that need no database: what may be granted, voided and adjusted, and by which transfers."""
 
 from datetime import datetime
 from uuid import UUID

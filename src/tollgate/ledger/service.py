@@ -161,7 +161,7 @@ async def favours(session: ReadSession, *, organization_id: OrganizationId, curr
 async def organizations_with_charges(
     session: ReadSession, scopes: Sequence[tuple[OrganizationId, InvoiceScope]]
 ) -> set[OrganizationId]:
-    """The organizations with a charge in their scope; its cut is not looked at, as nothing is cut yet."""
+    """The organizations with a charge in their scope, which nothing cuts yet."""
     return await store.organizations_with_charges(session, scopes)
 
 

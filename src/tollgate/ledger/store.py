@@ -1,4 +1,4 @@
-"""All SQL of the ledger, but for what the data plane shares with it: database functions (migrations/sql, 0003, 0008)."""
+"""All SQL of the ledger, but for database functions that the data plane calls too (migrations/sql, 0003 and 0008)."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -167,7 +167,7 @@ async def charges(
         col(AdjustmentRow.currency) == currency,
         col(AdjustmentRow.amount) < 0,
         created_at < scope.end,
-        cut <= scope.cut,
+        sa.true() if scope.cut is None else cut <= scope.cut,
         sa.or_(created_at >= previous_end, cut > previous_cut),
     )
     return [_adjustment(row) for row in await session.scalars(found.order_by(col(AdjustmentRow.id)))]
@@ -210,7 +210,7 @@ _WITH_CHARGES = sa.text("""
 async def organizations_with_charges(
     session: ReadSession, scopes: Sequence[tuple[OrganizationId, InvoiceScope]]
 ) -> set[OrganizationId]:
-    """The organizations with a charge in their scope, whatever its cut, in one statement."""
+    """The organizations with a charge in their scope, which nothing cuts yet, in one statement."""
     previous = [scope.previous or _NO_INVOICE for _, scope in scopes]
     parameters = {
         "organization_ids": [organization_id for organization_id, _ in scopes],

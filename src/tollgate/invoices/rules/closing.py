@@ -1,16 +1,17 @@
 """When an invoice may be issued, under which number, and what that does to the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from tollgate.accounts.model import Organization
 from tollgate.invoices.model import Heading, Invoice, InvoiceStatus, Month, NothingToInvoice
 from tollgate.invoices.rules.lines import lacks_price
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict
-from tollgate.kit.ids import derived_id
-from tollgate.ledger.model import RECEIVABLE, ROUNDING, UNBILLED, Transfer
+from tollgate.kit.ids import GrantId, derived_id
+from tollgate.ledger.model import RECEIVABLE, ROUNDING, UNBILLED, Transfer, credits_of
 from tollgate.metering.model import BilledUsage
 
 PAYMENT_TERM = timedelta(days=14)
@@ -57,11 +58,11 @@ def is_invoiced(usage: BilledUsage) -> bool:
 
 
 def check_billable(invoice: Invoice) -> None:
-    """An invoice is issued over usage that all has a price, and not over none.
+    """An invoice is issued over usage that all has a price, and not over nothing.
 
     Raises:
         Conflict: some usage has no price; the message and the metadata say which.
-        NothingToInvoice: there is no usage.
+        NothingToInvoice: there is no usage, and no charge.
     """
     if invoice.unpriced:
         used = [(usage.model, usage.kind.value, usage.quantity) for usage in invoice.unpriced]
@@ -93,6 +94,14 @@ def issue(invoice: Invoice, *, serial: int, now: datetime) -> Invoice:
     return replace(invoice, heading=heading)
 
 
+def favours_used(invoice: Invoice, *, now: datetime) -> Iterator[tuple[GrantId, Transfer]]:
+    """What the favours on the invoice pay: from their grants to `unbilled`, so that it ends at what is due."""
+    for line in invoice.lines:
+        if line.adjusted is not None and line.amount_exact < 0:
+            grant_id = GrantId(line.adjusted.id)
+            yield grant_id, _transfer(invoice.heading, credits_of(grant_id), UNBILLED, -line.amount_exact, now=now)
+
+
 def postings(heading: Heading, *, now: datetime) -> tuple[Transfer, ...]:
     """What issuing the invoice does to the ledger: `unbilled` becomes `receivable`, which then is the rounded total."""
     exact = heading.totals.total_exact
@@ -101,20 +110,20 @@ def postings(heading: Heading, *, now: datetime) -> tuple[Transfer, ...]:
         (RECEIVABLE, UNBILLED, exact),
         (RECEIVABLE, ROUNDING, rounding) if rounding > 0 else (ROUNDING, RECEIVABLE, -rounding),
     ]
-    return tuple(
-        Transfer(
-            organization_id=heading.organization_id,
-            id=derived_id(heading.id, f"{debit}:{credit}"),
-            debit_account=debit,
-            credit_account=credit,
-            amount=amount,
-            currency=heading.currency,
-            cause="invoice",
-            cause_id=heading.id,
-            reverses_id=None,
-            occurred_at=now,
-            posted_at=now,
-        )
-        for debit, credit, amount in moves
-        if amount
+    return tuple(_transfer(heading, debit, credit, amount, now=now) for debit, credit, amount in moves if amount)
+
+
+def _transfer(heading: Heading, debit: str, credit: str, amount: Decimal, *, now: datetime) -> Transfer:
+    return Transfer(
+        organization_id=heading.organization_id,
+        id=derived_id(heading.id, f"{debit}:{credit}"),
+        debit_account=debit,
+        credit_account=credit,
+        amount=amount,
+        currency=heading.currency,
+        cause="invoice",
+        cause_id=heading.id,
+        reverses_id=None,
+        occurred_at=now,
+        posted_at=now,
     )

@@ -39,6 +39,7 @@ def write(invoice: Invoice) -> str:
             "due_at": _instant(heading.due_at),
             "lines": [_line(line, heading.currency) for line in invoice.lines],
             "unpriced": [_unpriced(usage) for usage in invoice.unpriced],
+            **_adjustments(invoice),
             "subtotal_exact": money.amount_text(totals.subtotal_exact),
             "credits_exact": money.amount_text(totals.credits_exact),
             "total_exact": money.amount_text(totals.total_exact),
@@ -50,6 +51,17 @@ def write(invoice: Invoice) -> str:
         ensure_ascii=False,
         separators=(",", ":"),
     )
+
+
+def _adjustments(invoice: Invoice) -> dict[str, str]:
+    """Their totals, said only where there are any, as invoices of before adjustments say none."""
+    if not any(line.adjusted for line in invoice.lines):
+        return {}
+    heading = invoice.heading
+    return {
+        "adjustments_exact": money.amount_text(heading.totals.adjustments_exact),
+        "adjustments": rounded(heading.totals.adjustments, heading.currency),
+    }
 
 
 def rounded(amount: Decimal, currency: str) -> str:
@@ -70,6 +82,7 @@ def _line(line: Line, currency: str) -> dict[str, object]:
         "amount": rounded(line.amount, currency),
         "amount_exact": money.amount_text(line.amount_exact),
         "late": line.usage is not None and line.usage.origin is not None,
+        **({} if line.adjusted is None else {"adjustment": typed("adj", line.adjusted.id)}),
     }
 
 
@@ -77,7 +90,7 @@ def description(line: Line) -> str:
     """What the line is for, in words."""
     usage = line.usage
     if usage is None:
-        return "Credits applied"
+        return "Credits applied" if line.adjusted is None else f"Adjustment: {line.adjusted.reason}"
     what = usage.kind.replace("_", " ") + (" tokens" if usage.kind in TOKEN_KINDS else "")
     where = f" in calls of at least {usage.tier:,} prompt tokens" if usage.tier else ""
     when = f", used in {usage.origin.name}" if usage.origin else ""

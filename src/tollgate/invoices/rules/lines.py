@@ -1,11 +1,15 @@
 """The lines of an invoice, and the one place where it is rounded."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from functools import reduce
+from typing import TypeAlias
 
 from tollgate.accounts.model import Organization
 from tollgate.invoices.model import (
+    Adjusted,
+    Adjustments,
     Contribution,
     Heading,
     Invoice,
@@ -22,16 +26,25 @@ from tollgate.invoices.model import (
 from tollgate.invoices.rules.windows import invoice_id
 from tollgate.kit import money
 from tollgate.kit.tokens import Kind
+from tollgate.ledger.model import Adjustment, Favour
 from tollgate.metering.model import BilledUsage, CallSummary
 from tollgate.pricing.model import Unit
 from tollgate.pricing.rules import amount_of
 
 _KIND_ORDER = {kind: place for place, kind in enumerate(Kind)}
+_NO_ADJUSTMENTS = Adjustments()
+_Said: TypeAlias = PricedUsage | Adjusted | None
 
 
-def draft(organization: Organization, month: Month, window: Window, usages: Sequence[Usage]) -> Invoice:
-    """The month's invoice as it would be if it were issued over this usage."""
-    lines = lines_of(usages, organization.currency)
+def draft(
+    organization: Organization,
+    month: Month,
+    window: Window,
+    usages: Sequence[Usage],
+    adjustments: Adjustments = _NO_ADJUSTMENTS,
+) -> Invoice:
+    """The month's invoice as it would be if it were issued over this usage and these adjustments."""
+    lines = lines_of(usages, adjustments, organization.currency)
     heading = Heading(
         organization_id=organization.id,
         id=invoice_id(organization.id, organization.currency, month),
@@ -54,24 +67,51 @@ def draft(organization: Organization, month: Month, window: Window, usages: Sequ
     )
 
 
-def lines_of(usages: Sequence[Usage], currency: str) -> tuple[Line, ...]:
-    """One line for each sum of usage that has a price, in reading order, and one for the credits that were spent."""
-    used: list[PricedUsage | None] = []
-    exact: list[Decimal] = []
-    for usage, amount in sorted(_priced(usages), key=lambda pair: _reading_order(pair[0])):
-        used.append(usage)
-        exact.append(amount)
-    spent = money.ZERO
-    for each in usages:
-        spent = money.EXACT.add(spent, each.billed.credits_amount)
+def lines_of(usages: Sequence[Usage], adjustments: Adjustments, currency: str) -> tuple[Line, ...]:
+    """The lines in reading order: each sum of usage that has a price, each adjustment, and the credits that were spent.
+
+    A favour pays what would be left due without it, the oldest first, and nothing beyond: an invoice is never below
+    zero, and what is left of the favour stays credit.
+    """
+    used: list[tuple[_Said, Decimal]] = [*sorted(_priced(usages), key=lambda pair: _reading_order(pair[0]))]
+    charged = [(_adjusted(charge), -charge.amount) for charge in adjustments.charges]
+    spent = _sum(each.billed.credits_amount for each in usages)
+    spent = _sum((spent, *(charge.credits_amount for charge in adjustments.charges)))
+    due = money.EXACT.subtract(_sum(amount for _, amount in (*used, *charged)), spent)
+    entries = [*used, *charged, *_favours(adjustments.favours, due)]
     if spent:
-        used.append(None)
-        exact.append(-spent)
-    rounded = apportion(exact, currency)
+        entries.append((None, -spent))
+    rounded = apportion([amount for _, amount in entries], currency)
     return tuple(
-        Line(n, LineType.USAGE if usage else LineType.CREDITS, usage, amount_exact, amount)
-        for n, (usage, amount_exact, amount) in enumerate(zip(used, exact, rounded, strict=True), start=1)
+        _line(n, said, exact, amount)
+        for n, ((said, exact), amount) in enumerate(zip(entries, rounded, strict=True), start=1)
     )
+
+
+def _favours(favours: Sequence[Favour], due: Decimal) -> Iterator[tuple[_Said, Decimal]]:
+    for favour in favours:
+        part = min(favour.remaining, due)
+        if part > 0:
+            yield _adjusted(favour.adjustment), -part
+            due = money.EXACT.subtract(due, part)
+
+
+def _adjusted(adjustment: Adjustment) -> Adjusted:
+    return Adjusted(adjustment.id, adjustment.reason)
+
+
+def _line(n: int, said: _Said, exact: Decimal, amount: Decimal) -> Line:
+    match said:
+        case PricedUsage():
+            return Line(n, LineType.USAGE, said, None, exact, amount)
+        case Adjusted():
+            return Line(n, LineType.ADJUSTMENT, None, said, exact, amount)
+        case None:
+            return Line(n, LineType.CREDITS, None, None, exact, amount)
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    return reduce(money.EXACT.add, amounts, money.ZERO)
 
 
 def _priced(usages: Sequence[Usage]) -> Iterator[tuple[PricedUsage, Decimal]]:
@@ -139,14 +179,17 @@ def _totals(lines: Sequence[Line]) -> Totals:
     for line in lines:
         exact, rounded = sums[line.type]
         sums[line.type] = (money.EXACT.add(exact, line.amount_exact), money.EXACT.add(rounded, line.amount))
-    (usage_exact, usage), (credits_exact, credits_rounded) = sums[LineType.USAGE], sums[LineType.CREDITS]
+    (usage_exact, usage), (adjustments_exact, adjustments) = sums[LineType.USAGE], sums[LineType.ADJUSTMENT]
+    credits_exact, credits_rounded = sums[LineType.CREDITS]
     return Totals(
         subtotal_exact=usage_exact,
+        adjustments_exact=adjustments_exact,
         credits_exact=credits_exact,
-        total_exact=money.EXACT.add(usage_exact, credits_exact),
+        total_exact=_sum((usage_exact, adjustments_exact, credits_exact)),
         subtotal=usage,
+        adjustments=adjustments,
         credits=credits_rounded,
-        total=money.EXACT.add(usage, credits_rounded),
+        total=_sum((usage, adjustments, credits_rounded)),
     )
 
 

@@ -1,5 +1,6 @@
 """Which month an invoice is for, and which records it covers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -10,6 +11,7 @@ from tollgate.invoices.model import Heading, InvoiceKind, Month, PricedUsage, Wi
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import InvoiceId, OrganizationId, derived_id
 from tollgate.kit.period import NotAMonth, Period
+from tollgate.ledger.model import InvoiceScope
 from tollgate.metering.model import OpenTime, RecordScope
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,6 +93,17 @@ def records(window: Window, stretch: Period) -> RecordScope:
     if window.previous_end is not None and window.previous_cut is not None:
         previous = (window.previous_end, window.previous_cut)
     return RecordScope(stretch.start, stretch.end, window.cut, previous)
+
+
+def charges(window: Window) -> InvoiceScope:
+    """The charges that the window covers."""
+    scope = records(window, window.period)
+    return InvoiceScope(scope.end, scope.cut, scope.previous)
+
+
+def open_charges(times: Sequence[OpenTime]) -> list[tuple[OrganizationId, InvoiceScope]]:
+    """The charges that would be invoiced if these open times were closed now."""
+    return [(time.organization_id, InvoiceScope(time.end, None, time.previous)) for time in times]
 
 
 def open_time(organization: Organization, month: Month, last: Heading | None) -> OpenTime:
