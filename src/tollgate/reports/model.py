@@ -244,7 +244,7 @@ class Credits:
 
     currency: str
     total: Decimal
-    """What is left of the grants that have not expired."""
+    """What is left of the grants that have neither expired nor been voided."""
     held: Decimal
     """Held for calls in flight."""
     credit_limit: Decimal | None

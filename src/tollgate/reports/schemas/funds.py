@@ -16,7 +16,7 @@ from tollgate.ledger.schemas import GrantView
 from tollgate.reports.model import Credits, KeyStanding, Spent
 from tollgate.reports.rules import remaining
 
-_CAUSE_PREFIX = {"call": "gen", "grant": "grt", "invoice": "inv"}
+_CAUSE_PREFIX = {"call": "gen", "grant": "grt", "expiry": "grt", "void": "grt", "adjustment": "adj", "invoice": "inv"}
 
 
 class CreditsView(Struct, kw_only=True, frozen=True):
