@@ -13,6 +13,7 @@ from tollgate.infra.settings import Settings
 from tollgate.invoices import tasks as invoices
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.metering import service as metering
+from tollgate.metering import tasks as grants
 
 _CONNECTIONS_MAX = 4
 
@@ -31,6 +32,9 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
     async def close_due_months() -> None:
         await invoices.close_due_months(database, clock, timedelta(seconds=configured.invoice_grace_seconds))
 
+    async def end_grants() -> None:
+        await grants.end_grants(database, clock)
+
     async def drop_old_answers() -> None:
         async with database.write() as session:
             await idempotency.drop_before(session, clock.now() - idempotency.KEPT_FOR)
@@ -38,6 +42,7 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
     return [
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
         Schedule("expired-holds", "* * * * *", release_expired_holds),
+        Schedule("grants-end", "* * * * *", end_grants),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
     ]
