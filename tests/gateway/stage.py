@@ -10,6 +10,8 @@ from tests.gateway import matrix
 from tests.gateway.installation import Customer, Installation
 from tests.gateway.matrix import FORMATS, GRANT
 from tests.gateway.scripted import Script, ScriptedUpstream
+from tests.metering.scene import LEASE
+from tests.safes import a_safe
 
 from tollgate.catalog.rules import PERMISSION
 from tollgate.entrypoints.errors import status_of
@@ -85,7 +87,7 @@ async def staged(gateway: Installation) -> AsyncIterator[Stage]:
     own = Gateway(
         keys=KeyRing(pool, database_url=gateway.database_url),
         shelf=Shelf(database, clock, database_url=gateway.database_url),
-        meter=Meter(pool, clock, settle_timeout_seconds=5),
+        meter=Meter(pool, clock, a_safe(), settle_timeout_seconds=5, lease=LEASE),
         upstreams=upstreams,
         clock=clock,
         surroundings=Surroundings(

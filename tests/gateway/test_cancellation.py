@@ -8,6 +8,8 @@ import pytest
 from tests.gateway.fake_client import FakeClient
 from tests.gateway.installation import MESSAGES, Installation
 from tests.gateway.test_other_processes import CLOCK, sandbox
+from tests.metering.scene import LEASE
+from tests.safes import a_safe
 
 from tollgate.catalog.model import Format
 from tollgate.entrypoints.errors import status_of
@@ -79,7 +81,7 @@ async def test_a_cancelled_call_is_recorded_once(gateway: Installation, point: s
     own = Gateway(
         keys=KeyRing(pool, database_url=gateway.database_url),
         shelf=Shelf(database, CLOCK, database_url=gateway.database_url),
-        meter=Meter(pool, CLOCK, settle_timeout_seconds=5),
+        meter=Meter(pool, CLOCK, a_safe(), settle_timeout_seconds=5, lease=LEASE),
         upstreams={Format.SANDBOX: GatedUpstream({point: gate})},
         clock=CLOCK,
         surroundings=Surroundings({}, body_bytes_max=1000, drain_seconds=1, status_of=status_of),

@@ -10,6 +10,8 @@ import pytest
 from tests.gateway.fake_client import FakeClient
 from tests.gateway.fake_provider import whole
 from tests.gateway.installation import MESSAGES, Customer, Installation, provider_of, serving
+from tests.metering.scene import LEASE
+from tests.safes import a_safe
 
 from tollgate.catalog.model import Format
 from tollgate.entrypoints.errors import status_of
@@ -94,7 +96,7 @@ class Deaf:
         self.gateway = Gateway(
             keys=self.ring,
             shelf=self.shelf,
-            meter=Meter(pool, CLOCK, settle_timeout_seconds=5),
+            meter=Meter(pool, CLOCK, a_safe(), settle_timeout_seconds=5, lease=LEASE),
             upstreams={Format.SANDBOX: SandboxUpstream()},
             clock=CLOCK,
             surroundings=Surroundings({}, body_bytes_max=1000, drain_seconds=1, status_of=status_of),

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 from tests.builders import BORN, a_grant, an_organization
 from tests.pricing.builders import a_price, per_million
+from tests.safes import a_safe
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Limits
@@ -76,7 +77,9 @@ class Scene:
 
     def meter(self, *, pool: "Pool | None" = None, settle_timeout_seconds: int = 30) -> Meter:
         """One process's way to the ledger."""
-        self.meters.append(Meter(pool or self.pool, self.clock, settle_timeout_seconds=settle_timeout_seconds))
+        self.meters.append(
+            Meter(pool or self.pool, self.clock, a_safe(), settle_timeout_seconds=settle_timeout_seconds, lease=LEASE)
+        )
         return self.meters[-1]
 
     async def a_caller(self, *, credit: str = "0", project: bool = True, **order: Any) -> Caller:

@@ -52,6 +52,8 @@ def main(*, host: str, port: int, workers: int) -> None:
         port=port,
         workers=workers,
         workers_kill_timeout=configured.stop_seconds_max,
+        # Whoever comes in its place takes over what a worker that died has left; see metering.recovery.
+        respawn_failed_workers=True,
         backpressure=_CALLS_AT_ONCE_MAX,
         loop=Loops.uvloop,
         websockets=False,

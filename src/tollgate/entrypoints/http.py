@@ -22,7 +22,7 @@ from tollgate.accounts import routes as accounts
 from tollgate.catalog import routes as catalog
 from tollgate.catalog import service as endpoints
 from tollgate.catalog.model import Format
-from tollgate.entrypoints import docs, operations
+from tollgate.entrypoints import docs, ledger_access, operations
 from tollgate.entrypoints.errors import ANTHROPIC_PATH, EXCEPTION_HANDLERS, status_told
 from tollgate.gateway import routes as gateway
 from tollgate.gateway import tokenizer, upstream
@@ -122,14 +122,15 @@ class _Wiring:
         await migrations.require_current(url)
         warming = asyncio.create_task(tokenizer.warm_up())
         pool = await databases.connect_pool(url, connections_max=self._settings.data_plane_connections)
-        meter = Meter(pool, self._clock, settle_timeout_seconds=self._settings.settle_timeout_seconds)
         providers = upstream.connect(
             connect_seconds=self._settings.connect_timeout_seconds,
             first_byte_seconds=self._settings.first_byte_timeout_seconds,
             idle_seconds=self._settings.idle_timeout_seconds,
         )
+        offline = bool(self._settings.offline_allowance)
         async with (
-            KeyRing(pool, database_url=url).listening() as ring,
+            ledger_access.metered(pool, self._clock, self._settings) as (meter, _),
+            KeyRing(pool, database_url=url, trusts_memory_offline=offline).listening() as ring,
             Shelf(self.database, self._clock, database_url=url).listening() as shelf,
         ):
             self._pool, self._keys = pool, ring
@@ -149,9 +150,11 @@ class _Wiring:
                     status_of=status_told,
                 ),
             )
+            noting = asyncio.create_task(ledger_access.lasting(app.state.gateway.note_progress))
             await warming
             yield
             await self._drained(app.state.gateway, meter)
+            noting.cancel()
         # What does not close politely ends with the process. The pool waits for whoever has a connection of it.
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):
@@ -160,12 +163,15 @@ class _Wiring:
                 await self.database.close()
 
     async def _drained(self, served: Gateway, meter: Meter) -> None:
-        """Wait until every call is recorded, as long as one waits for a ledger that is away."""
+        """Wait until every call is recorded, but no longer than one waits for a ledger that is away.
+
+        What is not recorded by then stays in this process's estate.
+        """
         try:
             async with asyncio.timeout(self._settings.settle_timeout_seconds):
                 await served.drained()
         except TimeoutError:
-            _log.error("stopped before every call was recorded", calls=meter.unrecorded)
+            _log.warning("calls are left for the next process to record", calls=meter.unrecorded)
 
     async def authenticate(self, presented: str, now: datetime) -> Principal:
         """The bearer of a key text, looked up each time: nothing else would notice that it was just revoked."""

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Mapping
 from datetime import timedelta
 
+from tollgate.entrypoints import ledger_access
 from tollgate.infra import children, idempotency, jobs, migrations, settings, telemetry
 from tollgate.infra import database as databases
 from tollgate.infra.database import Database
@@ -16,6 +17,7 @@ from tollgate.metering import service as metering
 from tollgate.metering import tasks as grants
 
 _CONNECTIONS_MAX = 4
+_RECOVERY_CONNECTIONS_MAX = 3
 
 
 def schedules(database: Database, clock: Clock, configured: Settings) -> list[Schedule]:
@@ -24,10 +26,6 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
     async def keep_partitions_ready() -> None:
         async with database.write() as session:
             await metering.ensure_partitions(session, now=clock.now())
-
-    async def release_expired_holds() -> None:
-        async with database.write() as session:
-            await metering.release_expired_holds(session, clock.now())
 
     async def close_due_months() -> None:
         await invoices.close_due_months(database, clock, timedelta(seconds=configured.invoice_grace_seconds))
@@ -41,7 +39,6 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
 
     return [
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
-        Schedule("expired-holds", "* * * * *", release_expired_holds),
         Schedule("grants-end", "* * * * *", end_grants),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
@@ -63,8 +60,13 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    clock = SystemClock()
     database = databases.connect(configured.database_url, connections_max=_CONNECTIONS_MAX)
+    pool = await databases.connect_pool(configured.database_url, connections_max=_RECOVERY_CONNECTIONS_MAX)
     try:
-        await jobs.run_worker(configured.database_url, schedules(database, SystemClock(), configured), stop)
+        # The worker meters nothing itself, but records what gateway processes left that are gone.
+        async with ledger_access.metered(pool, clock, configured):
+            await jobs.run_worker(configured.database_url, schedules(database, clock, configured), stop)
     finally:
+        await pool.close()
         await database.close()

@@ -6,7 +6,7 @@ nothing (billing-rules §5).
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum, auto
@@ -22,7 +22,7 @@ from tollgate.kit.ids import CallId
 from tollgate.kit.principal import Principal
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering import rules as metering
-from tollgate.metering.model import AttemptRecord, CallRecord, CallStatus, Settlement
+from tollgate.metering.model import Admission, AttemptRecord, AttemptStatus, CallRecord, CallStatus, Settlement
 from tollgate.pricing import rules as pricing
 from tollgate.pricing.model import CURRENCY, STANDARD, Charge, PriceVersion
 
@@ -50,6 +50,8 @@ class Ending(Enum):
     """The provider failed after it had begun to answer."""
     REFUSED = auto()
     """No provider began to answer."""
+    LOST = auto()
+    """The process that served it died."""
 
 
 _STATUS: Mapping[Ending, CallStatus] = {
@@ -57,6 +59,7 @@ _STATUS: Mapping[Ending, CallStatus] = {
     Ending.CLIENT_LEFT: CallStatus.CANCELLED,
     Ending.BROKE_OFF: CallStatus.FAILED,
     Ending.REFUSED: CallStatus.FAILED,
+    Ending.LOST: CallStatus.RECOVERED,
 }
 
 
@@ -72,7 +75,8 @@ class Call:
     vocabulary: str
     """The model's own encoding."""
     prompt: PromptTokens
-    held: Decimal = money.ZERO
+    admission: Admission | None = None
+    """What was held for it, and what its rates had left."""
     output_cap: int | None = None
     """The output tokens each answer may have, where the hold does not carry what was asked for."""
     attempts: list[Attempt] = field(default_factory=list)
@@ -168,6 +172,15 @@ def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:
     charge = _NOTHING if _is_spared(call, status, usage.quantities) else rated
     charges = () if serving is None else metering.charge_records(call.id, charge, usage.quantities)
     return Settlement(_record(call, status, charge, usage, rated), charges, _attempt_records(call, rated)), charge
+
+
+def settlement_if_lost(call: Call, counted_output_tokens: int) -> Settlement:
+    """What the call leaves behind if its process dies now: the prompt, and the output delivered so far.
+
+    The last attempt is taken to have reached its provider.
+    """
+    lost = replace(call, ending=Ending.LOST)
+    return settlement(lost, usage_of(lost, counted_output_tokens))[0]
 
 
 def _status(call: Call, quantities: UsageQuantities, rated: Charge) -> CallStatus:
@@ -278,6 +291,8 @@ def _failed(attempt: Attempt) -> Charge | None:
 
 def _attempt_record(call: Call, attempt: Attempt, ordinal: int, rated: Charge | None) -> AttemptRecord:
     answer = attempt.answer
+    # A process that dies leaves its last attempt before anyone knows what becomes of it.
+    is_cut = call.ending is Ending.LOST and attempt is call.serving and attempt.status is AttemptStatus.FAILED
     return AttemptRecord(
         organization_id=call.principal.organization_id,
         id=attempt.id,
@@ -285,7 +300,7 @@ def _attempt_record(call: Call, attempt: Attempt, ordinal: int, rated: Charge | 
         ordinal=ordinal,
         endpoint_id=attempt.candidate.endpoint.id,
         provider=attempt.candidate.provider.slug,
-        status=attempt.status,
+        status=AttemptStatus.CANCELLED if is_cut else attempt.status,
         http_status=attempt.http_status,
         error=attempt.error,
         latency_ms=attempt.latency_ms,

@@ -59,6 +59,9 @@ class Exchange:
         self._delivered: list[bytes] = []
         self._delivered_bytes = 0
         self._text = ""
+        self._read_events = 0
+        """How many of the delivered events `news` has told."""
+        self._unread_text = ""
 
     @property
     def answer(self) -> Answer:
@@ -200,12 +203,19 @@ class Exchange:
         self._delivered.append(data)
         self._delivered_bytes += len(data)
         if self._delivered_bytes > _KEPT_BYTES_MAX:
+            self._unread_text = self.news()
             self._text = self.written()
-            self._delivered, self._delivered_bytes = [], 0
+            self._delivered, self._delivered_bytes, self._read_events = [], 0, 0
 
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""
         return self._text + self._speech.text_of(self._delivered) if self._streams else self._whole.text
+
+    def news(self) -> str:
+        """What the model wrote into a stream since this was last asked."""
+        text = self._unread_text + self._speech.text_of(self._delivered[self._read_events :])
+        self._unread_text, self._read_events = "", len(self._delivered)
+        return text
 
     async def encoded(self, receipt: Receipt) -> bytes:
         """The whole answer as the client gets it."""

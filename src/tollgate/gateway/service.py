@@ -13,14 +13,14 @@ import structlog
 
 from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import Format, Provider
-from tollgate.gateway import bounds, endings, fallback, formats, routing, tokenizer, unseen
-from tollgate.gateway.crossing import Crossing
+from tollgate.gateway import endings, fallback, formats, headers, tokenizer, unseen
+from tollgate.gateway.admitting import LONG_BYTES, Admissions
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Call, Ending, Usage
 from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import Access, Attempt, Candidate, Client, ClientGone, Receipt, Request, Upstream, Wire
 from tollgate.gateway.protocols import anthropic_messages
-from tollgate.gateway.snapshot import Shelf, Snapshot
+from tollgate.gateway.snapshot import Shelf
 from tollgate.gateway.stopwatch import Stopwatch
 from tollgate.gateway.translation import Outlet
 from tollgate.infra import identity, telemetry
@@ -28,14 +28,14 @@ from tollgate.keys import rules as keys
 from tollgate.keys.service import KeyRing
 from tollgate.kit import ids
 from tollgate.kit.clock import Clock
-from tollgate.kit.errors import LedgerUnavailable, NotFound, ProviderFailed, TollgateError, Unavailable
-from tollgate.kit.ids import AttemptId, CallId
+from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError
+from tollgate.kit.ids import AttemptId
 from tollgate.kit.principal import KeyKind, Principal
-from tollgate.metering.model import AdmissionRequest, AttemptStatus, CallStatus
-from tollgate.metering.service import CatalogueIsStale, Meter
-from tollgate.pricing.model import CURRENCY, Charge
+from tollgate.metering.model import AttemptStatus, CallStatus
+from tollgate.metering.service import Meter
+from tollgate.pricing.model import Charge
 
-_PLANS_MAX = 5
+_NOTE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -73,11 +73,12 @@ class Gateway:
         surroundings: Surroundings,
     ) -> None:  # fmt: skip
         self._keys = keys
-        self._shelf = shelf
+        self._admissions = Admissions(shelf, meter, clock, surroundings.environment)
         self._meter = meter
         self._upstreams = upstreams
         self._clock = clock
         self._around = surroundings
+        self._streaming: set[_Serving] = set()
         self._settling: set[asyncio.Task[None]] = set()
 
     @property
@@ -94,9 +95,11 @@ class Gateway:
     async def serve(self, inquiry: Inquiry, client: Client) -> None:
         """Serve one call: admit it, forward it, relay the answer, settle it, and only then finish."""
         watch = Stopwatch()
-        request = unseen.noted(await decoded(formats.CLIENTS[inquiry.wire].decode, inquiry.body, inquiry.headers))
-        serving = _Serving(await self._admit(inquiry.principal, request), client, watch)
-        call = serving.call
+        async with self._admissions.turn(inquiry.principal, inquiry.body):
+            request = unseen.noted(await decoded(formats.CLIENTS[inquiry.wire].decode, inquiry.body, inquiry.headers))
+            ask_first = len(inquiry.body) > LONG_BYTES
+            call = await self._admissions.admit(inquiry.principal, request, ask_first=ask_first)
+        serving = _Serving(call, client, watch)
         try:
             await self._forward(serving)
             if request.stream and call.ending is not Ending.CLIENT_LEFT:
@@ -108,68 +111,16 @@ class Gateway:
 
     async def count_tokens(self, inquiry: Inquiry) -> int:
         """About how many tokens a prompt is for its model, counted here: no provider is asked, nothing is charged."""
-        request = await decoded(anthropic_messages.count_tokens, inquiry.body, inquiry.headers)
-        catalogue = (await self._shelf.current()).catalogue
-        slug = routing.models_of(request, inquiry.principal, catalogue)[0].partition(":")[0]
-        return (await tokenizer.count_prompt(request.prompt, catalogue.models[slug].tokenizer)).likely
+        async with self._admissions.turn(inquiry.principal, inquiry.body):
+            request = await decoded(anthropic_messages.count_tokens, inquiry.body, inquiry.headers)
+            return await self._admissions.count(inquiry.principal, request)
 
-    async def _admit(self, principal: Principal, request: Request) -> Call:
-        """Plan the route, bound the cost, and hold it; again if catalogue or prices changed meanwhile."""
-        snapshot = await self._shelf.current()
-        crossing = Crossing(request)
-        for _ in range(_PLANS_MAX):
-            try:
-                call = await self._plan(principal, crossing, snapshot)
-            except NotFound:
-                newer = await self._shelf.newer_than(snapshot)
-                if newer is None:
-                    raise
-                snapshot = newer
-                continue
-            bound = bounds.of(request, call.plan.candidates, call.prompt)
-            try:
-                call.held = await self._meter.hold(
-                    AdmissionRequest(
-                        organization_id=principal.organization_id,
-                        call_id=call.id,
-                        project_id=principal.project_id,
-                        key_id=principal.key_id,
-                        hold_least=bound.least,
-                        hold_most=bound.most,
-                        tokens=bound.tokens,
-                        currency=CURRENCY,
-                        revision=snapshot.revision,
-                    )
-                )
-            except CatalogueIsStale:
-                snapshot = await self._shelf.refresh(stale=snapshot)
-                continue
-            call.output_cap = bounds.output_cap(
-                request, call.plan.candidates, call.prompt, held=call.held, most=bound.most
-            )
-            return call
-        raise Unavailable("The catalogue is changing; try again.", metadata={"retry_after_seconds": 1})
-
-    async def _plan(self, principal: Principal, crossing: Crossing, snapshot: Snapshot) -> Call:
-        now = self._clock.now()
-        plan = routing.plan(
-            crossing,
-            principal,
-            catalogue=snapshot.catalogue,
-            book=snapshot.book,
-            is_routable=lambda provider: catalog.is_routable(provider, self._around.environment),
-            at=now,
-        )
-        vocabulary = snapshot.catalogue.models[plan.candidates[0].endpoint.model].tokenizer
-        return Call(
-            id=CallId(identity.new_id(now)),
-            principal=principal,
-            crossing=crossing,
-            accepted_at=now,
-            plan=plan,
-            vocabulary=vocabulary,
-            prompt=await tokenizer.count_prompt(crossing.request.prompt, vocabulary),
-        )
+    async def note_progress(self) -> None:
+        """Note about once a second how far streams have come, so that nothing delivered is lost with this process."""
+        while True:
+            await asyncio.sleep(_NOTE_SECONDS)
+            for serving in list(self._streaming):
+                await self._note(serving)
 
     async def _forward(self, serving: "_Serving") -> None:
         """Try the planned endpoints in order until one begins to answer, or the client hangs up.
@@ -182,6 +133,7 @@ class Gateway:
         for candidate in call.plan.candidates:
             attempt = Attempt(AttemptId(identity.new_id(self._clock.now())), candidate)
             call.attempts.append(attempt)
+            self._meter.note(endings.settlement_if_lost(call, 0))
             try:
                 serving.exchange = await self._try(serving, attempt)
             except TollgateError as error:
@@ -247,11 +199,31 @@ class Gateway:
             generation_id=ids.typed("gen", call.id),
             created=int(call.accepted_at.timestamp()),
         )
-        with serving.watch.away():
-            await exchange.relay(serving.client, self._headers(serving), serving.outlet)
+        opening = self._headers(serving)
+        self._streaming.add(serving)
+        try:
+            with serving.watch.away():
+                await exchange.relay(serving.client, opening, serving.outlet)
+        finally:
+            self._streaming.discard(serving)
         call.ending = exchange.ending
         if exchange.error is not None:
             call.attempts[-1].error = exchange.error.type
+
+    async def _note(self, serving: "_Serving") -> None:
+        """Note what a stream has delivered, if anything came since it was noted last."""
+        exchange, call = serving.answered, serving.call
+        if exchange.events == serving.noted_events:
+            return
+        serving.noted_events = exchange.events
+        serving.delivered_tokens += await tokenizer.count(exchange.news(), call.vocabulary)
+        # It may have ended while we counted: then its settlement is the last word on it.
+        if serving in self._streaming:
+            call.attempts[-1].answer = exchange.answer
+            self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
+
+    def _headers(self, serving: "_Serving") -> Mapping[str, str]:
+        return headers.of_answer(serving.call, overhead=serving.watch.overhead_text, now=self._clock.now())
 
     async def _settle_whatever_comes(self, serving: "_Serving") -> None:
         """Settle in a task of its own: who cancels the call does not cancel what it owes."""
@@ -311,24 +283,8 @@ class Gateway:
                 await serving.client.begin(200, self._headers(serving))
                 await serving.client.finish(await exchange.encoded(serving.receipt))
 
-    def _headers(self, serving: "_Serving") -> Mapping[str, str]:
-        call, candidate = serving.call, serving.call.attempts[-1].candidate
-        headers = {
-            "content-type": "text/event-stream; charset=utf-8" if call.request.stream else "application/json",
-            "x-generation-id": ids.typed("gen", call.id),
-            "x-tollgate-provider": candidate.provider.slug,
-            "x-tollgate-overhead-ms": serving.watch.overhead_text,
-        }
-        if call.request.wire is Wire.MESSAGES:
-            headers["request-id"] = headers["x-generation-id"]
-        if call.request.stream:
-            headers["cache-control"] = "no-cache"
-        if call.output_cap is not None:
-            headers["x-tollgate-max-tokens"] = str(call.output_cap)
-        return headers
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Serving:
     """What one call in this process goes along with: its client, its exchange with a provider, and its receipt."""
 
@@ -340,6 +296,10 @@ class _Serving:
     usage: Usage | None = None
     charge: Charge | None = None
     unrecorded: LedgerUnavailable | None = None
+    noted_events: int = 0
+    """How many events of its stream had come when it was last noted."""
+    delivered_tokens: int = 0
+    """What they delivered, as far as it was counted."""
 
     @property
     def answered(self) -> Exchange:

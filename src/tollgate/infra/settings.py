@@ -1,7 +1,9 @@
 """Settings: everything the environment may decide, read once at start and passed down."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 PREFIX = "TOLLGATE_"
@@ -14,6 +16,7 @@ _LISTENERS = 2
 """Connections that only hear what changes: keys, and the catalogue."""
 _CLOSING_SECONDS = 10
 """What a process may take to close, beside what its calls and their records do."""
+_AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _POOL_MIN = 6
 """The listeners, and two connections for each share."""
 
@@ -38,8 +41,12 @@ class Settings:
     first_byte_timeout_seconds: int = 120
     idle_timeout_seconds: int = 60
     """How long a provider may take to accept a connection, to begin its answer, and between two pieces of it."""
-    settle_timeout_seconds: int = 30
-    """How long an answer waits for the ledger before its caller is told that the ledger is away, and a stop for it."""
+    settle_timeout_seconds: int = 3
+    """How long an answer waits for the ledger before its record goes to the local disk instead, and a stop for it."""
+    lease_seconds: int = 900
+    """How long what is held for calls stays held if the machine that made them is lost."""
+    offline_allowance: Decimal = Decimal(0)
+    """US dollars each organization may spend in each gateway process while the ledger is away; 0 refuses its calls."""
     drain_timeout_seconds: int = 30
     """How long calls in flight may go on after a stop was asked for."""
     invoice_grace_seconds: int = 3600
@@ -100,4 +107,8 @@ def _parsed(name: str, kind: object, text: str) -> object:
         if not text.isdecimal() or not int(text):
             raise BadSetting(f"{variable} is {text!r}; use a whole number above zero")
         return int(text)
+    if kind is Decimal:
+        if not _AMOUNT.fullmatch(text):
+            raise BadSetting(f"{variable} is {text!r}; use an amount such as 0.50")
+        return Decimal(text)
     return Path(text) if kind is Path else text

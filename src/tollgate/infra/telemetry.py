@@ -19,6 +19,18 @@ BATCHES = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 SETTLE_RETRIES = Counter("tollgate_settle_retries_total", "Settlements sent again because the ledger was away.")
+SPOOLED = Counter("tollgate_spooled_total", "Settlements kept on the local disk because the ledger was away.")
+SAFEKEEPING_FAILURES = Counter(
+    "tollgate_safekeeping_failures_total",
+    "Calls under way that the local disk did not take, by file: they are lost if their process is. Alarm on any.",
+    ["file"],
+)
+RECOVERED = Counter("tollgate_recovered_total", "Calls recorded in the place of a process that died.", ["by"])
+LATE = Counter(
+    "tollgate_late_settlements_total",
+    "Settlements of calls that had been recovered already, at another amount. Alarm on any.",
+)
+OFFLINE = Counter("tollgate_offline_admissions_total", "Calls admitted on the offline allowance.")
 UNSETTLED = Counter("tollgate_unsettled_total", "Calls the ledger refused to record. Alarm on any.")
 EXPIRED_HOLDS = Counter("tollgate_expired_holds_total", "Holds given back because no one settled their calls in time.")
 OVERRUNS = Counter("tollgate_overruns_total", "Calls that cost more than their hold.")

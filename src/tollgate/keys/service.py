@@ -15,7 +15,7 @@ import asyncpg
 
 from tollgate.accounts import service as accounts
 from tollgate.infra import announcements
-from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.infra.database import DATABASE_AWAY, ReadSession, WriteSession
 from tollgate.infra.identity import new_id, new_secret
 from tollgate.keys import rules, store
 from tollgate.keys.model import ApiKey, Filters, MintedKey, NewKey
@@ -141,11 +141,16 @@ async def revoke(session: WriteSession, *, organization_id: OrganizationId, key_
 class KeyRing:
     """Authenticates presented keys. One per process; it remembers only while `listening`."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", *, database_url: str) -> None:
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", *, database_url: str, trusts_memory_offline: bool = False
+    ) -> None:
         self._pool = pool
         self._database_url = database_url
         self._known: dict[bytes, Principal] = {}
         self._digest_of: dict[KeyId, bytes] = {}
+        self._trusts_memory_offline = trusts_memory_offline
+        self._known_before: dict[bytes, Principal] = {}
+        """Who was known when the database went away; nobody once it is back."""
         self._listening = False
         self._announcements = 0
 
@@ -162,7 +167,14 @@ class KeyRing:
             rules.check_not_expired(known, now)
             return known
         announcements_before = self._announcements
-        principal = await self.look_up(presented, now)
+        try:
+            principal = await self.look_up(presented, now)
+        except DATABASE_AWAY:
+            if digest not in self._known_before:
+                raise
+            principal = self._known_before[digest]
+            rules.check_not_expired(principal, now)
+            return principal
         # What was announced while the database answered may have been this very key.
         if self._listening and announcements_before == self._announcements:
             self._remember(digest, principal)
@@ -199,9 +211,12 @@ class KeyRing:
 
     def _connected(self) -> None:
         self._listening = True
+        self._known_before = {}
 
     def _lost(self) -> None:
         self._listening = False
+        if self._trusts_memory_offline and self._known:
+            self._known_before = dict(self._known)
         self._forget_all()
 
     def _forget(self, payload: str) -> None:

@@ -48,6 +48,8 @@ class AdmissionRequest(NamedTuple):
     currency: str
     revision: int
     """Of the catalogue and prices the call was planned with; another one in force means: plan again."""
+    only_asks: bool = False
+    """Whether to answer what would be held, and hold nothing."""
 
 
 class Admission(NamedTuple):
@@ -60,6 +62,12 @@ class Admission(NamedTuple):
     scope: str | None
     limit_amount: Decimal | None
     resets_at: datetime | None
+    requests_limit: int | None = None
+    """Requests per minute, of the scope that has least of them left; `None` where none limits them. Likewise tokens."""
+    requests_left: int | None = None
+    tokens_limit: int | None = None
+    tokens_left: int | None = None
+    minute_end: datetime | None = None
 
 
 class CallRecord(NamedTuple):

@@ -1,8 +1,10 @@
-"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0003 and 0007)."""
+"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0007 and 0009)."""
 
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -25,7 +27,9 @@ from tollgate.metering.model import (
     Settlement,
 )
 
-_ADMIT = "SELECT * FROM admit($1::admission_request[], $2, $3)"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+_ADMIT = "SELECT * FROM admit($1::admission_request[], $2, $3, $4)"
 _SETTLE = "SELECT * FROM settle($1::call_record[], $2::charge_record[], $3::attempt_record[], $4)"
 
 # Placeholders for "none" in columns of the rollups' key, which admits no null.
@@ -35,15 +39,20 @@ _NO_INVOICE = (datetime.min.replace(tzinfo=UTC), -1)
 
 
 async def admit(
-    pool: "asyncpg.Pool[asyncpg.Record]", requests: Sequence[AdmissionRequest], *, now: datetime, lease: timedelta
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    requests: Sequence[AdmissionRequest],
+    *,
+    now: datetime,
+    lease: timedelta,
+    process_id: UUID | None = None,
 ) -> list[Admission]:
-    """Decide the requests in order, each all or nothing, in one round trip."""
-    rows = await pool.fetch(_ADMIT, requests, now, lease)
+    """Decide the requests in order, each all or nothing, in one round trip; the process will look after the holds."""
+    rows = await pool.fetch(_ADMIT, requests, now, lease, process_id)
     return [Admission(*row) for row in rows]
 
 
 async def expire_hold(pool: "asyncpg.Pool[asyncpg.Record]", request: AdmissionRequest) -> None:
-    """End the lease of a hold nobody will settle, so that the sweep of expired holds gives it back."""
+    """End the lease of a hold nobody will settle, so that the next sweep gives it back."""
     await pool.execute(
         "UPDATE holds SET lease_until = '-infinity' WHERE organization_id = $1 AND call_id = $2",
         request.organization_id,
@@ -67,13 +76,81 @@ async def settle(
     return [by_call[settlement.call.call_id] for settlement in settlements]
 
 
-async def release_expired_holds(session: WriteSession, *, now: datetime) -> int:
-    """Give back what was held for calls whose lease ran out; answers how many there were."""
-    result = await session.execute(
-        sa.text("SELECT release_expired_holds(:now)").bindparams(sa.bindparam("now", type_=sa.DateTime(timezone=True))),
-        {"now": now},
+async def recorded_amount(
+    pool: "asyncpg.Pool[asyncpg.Record]", organization_id: OrganizationId, call_id: CallId
+) -> Decimal | None:
+    """What a call was recorded at; `None` if it was not."""
+    amount: Decimal | None = await pool.fetchval(
+        "SELECT amount FROM calls WHERE organization_id = $1 AND id = $2", organization_id, call_id
     )
-    return int(result.scalar_one())
+    return amount
+
+
+async def checkpoint(
+    pool: "asyncpg.Pool[asyncpg.Record]", letters: Sequence[tuple[OrganizationId, CallId, bytes]]
+) -> None:
+    """Write down what to record of calls under way if their process is lost."""
+    await pool.execute(
+        "SELECT checkpoint_holds($1, $2, $3)",
+        [organization_id for organization_id, _, _ in letters],
+        [call_id for _, call_id, _ in letters],
+        [letter.decode() for _, _, letter in letters],
+    )
+
+
+async def renew_leases(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    process_id: UUID,
+    known: Sequence[CallId],
+    *,
+    unknown_before: UUID,
+    lease: timedelta,
+) -> None:
+    """Let the leases of a process's known calls last on, and end those of older calls that it does not know."""
+    await pool.execute("SELECT renew_leases($1, $2, $3, $4)", process_id, known, unknown_before, lease)
+
+
+async def inherit_holds(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    *,
+    dead: UUID,
+    heir: UUID,
+    left: Sequence[CallId],
+    lease: timedelta,
+) -> None:
+    """Make the heir look after the holds of a dead process: those of calls it left word of; the others are over."""
+    await pool.execute("SELECT inherit_holds($1, $2, $3, $4)", dead, heir, left, lease)
+
+
+async def begin_sweep(connection: Connection, *, gap: timedelta, lease: timedelta) -> bool:
+    """Take the turn to look after leases that are over, until the transaction ends; false if it is somebody else's."""
+    return bool(await connection.fetchval("SELECT begin_sweep($1, $2)", gap, lease))
+
+
+async def expired_checkpoints(pool: "asyncpg.Pool[asyncpg.Record]", *, most: int) -> dict[CallId, bytes]:
+    """The letters of calls whose lease is over, the oldest lease first."""
+    rows = await pool.fetch(
+        "SELECT call_id, checkpoint FROM holds WHERE lease_until <= clock_timestamp() AND checkpoint IS NOT NULL"
+        " ORDER BY lease_until LIMIT $1",
+        most,
+    )
+    return {CallId(row["call_id"]): row["checkpoint"].encode() for row in rows}
+
+
+async def drop_checkpoints(pool: "asyncpg.Pool[asyncpg.Record]", call_ids: Sequence[CallId]) -> None:
+    """Forget letters that nobody can read, so that what was held is given back."""
+    if call_ids:
+        await pool.execute("UPDATE holds SET checkpoint = NULL WHERE call_id = ANY ($1)", call_ids)
+
+
+async def release_expired_holds(pool: "asyncpg.Pool[asyncpg.Record]", *, now: datetime) -> int:
+    """Give back what was held for calls whose lease ran out and that left no letter; answers how many there were."""
+    return int(await pool.fetchval("SELECT release_expired_holds($1)", now))
+
+
+async def ledger_id(pool: "asyncpg.Pool[asyncpg.Record]") -> str:
+    """What tells this ledger from every other: whose calls a process left behind must not be recorded elsewhere."""
+    return str(await pool.fetchval("SELECT md5(ledger_id::text || current_database()) FROM recovery"))
 
 
 async def cut(session: WriteSession, organization_id: OrganizationId) -> int:

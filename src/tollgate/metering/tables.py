@@ -1,4 +1,4 @@
-"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0003 and 0007)."""
+"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0007 and 0009)."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -46,7 +46,7 @@ class HoldRow(SQLModel, table=True):
     """What one call under way may cost at most, in the windows it was admitted in."""
 
     __tablename__ = "holds"
-    __table_args__ = (sa.Index("holds_lease", "lease_until"),)
+    __table_args__ = (sa.Index("holds_lease", "lease_until"), sa.Index("holds_process", "process_id"))
 
     organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
     call_id: CallId = Field(primary_key=True, sa_type=sa.Uuid)
@@ -59,6 +59,19 @@ class HoldRow(SQLModel, table=True):
     month_start: datetime = Field(sa_type=INSTANT)
     minute_start: datetime = Field(sa_type=INSTANT)
     lease_until: datetime = Field(sa_type=INSTANT)
+    process_id: UUID | None = Field(default=None, sa_type=sa.Uuid)
+    checkpoint: str | None = Field(default=None, sa_type=sa.Text)
+
+
+class RecoveryRow(SQLModel, table=True):
+    """Which ledger this is, and when leases were last looked after: one row, locked by whoever does."""
+
+    __tablename__ = "recovery"
+    __table_args__ = (sa.CheckConstraint("one", name="recovery_is_one"),)
+
+    one: bool = Field(default=True, primary_key=True, sa_type=sa.Boolean, sa_column_kwargs={"server_default": "true"})
+    ledger_id: UUID = Field(sa_type=sa.Uuid, sa_column_kwargs={"server_default": sa.text("gen_random_uuid()")})
+    swept_at: datetime = Field(sa_type=INSTANT)
 
 
 class CallRow(SQLModel, table=True):

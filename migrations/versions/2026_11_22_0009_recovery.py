@@ -1,0 +1,43 @@
+"""What is left of calls when their process dies, requests that only ask, and what is left of rates."""
+
+import re
+from pathlib import Path
+
+from alembic import op
+
+from tollgate.infra.migrations import run_script
+
+revision = "0009_recovery"
+down_revision = "0008_grants"
+branch_labels = None
+depends_on = None
+
+SQL = Path(__file__).parent.parent / "sql"
+BEFORE = re.compile(r"^(CREATE FUNCTION (?:admit|release_expired_holds)\(.*?^\$\$;)$", re.DOTALL | re.MULTILINE)
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    run_script(op.get_bind(), (SQL / "0009_recovery.sql").read_text())
+
+
+def downgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    for function in (
+        "begin_sweep(interval, interval)",
+        "inherit_holds(uuid, uuid, uuid[], interval)",
+        "renew_leases(uuid, uuid[], uuid, interval)",
+        "checkpoint_holds(uuid[], uuid[], text[])",
+        "release_expired_holds(timestamptz, integer)",
+        "admit(admission_request[], timestamptz, interval, uuid)",
+    ):
+        op.execute(f"DROP FUNCTION {function}")
+    for attribute in ("minute_end", "tokens_left", "tokens_limit", "requests_left", "requests_limit"):
+        op.execute(f"ALTER TYPE admission DROP ATTRIBUTE {attribute}")
+    op.execute("ALTER TYPE admission_request DROP ATTRIBUTE only_asks")
+    op.execute("DROP TABLE recovery")
+    op.execute("ALTER TABLE holds RESET (fillfactor)")
+    op.execute("DROP INDEX holds_process")
+    op.execute("ALTER TABLE holds DROP COLUMN checkpoint, DROP COLUMN process_id")
+    for created in BEFORE.findall((SQL / "0003_metering.sql").read_text()):
+        run_script(op.get_bind(), created)

@@ -1,0 +1,99 @@
+"""Journal: the last word on everything a process has under way, in a file that survives the process.
+
+Entries are appended, never waited for: the kernel keeps what it was given when the process is killed, though not when
+the machine is. An entry replaces the one before it of the same key; an empty one strikes it out.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from uuid import UUID
+
+_HEAD = struct.Struct(">II16s")
+"""Length of the text, checksum of key and text, key."""
+_REWRITE_BYTES = 16 * 1024 * 1024
+
+
+class Journal:
+    """Where a process writes. Not for threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = _appending(path)
+        self._size = 0
+        self._open: dict[UUID, bytes] = {}
+
+    def note(self, key: UUID, text: bytes) -> None:
+        """Write down the latest on a key.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        self._open[key] = text
+        self._append(_entry(key, text))
+
+    def strike(self, keys: Iterable[UUID]) -> None:
+        """Forget these keys: what they were about is safe elsewhere.
+
+        Raises:
+            OSError: the disk does not take it; after our death they would be found as they were.
+        """
+        known = [key for key in keys if self._open.pop(key, None) is not None]
+        if known:
+            self._append(b"".join(_entry(key, b"") for key in known))
+        if self._size > _REWRITE_BYTES:
+            self._rewrite()
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _append(self, entries: bytes) -> None:
+        written = os.write(self._file, entries)
+        if written < len(entries):
+            # Half an entry would hide whatever comes after it.
+            os.ftruncate(self._file, self._size)
+            raise OSError("the journal's disk is full")
+        self._size += written
+
+    def _rewrite(self) -> None:
+        """Begin a new file with what is still open."""
+        fresh = self._path.with_suffix(".new")
+        fresh.write_bytes(b"".join(_entry(key, text) for key, text in self._open.items()))
+        fresh.replace(self._path)
+        os.close(self._file)
+        self._file = _appending(self._path)
+        self._size = self._path.stat().st_size
+
+
+def _appending(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _entry(key: UUID, text: bytes) -> bytes:
+    return _HEAD.pack(len(text), zlib.crc32(key.bytes + text), key.bytes) + text
+
+
+def read(path: Path) -> dict[UUID, bytes]:
+    """What was open when the journal's process ended; nothing if it never began one.
+
+    An entry that was cut short by the end is as if it had not been begun.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    left: dict[UUID, bytes] = {}
+    position = 0
+    while position + _HEAD.size <= len(content):
+        length, checksum, key = _HEAD.unpack_from(content, position)
+        text = content[position + _HEAD.size : position + _HEAD.size + length]
+        if len(text) < length or zlib.crc32(key + text) != checksum:
+            break
+        position += _HEAD.size + length
+        if text:
+            left[UUID(bytes=key)] = text
+        else:
+            left.pop(UUID(bytes=key), None)
+    return left

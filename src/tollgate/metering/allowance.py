@@ -1,0 +1,36 @@
+"""Allowance: what may be spent while the ledger is away and nobody can say what is left."""
+
+from decimal import Decimal
+
+from tollgate.kit import money
+from tollgate.kit.ids import OrganizationId
+from tollgate.metering.model import AdmissionRequest
+
+
+class OfflineAllowance:
+    """So much for each organization, in each process and each outage; nothing for those last seen without means.
+
+    What is spent of it is settled when the ledger is back, and then counts against balance and limits as always.
+    """
+
+    def __init__(self, amount: Decimal) -> None:
+        self._amount = amount
+        self._left: dict[OrganizationId, Decimal] = {}
+
+    def answered(self, organization_id: OrganizationId, *, admitted: bool) -> None:
+        """The ledger is there, and says whether this organization may spend."""
+        if not self._amount:
+            return
+        if admitted:
+            self._left[organization_id] = self._amount
+        else:
+            self._left.pop(organization_id, None)
+
+    def take(self, request: AdmissionRequest) -> Decimal | None:
+        """What a call may cost while the ledger is away; `None` if the allowance does not carry it."""
+        left = self._left.get(request.organization_id)
+        if left is None or left < request.hold_least:
+            return None
+        taken = min(left, request.hold_most)
+        self._left[request.organization_id] = money.EXACT.subtract(left, taken)
+        return taken

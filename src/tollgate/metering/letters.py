@@ -1,0 +1,29 @@
+"""Letters: settlements as bytes, for whoever has to record a call in the place of a process that cannot."""
+
+import msgspec
+
+from tollgate.metering.model import Settlement
+
+_DECODER = msgspec.json.Decoder(Settlement)
+_ENCODER = msgspec.json.Encoder(decimal_format="string")
+
+
+class Unreadable(ValueError):
+    """The bytes are no settlement of this version."""
+
+
+def written(settlement: Settlement) -> bytes:
+    """The settlement as JSON: amounts as text, records as arrays in the order of their fields."""
+    return _ENCODER.encode(settlement)
+
+
+def read(letter: bytes | str) -> Settlement:
+    """The settlement that was written.
+
+    Raises:
+        Unreadable: it was not written by `written`.
+    """
+    try:
+        return _DECODER.decode(letter)
+    except msgspec.DecodeError as error:
+        raise Unreadable(str(error)) from error

@@ -1,0 +1,185 @@
+"""Safekeeping: the calls that this process has begun and PostgreSQL has not recorded, kept where others find them.
+
+Every call under way has its latest letter in the journal, which outlives the process. A settlement that the ledger does
+not take in time moves to the spool, which outlives the machine. Either is forgotten when the ledger has it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+
+from tollgate.infra import journal as journals
+from tollgate.infra import spool as spools
+from tollgate.infra import telemetry
+from tollgate.infra.estate import Estate
+from tollgate.infra.journal import Journal
+from tollgate.infra.spool import Spool
+from tollgate.kit.errors import LedgerUnavailable
+from tollgate.kit.ids import CallId, OrganizationId
+from tollgate.metering import letters
+from tollgate.metering.model import Settlement
+
+FOLDER = "spool"
+"""Where processes have their estates, below the data directory."""
+SPOOL_FILE = "spool.sqlite"
+_JOURNAL_FILE = "journal"
+
+Result = TypeVar("Result")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A call that is begun and not recorded."""
+
+    organization_id: OrganizationId
+    letter: bytes
+    is_saved: bool = False
+    """Whether the database has this very letter."""
+
+
+class Safekeeping:
+    """What one process keeps, in its estate. Not for threads."""
+
+    def __init__(self, own: Estate) -> None:
+        self.process_id = own.process_id
+        self._estate = own
+        self._journal = Journal(own.path / _JOURNAL_FILE)
+        self._spool = Spool(own.path / SPOOL_FILE)
+        self._open: dict[CallId, _Open] = {}
+        self._spooled: set[CallId] = set()
+        # SQLite waits for the disk: in one thread, so that it does so in order.
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+
+    @property
+    def known(self) -> list[CallId]:
+        """Every call that is begun and not recorded."""
+        return [*self._open, *self._spooled]
+
+    def note(self, settlement: Settlement) -> None:
+        """Remember what to record of a call if this process dies now."""
+        call = settlement.call
+        try:
+            letter = letters.written(settlement)
+            self._open[call.call_id] = _Open(call.organization_id, letter)
+            self._journal.note(call.call_id, letter)
+        except (OSError, UnicodeError) as error:
+            # The call goes on: it is in danger only if we die before it is recorded.
+            _told_of_failure("journal", error)
+
+    def unsaved(self, *, begun_before: UUID, most: int) -> list[tuple[OrganizationId, CallId, bytes]]:
+        """Letters the database does not have, of calls that were begun a while ago."""
+        found = (
+            (each.organization_id, call_id, each.letter)
+            for call_id, each in self._open.items()
+            if not each.is_saved and call_id < begun_before
+        )
+        return list(islice(found, most))
+
+    def saved(self, saved: Iterable[tuple[OrganizationId, CallId, bytes]]) -> None:
+        """The database has these very letters."""
+        for _, call_id, letter in saved:
+            each = self._open.get(call_id)
+            if each is not None and each.letter is letter:
+                each.is_saved = True
+
+    async def keep(self, settlements: Sequence[Settlement], now: datetime) -> None:
+        """Have settlements on the disk: then their callers may be answered.
+
+        Raises:
+            LedgerUnavailable: the disk does not take them either.
+        """
+        texts = {settlement.call.call_id: letters.written(settlement) for settlement in settlements}
+        # From now on: if the ledger takes one meanwhile, it is to be dropped again.
+        self._spooled.update(texts)
+        try:
+            await self._on_disk(lambda: self._spool.keep(texts, now))
+        except LedgerUnavailable:
+            self._spooled.difference_update(texts)
+            raise
+        telemetry.SPOOLED.inc(len(texts))
+        self._strike(texts)
+
+    async def put_aside(self, texts: Mapping[CallId, bytes], why: str, now: datetime) -> None:
+        """Keep what the ledger will never take as it is, for a person to look at.
+
+        Raises:
+            LedgerUnavailable: the disk does not take it either.
+        """
+        await self._on_disk(lambda: self._spool.keep(texts, now, refused=why))
+        self._spooled.difference_update(texts)
+        self._strike(texts)
+
+    async def forget(self, call_ids: Iterable[CallId]) -> None:
+        """The ledger has these."""
+        call_ids = list(call_ids)
+        self._strike(call_ids)
+        spooled = self._spooled.intersection(call_ids)
+        if spooled:
+            self._spooled -= spooled
+            try:
+                await self._on_disk(lambda: self._spool.drop(spooled))
+            except LedgerUnavailable:
+                return  # they will be sent once more, which changes nothing
+
+    async def close(self) -> None:
+        """Let go of the files. What is in them is left to the next process; if there is nothing, they are removed."""
+        await asyncio.to_thread(self._disk.shutdown)
+        self._journal.close()
+        self._spool.close()
+        if self.known or spools.refused(self._estate.path / SPOOL_FILE):
+            self._estate.leave()
+        else:
+            self._estate.remove()
+
+    def _strike(self, call_ids: Iterable[CallId]) -> None:
+        struck = [call_id for call_id in call_ids if self._open.pop(call_id, None) is not None]
+        try:
+            self._journal.strike(struck)
+        except OSError as error:
+            _told_of_failure("journal", error)
+
+    async def _on_disk(self, work: Callable[[], Result]) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+        except OSError as error:
+            _told_of_failure("spool", error)
+            raise LedgerUnavailable(metadata={"retry_after_seconds": 5}) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What a dead process left."""
+
+    letters: Mapping[CallId, bytes]
+    """The last word on each of its calls."""
+    refused: Mapping[CallId, tuple[bytes, str]]
+    """What the ledger never took, and why."""
+
+
+def remains_of(dead: Estate) -> Remains:
+    """What lies in the estate of a process that is gone; waits for the disk.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    spool = dead.path / SPOOL_FILE
+    # What was spooled is exact; whatever the journal has on the same call was written before.
+    found = {**journals.read(dead.path / _JOURNAL_FILE), **spools.waiting(spool)}
+    return Remains(
+        {CallId(key): text for key, text in found.items()},
+        {CallId(key): aside for key, aside in spools.refused(spool).items()},
+    )
+
+
+def _told_of_failure(what: str, error: Exception) -> None:
+    telemetry.SAFEKEEPING_FAILURES.labels(what).inc()
+    _log.error("calls cannot be kept safe", file=what, error=f"{type(error).__name__}: {error}")
