@@ -2,6 +2,7 @@
 
 import msgspec
 
+from tollgate.metering import rules
 from tollgate.metering.model import Settlement
 
 _DECODER = msgspec.json.Decoder(Settlement)
@@ -13,8 +14,14 @@ class Unreadable(ValueError):
 
 
 def written(settlement: Settlement) -> bytes:
-    """The settlement as JSON: amounts as text, records as arrays in the order of their fields."""
-    return _ENCODER.encode(settlement)
+    """The settlement as JSON: amounts as text, records as arrays in the order of their fields.
+
+    What a caller or a provider wrote in characters that no encoding has is left out: who, what and how much remain.
+    """
+    try:
+        return _ENCODER.encode(settlement)
+    except UnicodeEncodeError:
+        return _ENCODER.encode(rules.bare(settlement))
 
 
 def read(letter: bytes | str) -> Settlement:

@@ -71,7 +71,7 @@ class Safekeeping:
             letter = letters.written(settlement)
             self._open[call.call_id] = _Open(call.organization_id, letter)
             self._journal.note(call.call_id, letter)
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             # The call goes on: it is in danger only if we die before it is recorded.
             _told_of_failure("journal", error)
 

@@ -148,7 +148,7 @@ class Sender:
         )
         try:
             await self._safe.put_aside({call.call_id: letters.written(settlement)}, _name(error), self._clock.now())
-        except (LedgerUnavailable, UnicodeError) as reason:
+        except LedgerUnavailable as reason:
             _log.error("call is in this log alone", call_id=str(call.call_id), error=type(reason).__name__)
         return error
 
