@@ -35,13 +35,23 @@ async def assert_balanced(pool: Pool) -> None:
 
 
 async def assert_grants_add_up(pool: Pool) -> None:
-    """Granted = burned + remaining, per grant; and the account of a grant holds what remains of it."""
+    """Granted = burned + expired + voided + remaining, per grant: what the grant says is what was posted."""
     rows = await pool.fetch("""
-        SELECT g.amount, g.remaining, a.debits AS burned, a.credits AS granted
-        FROM grants AS g JOIN ledger_accounts AS a
+        SELECT g.amount, g.remaining, g.unused, g.closed_at, a.debits AS taken, a.credits AS granted,
+               coalesce(sum(t.amount) FILTER (WHERE t.cause NOT IN ('expiry', 'void')), 0) AS burned,
+               coalesce(sum(t.amount) FILTER (WHERE t.cause = 'expiry'), 0) AS expired,
+               coalesce(sum(t.amount) FILTER (WHERE t.cause = 'void'), 0) AS voided
+        FROM grants AS g
+        JOIN ledger_accounts AS a
           ON a.organization_id = g.organization_id AND a.account = 'credits:' || g.id AND a.currency = g.currency
+        LEFT JOIN transfers AS t ON t.organization_id = g.organization_id AND t.debit_account = a.account
+        GROUP BY g.organization_id, g.id, a.debits, a.credits
     """)
     assert len(rows) == await pool.fetchval("SELECT count(*) FROM grants")
     for row in rows:
-        assert row["granted"] == row["amount"]
-        assert row["amount"] == row["burned"] + row["remaining"]
+        burned, expired, voided = row["burned"], row["expired"], row["voided"]
+        assert row["granted"] == row["amount"] == burned + expired + voided + row["remaining"]
+        assert row["taken"] == burned + expired + voided
+        assert row["unused"] == expired + voided
+        assert expired == 0 or voided == 0
+        assert row["closed_at"] is None or row["remaining"] == 0
