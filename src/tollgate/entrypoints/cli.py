@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Place] = {
     "keys": Place("tollgate.entrypoints.cli_accounts", "keys", "Make, list and revoke API keys."),
     "prices": Place("tollgate.entrypoints.cli_prices", "prices", "Compare, import and publish prices."),
     "invoices": Place("tollgate.entrypoints.cli_invoices", "invoices", "Close months, and look at invoices."),
+    "doctor": Place("tollgate.entrypoints.cli_doctor", "command", "Prove that the books are whole."),
 }
 """Every command, in the order of `tollgate --help`."""
 

@@ -12,16 +12,18 @@ from decimal import Decimal
 import sqlalchemy as sa
 from sqlalchemy import Row
 
+from tollgate.accounts import service as accounts
 from tollgate.infra import migrations
 from tollgate.infra.database import Database, ReadSession
 from tollgate.infra.migrations import Position, SchemaMismatch
+from tollgate.invoices import proofs as invoices
 from tollgate.kit.checks import Check, Severity
 from tollgate.kit.ids import OrganizationId
 from tollgate.kit.money import amount_text
 from tollgate.ledger import proofs as ledger
 from tollgate.metering import proofs as metering
 
-CHECKS: Sequence[Check] = (*ledger.CHECKS, *metering.CHECKS)
+CHECKS: Sequence[Check] = (*ledger.CHECKS, *metering.CHECKS, *invoices.CHECKS)
 """Everything that is looked at, in order."""
 
 FINDINGS_MAX = 20
@@ -88,9 +90,12 @@ async def examine(
 
     Raises:
         SchemaMismatch: the schema is not the one these checks were written for.
+        NotFound: there is no such organization.
     """
     async with database.read() as session:
-        await require_current_schema(session)
+        await _require_current_schema(session)
+        if organization_id is not None:
+            await accounts.get_organization(session, organization_id)
         # As long as it takes: sums over everything there is.
         await session.execute(sa.text("SET LOCAL statement_timeout = 0"))
         await session.execute(sa.text("SET LOCAL work_mem = '64MB'"))
@@ -100,7 +105,7 @@ async def examine(
         )
 
 
-async def require_current_schema(session: ReadSession) -> None:
+async def _require_current_schema(session: ReadSession) -> None:
     """Refuse a schema that is older or newer than this program.
 
     Raises:

@@ -27,13 +27,13 @@ EXACT = decimal.Context(
 
 ZERO = Decimal(0)
 
-_MINOR_UNIT_DECIMALS = {
+MINOR_UNIT_DECIMALS = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND"), 0),
     **dict.fromkeys(("VUV", "XAF", "XOF", "XPF"), 0),
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
     **dict.fromkeys(("CLF", "UYW"), 4),
 }
-"""Currencies whose minor unit is not a hundredth (ISO 4217)."""
+"""The decimals of currencies whose minor unit is not a hundredth (ISO 4217)."""
 
 _PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
@@ -76,7 +76,7 @@ def amount_text(amount: Decimal) -> str:
 
 def minor_unit_decimals(currency: str) -> int:
     """How many decimals the currency's smallest coin has: 2 for USD, 0 for JPY, 3 for KWD."""
-    return _MINOR_UNIT_DECIMALS.get(currency, 2)
+    return MINOR_UNIT_DECIMALS.get(currency, 2)
 
 
 def to_minor_units(amount: Decimal, currency: str) -> int:

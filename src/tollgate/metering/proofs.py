@@ -59,7 +59,7 @@ _FREE_CALLS = Check(
 _ROLLUP_KEY = f"""
     organization_id, date_bin('15 minutes', accepted_at, 'epoch') AS bucket, invoice_cut,
     coalesce(project_id, {_NONE}) AS project_id, key_id, model, provider,
-    CASE status WHEN 'insured' THEN {_NONE} ELSE price_version_id END AS price_version_id, tier
+    coalesce(CASE WHEN status <> 'insured' THEN price_version_id END, {_NONE}) AS price_version_id, tier
 """
 _ROLLUP_COLUMNS = "organization_id, bucket, invoice_cut, project_id, key_id, model, provider, price_version_id, tier"
 _ROLLUP_NAME = (
