@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -75,10 +76,24 @@ class Scene:
     revision: int
     meters: list[Meter] = field(default_factory=list)
 
-    def meter(self, *, pool: "Pool | None" = None, settle_timeout_seconds: int = 30) -> Meter:
-        """One process's way to the ledger."""
+    def meter(
+        self,
+        *,
+        pool: "Pool | None" = None,
+        folder: Path | None = None,
+        settle_timeout_seconds: int = 30,
+        offline_allowance: str = "0",
+    ) -> Meter:
+        """One process's way to the ledger; what it keeps lies in a folder of its own, or where others' lies as well."""
         self.meters.append(
-            Meter(pool or self.pool, self.clock, a_safe(), settle_timeout_seconds=settle_timeout_seconds, lease=LEASE)
+            Meter(
+                pool or self.pool,
+                self.clock,
+                a_safe(folder),
+                settle_timeout_seconds=settle_timeout_seconds,
+                lease=LEASE,
+                offline_allowance=Decimal(offline_allowance),
+            )
         )
         return self.meters[-1]
 
@@ -143,6 +158,11 @@ class Scene:
     async def settle(self, *settlements: Settlement) -> list[Settled]:
         """What one statement recorded."""
         return await store.settle(self.pool, settlements, now=self.clock.now())
+
+    async def expire(self, *call_ids: CallId) -> None:
+        """Let a moment pass since the leases of these calls were over."""
+        over = "UPDATE holds SET lease_until = clock_timestamp() - interval '1 second' WHERE call_id = ANY ($1)"
+        await self.pool.execute(over, call_ids)
 
     async def holds(self, caller: Caller) -> list[asyncpg.Record]:
         """What is held for calls of the caller's organization."""

@@ -5,29 +5,23 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from prometheus_client import REGISTRY
-from tests.metering.scene import LEASE, Scene, costing, everything
+from tests.metering.scene import Scene, costing, everything
 
-from tollgate.metering import service
+from tollgate.metering import store
 
 SCOPES = ("organization", "project", "key")
 
 
 async def release(scene: Scene) -> int:
-    async with scene.database.write() as session:
-        return await service.release_expired_holds(session, scene.clock.now())
+    return await store.release_expired_holds(scene.pool, now=scene.clock.now())
 
 
 async def test_what_they_held_is_given_back_at_every_scope(scene: Scene) -> None:
     caller = await scene.a_caller(credit="3")
     await scene.limit(caller, "key", concurrency=2)
-    for amount in ("1", "2"):
-        await scene.hold(caller, amount)
+    await scene.expire(*[(await scene.hold(caller, amount)).call_id for amount in ("1", "2")])
     assert (await scene.hold(caller)).outcome == "balance"
-    scene.clock.at += LEASE
-    before = REGISTRY.get_sample_value("tollgate_expired_holds_total")
     assert await release(scene) == 2
-    assert REGISTRY.get_sample_value("tollgate_expired_holds_total") == (before or 0) + 2
     assert await scene.holds(caller) == []
     for scope in SCOPES:
         counter = await scene.counter(caller, scope)
@@ -36,26 +30,24 @@ async def test_what_they_held_is_given_back_at_every_scope(scene: Scene) -> None
     assert (await scene.hold(caller, "3")).outcome == "admitted"
 
 
-async def test_a_hold_lasts_as_long_as_its_lease(scene: Scene) -> None:
+async def test_a_hold_lasts_as_long_as_its_lease_by_the_ledgers_own_clock(scene: Scene) -> None:
     caller = await scene.a_caller(credit="3")
-    first = await scene.hold(caller)
-    scene.clock.at += timedelta(minutes=1)
-    await scene.hold(caller)
-    scene.clock.at += LEASE - timedelta(minutes=1, microseconds=1)
+    first, second = await scene.hold(caller), await scene.hold(caller)
+    scene.clock.at += timedelta(days=1)
     assert await release(scene) == 0
-    scene.clock.at += timedelta(microseconds=1)
+    await scene.expire(first.call_id)
     assert await release(scene) == 1
-    assert first.call_id not in [row["call_id"] for row in await scene.holds(caller)]
+    assert [row["call_id"] for row in await scene.holds(caller)] == [second.call_id]
     assert (await scene.counter(caller))["total_held"] == 1
 
 
-async def test_a_hold_outlasts_any_call_as_nobody_renews_its_lease(scene: Scene) -> None:
+async def test_a_hold_that_left_word_of_its_call_is_not_given_back(scene: Scene) -> None:
     caller = await scene.a_caller(credit="3")
-    await scene.meter().hold(scene.request(caller))
-    scene.clock.at += timedelta(hours=5)
+    answer = await scene.hold(caller)
+    await store.checkpoint(scene.pool, [(caller.organization_id, answer.call_id, b"{}")])
+    await scene.expire(answer.call_id)
     assert await release(scene) == 0
-    scene.clock.at += timedelta(hours=1)
-    assert await release(scene) == 1
+    assert (await scene.counter(caller))["total_held"] == 1
 
 
 async def test_nothing_is_touched_where_nothing_expired(scene: Scene) -> None:
@@ -72,8 +64,8 @@ async def test_a_settlement_that_arrives_later_charges_its_call_and_gives_nothin
 ) -> None:
     caller = await scene.a_caller(credit="10")
     accepted, late, other = scene.clock.at, await scene.hold(caller, "2"), await scene.hold(caller, "3")
-    scene.clock.at += LEASE / 2
-    await scene.pool.execute("UPDATE holds SET lease_until = $1 WHERE call_id = $2", scene.clock.at, late.call_id)
+    scene.clock.at += timedelta(minutes=7)
+    await scene.expire(late.call_id)
     ended = costing(caller, late.call_id, accepted, "1.5")
     if at_once:
         await asyncio.gather(release(scene), scene.settle(ended))
@@ -90,7 +82,7 @@ async def test_a_settlement_that_arrives_later_charges_its_call_and_gives_nothin
 
 async def test_what_the_last_window_held_frees_nothing_in_the_new_one(scene: Scene) -> None:
     caller = await scene.a_caller(credit="10")
-    await scene.hold(caller, "2", tokens=100)
+    await scene.expire((await scene.hold(caller, "2", tokens=100)).call_id)
     scene.clock.at += timedelta(days=1)
     await scene.hold(caller, "1", tokens=7)
     assert await release(scene) == 1
@@ -103,7 +95,8 @@ async def test_any_number_of_processes_may_release_while_calls_settle(scene: Sce
     callers = [await scene.a_caller(credit="1000") for _ in range(3)]
     held = [(caller, (await scene.hold(caller)).call_id) for caller in callers for _ in range(40)]
     accepted = scene.clock.at
-    scene.clock.at += LEASE
+    scene.clock.at += timedelta(minutes=15)
+    await scene.expire(*[call_id for _, call_id in held])
     meter = scene.meter()
     settling = [meter.settle(costing(caller, call_id, accepted, "0.5")) for caller, call_id in held[::2]]
     released = await asyncio.gather(*(release(scene) for _ in range(5)), *settling)
