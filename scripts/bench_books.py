@@ -1,5 +1,6 @@
 """The tenants a benchmark calls as, made in bulk, and what the books say of their calls afterwards."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ _GRANTS = """
                        $5, $5)
     FROM granted
 """
+
+_POLL_SECONDS = 0.1
+_POLLS_MAX = 600
 
 _RECORDED = "SELECT organization_id, id, amount FROM calls"
 _SUMS = """
@@ -113,9 +117,13 @@ class Books:
 
 
 async def books(group: Group) -> Books:
-    """What the database says now."""
+    """What the database says when everything is settled, or a while later: what was slow to settle is on its way."""
     connection = await asyncpg.connect(group.database_url)
     try:
+        for _ in range(_POLLS_MAX):
+            if not await connection.fetchval("SELECT EXISTS (SELECT FROM holds)"):
+                break
+            await asyncio.sleep(_POLL_SECONDS)
         rows = await connection.fetch(_RECORDED)
         sums = await connection.fetchrow(_SUMS)
     finally:

@@ -34,13 +34,14 @@ class BenchFailed(click.ClickException):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A running process group, its keys, and its database."""
+    """A running process group, its keys, its database, and where it keeps its notes."""
 
     base_url: str
     operator_key: str
     management_key: str
     inference_key: str
     database_url: str
+    data_dir: Path
 
     def get(self, path: str, *, key: str) -> Any:
         """What a route answers."""
@@ -84,7 +85,8 @@ def running(workers: int, **settings: str) -> Iterator[Group]:
         command = [sys.executable, "-m", "tollgate", "serve", *options]
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment | settings) as process:  # noqa: S603 - our own command
             try:
-                yield Group(**_told(process), database_url=embedded_postgres.running_url(data_dir) or "")
+                told = _told(process)
+                yield Group(**told, database_url=embedded_postgres.running_url(data_dir) or "", data_dir=data_dir)
             finally:
                 process.terminate()
                 try:

@@ -14,6 +14,7 @@ import uvloop
 from scripts.bench_group import ANSWER_SECONDS_MAX, BenchFailed, Group
 from scripts.bench_load import Answered, Half, Load, Tenant, Turnstile
 
+from tollgate.entrypoints import ledger_access
 from tollgate.infra import database
 from tollgate.infra.identity import new_id
 from tollgate.infra.settings import Settings
@@ -43,7 +44,7 @@ _TOKENS = 17
 class _Order:
     """What one process is told when it starts."""
 
-    database_url: str
+    settings: Settings
     calls_at_once: int
 
 
@@ -51,7 +52,8 @@ class Meters:
     """Processes with a meter each, alive for as long as the block runs."""
 
     def __init__(self, group: Group, *, processes: int, connections: int) -> None:
-        self._order = _Order(group.database_url, max(1, connections // processes))
+        settings = Settings(group.database_url, data_dir=group.data_dir)
+        self._order = _Order(settings, max(1, connections // processes))
         self._count = processes
         self._pipes: list[Connection] = []
         self._processes: list[multiprocessing.process.BaseProcess] = []
@@ -113,18 +115,23 @@ def _serve(order: _Order, pipe: Connection) -> None:
 
 
 async def _serve_loads(order: _Order, pipe: Connection) -> None:
-    settings = Settings(order.database_url)
-    pool = await database.connect_pool(order.database_url, connections_max=settings.data_plane_connections)
-    meter = Meter(pool, SystemClock(), settle_timeout_seconds=settings.settle_timeout_seconds)
+    settings = order.settings
+    pool = await database.connect_pool(settings.database_url, connections_max=settings.data_plane_connections)
     revision = await pool.fetchval("SELECT revision FROM catalogue_revision")
-    caller = _Caller(meter, revision)
-    while True:
-        try:
-            load: Load = await asyncio.to_thread(pipe.recv)
-        except EOFError:
-            break
-        pipe.send(await caller.bear(load, calls_at_once=order.calls_at_once))
+    async with ledger_access.metered(pool, SystemClock(), settings) as (meter, _):
+        caller = _Caller(meter, revision)
+        while (load := await asyncio.to_thread(_next_load, pipe)) is not None:
+            pipe.send(await caller.bear(load, calls_at_once=order.calls_at_once))
+        await meter.drained()
     await pool.close()
+
+
+def _next_load(pipe: Connection) -> Load | None:
+    try:
+        load: Load = pipe.recv()
+    except EOFError:
+        return None
+    return load
 
 
 class _Caller:
@@ -150,6 +157,7 @@ class _Caller:
             request = self._request(tenant)
             await self._meter.hold(request)
             settlement = self._settlement(request)
+            self._meter.note(settlement)
             await self._meter.settle(settlement)
             half.milliseconds.append((time.perf_counter() - started) * 1000)
             half.calls.append(Answered(tenant.organization_id, request.call_id, settlement.call.amount))
