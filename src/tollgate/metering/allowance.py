@@ -32,5 +32,6 @@ class OfflineAllowance:
         if left is None or left < request.hold_least:
             return None
         taken = min(left, request.hold_most)
-        self._left[request.organization_id] = money.EXACT.subtract(left, taken)
+        if not request.only_asks:
+            self._left[request.organization_id] = money.EXACT.subtract(left, taken)
         return taken

@@ -92,9 +92,7 @@ class Meter:
         telemetry.ADMISSIONS.labels(answer.outcome).inc()
         if answer.outcome == "stale":
             raise CatalogueIsStale
-        admitted = answer.outcome == "admitted"
-        self._allowance.answered(request.organization_id, admitted=admitted)
-        if not admitted:
+        if answer.outcome != "admitted":
             raise rules.refusal(request, answer, now=self._clock.now())
         return answer
 
@@ -102,19 +100,24 @@ class Meter:
         future = self._admissions.submit(request)
         try:
             async with asyncio.timeout(ADMIT_SECONDS_MAX):
-                return await asyncio.shield(future)
+                answer = await asyncio.shield(future)
         except (asyncio.CancelledError, *LEDGER_AWAY) as error:
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            taken = None if is_cancelled else self._allowance.take(request)
+            if taken is not None:
+                # What is held late is this call's all the same, and goes back when it is settled.
+                telemetry.OFFLINE.inc()
+                return Admission(request.call_id, "admitted", taken, None, None, None)
             # Nobody waits for the answer any more: if one comes late, what it holds goes back. What is held without an
             # answer goes back when this process renews its leases.
             future.add_done_callback(lambda late: self._give_back(request, late))
-            if isinstance(error, asyncio.CancelledError):
+            if is_cancelled:
                 raise
-            taken = self._allowance.take(request)
-            if taken is None:
-                telemetry.ADMISSIONS.labels("unavailable").inc()
-                raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
-            telemetry.OFFLINE.inc()
-            return Admission(request.call_id, "admitted", taken, None, None, None)
+            telemetry.ADMISSIONS.labels("unavailable").inc()
+            raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
+        if isinstance(answer, Admission) and answer.outcome != "stale":
+            self._allowance.answered(request.organization_id, admitted=answer.outcome == "admitted")
+        return answer
 
     def _give_back(self, request: AdmissionRequest, late: asyncio.Future[Admission | BaseException]) -> None:
         if late.cancelled() or late.exception() is not None:
