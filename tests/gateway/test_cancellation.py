@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 
 import pytest
 from tests.gateway.fake_client import FakeClient
@@ -19,6 +20,7 @@ from tollgate.gateway.service import Gateway, Inquiry, Surroundings
 from tollgate.gateway.snapshot import Shelf
 from tollgate.infra import database as databases
 from tollgate.keys.service import KeyRing
+from tollgate.kit.errors import Unavailable
 from tollgate.metering.service import Meter
 
 
@@ -71,9 +73,17 @@ class GatedReply:
 
 
 @pytest.mark.parametrize(
-    ("point", "form"), [("send", "whole"), ("stream", "stream"), ("close", "stream"), ("close", "whole")]
+    ("point", "form", "told"),
+    [
+        ("send", "whole", Unavailable),
+        ("stream", "stream", None),
+        ("close", "stream", asyncio.CancelledError),
+        ("close", "whole", asyncio.CancelledError),
+    ],
 )
-async def test_a_cancelled_call_is_recorded_once(gateway: Installation, point: str, form: str) -> None:
+async def test_a_cancelled_call_is_recorded_once_and_its_client_told_where_there_is_time(
+    gateway: Installation, point: str, form: str, told: type[BaseException] | None
+) -> None:
     customer, model = await gateway.customer(), await sandbox(gateway)
     database = databases.connect(gateway.database_url)
     pool = await databases.connect_pool(gateway.database_url, connections_max=4)
@@ -88,12 +98,15 @@ async def test_a_cancelled_call_is_recorded_once(gateway: Installation, point: s
     )
     principal = await own.authenticate([(b"x-api-key", customer.key.encode())])
     body = json.dumps({"model": model, "messages": MESSAGES, "stream": form == "stream"}).encode()
-    calling = asyncio.create_task(own.serve(Inquiry(principal, Wire.CHAT, body, {}), FakeClient()))
+    client = FakeClient()
+    calling = asyncio.create_task(own.serve(Inquiry(principal, Wire.CHAT, body, {}), client))
     await gate.reached.wait()
     calling.cancel()
     gate.opened.set()
-    with pytest.raises(asyncio.CancelledError):
+    with nullcontext() if told is None else pytest.raises(told):
         await calling
+    assert client.finished.is_set() == (told is None)
+    assert (b'"overloaded"' in b"".join(client.pieces)) == (told is None)
     await own.drained()
     assert len(await customer.calls()) == 1
     assert await customer.holds() == []

@@ -28,7 +28,7 @@ from tollgate.keys import rules as keys
 from tollgate.keys.service import KeyRing
 from tollgate.kit import ids
 from tollgate.kit.clock import Clock
-from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError
+from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError, Unavailable
 from tollgate.kit.ids import AttemptId
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.metering.model import AttemptStatus, CallStatus
@@ -104,6 +104,9 @@ class Gateway:
             await self._forward(serving)
             if request.stream and call.ending is not Ending.CLIENT_LEFT:
                 await self._relay(serving)
+        except asyncio.CancelledError:
+            # Nothing but a stop whose patience is over cancels calls.
+            serving.failure = Unavailable("Tollgate is being stopped.", metadata={"retry_after_seconds": 1})
         finally:
             await self._settle_whatever_comes(serving)
         if call.ending is not Ending.CLIENT_LEFT:
@@ -252,7 +255,7 @@ class Gateway:
             try:
                 await self._meter.settle(settlement)
             except LedgerUnavailable as error:
-                serving.unrecorded = error
+                serving.failure = error
 
     async def _wind_up(self, serving: "_Serving") -> int | None:
         """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
@@ -268,8 +271,8 @@ class Gateway:
 
     async def _finish(self, serving: "_Serving") -> None:
         """Send what had to wait for the settlement: the answer, or the end of the stream."""
-        call, exchange, outlet = serving.call, serving.answered, serving.outlet
-        error = serving.unrecorded or exchange.error
+        outlet = serving.outlet
+        error = serving.failure or serving.answered.error
         with suppress(ClientGone):
             if outlet is not None:
                 last = (
@@ -277,11 +280,11 @@ class Gateway:
                 )
                 await serving.client.finish(last)
             elif error is not None:
-                error.metadata["generation_id"] = ids.typed("gen", call.id)
+                error.metadata["generation_id"] = ids.typed("gen", serving.call.id)
                 raise error
             else:
                 await serving.client.begin(200, self._headers(serving))
-                await serving.client.finish(await exchange.encoded(serving.receipt))
+                await serving.client.finish(await serving.answered.encoded(serving.receipt))
 
 
 @dataclass(slots=True, eq=False)
@@ -295,7 +298,8 @@ class _Serving:
     outlet: Outlet | None = None
     usage: Usage | None = None
     charge: Charge | None = None
-    unrecorded: LedgerUnavailable | None = None
+    failure: TollgateError | None = None
+    """Why its client gets no good end, though the provider may have given one."""
     noted_events: int = 0
     """How many events of its stream had come when it was last noted."""
     delivered_tokens: int = 0
