@@ -166,35 +166,37 @@ _USED_IN_WINDOWS = Check(
     "The day, week and month of every counter say what the calls accepted in them cost. They differ, with no damage, "
     "for the rest of a window in which the organization's time zone was changed or a clock was set back.",
     f"""
+    WITH k AS MATERIALIZED (
+        SELECT n.*, interval '1 minute' AS slack, following_window('day', n.day_start, o.timezone) AS day_end,
+               following_window('week', n.week_start, o.timezone) AS week_end,
+               following_window('month', n.month_start, o.timezone) AS month_end
+        FROM (SELECT organization_id, scope_id, day_used, week_used, month_used,
+                     nullif(day_start, '-infinity') AS day_start, nullif(week_start, '-infinity') AS week_start,
+                     nullif(month_start, '-infinity') AS month_start FROM counters) AS n
+        JOIN organizations AS o ON o.id = n.organization_id
+    ), used AS (
+        SELECT k.organization_id, k.scope_id, k.day_used, k.week_used, k.month_used,
+               sum(c.amount) FILTER (WHERE c.accepted_at >= k.day_start AND c.accepted_at < k.day_end) AS day,
+               sum(c.amount) FILTER (WHERE c.accepted_at >= k.day_start - k.slack) AS day_most,
+               sum(c.amount) FILTER (WHERE c.accepted_at >= k.week_start AND c.accepted_at < k.week_end) AS week,
+               sum(c.amount) FILTER (WHERE c.accepted_at >= k.week_start - k.slack) AS week_most,
+               sum(c.amount) FILTER (WHERE c.accepted_at >= k.month_start AND c.accepted_at < k.month_end) AS month,
+               sum(c.amount) FILTER (WHERE c.accepted_at >= k.month_start - k.slack) AS month_most
+        FROM k
+        LEFT JOIN (SELECT organization_id, scope.id AS scope_id, accepted_at, amount
+                   FROM calls {_SCOPES} WHERE scope.id IS NOT NULL) AS c
+            ON c.organization_id = k.organization_id AND c.scope_id = k.scope_id
+               AND c.accepted_at >= least(k.week_start, k.month_start) - k.slack
+        GROUP BY k.organization_id, k.scope_id, k.day_used, k.week_used, k.month_used
+    )
     SELECT organization_id, format('used in the %s of %s', part.name, {_SCOPE_NAME}),
-           trim_scale(coalesce(least_used, 0))
-               || CASE WHEN least_used = most_used THEN '' ELSE ' to ' || trim_scale(most_used) END,
+           trim_scale(coalesce(part.least, 0))
+               || CASE WHEN part.least IS NOT DISTINCT FROM part.most THEN '' ELSE ' to ' || trim_scale(coalesce(part.most, 0)) END,
            trim_scale(part.kept)
-    FROM (SELECT k.*, sum(c.amount) FILTER (WHERE c.accepted_at >= k.day_start AND c.accepted_at < k.day_end) AS day,
-                 sum(c.amount) FILTER (WHERE c.accepted_at >= k.day_start - k.slack) AS day_most,
-                 sum(c.amount) FILTER (WHERE c.accepted_at >= k.week_start AND c.accepted_at < k.week_end) AS week,
-                 sum(c.amount) FILTER (WHERE c.accepted_at >= k.week_start - k.slack) AS week_most,
-                 sum(c.amount) FILTER (WHERE c.accepted_at >= k.month_start AND c.accepted_at < k.month_end) AS month,
-                 sum(c.amount) FILTER (WHERE c.accepted_at >= k.month_start - k.slack) AS month_most
-          FROM (SELECT n.organization_id, n.scope_id, n.day_start, n.day_used, n.week_start, n.week_used,
-                       n.month_start, n.month_used, interval '1 minute' AS slack,
-                       following_window('day', n.day_start, o.timezone) AS day_end,
-                       following_window('week', n.week_start, o.timezone) AS week_end,
-                       following_window('month', n.month_start, o.timezone) AS month_end
-                FROM (SELECT organization_id, scope_id, day_used, week_used, month_used,
-                             nullif(day_start, '-infinity') AS day_start,
-                             nullif(week_start, '-infinity') AS week_start,
-                             nullif(month_start, '-infinity') AS month_start FROM counters) AS n
-                JOIN organizations AS o ON o.id = n.organization_id) AS k
-          LEFT JOIN (SELECT organization_id, scope.id AS scope_id, accepted_at, amount
-                     FROM calls {_SCOPES} WHERE scope.id IS NOT NULL) AS c
-              ON c.organization_id = k.organization_id AND c.scope_id = k.scope_id
-                 AND c.accepted_at >= least(k.week_start, k.month_start) - k.slack
-          GROUP BY k.organization_id, k.scope_id, k.day_start, k.day_used, k.week_start, k.week_used, k.month_start,
-                   k.month_used, k.slack, k.day_end, k.week_end, k.month_end) AS c
+    FROM used
     CROSS JOIN LATERAL (VALUES ('day', day, day_most, day_used), ('week', week, week_most, week_used),
-                               ('month', month, month_most, month_used)) AS part (name, least_used, most_used, kept)
-    WHERE part.kept NOT BETWEEN coalesce(least_used, 0) AND coalesce(most_used, 0)
+                               ('month', month, month_most, month_used)) AS part (name, least, most, kept)
+    WHERE part.kept NOT BETWEEN coalesce(part.least, 0) AND coalesce(part.most, 0)
     """,
     Severity.WARNING,
 )
