@@ -8,6 +8,9 @@ CREATE INDEX holds_process ON holds (process_id);
 -- Checkpoints come once a second: a change of one must stay a heap-only update.
 ALTER TABLE holds SET (fillfactor = 50);
 
+-- "What still has no price?" There should be nothing, so this costs next to nothing.
+CREATE INDEX calls_unpriced ON calls (accepted_at) WHERE status = 'unpriced';
+
 -- Which ledger this is, and when leases were last looked after. One row: whoever sweeps has its lock.
 CREATE TABLE recovery (
     one       boolean NOT NULL DEFAULT true,

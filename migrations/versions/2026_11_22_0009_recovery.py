@@ -36,6 +36,7 @@ def downgrade() -> None:
         op.execute(f"ALTER TYPE admission DROP ATTRIBUTE {attribute}")
     op.execute("ALTER TYPE admission_request DROP ATTRIBUTE only_asks")
     op.execute("DROP TABLE recovery")
+    op.execute("DROP INDEX calls_unpriced")
     op.execute("ALTER TABLE holds RESET (fillfactor)")
     op.execute("DROP INDEX holds_process")
     op.execute("ALTER TABLE holds DROP COLUMN checkpoint, DROP COLUMN process_id")

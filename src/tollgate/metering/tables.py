@@ -80,6 +80,7 @@ class CallRow(SQLModel, table=True):
     __tablename__ = "calls"
     __table_args__ = (
         sa.Index("calls_key", "organization_id", "key_id", "id"),
+        sa.Index("calls_unpriced", "accepted_at", postgresql_where=sa.text("status = 'unpriced'")),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 
