@@ -191,7 +191,7 @@ class Crowd:
         """One call of the party's, by one of its keys, through one of the processes."""
         process = self.processes[turn % len(self.processes)]
         key = party.keys[turn // len(self.processes) % len(party.keys)]
-        return await call(process, key, {"model": self.model, **BODY})
+        return await send(process, "/chat/completions", key, {"model": self.model, **BODY})
 
     async def rush(self, parties: Mapping[str, Party], calls: int) -> dict[str, list[Answer]]:
         """So many calls of every party, all at once, none of which ends before each is admitted or refused.
@@ -231,17 +231,19 @@ async def crowding(
         yield crowd
 
 
-async def call(base_url: str, key: str, body: Mapping[str, Any]) -> Answer:
-    """One call on a connection of its own, with as little ado as can be: there may be thousands at once."""
+async def send(
+    base_url: str, path: str, key: str, body: Mapping[str, Any], *, idempotency_key: str | None = None
+) -> Answer:
+    """One POST on a connection of its own, with as little ado as can be: there may be thousands at once."""
     host, _, port = base_url.removeprefix("http://").partition("/")[0].partition(":")
     content = json.dumps(body).encode()
     head = (
-        f"POST /api/v1/chat/completions HTTP/1.0\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
-    )
+        f"POST /api/v1{path} HTTP/1.0\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(content)}\r\n"
+    ) + ("" if idempotency_key is None else f"idempotency-key: {idempotency_key}\r\n")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        writer.write(head.encode() + content)
+        writer.write(head.encode() + b"\r\n" + content)
         answered, _, text = (await reader.read()).partition(b"\r\n\r\n")
     finally:
         writer.close()

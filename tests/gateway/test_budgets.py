@@ -1,5 +1,6 @@
-"""A budget for k calls admits exactly k, however many ask at once and through however many processes."""
+"""A budget for k calls admits exactly k, and is granted once, however many ask and through however many processes."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
@@ -9,10 +10,11 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.conftest import url_of
-from tests.gateway.crowd import CHARGE, HOLD, Answer, Crowd, Party, crowding, within_a_minute
+from tests.gateway.crowd import CHARGE, HOLD, Answer, Crowd, Party, crowding, send, within_a_minute
 from tests.gateway.installation import installation
 
 from tollgate.infra import database as databases
+from tollgate.kit.ids import typed
 
 SCOPES = ("organization", "project", "key")
 MONEY = ("total", "daily", "weekly", "monthly")
@@ -132,3 +134,53 @@ async def test_what_calls_did_not_use_is_admitted_again_exactly(crowd: Crowd, to
             made = {bound: counted(heard)[""] for bound, heard in answers.items()}
             assert made == {**dict.fromkeys(bounds, fit), "organization concurrency": 36}
     crowd.monitor.assert_never_less_than_nothing()
+
+
+async def test_what_many_ask_for_at_once_under_one_idempotency_key_is_given_once(crowd: Crowd) -> None:
+    """Through all processes at once: one makes the grant, the others repeat its answer or ask to wait for it."""
+    party = await crowd.party(grant="0")
+    path = f"/admin/organizations/{typed('org', party.organization_id)}/grants"
+    operator, body = crowd.gateway.operator_key, {"amount": "5", "reason": "a top-up"}
+
+    async def ask(turn: int, **other: str) -> Answer:
+        process = crowd.processes[turn % PROCESSES]
+        return await send(process, path, operator, {**body, **other}, idempotency_key=f"{party.organization_id}")
+
+    answers = await asyncio.gather(*(ask(turn) for turn in range(90)))
+    assert {answer.status for answer in answers} <= {201, 409}
+    made = [answer for answer in answers if answer.status == 201]
+    assert [answer.headers.get("idempotent-replayed") for answer in made].count(None) == 1
+    for answer in answers:
+        if answer.status == 409:
+            assert (answer.json["error"]["type"], answer.headers["retry-after"]) == ("conflict", "1")
+    repeats = [await ask(turn) for turn in range(PROCESSES)]
+    assert {answer.json["data"]["id"] for answer in (*made, *repeats)} == {made[0].json["data"]["id"]}
+    others = await asyncio.gather(*(ask(turn, amount="6") for turn in range(PROCESSES)))
+    assert {(answer.status, answer.json["error"]["type"]) for answer in others} == {(409, "idempotency_conflict")}
+    grants = await crowd.gateway.pool.fetch(
+        "SELECT amount FROM grants WHERE organization_id = $1", party.organization_id
+    )
+    assert [row["amount"] for row in grants] == [5]
+
+
+async def test_different_writes_under_one_idempotency_key_at_once_leave_one_of_them(crowd: Crowd) -> None:
+    party = await crowd.party(grant="0")
+    path = f"/admin/organizations/{typed('org', party.organization_id)}/grants"
+    answers = await asyncio.gather(
+        *(
+            send(
+                crowd.processes[turn % PROCESSES],
+                path,
+                crowd.gateway.operator_key,
+                {"amount": str(turn + 1)},
+                idempotency_key=f"{party.organization_id}",
+            )
+            for turn in range(30)
+        )
+    )
+    assert Counter(answer.status for answer in answers) == {201: 1, 409: 29}
+    types = {answer.json["error"]["type"] for answer in answers if answer.status == 409}
+    assert types <= {"conflict", "idempotency_conflict"}
+    [grant] = await crowd.gateway.pool.fetch("SELECT * FROM grants WHERE organization_id = $1", party.organization_id)
+    [told] = [answer.json["data"] for answer in answers if answer.status == 201]
+    assert (typed("grt", grant["id"]), str(grant["amount"].normalize())) == (told["id"], told["amount"])
