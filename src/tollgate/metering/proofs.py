@@ -191,7 +191,8 @@ _USED_IN_WINDOWS = Check(
     )
     SELECT organization_id, format('used in the %s of %s', part.name, {_SCOPE_NAME}),
            trim_scale(coalesce(part.least, 0))
-               || CASE WHEN part.least IS NOT DISTINCT FROM part.most THEN '' ELSE ' to ' || trim_scale(coalesce(part.most, 0)) END,
+               || CASE WHEN part.least IS NOT DISTINCT FROM part.most THEN ''
+                       ELSE ' to ' || trim_scale(part.most) END,
            trim_scale(part.kept)
     FROM used
     CROSS JOIN LATERAL (VALUES ('day', day, day_most, day_used), ('week', week, week_most, week_used),
