@@ -114,7 +114,7 @@ class Scene:
             currency="USD",
             revision=revision,
         )
-        admit = "SELECT outcome FROM admit($1::admission_request[], $2, interval '15 minutes')"
+        admit = "SELECT outcome FROM admit($1::admission_request[], $2, interval '15 minutes', NULL)"
         assert await self.pool.fetchval(admit, [request], self.clock.now()) == "admitted"
         return call_id
 

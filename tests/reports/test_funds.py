@@ -15,6 +15,7 @@ from tollgate.keys.model import ApiKey, NewKey
 from tollgate.kit.ids import PLATFORM, typed
 from tollgate.kit.principal import KeyKind
 from tollgate.kit.tokens import Kind
+from tollgate.ledger import service as ledger
 from tollgate.ledger.model import GrantCategory
 
 A_DOLLAR = {Kind.PROMPT: 2_500_000}
@@ -57,10 +58,17 @@ class TestCredits:
                     "category": "paid",
                     "priority": 50,
                     "amount": "7",
+                    "burned": "0",
+                    "expired": "0",
+                    "voided": "0",
                     "remaining": "7",
                     "currency": "USD",
                     "reason": "a reason",
+                    "reference": None,
                     "expires_at": "2027-01-01T00:00:00Z",
+                    "voided_at": None,
+                    "void_reason": None,
+                    "ends_at": "2027-01-01T00:00:00Z",
                     "created_at": "2026-11-22T12:00:00Z",
                 }
             ],
@@ -77,6 +85,32 @@ class TestCredits:
 
         assert (await scene.data("/credits"))["total"] == "0"
         assert len(await scene.data("/credits/grants")) == 1
+
+    async def test_that_were_voided_while_held_are_not_in_the_total_but_told(self, scene: Scene) -> None:
+        key, grant = await scene.a_key(), await scene.grant("5")
+        call_id, accepted = await scene.hold(key, "2"), scene.clock.at
+        scene.clock.at += timedelta(minutes=1)
+        async with scene.database.write() as session:
+            await ledger.void_grant(
+                session, grant=(grant.organization_id, grant.id), reason="a mistake", by=None, now=scene.clock.at
+            )
+
+        assert (await scene.data("/credits"))["total"] == "0"
+        assert await self._parts(scene) == ("0", "0", "5", "a mistake")
+
+        await scene.record([Used(at=accepted, key=key, call_id=call_id, counts=A_DOLLAR)])
+        async with scene.database.write() as session:
+            await ledger.end_grants(session, now=scene.clock.at)
+
+        assert await self._parts(scene) == ("1", "4", "0", "a mistake")
+        assert (await scene.data("/credits"))["available"] == "0"
+        transactions = await scene.data("/credits/transactions", cause="void")
+        assert [(each["amount"], each["cause_id"]) for each in transactions] == [("4", typed("grt", grant.id))]
+
+    @staticmethod
+    async def _parts(scene: Scene) -> tuple[str, ...]:
+        (grant,) = await scene.data("/credits/grants")
+        return tuple(grant[name] for name in ("burned", "voided", "remaining", "void_reason"))
 
     async def test_without_a_bound_have_no_available(self, scene: Scene) -> None:
         scene = await scene.another_organization(credit_limit=None)
