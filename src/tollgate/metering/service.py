@@ -41,6 +41,10 @@ PARTITION_MONTHS = 3
 ADMIT_SECONDS_MAX = 10
 """How long a call waits for its hold before its caller is told that the ledger is away."""
 
+_TAKEN_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""What PostgreSQL takes back as a whole, so that it may be asked for again at once."""
+_TRIES_MAX = 5
+
 _log = structlog.get_logger(__name__)
 
 
@@ -131,14 +135,25 @@ class Meter:
     async def _admit(self, requests: Sequence[AdmissionRequest]) -> Sequence[Admission | BaseException]:
         telemetry.BATCHES.labels("admit").observe(len(requests))
         try:
-            return await store.admit(
-                self._pool, requests, now=self._clock.now(), lease=self.lease, process_id=self.safe.process_id
-            )
+            return await self._decided(requests)
         except NOT_RECORDABLE as error:
             # One request the database refuses must not sink the others of its batch.
             if len(requests) == 1:
                 return [error]
             return [answer for request in requests for answer in await self._admit([request])]
+
+    async def _decided(self, requests: Sequence[AdmissionRequest]) -> list[Admission]:
+        """The ledger's decisions; asked for again where it took the requests back because of others."""
+        tries = 0
+        while True:
+            try:
+                return await store.admit(
+                    self._pool, requests, now=self._clock.now(), lease=self.lease, process_id=self.safe.process_id
+                )
+            except _TAKEN_BACK:
+                tries += 1
+                if tries == _TRIES_MAX:
+                    raise
 
     def note(self, settlement: Settlement) -> None:
         """Remember what to record of a call if this process dies before it settles the call itself."""
