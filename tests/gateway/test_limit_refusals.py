@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.gateway.clocked import NEEDED, OUTPUT_TOKENS, PROMPT_TOKENS, TOKENS, Clocked, Tenant, clocked
+from tests.gateway.clocked import MODEL, NEEDED, OUTPUT_TOKENS, PATHS, PROMPT_TOKENS, TOKENS, Clocked, Tenant, clocked
+from tests.gateway.installation import MESSAGES
 
 NOW = datetime(2026, 11, 1, 3, 59, 41, 250_000, tzinfo=UTC)
 """In New York it is the last evening of October, a Saturday; the next day has 25 hours."""
@@ -110,6 +111,42 @@ async def test_waiting_as_long_as_a_refusal_says_is_enough_and_no_longer_than_it
         gateway.set(now + timedelta(seconds=seconds))
         assert (await gateway.call(busy)).status_code == 200
     gateway.set(NOW)
+
+
+async def test_answers_tell_what_is_left_of_the_tightest_rates(gateway: Clocked) -> None:
+    limits = {"organization": {"rpm": 5}, "project": {"rpm": 2, "tpm": 1000}, "key": {"rpm": 4, "tpm": 300}}
+    busy = await gateway.tenant(limits=limits)
+    used = PROMPT_TOKENS + OUTPUT_TOKENS
+    for left, speaking in ((1, "chat"), (0, "messages")):
+        assert rates(await gateway.call(busy, speaking=speaking)) == {
+            "limit-requests": "2",
+            "remaining-requests": str(left),
+            "reset-requests": "19s",
+            "limit-tokens": "300",
+            "remaining-tokens": str(300 - TOKENS - (1 - left) * used),
+            "reset-tokens": "19s",
+        }
+    for speaking in (*OPENAI, "messages"):
+        refused = await gateway.call(busy, speaking=speaking)
+        told_of_requests = {"limit-requests": "2", "remaining-requests": "0", "reset-requests": "19s"}
+        assert (refused.status_code, told_of_requests.items() <= rates(refused).items()) == (429, True)
+    assert rates(await gateway.call(await gateway.tenant())) == {}
+
+
+def rates(answer: httpx.Response) -> Mapping[str, str]:
+    prefix = "x-ratelimit-"
+    return {name.removeprefix(prefix): said for name, said in answer.headers.items() if name.startswith(prefix)}
+
+
+async def test_counting_tokens_takes_nothing_and_is_refused_to_who_could_make_no_call(gateway: Clocked) -> None:
+    busy = await gateway.tenant(grant="0", limits={"key": {"rpm": 1}})
+    body = {"model": MODEL, "messages": MESSAGES}
+    headers = {"authorization": f"Bearer {busy.key}"}
+    path = f"{PATHS['messages']}/count_tokens"
+    counted = [await gateway.plane.client.post(path, json=body, headers=headers) for _ in range(3)]
+    assert [answer.status_code for answer in counted] == [200] * 3
+    await gateway.limit(busy, "key", rpm=0)
+    assert (await gateway.plane.client.post(path, json=body, headers=headers)).status_code == 429
 
 
 async def test_a_call_larger_than_its_limit_is_told_so(gateway: Clocked) -> None:

@@ -98,6 +98,24 @@ class TestCrossing:
         await scene.settle(a_settlement(caller, answer.call_id, accepted, prompt=900))
         assert (await scene.counter(caller, "key"))["minute_tokens"] == 5
 
+    @pytest.mark.parametrize(
+        ("zone", "begins", "first"),
+        [("Asia/Tokyo", "00:00", "daily"), ("America/Los_Angeles", "08:00", "admitted")],
+    )
+    async def test_another_time_zone_reopens_no_day_that_is_over(
+        self, scene: Scene, zone: str, begins: str, first: str
+    ) -> None:
+        """Its day counts from now on if it began later than the one that runs; else what runs goes on."""
+        caller = await scene.a_caller(credit="100")
+        await scene.limit(caller, "key", daily="1")
+        held = await scene.hold(caller)
+        await scene.pool.execute("UPDATE organizations SET timezone = $1 WHERE id = $2", zone, caller.organization_id)
+        assert await outcomes(scene, caller) == [first, "daily"]
+        await scene.settle(costing(caller, held.call_id, scene.clock.at, "1"))
+        counter = await scene.counter(caller, "key")
+        assert counter["day_start"] == datetime.fromisoformat(f"2026-11-22T{begins}Z")
+        await assert_holds_add_up(scene.pool, caller)
+
 
 class TestWithoutAHold:
     async def settle(self, scene: Scene, caller: Caller, accepted: datetime) -> list[Settled]:
