@@ -18,7 +18,8 @@ BEFORE = re.compile(r"^(CREATE FUNCTION (?:admit|release_expired_holds)\(.*?^\$\
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    run_script(op.get_bind(), (SQL / "0009_recovery.sql").read_text())
+    for script in ("0009_recovery.sql", "0009_settle.sql"):
+        run_script(op.get_bind(), (SQL / script).read_text())
 
 
 def downgrade() -> None:
@@ -42,3 +43,5 @@ def downgrade() -> None:
     op.execute("ALTER TABLE holds DROP COLUMN checkpoint, DROP COLUMN process_id")
     for created in BEFORE.findall((SQL / "0003_metering.sql").read_text()):
         run_script(op.get_bind(), created)
+    settle = (SQL / "0007_settle.sql").read_text()
+    run_script(op.get_bind(), settle[settle.index("CREATE OR REPLACE FUNCTION settle") :])

@@ -68,12 +68,26 @@ def settled(call: Call, counted: int | None = None) -> Settlement:
     (Ending.BROKE_OFF, SAID, None, CallStatus.FAILED, AMOUNT, False),
     (Ending.BROKE_OFF, Answer(), 0, CallStatus.FAILED, Decimal(0), True),
     (Ending.REFUSED, Answer(), None, CallStatus.FAILED, Decimal(0), False),
+    (Ending.LOST, Answer(), 0, CallStatus.RECOVERED, Decimal("0.00005"), True),
+    (Ending.LOST, Answer(), 4, CallStatus.RECOVERED, Decimal("0.000058"), True),
+    (Ending.LOST, SAID, None, CallStatus.RECOVERED, AMOUNT, False),
 ])  # fmt: skip
 def test_each_ending_has_its_status_and_its_charge(
     ending: Ending, answer: Answer, counted: int | None, status: CallStatus, amount: Decimal, estimated: Any
 ) -> None:
     call = settled(a_call(ending, answer), counted).call
     assert (call.status, call.amount, call.origin_amount, call.estimated) == (status, amount, amount, estimated)
+
+
+def test_a_call_that_broke_off_in_vain_is_charged_by_no_price() -> None:
+    record = settled(a_call(Ending.BROKE_OFF, Answer()), 0).call
+    assert (record.provider, record.price_version_id) == ("acme", None)
+
+
+def test_an_attempt_that_was_cut_by_the_end_of_its_process_was_cancelled() -> None:
+    call = a_call(Ending.LOST, Answer())
+    call.attempts[-1].status = AttemptStatus.FAILED
+    assert [attempt.status for attempt in settled(call, 0).attempts] == [AttemptStatus.CANCELLED]
 
 
 def test_a_served_call_names_who_served_it_and_at_what_price() -> None:

@@ -235,7 +235,7 @@ def _record(call: Call, status: CallStatus, charge: Charge, usage: Usage, rated:
         generation_ms=call.generation_ms,
         quantities=msgspec.json.encode({kind.value: count for kind, count in usage.quantities}).decode(),
         tokens=usage.quantities.prompt_tokens + usage.quantities.completion_tokens,
-        price_version_id=None if serving is None else price_of(serving).id,
+        price_version_id=None if serving is None or _is_in_vain(call, usage.quantities) else price_of(serving).id,
         tier=charge.tier,
         currency=CURRENCY,
         origin_amount=charge.amount,

@@ -34,6 +34,7 @@ _SETTLE = "SELECT * FROM settle($1::call_record[], $2::charge_record[], $3::atte
 
 # Placeholders for "none" in columns of the rollups' key, which admits no null.
 _NONE = "00000000-0000-0000-0000-000000000000"
+_PARTITIONS_LOCK_SECONDS = 2
 _NO_INVOICE = (datetime.min.replace(tzinfo=UTC), -1)
 """The end and the cut of an invoice before all records."""
 
@@ -123,7 +124,10 @@ async def inherit_holds(
 
 
 async def begin_sweep(connection: Connection, *, gap: timedelta, lease: timedelta) -> bool:
-    """Take the turn to look after leases that are over, until the transaction ends; false if it is somebody else's."""
+    """Take the turn to look after leases that are over, until the transaction ends.
+
+    False if it is somebody else's, or if nobody had it for longer than the gap: then all leases begin anew.
+    """
     return bool(await connection.fetchval("SELECT begin_sweep($1, $2)", gap, lease))
 
 
@@ -329,7 +333,11 @@ def quantities_of(stored: str | dict[str, int]) -> UsageQuantities:
 
 
 async def ensure_partitions(session: WriteSession, *, now: datetime, months: int) -> int:
-    """Make the partitions of the coming months; answers how many were new."""
+    """Make the partitions of the coming months; answers how many were new.
+
+    Gives up soon where somebody reads for long: settlements would queue behind it. There is a month's time to try again.
+    """
+    await session.execute(sa.text(f"SET LOCAL lock_timeout = '{_PARTITIONS_LOCK_SECONDS}s'"))
     result = await session.execute(
         sa.text("SELECT ensure_partitions(:now, :months)").bindparams(
             sa.bindparam("now", type_=sa.DateTime(timezone=True))

@@ -56,7 +56,7 @@ _FROM_CALLS = """
         ON r.organization_id = c.organization_id AND r.bucket = date_bin('15 minutes', c.accepted_at, 'epoch')
         AND r.invoice_cut = c.invoice_cut AND r.project_id = coalesce(c.project_id, :nothing) AND r.key_id = c.key_id
         AND r.model = c.model AND r.provider = c.provider
-        AND r.price_version_id = CASE c.status WHEN 'insured' THEN :nothing ELSE c.price_version_id END
+        AND r.price_version_id = coalesce(CASE WHEN c.status <> 'insured' THEN c.price_version_id END, :nothing)
         AND r.tier = c.tier AND r.kind = used.kind
     WHERE c.organization_id = :organization_id AND c.accepted_at >= :since AND c.accepted_at < :until
         AND c.id >= :first_id AND c.id < :last_id AND c.provider IS NOT NULL

@@ -1,0 +1,88 @@
+-- What is charged by no price stands at none in the rollups, whether it was insured or broke off before any output: beside
+-- usage that has a price it would leave that without one.
+
+-- Records a batch of calls that ended: call, attempts, transfers, limits, rollups, and the hold released, in one
+-- transaction. A call that is already recorded changes nothing, so a settlement may be sent again at any time; within
+-- one batch a call may stand only once. Answers which calls were recorded by this very settlement, and by how much each
+-- exceeded its hold.
+CREATE OR REPLACE FUNCTION settle(p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz)
+    RETURNS TABLE (settled_call_id uuid, recorded boolean, overrun numeric) LANGUAGE plpgsql AS
+$$
+DECLARE
+    c_none CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
+    v_counters counters[];
+    v_new uuid[];
+    v_credited uuid[];
+    v_credits numeric[];
+    v_released holds[];
+BEGIN
+    SELECT array_agg(c) INTO v_counters
+    FROM lock_counters(ARRAY (SELECT (q.organization_id, q.project_id, q.key_id)::caller FROM unnest(p_calls) AS q),
+                       p_now) AS c;
+
+    SELECT coalesce(array_agg(q.call_id), '{}') INTO v_new
+    FROM unnest(p_calls) AS q
+    WHERE NOT EXISTS (SELECT FROM calls AS c WHERE c.organization_id = q.organization_id AND c.id = q.call_id);
+
+    SELECT coalesce(array_agg(paid.charged_call_id), '{}'), coalesce(array_agg(paid.from_credits), '{}')
+    INTO v_credited, v_credits
+    FROM ledger_charge_calls(
+        ARRAY (SELECT (q.organization_id, q.call_id, q.amount, q.currency, q.accepted_at)::ledger_charge
+               FROM unnest(p_calls) AS q WHERE q.call_id = ANY (v_new) AND q.amount > 0), p_now) AS paid;
+
+    WITH released AS (
+        DELETE FROM holds AS h USING unnest(p_calls) AS q
+        WHERE h.organization_id = q.organization_id AND h.call_id = q.call_id
+        RETURNING h.*
+    )
+    SELECT coalesce(array_agg(released::holds), '{}') INTO v_released FROM released;
+
+    INSERT INTO calls (organization_id, id, project_id, key_id, accepted_at, settled_at, requested_model, model, provider,
+                       endpoint_id, api, streamed, status, estimated, anomalous, finish_reason, native_finish_reason,
+                       latency_ms, generation_ms, quantities, price_version_id, tier, currency, origin_amount, amount,
+                       credits_amount, overrun_amount, provider_cost, user_id, session_id, metadata, invoice_cut,
+                       estimate)
+    SELECT q.organization_id, q.call_id, q.project_id, q.key_id, q.accepted_at, p_now, q.requested_model, q.model,
+           q.provider, q.endpoint_id, q.api, q.streamed, q.status, q.estimated, q.anomalous, q.finish_reason,
+           q.native_finish_reason, q.latency_ms, q.generation_ms, q.quantities, q.price_version_id, q.tier, q.currency,
+           q.origin_amount, q.amount, coalesce(paid.amount, 0), greatest(q.amount - coalesce(h.amount, q.amount), 0),
+           q.provider_cost, q.user_id, q.session_id, q.metadata, c.invoice_cut, q.estimate
+    FROM unnest(p_calls) AS q
+    JOIN counters AS c ON c.organization_id = q.organization_id AND c.scope_id = q.organization_id
+    LEFT JOIN unnest(v_released) AS h ON h.call_id = q.call_id
+    LEFT JOIN unnest(v_credited, v_credits) AS paid (call_id, amount) ON paid.call_id = q.call_id
+    WHERE q.call_id = ANY (v_new);
+
+    INSERT INTO attempts (organization_id, id, call_id, ordinal, endpoint_id, provider, status, http_status, error,
+                          latency_ms, provider_cost, upstream_id, usage)
+    SELECT a.* FROM unnest(p_attempts) AS a
+    WHERE a.call_id = ANY (v_new);
+
+    PERFORM move_counters(v_counters, ARRAY (SELECT q FROM unnest(p_calls) AS q WHERE q.call_id = ANY (v_new)),
+                          v_released);
+
+    INSERT INTO rollups AS r (organization_id, bucket, invoice_cut, project_id, key_id, model, provider,
+                              price_version_id, tier, kind, unit, unit_price, calls, quantity, origin_amount, amount,
+                              credits_amount)
+    SELECT q.organization_id, date_bin('15 minutes', q.accepted_at, 'epoch'), c.invoice_cut,
+           coalesce(q.project_id, c_none), q.key_id, q.model, q.provider,
+           coalesce(CASE WHEN q.status <> 'insured' THEN q.price_version_id END, c_none), q.tier, i.kind, min(i.unit), min(i.unit_price),
+           count(*) FILTER (WHERE i.kind = 'request'), sum(i.quantity), sum(i.origin_amount), sum(i.amount),
+           coalesce(sum(paid.amount) FILTER (WHERE i.kind = 'request'), 0)
+    FROM unnest(p_calls) AS q
+    JOIN unnest(p_charges) AS i ON i.call_id = q.call_id
+    JOIN counters AS c ON c.organization_id = q.organization_id AND c.scope_id = q.organization_id
+    LEFT JOIN unnest(v_credited, v_credits) AS paid (call_id, amount) ON paid.call_id = q.call_id
+    WHERE q.call_id = ANY (v_new)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+    ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+    ON CONFLICT ON CONSTRAINT rollups_pkey DO UPDATE
+        SET calls = r.calls + excluded.calls, quantity = r.quantity + excluded.quantity,
+            origin_amount = r.origin_amount + excluded.origin_amount, amount = r.amount + excluded.amount,
+            credits_amount = r.credits_amount + excluded.credits_amount;
+
+    RETURN QUERY
+        SELECT q.call_id, q.call_id = ANY (v_new), greatest(q.amount - coalesce(h.amount, q.amount), 0)
+        FROM unnest(p_calls) AS q LEFT JOIN unnest(v_released) AS h ON h.call_id = q.call_id;
+END
+$$;
