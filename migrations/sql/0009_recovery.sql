@@ -258,7 +258,8 @@ $$
 $$;
 
 -- Takes the turn to sweep, which lasts as long as the transaction; false if somebody else has it. After a time in which
--- nobody swept, nobody may have been able to renew a lease either: all of them begin anew.
+-- nobody swept, nobody may have been able to renew a lease either: all of them begin anew, and that is all there is to do
+-- in this turn. Whoever looks for leases that are over, looks from other connections, which must see that these are not.
 CREATE FUNCTION begin_sweep(p_gap interval, p_lease interval) RETURNS boolean LANGUAGE plpgsql AS
 $$
 DECLARE
@@ -275,7 +276,7 @@ BEGIN
         WHERE h.organization_id = free.organization_id AND h.call_id = free.call_id;
     END IF;
     UPDATE recovery SET swept_at = clock_timestamp();
-    RETURN true;
+    RETURN v_swept_at >= clock_timestamp() - p_gap;
 END
 $$;
 

@@ -16,7 +16,7 @@ class Line:
         self._up = asyncio.Event()
         self._up.set()
         self._is_silent = False
-        self._loses_answers_to = ""
+        self._fails_at = self._loses_answers_to = ""
         self.asked: list[str] = []
         """Every statement that was tried, whatever became of it."""
 
@@ -29,6 +29,10 @@ class Line:
         self._up.clear()
         self._is_silent = True
 
+    def fail(self, at: str) -> None:
+        """From now on statements with this text do not get through."""
+        self._fails_at = at
+
     def lose_answers(self, to: str) -> None:
         """From now on statements with this text are carried out, and their answers lost."""
         self._loses_answers_to = to
@@ -36,7 +40,7 @@ class Line:
     def mend(self) -> None:
         self._up.set()
         self._is_silent = False
-        self._loses_answers_to = ""
+        self._fails_at = self._loses_answers_to = ""
 
     async def fetch(self, query: str, *given: Any) -> Any:
         return await self._ask(self._pool.fetch, query, *given)
@@ -57,6 +61,8 @@ class Line:
     async def _ask(self, ask: Callable[..., Awaitable[Any]], query: str, *given: Any) -> Any:
         self.asked.append(query)
         await self._get_through()
+        if self._fails_at and self._fails_at in query:
+            raise ConnectionResetError("the line broke")
         answer = await ask(query, *given)
         if self._loses_answers_to and self._loses_answers_to in query:
             raise ConnectionResetError("the answer was lost")

@@ -6,7 +6,7 @@ whoever sweeps settles its calls by the letters in the database.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -24,7 +24,7 @@ from tollgate.metering import letters, safekeeping, store
 from tollgate.metering.letters import Unreadable
 from tollgate.metering.model import Settlement
 from tollgate.metering.sending import LEDGER_AWAY
-from tollgate.metering.service import ADMIT_SECONDS_MAX, Meter
+from tollgate.metering.service import ADMIT_SECONDS_MAX, Meter, NeverRecorded
 
 CHECKPOINT_SECONDS = 1.0
 ADOPT_SECONDS = 2.0
@@ -134,19 +134,26 @@ class Recovery:
                 return 0
             lost, garbled = _opened(await store.expired_checkpoints(self._pool, most=_SWEPT_MAX))
             await self._put_aside(garbled)
-            await store.drop_checkpoints(self._pool, list(garbled))
-            await self._settle(lost.values(), by="sweep")
+            refused = await self._settle(lost.values(), by="sweep")
+            await store.drop_checkpoints(self._pool, [*garbled, *refused])
             released = await store.release_expired_holds(self._pool, now=self._clock.now())
         if released:
             telemetry.EXPIRED_HOLDS.inc(released)
             _log.warning("holds were given back that no process had", holds=released)
         return len(lost) + released
 
-    async def _settle(self, settlements: Iterable[Settlement], *, by: str) -> None:
-        settling = [asyncio.create_task(self._meter.settle(settlement)) for settlement in settlements]
-        for outcome in asyncio.as_completed(settling):
-            await outcome
-        telemetry.RECOVERED.labels(by).inc(len(settling))
+    async def _settle(self, settlements: Collection[Settlement], *, by: str) -> list[CallId]:
+        """Settle them all; answers those that the ledger never takes, for which no other has to wait."""
+        settling = [self._meter.settle(settlement) for settlement in settlements]
+        outcomes = await asyncio.gather(*settling, return_exceptions=True)
+        refused: list[CallId] = []
+        for settlement, outcome in zip(settlements, outcomes, strict=True):
+            if isinstance(outcome, NeverRecorded):
+                refused.append(settlement.call.call_id)
+            elif outcome is not None:
+                raise outcome
+        telemetry.RECOVERED.labels(by).inc(len(settling) - len(refused))
+        return refused
 
     async def _put_aside(self, refused: Mapping[CallId, tuple[bytes, str]]) -> None:
         for call_id, (letter, why) in refused.items():

@@ -52,6 +52,10 @@ class CatalogueIsStale(Exception):
     """Prices or catalogue changed since the call was planned: plan it again."""
 
 
+class NeverRecorded(LedgerUnavailable):
+    """The ledger will not take a settlement as it is, however often it is sent; it is put aside for a person."""
+
+
 class Meter:
     """The data plane's way to holds and settlements, in batches."""
 
@@ -165,7 +169,8 @@ class Meter:
         Cancelling the waiting does not cancel the settlement.
 
         Raises:
-            LedgerUnavailable: neither the ledger nor the disk took it in time, or the ledger never will.
+            LedgerUnavailable: neither the ledger nor the disk took it in time.
+            NeverRecorded: the ledger never will.
         """
         self.safe.note(settlement)
         sending = asyncio.create_task(self._sender.send(settlement))
@@ -178,7 +183,7 @@ class Meter:
             await self.safe.keep([settlement], self._clock.now())
             return
         if isinstance(answer, BaseException):
-            raise LedgerUnavailable from answer
+            raise NeverRecorded from answer
         if answer.overrun:
             telemetry.OVERRUNS.inc()
             _log.warning("call exceeded its hold", call_id=str(answer.call_id), overrun=str(answer.overrun))
