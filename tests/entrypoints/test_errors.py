@@ -129,6 +129,10 @@ class Name(msgspec.Struct):
 
 RAISED: dict[str, Exception] = {
     "ours": RateLimited("Slow down.", metadata={"retry_after_seconds": 7}),
+    "fast": RateLimited("No.", metadata={"limit": "tpm", "amount": 90, "available": 5, "retry_after_seconds": 7}),
+    "wide": RateLimited(
+        "No.", metadata={"limit": "concurrency", "amount": 9, "available": 0, "retry_after_seconds": 1}
+    ),
     "keyless": AuthenticationFailed("No key."),
     "bug": KeyError("sk-tg-secret"),
     "refused": ConnectionRefusedError("10.0.0.7:5432"),
@@ -167,6 +171,22 @@ class TestAnswers:
         answer = await _answer("GET", "/raise/ours")
 
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+
+    @pytest.mark.parametrize("below", ["", ANTHROPIC_PATH])
+    async def test_say_which_rate_is_used_up_and_for_how_long(self, below: str) -> None:
+        answer = await _answer("GET", f"{below}/raise/fast")
+
+        assert {name: value for name, value in answer.headers.items() if name.startswith("x-ratelimit-")} == {
+            "x-ratelimit-limit-tokens": "90",
+            "x-ratelimit-remaining-tokens": "5",
+            "x-ratelimit-reset-tokens": "7s",
+        }
+        assert answer.headers["Retry-After"] == "7"
+
+    async def test_say_nothing_of_rates_where_none_is_used_up(self) -> None:
+        for name in ("ours", "wide", "teapot"):
+            answer = await _answer("GET", f"/raise/{name}")
+            assert not any(header.startswith("x-ratelimit-") for header in answer.headers), name
 
     async def test_say_how_to_authenticate(self) -> None:
         answer = await _answer("GET", "/raise/keyless")

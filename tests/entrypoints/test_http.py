@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import asyncpg
@@ -18,7 +18,7 @@ from litestar.routes import HTTPRoute
 from tests.control_plane import ControlPlane, control_plane, running
 
 from tollgate.entrypoints import http, operations
-from tollgate.infra import settings
+from tollgate.infra import settings, telemetry
 from tollgate.infra.database import Database
 from tollgate.infra.settings import METRICS_DIR_VARIABLE, Settings
 from tollgate.kit.clock import FixedClock, SystemClock
@@ -81,7 +81,7 @@ class TestEveryRoute:
 
 class TestHealth:
     async def test_is_told_while_every_session_is_taken(self, plane: ControlPlane) -> None:
-        wiring = plane.app.state.gateway._shelf._database
+        wiring = plane.app.state.gateway._admissions._shelf._database
         async with AsyncExitStack() as taken:
             for _ in range(Settings("").control_plane_connections):
                 await taken.enter_async_context(wiring.read())
@@ -146,3 +146,44 @@ async def test_metrics_are_those_of_every_process_that_counts_in_the_directory(t
 
     assert "tollgate_expired_holds_total 6.0" in told
     assert 'tollgate_calls_total{status="x"} 2.0' in told
+
+
+_IN_FLIGHT = """
+import sys
+from tollgate.infra import telemetry
+telemetry.IN_FLIGHT.set(int(sys.argv[1]))
+telemetry.EXPIRED_HOLDS.inc()
+print("set", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_gauges_are_those_of_the_processes_that_live_and_counts_those_of_all(tmp_path: Path) -> None:
+    def told() -> list[str]:
+        text = telemetry.exposition(str(tmp_path), []).decode()
+        return re.findall(r"^tollgate_(calls_in_flight \S+|expired_holds_total \S+)$", text, re.MULTILINE)
+
+    environment = {**os.environ, METRICS_DIR_VARIABLE: str(tmp_path)}
+    with ExitStack() as started:
+        processes = [
+            started.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _IN_FLIGHT, number],
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
+            )
+            for number in ("3", "4")
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"set\n"
+        before = told()
+        processes[0].kill()
+        processes[0].wait()
+        after = told()
+        processes[1].kill()
+
+    assert sorted(before) == ["calls_in_flight 7.0", "expired_holds_total 2.0"]
+    assert sorted(after) == ["calls_in_flight 4.0", "expired_holds_total 2.0"]

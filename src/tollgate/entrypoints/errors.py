@@ -55,6 +55,8 @@ _FAMILY_OF_STATUS: Mapping[int, type[TollgateError]] = {
     503: Unavailable,
 }
 _RETRY_DATABASE_SECONDS = 5
+_RATES = {"rpm": "Requests", "tpm": "Tokens"}
+"""The limits that have names in headers, which are OpenAI's: the same as on answers, see gateway.headers."""
 
 _log = structlog.get_logger(__name__)
 
@@ -90,8 +92,8 @@ def anthropic_error_body(error: TollgateError, status: int) -> dict[str, object]
 
 
 def error_headers(error: TollgateError) -> dict[str, str]:
-    """The headers that belong to an error: how to authenticate, how many seconds to wait, which call it was."""
-    headers = {}
+    """The headers that belong to an error: how to authenticate, how long to wait and for what, which call it was."""
+    headers = _rates(error) if isinstance(error, RateLimited) else {}
     if isinstance(error, AuthenticationFailed):
         headers["WWW-Authenticate"] = 'Bearer realm="tollgate"'
     if error.retry_after_seconds is not None:
@@ -99,6 +101,18 @@ def error_headers(error: TollgateError) -> dict[str, str]:
     if isinstance(generation_id := error.metadata.get("generation_id"), str):
         headers["X-Generation-Id"] = generation_id
     return headers
+
+
+def _rates(error: RateLimited) -> dict[str, str]:
+    """The rate that refused a call: its limit, what is left of it, and when it begins anew."""
+    rate, told = _RATES.get(str(error.metadata.get("limit"))), error.metadata
+    if rate is None:
+        return {}
+    return {
+        f"X-RateLimit-Limit-{rate}": str(told["amount"]),
+        f"X-RateLimit-Remaining-{rate}": str(told["available"]),
+        f"X-RateLimit-Reset-{rate}": f"{error.retry_after_seconds}s",
+    }
 
 
 def as_tollgate_error(error: Exception) -> TollgateError:

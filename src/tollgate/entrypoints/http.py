@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -41,8 +42,11 @@ from tollgate.keys.service import KeyRing
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.kit.errors import Unavailable
 from tollgate.kit.principal import KeyKind, Principal
+from tollgate.metering import recovery
 from tollgate.metering import routes as metering
+from tollgate.metering import status as metering_status
 from tollgate.metering.service import Meter
+from tollgate.metering.status import OnDisk
 from tollgate.pricing import routes as pricing
 from tollgate.reports import routes as reports
 
@@ -57,6 +61,7 @@ CONTROL_PLANE = (
 )
 
 _CLOSING_SECONDS = 5
+_TELL_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 BEARERS = {"caller": None, "operator": KeyKind.OPERATOR, "manager": KeyKind.MANAGEMENT}
@@ -114,6 +119,7 @@ class _Wiring:
         self._clock = clock
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._keys: KeyRing | None = None
+        self._estates: Path | None = None
 
     @asynccontextmanager
     async def running(self, app: Litestar) -> AsyncIterator[None]:
@@ -134,6 +140,7 @@ class _Wiring:
             Shelf(self.database, self._clock, database_url=url).listening() as shelf,
         ):
             self._pool, self._keys = pool, ring
+            self._estates = await recovery.folder_of(pool, self._settings.data_dir)
             app.state.gateway = Gateway(
                 keys=ring,
                 shelf=shelf,
@@ -151,10 +158,12 @@ class _Wiring:
                 ),
             )
             noting = asyncio.create_task(ledger_access.lasting(app.state.gateway.note_progress))
+            telling = asyncio.create_task(_tell_of(meter))
             await warming
             yield
             await self._drained(app.state.gateway, meter)
             noting.cancel()
+            telling.cancel()
         # What does not close politely ends with the process. The pool waits for whoever has a connection of it.
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):
@@ -185,6 +194,10 @@ class _Wiring:
             raise Unavailable
         await self._pool.fetchval("SELECT 1")
 
+    def on_disk(self) -> OnDisk | None:
+        """What this data directory keeps for the ledger; `None` before it is known which ledger that is."""
+        return None if self._estates is None else metering_status.on_disk(self._estates)
+
     def guard(self) -> Guard:
         """What is checked before a body is decoded: the key of whom the handler asks for, then the query's names."""
 
@@ -214,6 +227,7 @@ class _Wiring:
             "settings": self._settings,
             "environment": self._environment,
             "ping": self.ping,
+            "on_disk": self.on_disk,
             "metrics_dir": self._environment.get(settings.METRICS_DIR_VARIABLE),
             "endpoints": endpoints.find_endpoint,
         }
@@ -222,6 +236,14 @@ class _Wiring:
             **{name: Provide(_bearer(), sync_to_thread=False) for name in BEARERS},
             **{name: Provide(_always(value), sync_to_thread=False) for name, value in values.items()},
         }
+
+
+async def _tell_of(meter: Meter) -> None:
+    """Keep the gauges of this process at what is so, or was a second ago."""
+    while True:
+        telemetry.IN_FLIGHT.set(len(meter.safe.known))
+        telemetry.UNRECORDED.set(meter.unrecorded)
+        await asyncio.sleep(_TELL_SECONDS)
 
 
 def _bearer() -> Callable[[Request[Any, Any, Any]], Principal]:

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import prometheus_client
 from litestar import MediaType, Response, get
-from prometheus_client import multiprocess
 
+from tollgate.infra import telemetry
 from tollgate.infra.database import DATABASE_AWAY
 from tollgate.infra.web import Injected
+from tollgate.kit.clock import Clock
 from tollgate.kit.errors import Unavailable
+from tollgate.metering import status
+from tollgate.metering.status import OnDisk
 
 _READY_SECONDS_MAX = 2
 _RETRY_SECONDS = 1
@@ -34,14 +37,14 @@ async def ready(ping: Injected[Callable[[], Awaitable[None]]]) -> str:
 
 
 @get("/metrics", include_in_schema=False, media_type=MediaType.TEXT, sync_to_thread=True)
-def metrics(metrics_dir: Injected[str | None]) -> Response[bytes]:
-    """Prometheus metrics: of all processes that count in the directory; without one, of this process."""
-    registry = prometheus_client.REGISTRY
-    if metrics_dir:
-        registry = prometheus_client.CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry, metrics_dir)  # type: ignore[no-untyped-call]  # the library leaves it untyped
+def metrics(
+    metrics_dir: Injected[str | None], on_disk: Injected[Callable[[], OnDisk | None]], clock: Injected[Clock]
+) -> Response[bytes]:
+    """Prometheus metrics: of the group's processes, and what lies on their disk; the database is not asked."""
+    found = on_disk()
+    readings = [] if found is None else status.readings(found, clock.now())
     return Response(
-        prometheus_client.generate_latest(registry), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST}
+        telemetry.exposition(metrics_dir, readings), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST}
     )
 
 

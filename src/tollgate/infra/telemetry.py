@@ -1,15 +1,29 @@
 """Telemetry: structured logs without secrets or content, and a metric for everything that can go wrong."""
 
 import logging
+import os
 import sys
 import traceback
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import prometheus_client
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, multiprocess
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from tollgate.infra import settings
+
+IN_FLIGHT = Gauge(
+    "tollgate_calls_in_flight", "Calls that are begun and not recorded in the ledger.", multiprocess_mode="livesum"
+)
+UNRECORDED = Gauge(
+    "tollgate_unrecorded_settlements",
+    "Settlements on their way to the ledger: more than a batch or two of them means that it does not take them.",
+    multiprocess_mode="livesum",
+)
 
 ADMISSIONS = Counter("tollgate_admissions_total", "Requests for holds, by outcome.", ["outcome"])
 BATCHES = Histogram(
@@ -56,6 +70,47 @@ INCONSISTENT = Counter(
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
 
 _CAUSES_MAX = 10
+_GAUGES_OF_THE_LIVING = "gauge_live*_*.db"
+
+
+class Reading(NamedTuple):
+    """A figure as it is at this moment, wherever it was read."""
+
+    name: str
+    purpose: str
+    value: float
+
+
+def exposition(metrics_dir: str | None, readings: Sequence[Reading]) -> bytes:
+    """All metrics as Prometheus reads them: of every process that counts in the directory, or else of this one."""
+    counted = prometheus_client.REGISTRY
+    if metrics_dir:
+        _forget_the_dead(Path(metrics_dir))
+        counted = CollectorRegistry()
+        multiprocess.MultiProcessCollector(counted, metrics_dir)  # type: ignore[no-untyped-call]  # the library leaves it untyped
+    read = CollectorRegistry()
+    read.register(_Readings(readings))
+    return prometheus_client.generate_latest(counted) + prometheus_client.generate_latest(read)
+
+
+class _Readings(Collector):
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        for reading in self._readings:
+            yield GaugeMetricFamily(reading.name, reading.purpose, reading.value)
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """Remove the gauges of processes that are gone: whoever is killed cannot do that itself. Their counts stay."""
+    for pid in {path.stem.rpartition("_")[2] for path in directory.glob(_GAUGES_OF_THE_LIVING)}:
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]  # as above
+        except PermissionError:
+            continue
 
 
 def configure_logging() -> None:

@@ -1,5 +1,6 @@
-"""The API's shapes of what the operator does with an organization's credit."""
+"""The API's shapes of what the operator does with an organization's credit, and of how metering is doing."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, TypeAlias
 
@@ -7,7 +8,9 @@ import msgspec
 
 from tollgate.infra import web
 from tollgate.infra.web import Amount, Body
+from tollgate.kit.money import amount_text
 from tollgate.ledger.model import PRIORITY_DEFAULT, AdjustmentOrder, GrantCategory, GrantTerms
+from tollgate.metering.status import InLedger, OnDisk
 
 _Reason: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
@@ -51,3 +54,93 @@ class CreateAdjustment(Body, kw_only=True, frozen=True):
     def order(self, currency: str) -> AdjustmentOrder:
         """What is adjusted, in the organization's currency."""
         return AdjustmentOrder(web.amount(self.amount, "amount"), currency, self.reason)
+
+
+class LedgerView(msgspec.Struct, kw_only=True, frozen=True):
+    """The ledger. If it is not reachable, whatever only it can know is `null`."""
+
+    reachable: bool
+    swept_at: datetime | None
+    """When leases were last looked after; older than a minute: nobody does."""
+
+
+class InFlightView(msgspec.Struct, kw_only=True, frozen=True):
+    """Calls that are not settled, in all processes of all hosts."""
+
+    holds: int
+    held: Mapping[str, str]
+    """What is held for them, by currency."""
+    oldest_at: datetime | None
+    """When the oldest of them was accepted."""
+
+
+class UnpricedView(msgspec.Struct, kw_only=True, frozen=True):
+    """Calls that used something without a price. They are charged nothing, and hold up their invoice."""
+
+    calls: int
+    oldest_at: datetime | None
+
+
+class SpoolView(msgspec.Struct, kw_only=True, frozen=True):
+    """What lies on the disk of the host that answers, for this ledger; another host has its own."""
+
+    host: str
+    waiting: int
+    """Settlements that the ledger does not have yet; they are sent until it does."""
+    oldest_at: datetime | None
+    """Since when the oldest of them has waited."""
+    refused: int
+    """Settlements that the ledger never takes as they are: `tollgate spool list` shows them."""
+    unreadable: int
+    """Processes whose files cannot be read; what is in them is not counted."""
+    processes: int
+    """Processes that live."""
+    left_behind: int
+    """Processes that are gone and that nobody has taken over from yet."""
+
+
+class StatusView(msgspec.Struct, kw_only=True, frozen=True):
+    """How metering is doing."""
+
+    ledger: LedgerView
+    in_flight: InFlightView | None
+    orphans: int | None
+    """Of the calls in flight, those whose lease is over: their host is lost, and the next sweep settles them."""
+    unpriced: UnpricedView | None
+    spool: SpoolView | None
+    """`null` while the process starts."""
+    outbox_age_seconds: int | None
+    """Always `null`: nothing is sent out yet that could wait."""
+    providers: None
+    """Always `null`: the health of providers is not judged yet; `tollgate_attempts_total` counts how they answer."""
+
+    @classmethod
+    def of(cls, ledger: InLedger | None, disk: OnDisk | None, *, host: str) -> "StatusView":
+        return cls(
+            ledger=LedgerView(reachable=ledger is not None, swept_at=None if ledger is None else ledger.swept_at),
+            in_flight=None if ledger is None else _in_flight(ledger),
+            orphans=None if ledger is None else ledger.orphans,
+            unpriced=None
+            if ledger is None
+            else UnpricedView(calls=ledger.unpriced, oldest_at=ledger.unpriced_oldest_at),
+            spool=None if disk is None else _spool(disk, host),
+            outbox_age_seconds=None,
+            providers=None,
+        )
+
+
+def _in_flight(ledger: InLedger) -> InFlightView:
+    held = {currency: amount_text(amount) for currency, amount in ledger.held.items()}
+    return InFlightView(holds=ledger.holds, held=held, oldest_at=ledger.oldest_at)
+
+
+def _spool(disk: OnDisk, host: str) -> SpoolView:
+    return SpoolView(
+        host=host,
+        waiting=disk.waiting,
+        oldest_at=disk.oldest_at,
+        refused=disk.refused,
+        unreadable=disk.unreadable,
+        processes=disk.processes,
+        left_behind=disk.left_behind,
+    )
