@@ -165,16 +165,16 @@ def _figures(hot: Sequence[Half], many: Sequence[Half]) -> dict[str, Any]:
 def _show(result: dict[str, Any]) -> None:
     connections, organizations = result["connections"], result["organizations"]
     table = Table(
-        title=f"Settled calls per second, medians of {result['rounds']} rounds, {connections} at once: "
-        f"one hot tenant, and spread over {organizations:,}"
+        title=f"Settled calls per second, medians of {result['rounds']} rounds, {connections} calls at once:\n"
+        f"one hot tenant / spread over {organizations:,}"
     )
-    for column in ("processes", "", "hot", "spread", "hot / spread", "p50 ms hot", "spread", "p99 ms hot", "spread"):
+    for column in ("processes", "", "hot", "spread", "hot/spread", "p50 ms", "p99 ms"):
         table.add_column(column, justify="right")
     for group in result["groups"]:
         for way, name in _NAMES.items():
             figures = group[way]
             row = [f"{figures[kind]['calls_per_second']:,}" for kind in _KINDS]
-            times = [str(figures[kind][time]) for time in ("p50_ms", "p99_ms") for kind in _KINDS]
+            times = [" / ".join(f"{figures[kind][time]:.0f}" for kind in _KINDS) for time in ("p50_ms", "p99_ms")]
             table.add_row(str(group["processes"]), name, *row, f"{figures['percent']} %", *times)
     console = Console()
     console.print(table)
