@@ -129,6 +129,20 @@ class TestACharge:
         await assert_grants_add_up(books.pool)
 
 
+async def test_every_digit_of_the_largest_amounts_is_kept(books: Books) -> None:
+    organization = await books.an_organization()
+    await adjust(books, organization, "999999999999999.999999999999", now=at(11, 1))
+    await adjust(books, organization, "-999999999999999999.999999999999", now=at(11, 2))
+
+    invoice = await books.close(organization, NOVEMBER, now=AFTER)
+
+    assert [line.amount_exact for line in invoice.lines] == [
+        Decimal("999999999999999999.999999999999"),
+        Decimal("-999999999999999.999999999999"),
+    ]
+    assert await books.balances(organization) == ("0", "999000000000000000", "0")
+
+
 class TestAFavour:
     async def test_pays_what_would_be_left_due(self, books: Books) -> None:
         organization = await books.an_organization()

@@ -108,6 +108,13 @@ class TestACharge:
         assert [account for account, *_ in await posted(pool, adjustment)] == [UNBILLED]
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+async def test_every_digit_of_the_largest_adjustment_is_kept(database: Database, pool: Pool, sign: str) -> None:
+    owner, amount = (await an_organization(database)).id, "999999999999999999.999999999999"
+    adjustment = await adjust(database, owner, sign + amount)
+    assert [moved for _, _, moved, _ in await posted(pool, adjustment)] == [Decimal(amount)]
+
+
 async def test_an_adjustment_of_nothing_is_refused(database: Database, pool: Pool) -> None:
     owner = (await an_organization(database)).id
     with pytest.raises(InvalidRequest) as refused:

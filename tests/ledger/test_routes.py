@@ -169,7 +169,7 @@ class TestAdjustments:
 
     async def test_are_more_or_less_than_nothing_and_have_a_reason(self, plane: ControlPlane) -> None:
         path = await path_of(plane, "adjustments")
-        for amount in ("0", "-0.00", "1e3", "", "0.0000000000001", 1, None):
+        for amount in ("0", "-0.00", "1e3", "", "0.0000000000001", "-" + "9" * 19, 1, None):
             answer = await plane.call("POST", path, json={"amount": amount, "reason": "x"})
             assert (answer.status_code, answer.json()["error"]["metadata"]["field"]) == (400, "amount"), amount
         for body in ({"amount": "1"}, {"amount": "1", "reason": ""}, {"amount": "1", "reason": "x", "currency": "USD"}):

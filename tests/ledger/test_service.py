@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import asyncpg
@@ -139,7 +139,9 @@ class TestGranting:
         [
             ({"amount": "0"}, "amount"),
             ({"amount": "-1"}, "amount"),
+            ({"amount": "1000000000000000000.000000000001"}, "amount"),
             ({"amount": "1", "expires_at": BORN}, "expires_at"),
+            ({"amount": "1", "expires_at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))}, "expires_at"),
             ({"amount": "1", "expires_at": BORN - timedelta(days=1)}, "expires_at"),
         ],
     )

@@ -59,6 +59,9 @@ class Transfer:
     posted_at: datetime
 
 
+AMOUNT_MAX = Decimal(10**18)
+"""The most that one grant or adjustment is of: many of them still add up within the digits that a balance has."""
+
 PRIORITY_DEFAULT = 50
 """Grants burn from lower to higher priority numbers."""
 

@@ -1,12 +1,14 @@
 """The ledger's decisions that need no database: what may be granted, voided and adjusted, and by which transfers."""
 
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from tollgate.kit import ids
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId
 from tollgate.ledger.model import (
+    AMOUNT_MAX,
     Adjustment,
     AdjustmentOrder,
     Grant,
@@ -16,17 +18,30 @@ from tollgate.ledger.model import (
     credits_of,
 )
 
+_YEAR_MAX = 9000
+"""Every time of that year exists in every time zone, and in the database."""
+
 
 def check_terms(terms: GrantTerms, now: datetime) -> None:
-    """A grant is more than nothing, and expires after it is made.
+    """A grant is more than nothing and not beyond reckoning, and expires after it is made.
 
     Raises:
         InvalidRequest: it is not; `field` says which.
     """
     if terms.amount <= 0:
         raise InvalidRequest("A grant is more than nothing.", field="amount")
-    if terms.expires_at is not None and terms.expires_at <= now:
+    _check_size(terms.amount)
+    if terms.expires_at is None:
+        return
+    if terms.expires_at.year > _YEAR_MAX:
+        raise InvalidRequest(f"A grant expires before the year {_YEAR_MAX + 1}, or never.", field="expires_at")
+    if terms.expires_at <= now:
         raise InvalidRequest("A grant expires after it is made.", field="expires_at")
+
+
+def _check_size(amount: Decimal) -> None:
+    if amount.copy_abs() > AMOUNT_MAX:
+        raise InvalidRequest(f"An amount is {AMOUNT_MAX} at most.", field="amount")
 
 
 def check_same_terms(known: Grant, terms: GrantTerms) -> None:
@@ -58,13 +73,14 @@ def check_voidable(grant: Grant, now: datetime) -> None:
 
 
 def check_adjustment(order: AdjustmentOrder) -> None:
-    """An adjustment is more or less than nothing.
+    """An adjustment is more or less than nothing, and not beyond reckoning.
 
     Raises:
-        InvalidRequest: it is nothing.
+        InvalidRequest: it is not.
     """
     if order.amount == 0:
         raise InvalidRequest("An adjustment of nothing adjusts nothing.", field="amount")
+    _check_size(order.amount)
 
 
 def funding(grant: Grant) -> Transfer:

@@ -31,7 +31,7 @@ async def grant_credit(
     A reference is credited once: told again on the same terms, it answers the grant as it is now.
 
     Raises:
-        InvalidRequest: the amount is not above zero, or the grant would expire before it begins.
+        InvalidRequest: the amount is not above zero or beyond reckoning, or the grant would expire before it begins.
         Conflict: the reference stands for a grant on other terms.
     """
     if terms.reference is not None:
@@ -114,7 +114,7 @@ async def adjust(
     A charge may take the balance below zero; it moves no limit.
 
     Raises:
-        InvalidRequest: the amount is zero.
+        InvalidRequest: the amount is zero, or beyond reckoning.
     """
     rules.check_adjustment(order)
     cut = await store.lock(session, organization_id)

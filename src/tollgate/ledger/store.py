@@ -131,7 +131,7 @@ async def charge(session: WriteSession, adjustment: Adjustment) -> Decimal:
         {
             "organization_id": adjustment.organization_id,
             "id": adjustment.id,
-            "amount": -adjustment.amount,
+            "amount": adjustment.amount.copy_negate(),
             "currency": adjustment.currency,
             "at": adjustment.created_at,
         },

@@ -99,7 +99,10 @@ def favours_used(invoice: Invoice, *, now: datetime) -> Iterator[tuple[GrantId, 
     for line in invoice.lines:
         if line.adjusted is not None and line.amount_exact < 0:
             grant_id = GrantId(line.adjusted.id)
-            yield grant_id, _transfer(invoice.heading, credits_of(grant_id), UNBILLED, -line.amount_exact, now=now)
+            yield (
+                grant_id,
+                _transfer(invoice.heading, credits_of(grant_id), UNBILLED, line.amount_exact.copy_negate(), now=now),
+            )
 
 
 def postings(heading: Heading, *, now: datetime) -> tuple[Transfer, ...]:
@@ -108,7 +111,7 @@ def postings(heading: Heading, *, now: datetime) -> tuple[Transfer, ...]:
     rounding = money.EXACT.subtract(heading.totals.total, exact)
     moves = [
         (RECEIVABLE, UNBILLED, exact),
-        (RECEIVABLE, ROUNDING, rounding) if rounding > 0 else (ROUNDING, RECEIVABLE, -rounding),
+        (RECEIVABLE, ROUNDING, rounding) if rounding > 0 else (ROUNDING, RECEIVABLE, rounding.copy_negate()),
     ]
     return tuple(_transfer(heading, debit, credit, amount, now=now) for debit, credit, amount in moves if amount)
 

@@ -74,13 +74,13 @@ def lines_of(usages: Sequence[Usage], adjustments: Adjustments, currency: str) -
     zero, and what is left of the favour stays credit.
     """
     used: list[tuple[_Said, Decimal]] = [*sorted(_priced(usages), key=lambda pair: _reading_order(pair[0]))]
-    charged = [(_adjusted(charge), -charge.amount) for charge in adjustments.charges]
+    charged = [(_adjusted(charge), charge.amount.copy_negate()) for charge in adjustments.charges]
     spent = _sum(each.billed.credits_amount for each in usages)
     spent = _sum((spent, *(charge.credits_amount for charge in adjustments.charges)))
     due = money.EXACT.subtract(_sum(amount for _, amount in (*used, *charged)), spent)
     entries = [*used, *charged, *_favours(adjustments.favours, due)]
     if spent:
-        entries.append((None, -spent))
+        entries.append((None, spent.copy_negate()))
     rounded = apportion([amount for _, amount in entries], currency)
     return tuple(
         _line(n, said, exact, amount)
@@ -92,7 +92,7 @@ def _favours(favours: Sequence[Favour], due: Decimal) -> Iterator[tuple[_Said, D
     for favour in favours:
         part = min(favour.remaining, due)
         if part > 0:
-            yield _adjusted(favour.adjustment), -part
+            yield _adjusted(favour.adjustment), part.copy_negate()
             due = money.EXACT.subtract(due, part)
 
 
