@@ -75,7 +75,7 @@ async def assert_exactly(crowd: Crowd, bounds: Sequence[str], tokens: int, *, si
     """For each (K, k) of the sizes and each bound: of K calls at once, k are made and all others refused by it."""
     parties = {(bound, most): await bounded(crowd, bound, fit, tokens) for bound in bounds for most, fit in sizes}
     if any(name_of(bound) in {"rpm", "tpm"} for bound in bounds):
-        await within_a_minute(5 + max(most for most, _ in sizes) // 200)
+        await within_a_minute(10 + max(most for most, _ in sizes) // 200)
     async with crowd.monitor.watching():
         for most, fit in sizes:
             answers = await crowd.rush({bound: parties[bound, most] for bound in bounds}, most)
