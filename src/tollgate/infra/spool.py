@@ -37,15 +37,22 @@ class Depth:
 
 
 class Spool:
-    """One file. Every method waits for the disk, so it is for threads, one at a time."""
+    """One file. Every method waits for the disk, so it is for threads, one at a time.
+
+    Raises:
+        OSError: it cannot be made.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS, cached_statements=8
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute(_TABLE)
+        try:
+            self._connection = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS, cached_statements=8
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(_TABLE)
+        except sqlite3.Error as error:
+            raise OSError(f"the spool {path} cannot be made: {error}") from error
 
     def keep(self, texts: Mapping[Key, bytes], now: datetime, *, refused: str | None = None) -> None:
         """Write these down, and return when they are on the disk; `refused` says why they will never be taken.
@@ -111,7 +118,7 @@ def depth(path: Path) -> Depth:
             SELECT sum(refused IS NULL), min(spooled_at) FILTER (WHERE refused IS NULL), sum(refused IS NOT NULL)
             FROM spooled
         """).fetchone()
-    return Depth(row[0] or 0, None if row[1] is None else datetime.fromisoformat(row[1]), row[2] or 0)
+        return Depth(row[0] or 0, None if row[1] is None else datetime.fromisoformat(row[1]), row[2] or 0)
 
 
 @contextmanager
@@ -121,5 +128,6 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(path if path.exists() else ":memory:", timeout=_BUSY_SECONDS)) as connection:
             connection.execute(_TABLE)
             yield connection
-    except sqlite3.Error as error:
+    # What a damaged file has for keys or instants may be neither.
+    except (sqlite3.Error, TypeError, ValueError) as error:
         raise OSError(f"the spool {path} cannot be read: {error}") from error
