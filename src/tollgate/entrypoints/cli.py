@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, Place] = {
     "prices": Place("tollgate.entrypoints.cli_prices", "prices", "Compare, import and publish prices."),
     "invoices": Place("tollgate.entrypoints.cli_invoices", "invoices", "Close months, and look at invoices."),
     "doctor": Place("tollgate.entrypoints.cli_doctor", "command", "Prove that the books are whole."),
+    "spool": Place("tollgate.entrypoints.cli_spool", "spool", "Look at what waits on this host's disk."),
 }
 """Every command, in the order of `tollgate --help`."""
 
