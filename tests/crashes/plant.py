@@ -232,7 +232,7 @@ async def plant(data_dir: Path, dice: random.Random) -> AsyncIterator[Plant]:
         await asyncio.gather(*(part.start() for part in parts))
         database = databases.connect(url, connections_max=1)
         held.push_async_callback(database.close)
-        pool = await held.enter_async_context(asyncpg.create_pool(url, min_size=1, max_size=3))
+        pool = await held.enter_async_context(asyncpg.create_pool(url, min_size=0, max_size=3))
         limits = httpx.Limits(max_connections=500)
         http = await held.enter_async_context(
             httpx.AsyncClient(base_url=gateways[0].base_url, timeout=120, limits=limits)
