@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
@@ -89,8 +91,10 @@ async def control_plane(
         order = NewKey(PLATFORM, KeyKind.OPERATOR, "operator")
         minted = await keys.create(session, order=order, now=clock.now())
     handlers = (*http.CONTROL_PLANE, *(each for each in more if each not in http.CONTROL_PLANE))
-    app: Any = http.build(Settings(database_url), environment={}, clock=clock, handlers=handlers)
-    async with running(app):
-        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
-        async with httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as client:
-            yield ControlPlane(app, client, database, pool, clock, minted.text)
+    with TemporaryDirectory(prefix="tollgate-") as folder:
+        configured = Settings(database_url, data_dir=Path(folder))
+        app: Any = http.build(configured, environment={}, clock=clock, handlers=handlers)
+        async with running(app):
+            transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+            async with httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as client:
+                yield ControlPlane(app, client, database, pool, clock, minted.text)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -235,17 +236,19 @@ async def serving(database_url: str, **environment: str) -> AsyncIterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    given = {"DATABASE_URL": database_url, **PATIENCE}
-    settings = {f"TOLLGATE_{name}": value for name, value in given.items()}
+    patience = {"DATABASE_URL": database_url, **PATIENCE}
+    settings = {f"TOLLGATE_{name}": value for name, value in patience.items()}
     command = [sys.executable, "-m", "granian", "--factory", "--interface", "asgi", "--no-ws", "--no-access-log"]
     options = ["--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop", "--log-level", "warning"]
     target = "tollgate.entrypoints.http:create_app"
-    process = await children.start("gateway", [*command, *options, target], {**os.environ, **settings, **environment})
-    try:
-        await _until_ready(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}/api/v1"
-    finally:
-        await process.stop(patience_seconds=10)
+    with TemporaryDirectory(prefix="tollgate-") as folder:
+        given = {**os.environ, "TOLLGATE_DATA_DIR": folder, **settings, **environment}
+        process = await children.start("gateway", [*command, *options, target], given)
+        try:
+            await _until_ready(f"http://127.0.0.1:{port}", process)
+            yield f"http://127.0.0.1:{port}/api/v1"
+        finally:
+            await process.stop(patience_seconds=10)
 
 
 async def _until_ready(address: str, process: children.Child) -> None:
