@@ -74,7 +74,8 @@ BEGIN
                            LATERAL (SELECT coalesce((SELECT sum(g.remaining) FROM grants AS g
                                                      WHERE g.organization_id = o.id AND g.currency = o.currency
                                                        AND g.remaining > 0
-                                                       AND (g.ends_at IS NULL OR g.ends_at > p_now)), 0),
+                                                       AND g.voided_at IS NULL
+                                                       AND (g.expires_at IS NULL OR g.expires_at > p_now)), 0),
                                            coalesce((SELECT sum(a.debits - a.credits) FROM ledger_accounts AS a
                                                      WHERE a.organization_id = o.id AND a.currency = o.currency
                                                        AND a.account IN ('unbilled', 'receivable')), 0)
@@ -232,9 +233,9 @@ $$
 $$;
 
 -- Looks after the leases of one process: those of the calls it knows last on, and those of which it knows nothing, though
--- they are older than an admission takes, are over: their answers were lost on the way.
-CREATE FUNCTION renew_leases(p_process_id uuid, p_known uuid[], p_unknown_before uuid, p_lease interval) RETURNS void
-    LANGUAGE sql AS
+-- they were taken longer ago than an admission takes, are over: their answers were lost on the way. Answers the time.
+CREATE FUNCTION renew_leases(p_process_id uuid, p_known uuid[], p_unknown_after interval, p_lease interval)
+    RETURNS timestamptz LANGUAGE sql AS
 $$
     UPDATE holds AS h
     SET lease_until = CASE WHEN free.is_known THEN clock_timestamp() + p_lease ELSE '-infinity' END
@@ -242,9 +243,11 @@ $$
           FROM holds AS k
           WHERE k.process_id = p_process_id AND k.lease_until > '-infinity'
             AND (k.call_id = ANY (p_known) AND k.lease_until < clock_timestamp() + p_lease / 2
-                 OR k.call_id <> ALL (p_known) AND k.call_id < p_unknown_before)
+                 OR k.call_id <> ALL (p_known) AND k.lease_until < clock_timestamp() + p_lease - p_unknown_after)
           FOR UPDATE SKIP LOCKED) AS free
-    WHERE h.organization_id = free.organization_id AND h.call_id = free.call_id
+    WHERE h.organization_id = free.organization_id AND h.call_id = free.call_id;
+
+    SELECT clock_timestamp()
 $$;
 
 -- Hands what a dead process held to its heir: the calls of which it left word, for the heir to settle. The leases of the

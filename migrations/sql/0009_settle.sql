@@ -1,10 +1,13 @@
--- What is charged by no price stands at none in the rollups, whether it was insured or broke off before any output: beside
+-- Settlements hold nobody's locks while they wait for the disk. What is charged by no price stands at none in the rollups, whether it was insured or broke off before any output: beside
 -- usage that has a price it would leave that without one.
 
 -- Records a batch of calls that ended: call, attempts, transfers, limits, rollups, and the hold released, in one
 -- transaction. A call that is already recorded changes nothing, so a settlement may be sent again at any time; within
 -- one batch a call may stand only once. Answers which calls were recorded by this very settlement, and by how much each
 -- exceeded its hold.
+--
+-- The commit does not wait for the disk, or every other call of the organizations would wait with it: whoever settles
+-- calls `flush_settlements` in a transaction of its own, and has nothing recorded before that has returned.
 CREATE OR REPLACE FUNCTION settle(p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz)
     RETURNS TABLE (settled_call_id uuid, recorded boolean, overrun numeric) LANGUAGE plpgsql AS
 $$
@@ -16,6 +19,8 @@ DECLARE
     v_credits numeric[];
     v_released holds[];
 BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+
     SELECT array_agg(c) INTO v_counters
     FROM lock_counters(ARRAY (SELECT (q.organization_id, q.project_id, q.key_id)::caller FROM unnest(p_calls) AS q),
                        p_now) AS c;
@@ -85,4 +90,11 @@ BEGIN
         SELECT q.call_id, q.call_id = ANY (v_new), greatest(q.amount - coalesce(h.amount, q.amount), 0)
         FROM unnest(p_calls) AS q LEFT JOIN unnest(v_released) AS h ON h.call_id = q.call_id;
 END
+$$;
+
+-- Waits until everything that was committed before is on the disk: this transaction writes to the log, so its commit
+-- takes along whatever the log has before it.
+CREATE FUNCTION flush_settlements() RETURNS void LANGUAGE sql AS
+$$
+    SELECT pg_logical_emit_message(true, 'tollgate', '')
 $$;

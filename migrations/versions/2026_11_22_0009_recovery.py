@@ -25,9 +25,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     for function in (
+        "flush_settlements()",
         "begin_sweep(interval, interval)",
         "inherit_holds(uuid, uuid, uuid[], interval)",
-        "renew_leases(uuid, uuid[], uuid, interval)",
+        "renew_leases(uuid, uuid[], interval, interval)",
         "checkpoint_holds(uuid[], uuid[], text[])",
         "release_expired_holds(timestamptz, integer)",
         "admit(admission_request[], timestamptz, interval, uuid)",

@@ -35,35 +35,53 @@ def asking(owner: OrganizationId, most: Decimal | str, least: Decimal | str | No
     )
 
 
+def answer(outcome: str, scope: str | None = None) -> Admission:
+    return Admission(CallId(UUID(int=4)), outcome, Decimal(0), scope, None, None)
+
+
+ADMITTED, TOO_POOR = answer("admitted"), answer("balance", "organization")
+
+
 class TestOfflineAllowance:
     def test_gives_nothing_to_whom_the_ledger_was_not_seen_to_admit(self) -> None:
         allowance = OfflineAllowance(Decimal(1))
         assert allowance.take(asking(ONE, "0.1")) is None
-        allowance.answered(ONE, admitted=False)
+        allowance.answered(ONE, TOO_POOR)
         assert allowance.take(asking(ONE, "0.1")) is None
 
     def test_gives_nothing_to_whom_the_ledger_refused_last(self) -> None:
         allowance = OfflineAllowance(Decimal(1))
-        allowance.answered(ONE, admitted=True)
-        allowance.answered(ONE, admitted=False)
+        allowance.answered(ONE, ADMITTED)
+        allowance.answered(ONE, TOO_POOR)
         assert allowance.take(asking(ONE, "0.1")) is None
+
+    @pytest.mark.parametrize(
+        "refused",
+        [answer("rpm", "organization"), answer("concurrency", "key"), answer("monthly", "key"), answer("key")],
+        ids=lambda refused: f"{refused.scope} {refused.outcome}",
+    )
+    def test_keeps_nothing_from_an_organization_for_what_refused_one_of_its_keys(self, refused: Admission) -> None:
+        allowance = OfflineAllowance(Decimal(1))
+        allowance.answered(ONE, ADMITTED)
+        allowance.answered(ONE, refused)
+        assert allowance.take(asking(ONE, "1")) == 1
 
     def test_gives_nothing_where_there_is_none(self) -> None:
         allowance = OfflineAllowance(Decimal(0))
-        allowance.answered(ONE, admitted=True)
+        allowance.answered(ONE, ADMITTED)
         assert allowance.take(asking(ONE, "0")) is None
 
     def test_gives_what_is_left_if_that_is_worth_having(self) -> None:
         allowance = OfflineAllowance(Decimal(1))
-        allowance.answered(ONE, admitted=True)
+        allowance.answered(ONE, ADMITTED)
         taken = [allowance.take(asking(ONE, "0.4", "0.2")) for _ in range(4)]
         assert taken == [Decimal("0.4"), Decimal("0.4"), Decimal("0.2"), None]
 
     def test_begins_anew_when_the_ledger_answers(self) -> None:
         allowance = OfflineAllowance(Decimal(1))
-        allowance.answered(ONE, admitted=True)
+        allowance.answered(ONE, ADMITTED)
         assert allowance.take(asking(ONE, "1")) == 1
-        allowance.answered(ONE, admitted=True)
+        allowance.answered(ONE, ADMITTED)
         assert allowance.take(asking(ONE, "1")) == 1
 
     @given(st.lists(st.tuples(st.sampled_from([ONE, OTHER]), amounts, amounts), max_size=30))
@@ -72,7 +90,7 @@ class TestOfflineAllowance:
     ) -> None:
         allowance, given_to = OfflineAllowance(Decimal(3)), {ONE: Decimal(0), OTHER: Decimal(0)}
         for owner in given_to:
-            allowance.answered(owner, admitted=True)
+            allowance.answered(owner, ADMITTED)
         for owner, first, second in wanted:
             least, most = min(first, second), max(first, second)
             left = 3 - given_to[owner]

@@ -66,7 +66,14 @@ class TestRefusals:
         assert error.message == (
             "The balance is too low for this call: it needs at least 0.5 USD, 0.2 USD is available."
         )
-        assert error.metadata == {"needed": "0.5", "available": "0.2", "currency": "USD"}
+        assert error.metadata == {
+            "limit": "balance",
+            "scope": "organization",
+            "needed": "0.5",
+            "available": "0.2",
+            "currency": "USD",
+            "resets_at": None,
+        }
         assert error.retry_after_seconds is None
 
     def test_a_limit_that_is_used_up_names_itself_and_when_it_resets(self) -> None:
@@ -85,7 +92,7 @@ class TestRefusals:
 
     def test_a_limit_that_is_nearly_used_up_names_what_is_left(self) -> None:
         assert refused("monthly", "0.3", "project", "9", resets_at=MIDNIGHT).message == (
-            "Project monthly limit of 9 USD has 0.3 USD left, too little for this call; it resets 2026-11-23T00:00:00Z."
+            "Project monthly limit of 9 USD has 0.3 USD left, this call needs 0.5; it resets 2026-11-23T00:00:00Z."
         )
 
     def test_a_total_limit_never_resets(self) -> None:
@@ -99,7 +106,7 @@ class TestRefusals:
     def test_a_rate_names_itself_and_when_to_try_again(self, outcome: str, noun: str, needed: int) -> None:
         error = refused(outcome, "5", "key", "1000", resets_at=NOW + timedelta(seconds=39, milliseconds=100))
         assert type(error) is errors.RateLimited
-        assert error.message == f"Key limit of 1000 {noun} is reached; try again in 40 s."
+        assert error.message == f"Key limit of 1000 {noun} has 5 left, this call needs {needed}; try again in 40 s."
         assert error.metadata == {
             "limit": outcome,
             "scope": "key",

@@ -102,14 +102,15 @@ class Idempotency(ASGIMiddleware):
 
     async def _answer_once(self, attempt: "_Attempt", scope: Scope, receive: Receive, next_app: ASGIApp) -> "_Answer":
         async with self._database.write() as session:
-            if not await _hold(session, attempt):
+            is_alone = await _hold(session, attempt)
+            row = await _stored(session, attempt)
+            if row is not None:
+                return _replayed(attempt, row)
+            if not is_alone:
                 raise Conflict(
                     f"The first request with this {HEADER} is still being answered.",
                     metadata={"retry_after_seconds": _RETRY_SECONDS},
                 )
-            row = await _stored(session, attempt)
-            if row is not None:
-                return _replayed(attempt, row)
             answer = await _handled(next_app, scope, receive, session)
             if answer.status >= _FIRST_FAILURE or answer.status == _TOO_MANY_REQUESTS:
                 raise _NotKept(answer)

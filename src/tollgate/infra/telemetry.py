@@ -44,6 +44,9 @@ LATE = Counter(
     "tollgate_late_settlements_total",
     "Settlements of calls that had been recovered already, at another amount. Alarm on any.",
 )
+CLOCKS_APART = Counter(
+    "tollgate_clocks_apart_total", "Times a process found its clock far from the database's. Alarm on any."
+)
 OFFLINE = Counter("tollgate_offline_admissions_total", "Calls admitted on the offline allowance.")
 UNSETTLED = Counter("tollgate_unsettled_total", "Calls the ledger refused to record. Alarm on any.")
 EXPIRED_HOLDS = Counter("tollgate_expired_holds_total", "Holds given back because no one settled their calls in time.")

@@ -4,7 +4,10 @@ from decimal import Decimal
 
 from tollgate.kit import money
 from tollgate.kit.ids import OrganizationId
-from tollgate.metering.model import AdmissionRequest
+from tollgate.metering.model import Admission, AdmissionRequest
+
+_WITHOUT_MEANS = frozenset({"balance", "organization", "currency"})
+_MONEY = frozenset({"total", "daily", "weekly", "monthly"})
 
 
 class OfflineAllowance:
@@ -17,13 +20,13 @@ class OfflineAllowance:
         self._amount = amount
         self._left: dict[OrganizationId, Decimal] = {}
 
-    def answered(self, organization_id: OrganizationId, *, admitted: bool) -> None:
-        """The ledger is there, and says whether this organization may spend."""
+    def answered(self, organization_id: OrganizationId, answer: Admission) -> None:
+        """The ledger is there, and says whether this organization may spend; a key's own limits say nothing of that."""
         if not self._amount:
             return
-        if admitted:
+        if answer.outcome == "admitted":
             self._left[organization_id] = self._amount
-        else:
+        elif answer.outcome in _WITHOUT_MEANS or (answer.scope == "organization" and answer.outcome in _MONEY):
             self._left.pop(organization_id, None)
 
     def take(self, request: AdmissionRequest) -> Decimal | None:

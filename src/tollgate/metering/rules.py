@@ -49,7 +49,14 @@ def _insufficient_credit(request: AdmissionRequest, answer: Admission) -> Tollga
     return InsufficientCredit(
         f"The balance is too low for this call: it needs at least {needed} {request.currency}, "
         f"{available} {request.currency} is available.",
-        metadata={"needed": needed, "available": available, "currency": request.currency},
+        metadata={
+            "limit": "balance",
+            "scope": "organization",
+            "needed": needed,
+            "available": available,
+            "currency": request.currency,
+            "resets_at": None,
+        },
     )
 
 
@@ -59,7 +66,8 @@ def _limit_exceeded(request: AdmissionRequest, answer: Admission) -> TollgateErr
     available = money.amount_text(answer.amount or money.ZERO)
     resets = None if answer.resets_at is None else _instant(answer.resets_at)
     ending = "." if resets is None else f"; it resets {resets}."
-    state = "is used up" if answer.amount == 0 else f"has {available} {request.currency} left, too little for this call"
+    needed = money.amount_text(request.hold_least)
+    state = "is used up" if answer.amount == 0 else f"has {available} {request.currency} left, this call needs {needed}"
     return LimitExceeded(
         f"{scope} {answer.outcome} limit of {limit} {request.currency} {state}{ending}",
         metadata={
@@ -67,7 +75,7 @@ def _limit_exceeded(request: AdmissionRequest, answer: Admission) -> TollgateErr
             "scope": answer.scope,
             "amount": limit,
             "available": available,
-            "needed": money.amount_text(request.hold_least),
+            "needed": needed,
             "resets_at": resets,
         },
     )
@@ -78,8 +86,10 @@ def _rate_limited(request: AdmissionRequest, answer: Admission, *, now: datetime
     if answer.resets_at is not None:
         seconds = max(1, math.ceil((answer.resets_at - now).total_seconds()))
     scope = (answer.scope or "").capitalize()
-    limit, needed = int(answer.limit_amount or 0), request.tokens if answer.outcome == "tpm" else 1
-    ending = f"is reached; try again in {seconds} s."
+    limit, left = int(answer.limit_amount or 0), int(answer.amount or 0)
+    needed = request.tokens if answer.outcome == "tpm" else 1
+    state = "is reached" if left == 0 else f"has {left} left, this call needs {needed}"
+    ending = f"{state}; try again in {seconds} s."
     if needed > limit:
         ending = f"is less than the {needed} that this call alone needs."
     return RateLimited(
@@ -88,7 +98,7 @@ def _rate_limited(request: AdmissionRequest, answer: Admission, *, now: datetime
             "limit": answer.outcome,
             "scope": answer.scope,
             "amount": limit,
-            "available": int(answer.amount or 0),
+            "available": left,
             "needed": needed,
             "resets_at": None if answer.resets_at is None else _instant(answer.resets_at),
             "retry_after_seconds": seconds,

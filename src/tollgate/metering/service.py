@@ -123,8 +123,8 @@ class Meter:
                 raise
             telemetry.ADMISSIONS.labels("unavailable").inc()
             raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
-        if isinstance(answer, Admission) and answer.outcome != "stale":
-            self._allowance.answered(request.organization_id, admitted=answer.outcome == "admitted")
+        if isinstance(answer, Admission):
+            self._allowance.answered(request.organization_id, answer)
         return answer
 
     def _give_back(self, request: AdmissionRequest, late: asyncio.Future[Admission | BaseException]) -> None:

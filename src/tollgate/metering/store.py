@@ -1,4 +1,4 @@
-"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0007 and 0009)."""
+"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0009)."""
 
 import json
 from collections.abc import Sequence
@@ -31,6 +31,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 
 _ADMIT = "SELECT * FROM admit($1::admission_request[], $2, $3, $4)"
 _SETTLE = "SELECT * FROM settle($1::call_record[], $2::charge_record[], $3::attempt_record[], $4)"
+_FLUSH = "SELECT flush_settlements()"
 
 # Placeholders for "none" in columns of the rollups' key, which admits no null.
 _NONE = "00000000-0000-0000-0000-000000000000"
@@ -64,15 +65,20 @@ async def expire_hold(pool: "asyncpg.Pool[asyncpg.Record]", request: AdmissionRe
 async def settle(
     pool: "asyncpg.Pool[asyncpg.Record]", settlements: Sequence[Settlement], *, now: datetime
 ) -> list[Settled]:
-    """Record the settlements in one transaction; those recorded before, or sent twice, change nothing."""
+    """Record the settlements in one transaction; those recorded before, or sent twice, change nothing.
+
+    Answers when they are on the database's disk, those that were recorded before included.
+    """
     distinct = {settlement.call.call_id: settlement for settlement in settlements}.values()
-    rows = await pool.fetch(
-        _SETTLE,
-        [settlement.call for settlement in distinct],
-        [charge for settlement in distinct for charge in settlement.charges],
-        [attempt for settlement in distinct for attempt in settlement.attempts],
-        now,
-    )
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(
+            _SETTLE,
+            [settlement.call for settlement in distinct],
+            [charge for settlement in distinct for charge in settlement.charges],
+            [attempt for settlement in distinct for attempt in settlement.attempts],
+            now,
+        )
+        await connection.execute(_FLUSH)
     by_call = {row[0]: Settled(*row) for row in rows}
     return [by_call[settlement.call.call_id] for settlement in settlements]
 
@@ -104,11 +110,15 @@ async def renew_leases(
     process_id: UUID,
     known: Sequence[CallId],
     *,
-    unknown_before: UUID,
+    unknown_after: timedelta,
     lease: timedelta,
-) -> None:
-    """Let the leases of a process's known calls last on, and end those of older calls that it does not know."""
-    await pool.execute("SELECT renew_leases($1, $2, $3, $4)", process_id, known, unknown_before, lease)
+) -> datetime:
+    """Let the leases of a process's known calls last on, and end those it took a while ago for calls it does not know.
+
+    Answers the database's time.
+    """
+    at: datetime = await pool.fetchval("SELECT renew_leases($1, $2, $3, $4)", process_id, known, unknown_after, lease)
+    return at
 
 
 async def inherit_holds(
@@ -335,7 +345,7 @@ def quantities_of(stored: str | dict[str, int]) -> UsageQuantities:
 async def ensure_partitions(session: WriteSession, *, now: datetime, months: int) -> int:
     """Make the partitions of the coming months; answers how many were new.
 
-    Gives up soon where somebody reads for long: settlements would queue behind it. There is a month's time to try again.
+    Gives up soon where somebody reads for long: settlements would queue behind it, and there is time to try again.
     """
     await session.execute(sa.text(f"SET LOCAL lock_timeout = '{_PARTITIONS_LOCK_SECONDS}s'"))
     result = await session.execute(

@@ -1,4 +1,4 @@
-"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0007 and 0009)."""
+"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0009)."""
 
 from datetime import datetime
 from decimal import Decimal
