@@ -1,0 +1,221 @@
+"""What a stream has delivered is noted as it goes on, and no note of a call outlives its settlement."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from tests.gateway.clocked import MODEL, Clocked, Tenant, clocked
+from tests.gateway.fake_client import FakeClient
+from tests.gateway.fake_provider import DONE, chunk
+
+from tollgate.catalog.model import Format
+from tollgate.gateway import service, tokenizer
+from tollgate.gateway.model import Reply, UpstreamRequest, Wire
+from tollgate.gateway.service import Gateway, Inquiry
+from tollgate.infra import journal
+from tollgate.kit.errors import TollgateError
+from tollgate.metering import letters
+from tollgate.metering.model import AttemptStatus, CallStatus, Settlement
+from tollgate.metering.safekeeping import Safekeeping
+
+USAGE = {"prompt_tokens": 10, "completion_tokens": 3}
+
+
+class Provider:
+    """Sends what the test gives it, when the test gives it."""
+
+    def __init__(self) -> None:
+        self._given: asyncio.Queue[bytes] = asyncio.Queue()
+        self._sent = asyncio.Event()
+        self.status = 200
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.asked = asyncio.Event()
+
+    async def send(self, _: UpstreamRequest) -> Reply:
+        self.asked.set()
+        await self.answers.wait()
+        return self
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    async def body(self) -> bytes:
+        return await self._given.get()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        while piece := await self._given.get():
+            yield piece
+
+    async def close(self) -> None:
+        """Nothing is to be closed."""
+
+    def say(self, *words: str) -> None:
+        for word in words:
+            self._given.put_nowait(chunk({"content": word}, usage=None))
+
+    def end(self) -> None:
+        for piece in (chunk(finish="stop", usage=None), chunk(choices=[], usage=USAGE), DONE, b""):
+            self._given.put_nowait(piece)
+
+    def give(self, whole: bytes) -> None:
+        self._given.put_nowait(whole)
+
+
+class Watched:
+    """The gateway of a process with a provider of the test's, and the journal of its calls."""
+
+    def __init__(self, gateway: Clocked) -> None:
+        self.gateway = gateway
+        self.provider = Provider()
+        self.served: Gateway = gateway.plane.app.state.gateway
+        self.served._upstreams = {**self.served._upstreams, Format.SANDBOX: self.provider}
+        self.safe: Safekeeping = self.served._meter.safe
+
+    async def call(
+        self, tenant: Tenant, client: FakeClient, *, stream: bool = True, wire: Wire = Wire.CHAT
+    ) -> "asyncio.Task[None]":
+        principal = await self.served.authenticate([(b"x-api-key", tenant.key.encode())])
+        asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 100}
+        body = json.dumps({"model": MODEL, "stream": stream, **asked}).encode()
+        return asyncio.create_task(self.served.serve(Inquiry(principal, wire, body, {}), client))
+
+    def noted(self) -> list[Settlement]:
+        """What the journal says of the calls under way."""
+        return [letters.read(text) for text in journal.read(self.safe._estate.path / "journal").values()]
+
+    async def noted_tokens(self, least: int) -> Settlement:
+        """The note of the call under way, once it tells of so many output tokens."""
+        async with asyncio.timeout(5):
+            while True:
+                for noted in self.noted():
+                    if json.loads(noted.call.quantities).get("completion", 0) >= least:
+                        return noted
+                await asyncio.sleep(0.005)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether no call has left a note anywhere."""
+        return self.noted() == [] and self.safe.known == []
+
+
+@pytest.fixture(scope="module")
+async def gateway(server_url: str, template: str) -> AsyncIterator[Clocked]:
+    async with clocked(server_url, template) as opened:
+        yield opened
+
+
+@pytest.fixture
+def watched(gateway: Clocked, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    monkeypatch.setattr(service, "_NOTE_SECONDS", 0.02)
+    return Watched(gateway)
+
+
+async def finished(call: "asyncio.Task[None]") -> None:
+    async with asyncio.timeout(5):
+        await call
+
+
+async def test_a_call_is_noted_before_its_provider_is_asked(watched: Watched) -> None:
+    watched.provider.answers.clear()
+    call = await watched.call(await watched.gateway.tenant(), FakeClient(), stream=False)
+    await watched.provider.asked.wait()
+    [noted] = watched.noted()
+    assert (noted.call.status, noted.call.estimated) == (CallStatus.RECOVERED, True)
+    assert [attempt.status for attempt in noted.attempts] == [AttemptStatus.CANCELLED]
+    assert json.loads(noted.call.quantities)["prompt"] > 0
+    assert watched.safe.known == [noted.call.call_id]
+    watched.provider.status = 500
+    watched.provider.answers.set()
+    watched.provider.give(b"{}")
+    with pytest.raises(TollgateError):
+        await finished(call)
+    assert watched.is_clear
+
+
+async def test_the_note_of_a_stream_grows_with_what_it_delivers_and_goes_when_it_is_settled(watched: Watched) -> None:
+    tenant, client = await watched.gateway.tenant(), FakeClient()
+    call = await watched.call(tenant, client)
+    watched.provider.say("one")
+    first = await watched.noted_tokens(1)
+    watched.provider.say(" two", " three", " four")
+    second = await watched.noted_tokens(4)
+    assert first.call.call_id == second.call.call_id
+    assert first.call.amount < second.call.amount == 4 * first.call.amount
+    assert [attempt.status for attempt in second.attempts] == [AttemptStatus.SERVED]
+    watched.provider.end()
+    await finished(call)
+    assert client.finished.is_set()
+    assert watched.is_clear
+    counter = await watched.gateway.counter(tenant)
+    assert (counter["total_used"], counter["total_held"]) == (3 * first.call.amount, 0)
+
+
+async def test_a_stream_in_which_nothing_came_is_not_noted_again(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = await watched.call(await watched.gateway.tenant(), FakeClient())
+    watched.provider.say("one")
+    await watched.noted_tokens(1)
+    noted: list[Settlement] = []
+    monkeypatch.setattr(watched.safe, "note", noted.append)
+    await asyncio.sleep(0.1)
+    assert noted == []
+    monkeypatch.undo()
+    watched.provider.end()
+    await finished(call)
+
+
+async def test_a_stream_that_ends_while_it_is_counted_leaves_no_note(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = await watched.call(await watched.gateway.tenant(), FakeClient())
+    counting, count, go_on = asyncio.Event(), tokenizer.count, asyncio.Event()
+
+    async def slowly(text: str, vocabulary: str) -> int:
+        counting.set()
+        await go_on.wait()
+        return await count(text, vocabulary)
+
+    monkeypatch.setattr(tokenizer, "count", slowly)
+    watched.provider.say("one")
+    async with asyncio.timeout(5):
+        await counting.wait()
+    watched.provider.end()
+    await finished(call)
+    assert watched.is_clear
+    go_on.set()
+    await asyncio.sleep(0.05)
+    assert watched.is_clear
+
+
+@pytest.mark.parametrize("how", ["the client hangs up", "the call is cancelled", "the provider breaks off"])
+async def test_a_stream_that_does_not_come_to_its_end_leaves_no_note(watched: Watched, how: str) -> None:
+    tenant = await watched.gateway.tenant()
+    client = FakeClient(leaves_after=1 if how == "the client hangs up" else None)
+    call = await watched.call(tenant, client)
+    watched.provider.say("one")
+    noted = await watched.noted_tokens(1)
+    if how == "the call is cancelled":
+        call.cancel()
+    else:
+        watched.provider.say(" two")
+        watched.provider.give(b"")
+    async with asyncio.timeout(5):
+        await asyncio.wait([call])
+    await watched.served.drained()
+    assert watched.is_clear
+    recorded = await watched.gateway.pool.fetchrow("SELECT * FROM calls WHERE id = $1", noted.call.call_id)
+    assert recorded is not None
+    assert recorded["amount"] >= noted.call.amount
+    assert (await watched.gateway.counter(tenant))["total_held"] == 0
+
+
+async def test_a_call_that_is_refused_leaves_no_note(watched: Watched) -> None:
+    poor = await watched.gateway.tenant(grant="0")
+    with pytest.raises(TollgateError):
+        await finished(await watched.call(poor, FakeClient()))
+    assert watched.is_clear
