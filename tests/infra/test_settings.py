@@ -1,10 +1,12 @@
 """Settings say what an installation decided, and what looks like a decision and is none."""
 
+from decimal import Decimal
+
 import pytest
 from structlog.testing import capture_logs
 
 from tollgate.infra import settings, telemetry
-from tollgate.infra.settings import Settings
+from tollgate.infra.settings import BadSetting, Settings
 
 KNOWN = {settings.PREFIX + name.upper(): "1" for name in Settings.__annotations__}
 
@@ -35,3 +37,22 @@ def test_the_log_tells_names_in_one_warning_and_no_values() -> None:
 def test_a_stop_takes_no_longer_than_its_parts() -> None:
     configured = Settings("", drain_timeout_seconds=20, settle_timeout_seconds=7)
     assert configured.stop_seconds_max == 20 + 7 + 10
+
+
+@pytest.mark.parametrize("text", ["0", "0.50", "25", "0.000000000001", "999999999999.999999999999"])
+def test_an_offline_allowance_is_an_exact_amount(text: str) -> None:
+    given = {"TOLLGATE_DATABASE_URL": "postgresql://x/y", "TOLLGATE_OFFLINE_ALLOWANCE": text}
+    assert settings.read(given).offline_allowance == Decimal(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "1e3", "NaN", "Infinity", ".5", "1.", "1,5", "\u0661", "0.0000000000001", "1 "])
+def test_an_offline_allowance_that_is_no_amount_is_refused(text: str) -> None:
+    given = {"TOLLGATE_DATABASE_URL": "postgresql://x/y", "TOLLGATE_OFFLINE_ALLOWANCE": text}
+    with pytest.raises(BadSetting, match=r"use an amount such as 0\.50"):
+        settings.read(given)
+
+
+def test_nothing_may_be_spent_offline_and_leases_last_a_quarter_of_an_hour_unless_it_was_decided() -> None:
+    configured = settings.read({"TOLLGATE_DATABASE_URL": "postgresql://x/y"})
+    assert configured.offline_allowance == 0
+    assert (configured.lease_seconds, configured.settle_timeout_seconds) == (900, 3)
