@@ -11,7 +11,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
-from tests.control_plane import ControlPlane, control_plane, running
+from tests.control_plane import ControlPlane, running
 from tests.metering.scene import Caller, Pool, Scene, costing, free
 from tests.safes import a_safe
 
@@ -31,17 +31,15 @@ from tollgate.metering.model import CallStatus, Settlement
 
 @pytest.fixture
 async def plane(
-    database: Database,
-    pool: Pool,
-    clock: FixedClock,
-    database_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    database: Database, pool: Pool, clock: FixedClock, database_url: str, tmp_path: Path
 ) -> AsyncIterator[ControlPlane]:
-    """A process with a data directory of this test alone."""
-    monkeypatch.chdir(tmp_path)
-    async with control_plane(database, pool, clock, database_url=database_url) as opened:
-        yield opened
+    """A process whose data directory a test may look into, and put a sibling beside it."""
+    async with database.write() as session:
+        minted = await keys.create(session, order=NewKey(PLATFORM, KeyKind.OPERATOR, "a"), now=clock.now())
+    app: Any = http.build(Settings(database_url, data_dir=tmp_path), environment={}, clock=clock)
+    transport = httpx.ASGITransport(app)
+    async with running(app), httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as client:
+        yield ControlPlane(app, client, database, pool, clock, minted.text)
 
 
 async def told(plane: ControlPlane) -> Any:
@@ -78,9 +76,9 @@ async def test_only_operators_see_it(plane: ControlPlane) -> None:
 
 
 async def test_a_settlement_on_the_disk_is_seen_until_somebody_has_recorded_it(
-    plane: ControlPlane, scene: Scene
+    plane: ControlPlane, scene: Scene, tmp_path: Path
 ) -> None:
-    folder = await recovery.folder_of(plane.pool, Path(".tollgate"))
+    folder = await recovery.folder_of(plane.pool, tmp_path)
     caller, sibling = await scene.a_caller(), a_safe(folder)
     ended = an_ended_call(scene, caller)
     await sibling.keep([ended], scene.clock.at)
