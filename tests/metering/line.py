@@ -53,10 +53,10 @@ class Line:
         return await self._ask(self._pool.execute, query, *given)
 
     @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Any]:
+    async def acquire(self) -> AsyncIterator["_Connection"]:
         await self._get_through()
         async with self._pool.acquire() as connection:
-            yield connection
+            yield _Connection(connection, self._ask)
 
     async def _ask(self, ask: Callable[..., Awaitable[Any]], query: str, *given: Any) -> Any:
         self.asked.append(query)
@@ -74,3 +74,21 @@ class Line:
         if self._is_silent:
             await self._up.wait()
         raise ConnectionRefusedError("the line is cut")
+
+
+class _Connection:
+    """One connection of the pool, whose statements take the same line."""
+
+    def __init__(self, connection: Any, ask: Callable[..., Awaitable[Any]]) -> None:
+        self._connection = connection
+        self._ask = ask
+        self.transaction = connection.transaction
+
+    async def fetch(self, query: str, *given: Any) -> Any:
+        return await self._ask(self._connection.fetch, query, *given)
+
+    async def fetchval(self, query: str, *given: Any) -> Any:
+        return await self._ask(self._connection.fetchval, query, *given)
+
+    async def execute(self, query: str, *given: Any) -> Any:
+        return await self._ask(self._connection.execute, query, *given)

@@ -96,7 +96,10 @@ class TestAdoption:
 
 
 class TestAdoptionThatFails:
-    @pytest.mark.parametrize("at", ["inherit_holds", "settle(", "lease_until <=", "release_expired_holds"])
+    @pytest.mark.parametrize(
+        "at",
+        ["inherit_holds", "settle(", "flush_settlements", "begin_sweep", "lease_until <=", "release_expired_holds"],
+    )
     @pytest.mark.parametrize("what", ["statements", "answers"])
     async def test_half_way_is_finished_by_whoever_looks_next(
         self, scene: Scene, folder: Path, at: str, what: str

@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from prometheus_client import REGISTRY
@@ -109,9 +108,11 @@ class TestLeases:
         meter = living._meter
         known, spooled, unknown = [await begun(scene, caller, meter) for _ in range(3)]
         elsewhere = await begun(scene, caller, scene.meter())
-        meter.note(partial(caller, known, scene))
+        for call_id in (known, spooled):
+            meter.note(partial(caller, call_id, scene))
         await meter.safe.keep([partial(caller, spooled, scene)], scene.clock.at)
-        scene.clock.at += timedelta(seconds=ADMIT_SECONDS_MAX + 6)
+        held_for = timedelta(seconds=ADMIT_SECONDS_MAX + 6)
+        await scene.pool.execute("UPDATE holds SET lease_until = lease_until - $1::interval", held_for)
         young = await begun(scene, caller, meter)
         await scene.expire(known, spooled)
         await living.renew()
@@ -193,7 +194,7 @@ class TestCheckpoints:
                 group.create_task(scene.settle(*ended[::-1]))
                 renewing = store.renew_leases(
                     scene.pool, meter.safe.process_id, [call_id for _, call_id in held],
-                    unknown_before=UUID(int=0), lease=4 * LEASE,
+                    unknown_after=LEASE, lease=4 * LEASE,
                 )  # fmt: skip
                 group.create_task(renewing)
         for caller in callers:
