@@ -20,7 +20,7 @@ from tests.gateway.fake_provider import FakeProvider
 from tests.gateway.installation import Installation
 
 from tollgate.catalog import seed as catalogue
-from tollgate.infra import children, upgrades
+from tollgate.infra import children, estate, spool, upgrades
 from tollgate.infra import database as databases
 from tollgate.infra.children import Child
 from tollgate.infra.database import Database
@@ -30,6 +30,7 @@ from tollgate.keys.model import NewKey
 from tollgate.kit import ids
 from tollgate.kit.clock import SystemClock
 from tollgate.kit.principal import KeyKind
+from tollgate.metering import safekeeping
 from tollgate.metering import service as metering
 from tollgate.pricing import seed as prices
 
@@ -181,6 +182,17 @@ class Plant:
     def pool(self) -> "asyncpg.Pool[asyncpg.Record]":
         """The tests' own way into the database."""
         return self.installation.pool
+
+    @property
+    def unclaimed(self) -> list[str]:
+        """What lies in the data directory that nobody living has done with: estates of the dead, and full spools."""
+        estates = [path for ledger in (self.data_dir / safekeeping.FOLDER).iterdir() for path in estate.all_in(ledger)]
+        living = 1 + sum(len(gateway.worker_pids()) for gateway in self.gateways if not gateway.process.has_ended)
+        waiting = {path.name: spool.depth(path / safekeeping.SPOOL_FILE) for path in estates}
+        left = [f"{len(estates)} estates of {living} processes"] if len(estates) > living else []
+        return left + [
+            f"in the spool of {name}: {depth}" for name, depth in waiting.items() if depth.waiting or depth.refused
+        ]
 
     async def stop_postgres(self) -> None:
         """End PostgreSQL as `pg_ctl stop -m immediate` does: no goodbye, and a recovery at the next start."""

@@ -16,12 +16,12 @@ from tests.gateway.installation import Customer
 
 _MOMENT_SECONDS_MAX = 10
 _ENDED_SECONDS_MAX = 60
-_LOCK_AFTER_DEATH_SECONDS = 0.3
 
 
 class Point(StrEnum):
     """What a call has come to when its process dies."""
 
+    ADMITTING = "inside admit, before its commit"
     ADMITTED = "after admit"
     FIRST_BYTE = "after the first upstream byte"
     MID_STREAM = "mid-stream"
@@ -94,6 +94,8 @@ class KillRound:
     triggers: list[Script] = field(default_factory=list)
     """Whose provider goes on in the very moment of the kill."""
     killed_at: float = 0
+    locked_seconds: float = 0.3
+    """How long what the calls wait for in the database is kept from them after their death."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,6 +112,8 @@ class KillRound:
         """Have a call come to this point, a stream that takes so long to get there, and stay there."""
         async with asyncio.timeout(_MOMENT_SECONDS_MAX + seconds):
             match point:
+                case Point.ADMITTING:
+                    await self._admitting(streamed=streamed)
                 case Point.ADMITTED:
                     await self._admitted(customer, streamed=streamed)
                 case Point.FIRST_BYTE | Point.MID_STREAM | Point.LAST_BYTE:
@@ -133,7 +137,7 @@ class KillRound:
                 await asyncio.sleep(0.001)
         self.callers.plant.play.let_all_go_on()
         self._group.door.let_go()
-        await asyncio.sleep(_LOCK_AFTER_DEATH_SECONDS)
+        await asyncio.sleep(self.locked_seconds)
         await self.held.aclose()
         if victim is Victim.GROUP:
             await self._group.restart()
@@ -183,11 +187,23 @@ class KillRound:
         await script.reached.wait()
         await self.held.enter_async_context(_locked(self.callers, customer.organization_id))
         script.go_on.set()
-        while not await self.callers.plant.pool.fetchval(_SETTLE_WAITS):  # noqa: ASYNC110 - PostgreSQL tells nobody
+        await self._waits_for_lock("%settle(%")
+
+    async def _admitting(self, *, streamed: bool) -> None:
+        customer = await self.private()
+        self.going.spared.add(self.gateway)
+        # There is nothing to lock before somebody's first call.
+        await self.callers.call(customer, self.gateway, Script(), streamed=False)
+        await self.held.enter_async_context(_locked(self.callers, customer.organization_id))
+        self._call(customer, Script(), streamed=streamed)
+        await self._waits_for_lock("%admit(%")
+
+    async def _waits_for_lock(self, statement: str) -> None:
+        while not await self.callers.plant.pool.fetchval(_WAITING, statement):  # noqa: ASYNC110 - PostgreSQL tells nobody
             await asyncio.sleep(0.02)
 
 
-_SETTLE_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%settle(%'"
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1"
 
 
 @asynccontextmanager

@@ -6,6 +6,8 @@ TOLLGATE_TEST_SEED repeats what another run chose, TOLLGATE_TEST_ROUNDS (`40`, o
 import asyncio
 import os
 import random
+from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from tests.crashes.callers import Callers, Saw
@@ -125,3 +127,30 @@ async def test_a_minute_without_a_database_loses_nothing(
     assert not report.found.wrong, told
     assert {one.saw for one in report.kept} == {Saw.ANSWERED}, told
     assert {one.saw for one in report.during} == {Saw.ANSWERED, Saw.AWAY}, told
+
+
+async def test_a_host_that_is_lost_with_its_disk_is_recovered_by_the_others(
+    callers: Callers, customers: list[Customer], tmp_path: Path
+) -> None:
+    before, gateway = set(callers.seen), callers.plant.gateways[2]
+    at_home = gateway.environment
+    gateway.environment = {**at_home, "TOLLGATE_DATA_DIR": str(tmp_path / "disk"), "TOLLGATE_LEASE_SECONDS": "15"}
+    await gateway.restart()
+    async with (
+        load(callers, customers, per_second=LOAD_PER_SECOND) as going,
+        KillRound(callers, going, 2, callers.plant.installation.customer) as killing,
+    ):
+        going.spared.add(2)
+        await asyncio.gather(
+            killing.bring(Point.MID_STREAM, customers[0], streamed=True, seconds=5),
+            killing.bring(Point.FIRST_BYTE, customers[1], streamed=True),
+            killing.bring(Point.FIRST_BYTE, customers[1], streamed=False),
+        )
+        await killing.bring(Point.ADMITTED, customers[0], streamed=True)
+        await gateway.kill()
+        rmtree(tmp_path / "disk")
+        gateway.environment = at_home
+        await killing.end(Victim.GROUP)
+    found = await settled_down(callers, before, killed_at=killing.killed_at)
+    assert not found.wrong, found.told
+    assert found.counts["recovered"] == 3, found.told

@@ -18,9 +18,9 @@ PROMPT_PRICE = Decimal("0.0000004")
 WORD_PRICE = Decimal("0.0000016")
 CHECKPOINT_SECONDS_MAX = 2.5
 """How old the last note on a stream may be when its process dies; notes are made about once a second."""
-_QUIET_SECONDS_MAX = 30
+_QUIET_SECONDS_MAX = 60
 _SENDING_SECONDS_MAX = 2
-"""From when a call is made to when its request is at the provider, on a busy machine; a busy endpoint may come first."""
+"""From when a call is made to when its last request is at a provider, on a busy machine."""
 
 _RECORDS = """
     SELECT c.user_id AS marker, c.id, c.status, c.estimated, c.amount, c.quantities::text,
@@ -66,7 +66,7 @@ async def until_quiet(callers: Callers, *, seconds_max: float = _QUIET_SECONDS_M
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             holds = -1
         else:
-            if holds == 0 and recorded == len(plant.play.told):
+            if holds == 0 and recorded == len(plant.play.told) and not plant.unclaimed:
                 break
         await asyncio.sleep(0.1)
     return clock() - begin
@@ -150,6 +150,7 @@ def _of_charge(seen: Seen, served: Told, record: asyncpg.Record, killed_at: floa
 
 async def _of_books(plant: Plant) -> list[str]:
     wrong = [f"held: {dict(row)}" for row in await plant.pool.fetch("SELECT * FROM holds")]
+    wrong += plant.unclaimed
     wrong += [f"held by a counter: {dict(row)}" for row in await plant.pool.fetch(_HELD)]
     report = await doctor.examine(plant.database, now=SystemClock().now())
     return wrong + [
