@@ -9,13 +9,14 @@ from hypothesis.stateful import invariant, precondition, rule
 from tests.books import figures
 from tests.books.customers import Customers, picks, scope_names, sized_limits
 from tests.books.endings import UNIT, Ending, ended, endings
-from tests.books.model import Hold, scopes_of
+from tests.books.model import Hold, scopes_of, windows_of
 from tests.metering.scene import Caller
 
 from tollgate.kit.checks import Severity
 from tollgate.kit.ids import CallId
 from tollgate.metering.model import Admission, AdmissionRequest, Settled, Settlement
 
+MICROSECOND = timedelta(microseconds=1)
 EXAMINED_EVERY = 25
 """After so many steps the doctor looks, too."""
 
@@ -66,7 +67,7 @@ class Books(Customers):
         self._admit([self._request(**alike, age=0, oddness={}) for _ in range(count)])
 
     @precondition(lambda self: self.callers)
-    @rule(picked=st.lists(picks, min_size=1, max_size=4), most=st.integers(0, 2000), tokens=units)
+    @rule(picked=st.lists(picks, min_size=1, max_size=4), most=st.sampled_from([0, 20, 20, 80, 80, 5000]), tokens=units)
     def admit_what_fits(self, picked: list[int], most: int, tokens: int) -> None:
         """Calls that would take a lot and content themselves with what is left."""
         modest: dict[str, Any] = {"sizes": (most, 1), "tokens": tokens, "only_asks": False}
@@ -83,8 +84,15 @@ class Books(Customers):
         begun = {request.call_id for request, _ in asked}
         self._settle([self._end_of(hold, ending) for hold in self.holds if hold.request.call_id in begun])
 
-    def _request(self, *, pick: int, sizes: tuple[int, int], age: float, oddness: dict[str, Any], **rest: Any) -> Any:
-        caller, accepted_at = self.one(self.callers, pick), self.now - timedelta(seconds=age)
+    def _request(self, *, pick: int, **ask: Any) -> tuple[AdmissionRequest, datetime]:
+        # Keys that open nothing are tried again and again, but not most of the time.
+        callers = self.callers if pick % 9 == 0 else [each for each in self.callers if not self.is_void(each)]
+        return self._request_of(caller=self.one(callers or self.callers, pick), **ask)
+
+    def _request_of(
+        self, *, caller: Caller, sizes: tuple[int, int], age: float, oddness: dict[str, Any], **rest: Any
+    ) -> tuple[AdmissionRequest, datetime]:
+        accepted_at = self.now - timedelta(seconds=age)
         ordinary = {"currency": "USD", "revision": self.world.revision, **oddness}
         request = AdmissionRequest(
             caller.organization_id,
@@ -171,6 +179,7 @@ class Books(Customers):
             return
         found = {answer.call_id: answer for answer in self.world.settle(settlements)}
         wanted = self._record(settlements)
+        self.world.outcomes["settled"] += sum(answer.recorded for answer in found.values())
         assert found == wanted, f"is answered  {found}\ninstead of   {wanted}"
         self.is_changed = True
 
@@ -187,8 +196,11 @@ class Books(Customers):
     # Processes that die.
 
     @precondition(lambda self: self.holds)
-    @rule(batch=st.lists(st.tuples(picks, st.one_of(st.none(), endings), st.booleans()), min_size=1, max_size=4))
-    def lose(self, batch: list[tuple[int, Ending | None, bool]]) -> None:
+    @rule(
+        batch=st.lists(st.tuples(picks, st.one_of(st.none(), endings), st.booleans()), min_size=1, max_size=4),
+        is_swept=st.booleans(),
+    )
+    def lose(self, batch: list[tuple[int, Ending | None, bool]], *, is_swept: bool) -> None:
         """Some calls leave a letter, and the leases of some are over."""
         for pick, ending, is_lost in batch:
             hold = self.one(self.holds, pick)
@@ -199,19 +211,73 @@ class Books(Customers):
                 hold.is_lost = True
                 self.world.lose(hold.request)
         self.is_changed = True
+        if is_swept:
+            self.sweep(None)
 
-    @precondition(lambda self: self.holds)
+    @precondition(lambda self: any(hold.is_lost for hold in self.holds))
     @rule(late=st.one_of(st.none(), endings))
     def sweep(self, late: Ending | None) -> None:
         """What is lost is settled or given back; one of these calls may have been alive, and be told of now."""
         lost = [hold for hold in self.holds if hold.is_lost]
         assert self.world.sweep() == len(lost)
+        self.world.outcomes["lost"] += len(lost)
         self._record([hold.letter for hold in lost if hold.letter is not None])
         for owner in self.owners:
             owner.release(self.now)
         self.is_changed = True
         if late is not None and lost:
             self._settle([self._end_of(lost[0], late)])
+
+    # Time, and what comes first at the new one.
+
+    @rule(seconds=st.sampled_from([0.0005, 0.001, 1, 17, 61, 3600, 5 * 3600, 86_400, 3 * 86_400, 9 * 86_400]))
+    def wait(self, seconds: float) -> None:
+        self.world.clock.at += timedelta(seconds=seconds)
+
+    @precondition(lambda self: self.callers)
+    @rule(pick=picks, window=st.sampled_from(["minute", "day", "week", "month"]), before=st.booleans())
+    def wait_for_window(self, pick: int, window: str, *, before: bool) -> None:
+        """Until a window begins, or the last instant before it."""
+        now, zone = self.now, self.organizations[self.one(self.callers, pick).organization_id].zone
+        start = windows_of(now, zone)[window]
+        at, step = start, timedelta(minutes=1) if window == "minute" else timedelta(hours=1)
+        while windows_of(at, zone)[window] == start:
+            at += step
+        following = windows_of(at, zone)[window] - (MICROSECOND if before else timedelta(0))
+        self.world.clock.at = max(following, now)
+        self._admit_now(self.one(self.callers, pick))
+
+    @precondition(lambda self: self._ends())
+    @rule(pick=picks, microseconds=st.sampled_from([-1001, -1, 0, 0, 999]))
+    def wait_for_an_end(self, pick: int, microseconds: int) -> None:
+        """Until about the instant at which a grant or a key expires."""
+        end, caller = self.one(self._ends(), pick)
+        self.world.clock.at = max(end + microseconds * MICROSECOND, self.now)
+        self._admit_now(caller)
+
+    def _ends(self) -> list[tuple[datetime, Caller]]:
+        ends: list[tuple[datetime, Caller]] = []
+        for caller in self.callers:
+            owner = self.organizations[caller.organization_id]
+            expiries = [grant.expires_at for grant in owner.grants if not grant.is_closed]
+            expiries.append(owner.keys[caller.key_id].expires_at)
+            ends += [(end, caller) for end in expiries if end is not None and end > self.now]
+        return ends
+
+    @precondition(lambda self: self.callers)
+    @rule(pick=picks, seconds=st.sampled_from([0.001, 1, 59, 3600]))
+    def step_back(self, pick: int, seconds: float) -> None:
+        before = self.now
+        self.world.clock.at -= timedelta(seconds=seconds)
+        for owner in self.owners:
+            owner.steps_back(before, self.now)
+        self._admit_now(self.one(self.callers, pick))
+
+    def _admit_now(self, caller: Caller) -> None:
+        """Ask for more than there is, which tells what is left, and take a little."""
+        asked: dict[str, Any] = {"tokens": 3, "age": 0, "oddness": {}, "caller": caller}
+        self._admit([self._request_of(sizes=(0, 9000), only_asks=True, **asked)])
+        self._admit([self._request_of(sizes=(1, 20), only_asks=False, **asked)])
 
     # What must be so.
 

@@ -93,6 +93,10 @@ class Grant:
     def ends_at(self) -> datetime:
         return min(self.expires_at or NEVER, self.voided_at or NEVER)
 
+    def is_live(self, now: datetime) -> bool:
+        """Whether anything new is admitted on it: by no clock once it was voided, and by each until it expires."""
+        return self.voided_at is None and (self.expires_at or NEVER) > now
+
     @property
     def burn_order(self) -> tuple[Any, ...]:
         """Priority, soonest expiry, promotional first, oldest."""
@@ -165,7 +169,7 @@ class Organization:
 
     def available(self, now: datetime) -> Decimal:
         """Credits and credit limit, less what is held and what was spent beyond credits."""
-        credits_ = sum((grant.remaining for grant in self.grants if grant.ends_at > now), NOTHING)
+        credits_ = sum((grant.remaining for grant in self.grants if grant.is_live(now)), NOTHING)
         held = sum((hold.amount for hold in self.holds.values()), NOTHING)
         return (ENDLESS if self.credit_limit is None else self.credit_limit) + credits_ - self.owed - held
 
@@ -220,8 +224,8 @@ class Organization:
         return millisecond_of(hold.accepted_at) <= millisecond_of(grant.ends_at)
 
     def steps_back(self, before: datetime, after: datetime) -> None:
-        """The clock went back: grants that had ended are live again, though calls accepted later cannot burn them."""
-        if any(after < grant.ends_at <= before and not grant.is_closed for grant in self.grants):
+        """The clock went back: grants that had expired are live again, though calls accepted later cannot burn them."""
+        if any(after < (grant.expires_at or NEVER) <= before for grant in self.grants if grant.is_live(after)):
             self.keeps_within = False
 
     # What limits count.

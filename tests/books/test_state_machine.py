@@ -18,7 +18,7 @@ from tests.books.world import World
 from tollgate.infra import identity
 
 STEPS_LONG = 10_000
-EXAMPLES_LONG = 101
+EXAMPLES_LONG = 130
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def run(machine: Callable[[], Books], how: settings) -> None:
 
 @pytest.mark.timeout(600)  # to tell the least history that goes wrong
 def test_any_history_leaves_the_books_that_the_model_foretells(world: World) -> None:
-    run(lambda: Books(world), a_run(15, 30, derandomize=True))
+    run(lambda: Books(world), a_run(12, 50, derandomize=True))
 
 
 @pytest.mark.long

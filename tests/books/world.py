@@ -221,7 +221,8 @@ class World:
         self.run(store.expire_hold(self.pool, request))
 
     def sweep(self) -> int:
-        return self.run(self._recovery.sweep())
+        """How many calls were settled or given back. After a minute without a sweep the first does nothing of that."""
+        return self.run(self._recovery.sweep()) or self.run(self._recovery.sweep())
 
     # What there is.
 
