@@ -55,6 +55,6 @@ async def lasting(work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the log has it and the work goes on
             _log.exception("background work failed", **telemetry.raised(error))
         await asyncio.sleep(_AGAIN_SECONDS)

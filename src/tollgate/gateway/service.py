@@ -24,6 +24,7 @@ from tollgate.gateway.snapshot import Shelf
 from tollgate.gateway.stopwatch import Stopwatch
 from tollgate.gateway.translation import Outlet
 from tollgate.infra import identity, telemetry
+from tollgate.infra.database import DATABASE_AWAY
 from tollgate.keys import rules as keys
 from tollgate.keys.service import KeyRing
 from tollgate.kit import ids
@@ -88,7 +89,10 @@ class Gateway:
 
     async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
         """The bearer of the inference key in these headers; nothing of the call is read before."""
-        principal = await self._keys.authenticate_headers(headers, self._clock.now())
+        try:
+            principal = await self._keys.authenticate_headers(headers, self._clock.now())
+        except DATABASE_AWAY as error:
+            raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
         keys.check_kind(principal, KeyKind.INFERENCE)
         return principal
 

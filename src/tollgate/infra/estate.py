@@ -65,7 +65,8 @@ def all_in(folder: Path) -> list[Path]:
 def _locked(path: Path) -> int | None:
     try:
         lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
+        # Removed already, or somebody else's altogether.
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

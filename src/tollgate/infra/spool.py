@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 _TABLE = """
@@ -123,9 +124,10 @@ def depth(path: Path) -> Depth:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """The file, or an empty one in memory if its process never came to make it."""
+    """The file, or an empty one in memory if there is none: its process never came to make it, or has removed it."""
+    address = f"file:{quote(str(path))}?mode=rw" if path.exists() else ":memory:"
     try:
-        with closing(sqlite3.connect(path if path.exists() else ":memory:", timeout=_BUSY_SECONDS)) as connection:
+        with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS)) as connection:
             connection.execute(_TABLE)
             yield connection
     # What a damaged file has for keys or instants may be neither.
