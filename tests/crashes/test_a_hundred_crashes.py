@@ -22,7 +22,9 @@ NUMBER_OF_ROUNDS = 100
 ENDED_SECONDS_MAX = 60
 LOAD_PER_SECOND = 25
 STAYS = (Point.FIRST_BYTE, Point.MID_STREAM, Point.LAST_BYTE, Point.SETTLING)
-"""What calls may have come to in any number; one alone can be admitted without an answer, or settled without one."""
+"""What calls may have come to before others are admitted without an answer, or settled without one.
+
+Settlements travel two batches at a time, so two of them at most may be kept waiting."""
 
 
 def rounds() -> range:
@@ -37,7 +39,7 @@ async def killing_round(callers: Callers, customers: list[Customer], dice: rando
     gateways = list(range(len(callers.plant.gateways)))
     gateway, heir = dice.sample(gateways, 2)
     victim = dice.choice(list(Victim))
-    points = [dice.choice(STAYS) for _ in range(dice.randint(0, 2))]
+    points = dice.sample(STAYS, dice.randint(0, 2))
     points += [point for point in (Point.ADMITTED, Point.SETTLED) if dice.random() < 0.5]
     after_seconds = 4 * dice.random() if dice.random() < 0.3 else None
     async with (
