@@ -155,7 +155,7 @@ class _Caller:
         while (tenant := turnstile.next()) is not None:
             started = time.perf_counter()
             request = self._request(tenant)
-            await self._meter.hold(request)
+            await self._meter.admit(request)
             settlement = self._settlement(request)
             self._meter.note(settlement)
             await self._meter.settle(settlement)

@@ -12,6 +12,7 @@ from tests.metering.scene import Caller, Scene
 
 from tollgate.infra import database as databases
 from tollgate.kit.errors import PaymentRequired, RateLimited
+from tollgate.metering.model import Admission
 from tollgate.metering.service import Meter
 
 CALLS = 200
@@ -49,10 +50,10 @@ async def admitted(meters: Sequence[Meter], scene: Scene, caller: Caller, **requ
     """How many of the calls were admitted, asked for through all the meters in turn."""
     requests = [scene.request(caller, HOLD, **request) for _ in range(CALLS)]
     answers = await asyncio.gather(
-        *(meters[turn % len(meters)].hold(each) for turn, each in enumerate(requests)), return_exceptions=True
+        *(meters[turn % len(meters)].admit(each) for turn, each in enumerate(requests)), return_exceptions=True
     )
     refused = [answer for answer in answers if isinstance(answer, PaymentRequired | RateLimited)]
-    held = [answer for answer in answers if isinstance(answer, Decimal)]
+    held = [answer.amount for answer in answers if isinstance(answer, Admission)]
     assert len(refused) + len(held) == CALLS
     assert set(held) <= {Decimal(HOLD)}
     return len(held)
@@ -77,9 +78,9 @@ async def test_a_budget_for_one_call_admits_one(scene: Scene, database_url: str,
         for caller in callers:
             requests = [scene.request(caller, HOLD) for _ in range(calls_at_once)]
             answers = await asyncio.gather(
-                *(meters[turn % 2].hold(each) for turn, each in enumerate(requests)), return_exceptions=True
+                *(meters[turn % 2].admit(each) for turn, each in enumerate(requests)), return_exceptions=True
             )
-            assert sum(isinstance(answer, Decimal) for answer in answers) == 1
+            assert sum(isinstance(answer, Admission) for answer in answers) == 1
 
 
 async def test_keys_that_share_a_limit_share_it_exactly(scene: Scene, database_url: str) -> None:
@@ -114,9 +115,10 @@ async def test_no_one_ever_sees_less_than_nothing_left(scene: Scene, database_ur
             most = Decimal(chance.randrange(1, 2_000_000)).scaleb(-6)
             request = scene.request(caller, str(most), least=str(most / 2))
             try:
-                held = await meter.hold(request)
+                held = (await meter.admit(request)).amount
             except PaymentRequired:
                 continue
+            assert held is not None
             assert most / 2 <= held <= most
 
     async with processes(scene, database_url, 2) as meters:

@@ -14,7 +14,7 @@ from tollgate.infra.identity import new_id
 from tollgate.kit.errors import LedgerUnavailable
 from tollgate.kit.ids import CallId
 from tollgate.metering import sending, store
-from tollgate.metering.model import CallStatus, Settlement
+from tollgate.metering.model import Admission, CallStatus, Settlement
 
 
 def an_ended_call(scene: Scene, caller: Caller, **changes: Any) -> Settlement:
@@ -78,7 +78,7 @@ class TestPoison:
             )
             late = scene.request(caller)
             with pytest.raises(LedgerUnavailable):
-                await meter.hold(late)
+                await meter.admit(late)
         leases = "SELECT count(*) FROM holds WHERE call_id = $1 AND lease_until = '-infinity'"
         while not await scene.pool.fetchval(leases, late.call_id):  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.01)
@@ -97,8 +97,8 @@ class TestPoison:
         caller, meter = await scene.a_caller(credit="10"), scene.meter()
         requests = [scene.request(caller) for _ in range(4)]
         requests[1] = requests[1]._replace(**poison)
-        answers = await asyncio.gather(*(meter.hold(each) for each in requests), return_exceptions=True)
-        assert [answer for answer in answers if isinstance(answer, Decimal)] == [1, 1, 1]
+        answers = await asyncio.gather(*(meter.admit(each) for each in requests), return_exceptions=True)
+        assert [answer.amount for answer in answers if isinstance(answer, Admission)] == [1, 1, 1]
         assert isinstance(answers[1], asyncpg.DataError)
 
     async def test_a_call_that_holds_already_does_not_hold_twice(self, shared_scene: Scene) -> None:
@@ -106,9 +106,9 @@ class TestPoison:
         caller, meter = await scene.a_caller(credit="10"), scene.meter()
         request, other = scene.request(caller), scene.request(caller)
         answers = await asyncio.gather(
-            *(meter.hold(each) for each in (request, request, other)), return_exceptions=True
+            *(meter.admit(each) for each in (request, request, other)), return_exceptions=True
         )
-        assert [isinstance(answer, Decimal) for answer in answers] == [True, False, True]
+        assert [isinstance(answer, Admission) for answer in answers] == [True, False, True]
         assert (await scene.counter(caller))["total_held"] == 2
 
 
@@ -215,7 +215,7 @@ class TestOutages:
         await pool.expire_connections()
         meter = scene.meter(pool=pool)
         with pytest.raises(LedgerUnavailable) as told:
-            await meter.hold(scene.request(caller))
+            await meter.admit(scene.request(caller))
         assert told.value.retry_after_seconds == 1
         settling = asyncio.create_task(meter.settle(an_ended_call(scene, caller)))
         await asyncio.sleep(0.1)
@@ -231,7 +231,7 @@ class TestOutages:
         pool = await databases.connect_pool(database_url, connections_max=1)
         await pool.close()
         with pytest.raises(LedgerUnavailable):
-            await scene.meter(pool=pool).hold(scene.request(caller))
+            await scene.meter(pool=pool).admit(scene.request(caller))
 
     async def test_a_cut_call_is_settled_though_nothing_of_it_was_delivered(self, scene: Scene) -> None:
         caller = await scene.a_caller(credit="10")

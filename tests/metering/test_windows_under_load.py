@@ -20,6 +20,7 @@ from tollgate.infra import database as databases
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.errors import LimitExceeded, RateLimited
 from tollgate.kit.ids import CallId
+from tollgate.metering.model import Admission
 from tollgate.metering.service import Meter
 
 HOLD = Decimal("0.3")
@@ -178,7 +179,7 @@ async def client(
         request = process.scene.request(caller, str(HOLD))
         accepted = process.scene.clock.at
         try:
-            await process.meter.hold(request)
+            await process.meter.admit(request)
         except LimitExceeded as refusal:
             traffic.available.append(Decimal(str(refusal.metadata["available"])))
             traffic.refused[str(refusal.metadata["resets_at"])] += 1
@@ -200,7 +201,7 @@ async def ask(process: Process, caller: Caller, refused: Counter[str], left: asy
     """Ask for holds, one after the other, whatever comes of it."""
     while not left.is_set():
         try:
-            await process.meter.hold(process.scene.request(caller, str(HOLD)))
+            await process.meter.admit(process.scene.request(caller, str(HOLD)))
         except RateLimited as refusal:
             refused[str(refusal.metadata["resets_at"])] += 1
             await asyncio.sleep(0.005)
@@ -210,13 +211,13 @@ async def admitted(processes: Sequence[Process], callers: Sequence[Caller], coun
     """How many of so many more calls are admitted."""
     answers = await asyncio.gather(
         *(
-            processes[turn % 3].meter.hold(processes[turn % 3].scene.request(callers[turn % 4], str(HOLD)))
+            processes[turn % 3].meter.admit(processes[turn % 3].scene.request(callers[turn % 4], str(HOLD)))
             for turn in range(count)
         ),
         return_exceptions=True,
     )
-    assert all(isinstance(answer, Decimal | LimitExceeded) for answer in answers)
-    return sum(isinstance(answer, Decimal) for answer in answers)
+    assert all(isinstance(answer, Admission | LimitExceeded) for answer in answers)
+    return sum(isinstance(answer, Admission) for answer in answers)
 
 
 async def left_of(scene: Scene, caller: Caller, limit: str) -> Decimal:

@@ -82,12 +82,8 @@ class Meter:
         )
         self._sender = Sender(pool, clock, safe)
 
-    async def hold(self, request: AdmissionRequest) -> Decimal:
-        """Hold what the request asks for; answers the amount held, as `admit` does."""
-        return (await self.admit(request)).amount or Decimal(0)
-
     async def admit(self, request: AdmissionRequest) -> Admission:
-        """Hold what the request asks for, between its least and its most.
+        """Hold what the request asks for, between its least and its most; with `only_asks`, say what would be held.
 
         Raises:
             CatalogueIsStale: plan the call again.
