@@ -14,6 +14,7 @@ from uuid import UUID
 _HEAD = struct.Struct(">II16s")
 """Length of the text, checksum of key and text, key."""
 _REWRITE_BYTES = 16 * 1024 * 1024
+_NO_FILE = -1
 
 
 class Journal:
@@ -23,6 +24,7 @@ class Journal:
         self._path = path
         self._file = _appending(path)
         self._size = 0
+        self._rewrite_at = _REWRITE_BYTES
         self._open: dict[UUID, bytes] = {}
 
     def note(self, key: UUID, text: bytes) -> None:
@@ -43,11 +45,14 @@ class Journal:
         known = [key for key in keys if self._open.pop(key, None) is not None]
         if known:
             self._append(b"".join(_entry(key, b"") for key in known))
-        if self._size > _REWRITE_BYTES:
+        if self._size > self._rewrite_at:
             self._rewrite()
 
     def close(self) -> None:
+        """Write no more: from here on whoever tries is told that the disk does not take it."""
         os.close(self._file)
+        # The number may soon be that of another file, and the path a folder that is another's.
+        self._file, self._size = _NO_FILE, 0
 
     def _append(self, entries: bytes) -> None:
         written = os.write(self._file, entries)
@@ -65,6 +70,8 @@ class Journal:
         os.close(self._file)
         self._file = _appending(self._path)
         self._size = self._path.stat().st_size
+        # Where much is open, most of the file is worth keeping: it pays again only once half of it is not.
+        self._rewrite_at = max(_REWRITE_BYTES, 2 * self._size)
 
 
 def _appending(path: Path) -> int:
