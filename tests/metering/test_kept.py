@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner, Result
 from tests.metering.scene import Caller, Scene, costing
-from tests.safes import a_safe
+from tests.safes import a_safe, keep
 
 from tollgate.entrypoints import ledger_access
 from tollgate.entrypoints.cli_spool import spool
@@ -66,7 +66,7 @@ async def test_everything_is_listed_with_who_what_and_how_much(
     scene: Scene, caller: Caller, sibling: Safekeeping, tmp_path: Path
 ) -> None:
     waiting, bad = an_ended_call(scene, caller), await refused(scene, caller, sibling)
-    await sibling.keep([waiting], scene.clock.at)
+    await keep(sibling, waiting, at=scene.clock.at)
     garbled = CallId(uuid4())
     await sibling.put_aside({garbled: b"{"}, "unreadable: cut short", scene.clock.at)
 
@@ -131,7 +131,7 @@ async def test_only_what_is_named_and_was_refused_is_forgotten_and_it_is_printed
     scene: Scene, caller: Caller, sibling: Safekeeping, tmp_path: Path
 ) -> None:
     bad, waiting = await refused(scene, caller, sibling), an_ended_call(scene, caller)
-    await sibling.keep([waiting], scene.clock.at)
+    await keep(sibling, waiting, at=scene.clock.at)
     name, other = (typed("gen", each.call.call_id) for each in (bad, waiting))
 
     refusals = [

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from tests.metering.scene import Caller, costing
-from tests.safes import a_safe
+from tests.safes import a_safe, keep
 
 from tollgate.infra import estate, journal, spool
 from tollgate.infra.spool import Spool
@@ -132,7 +132,6 @@ class TestACallThatIsKept:
         await asyncio.gather(keeping, forgetting)
         assert (safe.known, journaled(safe), spooled(safe)) == ([], {}, {})
 
-    @pytest.mark.xfail(reason="keep does not look whether the call is still open: it stays in the spool until the end")
     async def test_after_the_ledger_took_it_is_not_kept_at_all(self, safe: Safekeeping) -> None:
         """The ledger's answer and the end of the patience for it may come in any order."""
         safe.note(of(ONE))
@@ -140,9 +139,6 @@ class TestACallThatIsKept:
         await safe.keep([of(ONE)], NOON)
         assert (safe.known, journaled(safe), spooled(safe)) == ([], {}, {})
 
-    @pytest.mark.xfail(
-        reason="keep does not look whether the call is still open: it takes the place of what was refused"
-    )
     async def test_after_it_was_put_aside_stays_aside(self, safe: Safekeeping) -> None:
         safe.note(of(ONE))
         await safe.put_aside({ONE: b"odd"}, "because", NOON)
@@ -160,22 +156,16 @@ class TestACallThatIsKept:
         assert (safe.known, set(journaled(safe)), spooled(safe)) == ([ONE], {ONE}, {})
 
     async def test_is_found_once_more_if_the_disk_does_not_let_go_of_it(self, safe: Safekeeping) -> None:
-        await keep(safe, ONE)
+        await keep(safe, of(ONE), at=NOON)
         safe._spool._connection.execute("PRAGMA query_only = ON")
         await safe.forget([ONE])
         assert (safe.known, set(left_by(safe).letters)) == ([], {ONE})
 
 
-async def keep(safe: Safekeeping, *call_ids: CallId) -> None:
-    for call_id in call_ids:
-        safe.note(of(call_id))
-    await safe.keep([of(call_id) for call_id in call_ids], NOON)
-
-
 class TestWhatIsPutAside:
     async def test_is_found_apart_and_not_known_any_more(self, safe: Safekeeping) -> None:
         safe.note(of(ONE))
-        await keep(safe, TWO)
+        await keep(safe, of(TWO), at=NOON)
         await safe.put_aside({ONE: b"odd", TWO: b"odder"}, "because", NOON)
         assert safe.known == []
         assert left_by(safe) == safekeeping.Remains({}, {ONE: (b"odd", "because"), TWO: (b"odder", "because")})
@@ -216,7 +206,7 @@ class TestWhatIsLeft:
     async def test_is_the_exact_settlement_where_there_is_one(self, safe: Safekeeping) -> None:
         for call_id in (ONE, TWO):
             safe.note(of(call_id))
-        await keep(safe, THREE)
+        await keep(safe, of(THREE), at=NOON)
         safe.note(of(TWO, "2"))
         safe._journal.note(THREE, letters.written(of(THREE, "9")))
         found = left_by(safe)
@@ -229,7 +219,7 @@ class TestWhatIsLeft:
 
     async def test_is_nothing_and_no_folder_if_every_call_is_recorded(self, tmp_path: Path) -> None:
         safe = a_safe(tmp_path)
-        await keep(safe, ONE)
+        await keep(safe, of(ONE), at=NOON)
         safe.note(of(TWO))
         await safe.forget([ONE, TWO])
         await safe.close()
@@ -241,13 +231,28 @@ class TestWhatIsLeft:
         if how == "noted":
             safe.note(of(ONE))
         elif how == "kept":
-            await keep(safe, ONE)
+            await keep(safe, of(ONE), at=NOON)
         else:
             await safe.put_aside({ONE: b"odd"}, "because", NOON)
         await safe.close()
         [inherited] = estate.inherited(tmp_path)
         found = safekeeping.remains_of(inherited)
         assert [*found.letters, *found.refused] == [ONE]
+        inherited.remove()
+
+    async def test_is_not_touched_by_what_is_still_under_way_when_the_process_closes(self, tmp_path: Path) -> None:
+        safe = a_safe(tmp_path)
+        await keep(safe, of(ONE), at=NOON)
+        safe.note(of(TWO))
+        await safe.close()
+        before = failures("journal"), failures("spool")
+        await safe.forget([ONE, TWO])
+        safe.note(of(TWO))
+        with pytest.raises(LedgerUnavailable):
+            await safe.keep([of(TWO)], NOON)
+        assert (failures("journal"), failures("spool")) == (before[0] + 1, before[1])
+        [inherited] = estate.inherited(tmp_path)
+        assert set(safekeeping.remains_of(inherited).letters) == {ONE, TWO}
         inherited.remove()
 
     def test_is_nothing_where_the_process_died_before_it_began(self, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from tests.control_plane import ControlPlane, running
 from tests.metering.scene import Caller, Pool, Scene, costing, free
-from tests.safes import a_safe
+from tests.safes import a_safe, keep
 
 from tollgate.entrypoints import http
 from tollgate.infra import estate
@@ -81,7 +81,7 @@ async def test_a_settlement_on_the_disk_is_seen_until_somebody_has_recorded_it(
     folder = await recovery.folder_of(plane.pool, tmp_path)
     caller, sibling = await scene.a_caller(), a_safe(folder)
     ended = an_ended_call(scene, caller)
-    await sibling.keep([ended], scene.clock.at)
+    await keep(sibling, ended, at=scene.clock.at)
     await sibling.put_aside({an_ended_call(scene, caller).call.call_id: b"{}"}, "DataError 22003", scene.clock.at)
     plane.clock.at = plane.clock.at.replace(hour=13)
 
@@ -128,7 +128,7 @@ async def test_without_a_database_there_are_no_operators_but_the_metrics_tell_of
         url = f"postgresql://{role}:secret@{database_url.partition('@')[2]}"
         app: Any = http.build(Settings(url, data_dir=tmp_path), environment={}, clock=scene.clock)
         sibling = a_safe(await recovery.folder_of(scene.pool, tmp_path))
-        await sibling.keep([an_ended_call(scene, await scene.a_caller())], scene.clock.at)
+        await keep(sibling, an_ended_call(scene, await scene.a_caller()), at=scene.clock.at)
         transport = httpx.ASGITransport(app)
         async with running(app), httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as client:
             await scene.pool.execute(f"ALTER ROLE {role} CONNECTION LIMIT 0")
@@ -144,7 +144,7 @@ async def test_without_a_database_there_are_no_operators_but_the_metrics_tell_of
 
 
 async def test_a_file_that_cannot_be_read_is_told_and_hides_no_other(scene: Scene, tmp_path: Path) -> None:
-    await a_safe(tmp_path).keep([an_ended_call(scene, await scene.a_caller())], scene.clock.at)
+    await keep(a_safe(tmp_path), an_ended_call(scene, await scene.a_caller()), at=scene.clock.at)
     broken = estate.found(tmp_path, uuid4())
     (broken.path / safekeeping.SPOOL_FILE).write_bytes(b"not a database" * 100)
 

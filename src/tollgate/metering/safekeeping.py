@@ -56,6 +56,7 @@ class Safekeeping:
         self._spool = Spool(own.path / SPOOL_FILE)
         self._open: dict[CallId, _Open] = {}
         self._spooled: set[CallId] = set()
+        self._is_closed = False
         # SQLite waits for the disk: in one thread, so that it does so in order.
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
@@ -92,12 +93,18 @@ class Safekeeping:
                 each.is_saved = True
 
     async def keep(self, settlements: Sequence[Settlement], now: datetime) -> None:
-        """Have settlements on the disk: then their callers may be answered.
+        """Have settlements of noted calls on the disk: then their callers may be answered.
+
+        Those that the ledger has taken or refused meanwhile stay as that left them.
 
         Raises:
             LedgerUnavailable: the disk does not take them either.
         """
-        texts = {settlement.call.call_id: letters.written(settlement) for settlement in settlements}
+        texts = {
+            settlement.call.call_id: letters.written(settlement)
+            for settlement in settlements
+            if settlement.call.call_id in self._open
+        }
         # From now on: if the ledger takes one meanwhile, it is to be dropped again.
         self._spooled.update(texts)
         try:
@@ -139,6 +146,10 @@ class Safekeeping:
             self._estate.leave()
         else:
             self._estate.remove()
+        # A settlement may still be under way. Whether it arrives is now for whoever finds its letter to find out.
+        self._is_closed = True
+        self._open.clear()
+        self._spooled.clear()
 
     def _strike(self, call_ids: Iterable[CallId]) -> None:
         struck = [call_id for call_id in call_ids if self._open.pop(call_id, None) is not None]
@@ -148,6 +159,8 @@ class Safekeeping:
             _told_of_failure("journal", error)
 
     async def _on_disk(self, work: Callable[[], Result]) -> Result:
+        if self._is_closed:
+            raise LedgerUnavailable(metadata={"retry_after_seconds": 5})
         try:
             return await asyncio.get_running_loop().run_in_executor(self._disk, work)
         except OSError as error:
