@@ -352,7 +352,6 @@ class TestKeyRingOffline:
         with pytest.raises(asyncpg.InterfaceError):
             await ring.authenticate(minted.text, clock.now())
 
-    @pytest.mark.xfail(reason="what the database says of a key while nobody listens does not reach `_known_before`")
     async def test_does_not_know_who_was_seen_refused_meanwhile(
         self,
         own_pool: "asyncpg.Pool[asyncpg.Record]",

@@ -19,7 +19,7 @@ from tollgate.infra.database import DATABASE_AWAY, ReadSession, WriteSession
 from tollgate.infra.identity import new_id, new_secret
 from tollgate.keys import rules, store
 from tollgate.keys.model import ApiKey, Filters, MintedKey, NewKey
-from tollgate.kit.errors import AuthenticationFailed, NotFound
+from tollgate.kit.errors import AuthenticationFailed, NotFound, PermissionDenied
 from tollgate.kit.ids import PLATFORM, KeyId, OrganizationId
 from tollgate.kit.principal import KeyKind, Principal
 
@@ -175,6 +175,10 @@ class KeyRing:
             principal = self._known_before[digest]
             rules.check_not_expired(principal, now)
             return principal
+        except (AuthenticationFailed, PermissionDenied):
+            # Nobody listens, or this would have been announced: what was known before is known better now.
+            self._known_before.pop(digest, None)
+            raise
         # What was announced while the database answered may have been this very key.
         if self._listening and announcements_before == self._announcements:
             self._remember(digest, principal)
