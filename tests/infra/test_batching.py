@@ -150,3 +150,17 @@ async def test_what_has_no_answer_yet_is_counted_waiting_or_under_way(ferry: Fer
     ferry.open.set()
     await asyncio.gather(*answers, return_exceptions=True)
     assert batcher.unanswered == 0
+
+
+async def test_an_item_that_was_withdrawn_in_time_stays_ashore(ferry: Ferry) -> None:
+    batcher = ferry.batcher(size_max=2)
+    ferry.open.clear()
+    answers = [batcher.submit(number) for number in range(6)]
+    await asyncio.sleep(0)
+    assert [batcher.withdraw(answer) for answer in answers[1:4]] == [False, True, True]
+    assert batcher.unanswered == 4
+    ferry.open.set()
+    assert await asyncio.gather(answers[0], answers[1], answers[4], answers[5]) == [0, 10, 40, 50]
+    assert ferry.batches == [[0, 1], [4, 5]]
+    assert not batcher.withdraw(answers[5])
+    assert not answers[2].done()

@@ -17,7 +17,7 @@ class Batcher(Generic[Item, Answer]):
     """Hands items to `flush` in batches and gives each submitter the answer at its own position.
 
     `flush` answers every item of its batch, in order. An exception of `flush` reaches everyone in its batch. A
-    submitter that is cancelled takes nothing back: its item travels with its batch all the same.
+    submitter that is cancelled takes nothing back, unless it says so: its item travels with its batch all the same.
     """
 
     def __init__(
@@ -29,12 +29,13 @@ class Batcher(Generic[Item, Answer]):
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._departure_planned = False
         self._flights: set[asyncio.Task[Sequence[Answer]]] = set()
-        self._travelling = 0
+        self._under_way: set[asyncio.Future[Answer]] = set()
+        self._withdrawn: set[asyncio.Future[Answer]] = set()
 
     @property
     def unanswered(self) -> int:
         """How many items wait for their answer."""
-        return len(self._waiting) + self._travelling
+        return len(self._waiting) - len(self._withdrawn) + len(self._under_way)
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Put the item on the next batch; the future holds its answer."""
@@ -47,6 +48,13 @@ class Batcher(Generic[Item, Answer]):
             loop.call_soon(self._depart)
         return future
 
+    def withdraw(self, future: asyncio.Future[Answer]) -> bool:
+        """Take an item back whose answer nobody waits for; false if it is under way already, or has been answered."""
+        if future.done() or future in self._under_way:
+            return False
+        self._withdrawn.add(future)
+        return True
+
     async def drained(self) -> None:
         """Wait until nothing is waiting or under way."""
         while self._waiting or self._flights:
@@ -56,13 +64,17 @@ class Batcher(Generic[Item, Answer]):
 
     def _depart(self) -> None:
         self._departure_planned = False
+        if self._withdrawn:
+            self._waiting = [waiting for waiting in self._waiting if waiting[1] not in self._withdrawn]
+            self._withdrawn.clear()
         while self._waiting and self._flights_free:
             batch, self._waiting = self._waiting[: self._size_max], self._waiting[self._size_max :]
             self._flights_free -= 1
-            self._travelling += len(batch)
+            futures = [future for _, future in batch]
+            self._under_way.update(futures)
             flight = asyncio.get_running_loop().create_task(self._fly([item for item, _ in batch]))
             self._flights.add(flight)
-            flight.add_done_callback(partial(self._land, [future for _, future in batch]))
+            flight.add_done_callback(partial(self._land, futures))
 
     async def _fly(self, items: Sequence[Item]) -> Sequence[Answer]:
         answers = await self._flush(items)
@@ -81,6 +93,6 @@ class Batcher(Generic[Item, Answer]):
             else:
                 future.set_result(flight.result()[position])
         self._flights.discard(flight)
-        self._travelling -= len(futures)
+        self._under_way.difference_update(futures)
         self._flights_free += 1
         self._depart()

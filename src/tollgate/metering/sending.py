@@ -90,9 +90,9 @@ class Sender:
         return settled
 
     async def _answers(self) -> bool:
-        """Whether the ledger answers anything at all, and could write."""
+        """Whether the ledger answers anything at all, and may be written to: after a failover it may not yet."""
         try:
-            return bool(await self._pool.fetchval("SELECT NOT pg_is_in_recovery()", timeout=_PING_SECONDS_MAX))
+            return await store.takes_writes(self._pool, seconds_max=_PING_SECONDS_MAX)
         except LEDGER_AWAY:
             return False
 

@@ -83,6 +83,12 @@ async def settle(
     return [by_call[settlement.call.call_id] for settlement in settlements]
 
 
+async def takes_writes(pool: "asyncpg.Pool[asyncpg.Record]", *, seconds_max: int) -> bool:
+    """Whether the database would write now."""
+    asked = "SELECT NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean"
+    return bool(await pool.fetchval(asked, timeout=seconds_max))
+
+
 async def recorded_amount(
     pool: "asyncpg.Pool[asyncpg.Record]", organization_id: OrganizationId, call_id: CallId
 ) -> Decimal | None:
