@@ -235,25 +235,36 @@ class Books(Customers):
         self.world.clock.at += timedelta(seconds=seconds)
 
     @precondition(lambda self: self.callers)
-    @rule(pick=picks, window=st.sampled_from(["minute", "day", "week", "month"]), before=st.booleans())
-    def wait_for_window(self, pick: int, window: str, *, before: bool) -> None:
-        """Until a window begins, or the last instant before it."""
-        now, zone = self.now, self.organizations[self.one(self.callers, pick).organization_id].zone
+    @rule(
+        pick=picks,
+        window=st.sampled_from(["minute", "day", "week", "month"]),
+        before=st.booleans(),
+        back=st.sampled_from([0, 0, 0.001, 30]),
+    )
+    def wait_for_window(self, pick: int, window: str, *, before: bool, back: float) -> None:
+        """Until a window begins, or the last instant before it; and perhaps back again."""
+        caller, now = self.one(self.callers, pick), self.now
+        zone = self.organizations[caller.organization_id].zone
         start = windows_of(now, zone)[window]
         at, step = start, timedelta(minutes=1) if window == "minute" else timedelta(hours=1)
         while windows_of(at, zone)[window] == start:
             at += step
         following = windows_of(at, zone)[window] - (MICROSECOND if before else timedelta(0))
         self.world.clock.at = max(following, now)
-        self._admit_now(self.one(self.callers, pick))
+        self._admit_now(caller)
+        if back:
+            self._step_back(back)
+            self._admit_now(caller)
 
     @precondition(lambda self: self._ends())
-    @rule(pick=picks, microseconds=st.sampled_from([-1001, -1, 0, 0, 999]))
-    def wait_for_an_end(self, pick: int, microseconds: int) -> None:
-        """Until about the instant at which a grant or a key expires."""
+    @rule(pick=picks, microseconds=st.sampled_from([-1001, -1, 0, 0, 999]), ending=st.one_of(st.none(), endings))
+    def wait_for_an_end(self, pick: int, microseconds: int, ending: Ending | None) -> None:
+        """Until about the instant at which a grant or a key expires; and a call of that instant."""
         end, caller = self.one(self._ends(), pick)
         self.world.clock.at = max(end + microseconds * MICROSECOND, self.now)
         self._admit_now(caller)
+        if ending is not None:
+            self._settle([self._end_of(hold, ending) for hold in self.holds if hold.accepted_at == self.now])
 
     def _ends(self) -> list[tuple[datetime, Caller]]:
         ends: list[tuple[datetime, Caller]] = []
@@ -267,11 +278,14 @@ class Books(Customers):
     @precondition(lambda self: self.callers)
     @rule(pick=picks, seconds=st.sampled_from([0.001, 1, 59, 3600]))
     def step_back(self, pick: int, seconds: float) -> None:
+        self._step_back(seconds)
+        self._admit_now(self.one(self.callers, pick))
+
+    def _step_back(self, seconds: float) -> None:
         before = self.now
         self.world.clock.at -= timedelta(seconds=seconds)
         for owner in self.owners:
             owner.steps_back(before, self.now)
-        self._admit_now(self.one(self.callers, pick))
 
     def _admit_now(self, caller: Caller) -> None:
         """Ask for more than there is, which tells what is left, and take a little."""

@@ -85,7 +85,11 @@ MISTAKES = {
         "v_expired := coalesce(",
         "v_expired := true OR coalesce(",
     ),
-    "gives back a hold that left a letter": ("release_expired_holds", "AND h.checkpoint IS NULL", ""),
+    "forgets what was charged beyond the hold": (
+        "settle",
+        "greatest(q.amount - coalesce(h.amount, q.amount), 0)",
+        "0::numeric",
+    ),
     "forgets tokens of holds given back": (
         "move_counters",
         "coalesce(q.tokens, 0) - coalesce(h.tokens, 0)",
@@ -93,8 +97,8 @@ MISTAKES = {
     ),
 }
 """What is wrong then: the function, a part of it, and what stands in its place."""
-NOTICED_AT_ONCE = ("refuses what fits exactly", "keeps calls that ended concurrent")
-EXAMPLES_MAX = 100
+NOTICED_AT_ONCE = ("forgets concurrent calls", "refuses what fits exactly")
+EXAMPLES_MAX = 200
 
 
 async def mistaken(database_url: str, function: str, right: str, wrong: str) -> None:
