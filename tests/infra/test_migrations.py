@@ -43,7 +43,7 @@ async def test_a_difference_is_noticed(
 
 
 async def test_an_empty_database_is_refused_until_it_is_migrated(empty_database_url: str) -> None:
-    with pytest.raises(migrations.SchemaMismatch, match="run `tollgate migrate`"):
+    with pytest.raises(migrations.SchemaMismatch, match="run `scripts/tollgate migrate`"):
         await migrations.require_current(empty_database_url)
 
 

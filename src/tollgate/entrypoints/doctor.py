@@ -15,7 +15,6 @@ from sqlalchemy import Row
 from tollgate.accounts import service as accounts
 from tollgate.infra import migrations
 from tollgate.infra.database import Database, ReadSession
-from tollgate.infra.migrations import Position, SchemaMismatch
 from tollgate.invoices import proofs as invoices
 from tollgate.kit.checks import Check, Severity
 from tollgate.kit.ids import OrganizationId
@@ -114,8 +113,7 @@ async def _require_current_schema(session: ReadSession) -> None:
     applied = None
     if await session.scalar(sa.text("SELECT to_regclass('alembic_version')")) is not None:
         applied = await session.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    if migrations.position_of(applied) is Position.BEHIND:
-        raise SchemaMismatch("the database schema is older than this program: run `scripts/tollgate migrate`")
+    migrations.require_head(applied)
 
 
 async def examine_snapshot(

@@ -42,8 +42,21 @@ async def require_current(database_url: str) -> None:
         SchemaMismatch: it is; the message says what to do.
         MigrationFailed: the database cannot be reached.
     """
-    if await position(database_url) is Position.BEHIND:
-        raise SchemaMismatch("the database schema is older than this program: run `tollgate migrate`")
+    _require(await position(database_url))
+
+
+def require_head(applied: str | None) -> None:
+    """Refuse a database whose last migration was not the newest that this program knows.
+
+    Raises:
+        SchemaMismatch: it was not; the message says what to do.
+    """
+    _require(position_of(applied))
+
+
+def _require(found: Position) -> None:
+    if found is Position.BEHIND:
+        raise SchemaMismatch("the database schema is older than this program: run `scripts/tollgate migrate`")
 
 
 async def position(database_url: str) -> Position:
