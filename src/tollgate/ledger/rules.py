@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tollgate.kit import ids
 from tollgate.kit.errors import Conflict, InvalidRequest
-from tollgate.kit.ids import GrantId
+from tollgate.kit.ids import GrantId, KeyId, OrganizationId
 from tollgate.ledger.model import (
     AMOUNT_MAX,
     Adjustment,
@@ -109,22 +109,29 @@ def _from_source(grant: Grant, *, cause: str, cause_id: UUID) -> Transfer:
     )
 
 
-def favour_grant(adjustment: Adjustment) -> Grant:
-    """The grant that an adjustment in the customer's favour is: given, of ordinary priority, for ever.
-
-    So what would expire burns before it, and what was paid for after it.
-    """
-    terms = GrantTerms(adjustment.amount, adjustment.currency, GrantCategory.PROMOTIONAL, adjustment.reason)
+def granted(terms: GrantTerms, owner: OrganizationId, grant_id: GrantId, *, by: KeyId | None, now: datetime) -> Grant:
+    """A new grant on these terms, of which all remains."""
     return Grant(
-        organization_id=adjustment.organization_id,
-        id=GrantId(adjustment.id),
+        organization_id=owner,
+        id=grant_id,
         category=terms.category,
         priority=terms.priority,
         amount=terms.amount,
         remaining=terms.amount,
         currency=terms.currency,
         reason=terms.reason,
-        expires_at=None,
-        created_at=adjustment.created_at,
-        created_by=adjustment.created_by,
+        expires_at=terms.expires_at,
+        created_at=now,
+        created_by=by,
+        reference=terms.reference,
     )
+
+
+def favour_grant(adjustment: Adjustment) -> Grant:
+    """The grant that an adjustment in the customer's favour is: given, of ordinary priority, for ever.
+
+    So what would expire burns before it, and what was paid for after it.
+    """
+    terms = GrantTerms(adjustment.amount, adjustment.currency, GrantCategory.PROMOTIONAL, adjustment.reason)
+    owner, made_at = adjustment.organization_id, adjustment.created_at
+    return granted(terms, owner, GrantId(adjustment.id), by=adjustment.created_by, now=made_at)

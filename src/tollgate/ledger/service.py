@@ -41,20 +41,7 @@ async def grant_credit(
             rules.check_same_terms(known, terms)
             return known
     rules.check_terms(terms, now)
-    grant = Grant(
-        organization_id=organization_id,
-        id=GrantId(identity.new_id(now)),
-        category=terms.category,
-        priority=terms.priority,
-        amount=terms.amount,
-        remaining=terms.amount,
-        currency=terms.currency,
-        reason=terms.reason,
-        expires_at=terms.expires_at,
-        created_at=now,
-        created_by=by,
-        reference=terms.reference,
-    )
+    grant = rules.granted(terms, organization_id, GrantId(identity.new_id(now)), by=by, now=now)
     await store.add_grant(session, grant)
     await store.post(session, rules.funding(grant))
     return grant
