@@ -43,7 +43,6 @@ from tollgate.keys.service import KeyRing
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.kit.errors import Unavailable
 from tollgate.kit.principal import KeyKind, Principal
-from tollgate.metering import recovery
 from tollgate.metering import routes as metering
 from tollgate.metering import status as metering_status
 from tollgate.metering.service import Meter
@@ -153,12 +152,12 @@ class _Wiring:
         )
         offline = bool(self._settings.offline_allowance)
         async with (
-            ledger_access.metered(pool, self._clock, self._settings) as (meter, _),
+            ledger_access.metered(pool, self._clock, self._settings) as (meter, recovering),
             KeyRing(pool, database_url=url, trusts_memory_offline=offline).listening() as ring,
             Shelf(self.database, self._clock, database_url=url).listening() as shelf,
         ):
             self._pool, self._keys = pool, ring
-            self._estates = await recovery.folder_of(pool, self._settings.data_dir)
+            self._estates = recovering.folder
             app.state.gateway = Gateway(
                 keys=ring,
                 shelf=shelf,

@@ -52,10 +52,10 @@ class Recovery:
     """One process's part in it. Any number of processes may do the same at once."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, meter: Meter, folder: Path) -> None:
+        self.folder = folder
         self._pool = pool
         self._clock = clock
         self._meter = meter
-        self._folder = folder
         self._unreadable: set[UUID] = set()
 
     async def run(self) -> None:
@@ -88,7 +88,7 @@ class Recovery:
     async def adopt(self) -> int:
         """Take over what processes left that are gone; answers how many there were."""
         adopted = 0
-        for dead in estate.inherited(self._folder):
+        for dead in estate.inherited(self.folder):
             try:
                 await self._take_over(dead)
             except (*LEDGER_AWAY, LedgerUnavailable):
