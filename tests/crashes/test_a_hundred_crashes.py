@@ -115,7 +115,7 @@ async def test_a_hundred_crashes_lose_nothing(
         (what,) = dice.choices(list(ROUNDS), list(ROUNDS.values()))
         name, found = await what(callers, customers, dice)
         with capfd.disabled():
-            print(f"{number:4} {clock() - began:5.1f} s  {name}: {found.counts}, quiet after {found.seconds:.1f} s")  # noqa: T201 - as above
+            print(f"{number:4} {clock() - began:5.1f} s  {name}: {found.told}")  # noqa: T201 - as above
         assert not found.wrong, f"TOLLGATE_TEST_SEED={seed} TOLLGATE_TEST_ROUNDS={number}-{number}\n{found.told}"
 
 

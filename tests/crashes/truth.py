@@ -46,7 +46,7 @@ class Findings:
     @property
     def told(self) -> str:
         """All of it."""
-        return "\n".join([str(self.counts), *self.wrong])
+        return "\n".join([f"{self.counts}, quiet after {self.seconds:.1f} s", *self.wrong])
 
 
 async def until_quiet(callers: Callers, *, seconds_max: float = _QUIET_SECONDS_MAX) -> float:
