@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 from tests.metering.scene import Caller, Scene, costing
 from tests.safes import a_safe, keep
 
@@ -20,6 +21,13 @@ from tollgate.kit.ids import CallId, typed
 from tollgate.metering import letters, recovery
 from tollgate.metering.model import Settlement
 from tollgate.metering.safekeeping import SPOOL_FILE, Safekeeping
+
+
+@pytest.fixture(autouse=True)
+def _apart() -> Iterator[None]:
+    """What a living process logs stays out of what the command prints: here they share a standard output."""
+    with capture_logs():
+        yield
 
 
 @pytest.fixture
