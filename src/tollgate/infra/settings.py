@@ -32,7 +32,7 @@ class Settings:
     database_url: str
     """`postgresql://…` of the one database; the embedded server's own when serving without an external one."""
     data_dir: Path = Path(".tollgate")
-    """Where the embedded server keeps its data and the process group its notes."""
+    """Where the embedded server keeps its data, the process group its notes, and processes what the ledger lacks."""
     allow_private_upstreams: bool = False
     """Permit provider URLs on loopback and private networks."""
     body_bytes_max: int = 32 * 1024 * 1024
