@@ -1,5 +1,7 @@
--- Settlements hold nobody's locks while they wait for the disk. What is charged by no price stands at none in the rollups, whether it was insured or broke off before any output: beside
--- usage that has a price it would leave that without one.
+-- Settlements hold nobody's locks while they wait for the disk.
+--
+-- What is charged by no price stands at none in the rollups, whether it was insured or broke off before any output:
+-- beside usage that has a price it would leave that without one.
 
 -- Records a batch of calls that ended: call, attempts, transfers, limits, rollups, and the hold released, in one
 -- transaction. A call that is already recorded changes nothing, so a settlement may be sent again at any time; within
@@ -71,7 +73,8 @@ BEGIN
                               credits_amount)
     SELECT q.organization_id, date_bin('15 minutes', q.accepted_at, 'epoch'), c.invoice_cut,
            coalesce(q.project_id, c_none), q.key_id, q.model, q.provider,
-           coalesce(CASE WHEN q.status <> 'insured' THEN q.price_version_id END, c_none), q.tier, i.kind, min(i.unit), min(i.unit_price),
+           coalesce(CASE WHEN q.status <> 'insured' THEN q.price_version_id END, c_none), q.tier, i.kind,
+           min(i.unit), min(i.unit_price),
            count(*) FILTER (WHERE i.kind = 'request'), sum(i.quantity), sum(i.origin_amount), sum(i.amount),
            coalesce(sum(paid.amount) FILTER (WHERE i.kind = 'request'), 0)
     FROM unnest(p_calls) AS q
