@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,16 @@ def url_of(server_url: str, database_name: str) -> str:
     """The URL of another database of the same server."""
     address, mark, options = server_url.partition("?")
     return f"{address.rpartition('/')[0]}/{database_name}{mark}{options}"
+
+
+@asynccontextmanager
+async def a_copy(server_url: str, template: str, name: str) -> AsyncIterator[str]:
+    """The URL of a migrated database of this name, which is gone when the block ends."""
+    await _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    try:
+        yield url_of(server_url, name)
+    finally:
+        await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +62,8 @@ async def template(server_url: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
     """A migrated database of this test alone."""
-    name = f"test_{os.getpid()}_{next(_NUMBERS)}"
-    await _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    yield url_of(server_url, name)
-    await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    async with a_copy(server_url, template, f"test_{os.getpid()}_{next(_NUMBERS)}") as url:
+        yield url
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-import asyncpg
 import sqlalchemy as sa
 from tests.builders import a_grant
+from tests.conftest import a_copy
 from tests.metering.scene import Caller, Scene, a_settlement, an_attempt, costing
 
 from tollgate.accounts.model import BillingMode
@@ -65,20 +65,14 @@ class History:
 @asynccontextmanager
 async def a_history(server_url: str, template: str) -> AsyncIterator[History]:
     """A history in a database of its own."""
-    address, mark, options = server_url.partition("?")
-    name = f"{template}_history_{next(_NAMES)}"
-    operator = await asyncpg.connect(server_url)
-    await operator.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    url = f"{address.rpartition('/')[0]}/{name}{mark}{options}"
-    database, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
-    try:
-        revision = await pool.fetchval("SELECT revision FROM catalogue_revision")
-        yield await _happened(url, Scene(database, pool, FixedClock(NOW), revision))
-    finally:
-        await pool.close()
-        await database.close()
-        await operator.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await operator.close()
+    async with a_copy(server_url, template, f"{template}_history_{next(_NAMES)}") as url:
+        database, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
+        try:
+            revision = await pool.fetchval("SELECT revision FROM catalogue_revision")
+            yield await _happened(url, Scene(database, pool, FixedClock(NOW), revision))
+        finally:
+            await pool.close()
+            await database.close()
 
 
 async def _happened(url: str, scene: Scene) -> History:

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 from tests.builders import BORN
-from tests.conftest import url_of
+from tests.conftest import a_copy
 from tests.control_plane import ControlPlane, control_plane
 from tests.gateway.installation import MESSAGES
 
@@ -125,11 +125,8 @@ class Clocked:
 @asynccontextmanager
 async def clocked(server_url: str, template: str, *, processes: int = 1) -> AsyncIterator[Clocked]:
     """So many processes on a database of their own, and one model at the sandbox."""
-    name = f"clocked_{template}"
-    connection = await asyncpg.connect(server_url)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    url = url_of(server_url, name)
     async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(a_copy(server_url, template, f"clocked_{template}"))
         database, pool = databases.connect(url), await databases.connect_pool(url, connections_max=4)
         stack.push_async_callback(database.close)
         stack.push_async_callback(pool.close)
@@ -147,5 +144,3 @@ async def clocked(server_url: str, template: str, *, processes: int = 1) -> Asyn
         ]
         await running.manage("POST", "/admin/prices", {"model": MODEL, "provider": "sand", "items": items})
         yield running
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()

@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
-from tests.conftest import url_of
+from tests.conftest import a_copy
 from tests.gateway.installation import Installation, installation
 from tests.gateway.matrix import GRANT, Matrix
 from tests.gateway.sdks import Sdks
@@ -16,13 +15,11 @@ SECRET = "the-secret-of-the-operator"
 @pytest.fixture(scope="session")
 async def gateway(server_url: str, template: str) -> AsyncIterator[Installation]:
     """The running gateway. Its environment holds one credential, ACME_API_KEY."""
-    name = f"{_DATABASE}_{template}"
-    connection = await asyncpg.connect(server_url)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    async with installation(url_of(server_url, name), ACME_API_KEY=SECRET) as running:
+    async with (
+        a_copy(server_url, template, f"{_DATABASE}_{template}") as url,
+        installation(url, ACME_API_KEY=SECRET) as running,
+    ):
         yield running
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
 
 
 @pytest.fixture(scope="module")

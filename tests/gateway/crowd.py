@@ -16,6 +16,7 @@ from tests.gateway.installation import MESSAGES, Installation, provider_of, serv
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Limits
+from tollgate.infra import database as databases
 from tollgate.infra.database import Database
 from tollgate.keys import service as keys
 from tollgate.keys.model import NewKey
@@ -220,11 +221,11 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowding(
-    gateway: Installation, database: Database, *, others: int, **environment: str
-) -> AsyncIterator[Crowd]:
+async def crowding(gateway: Installation, *, others: int, **environment: str) -> AsyncIterator[Crowd]:
     """The installation with so many more processes, and a model whose calls hold a known amount."""
     async with AsyncExitStack() as stack:
+        database = databases.connect(gateway.database_url)
+        stack.push_async_callback(database.close)
         starting = [stack.enter_async_context(serving(gateway.database_url, **environment)) for _ in range(others)]
         crowd = Crowd(gateway, database, [gateway.base_url, *await asyncio.gather(*starting)], Monitor(gateway.pool))
         crowd.model = await gateway.model(crowd.gate, prices=PRICES)

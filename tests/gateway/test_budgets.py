@@ -7,13 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-from tests.conftest import url_of
+from tests.conftest import a_copy
 from tests.gateway.crowd import CHARGE, HOLD, Answer, Crowd, Party, crowding, send, within_a_minute
 from tests.gateway.installation import installation
 
-from tollgate.infra import database as databases
 from tollgate.kit.ids import typed
 
 SCOPES = ("organization", "project", "key")
@@ -31,22 +29,16 @@ OF_RATES = [f"{scope} {name}" for scope in SCOPES for name in RATES]
 @pytest.fixture(scope="module")
 async def crowd(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Crowd]:
     """Three processes on a database of their own, whose providers may take their time."""
-    name, url = f"crowd_{template}", url_of(server_url, f"crowd_{template}")
     environment = {
         "TOLLGATE_FIRST_BYTE_TIMEOUT_SECONDS": "100",
         "TOLLGATE_DATA_DIR": str(Path(tmp_path_factory.mktemp("crowd"))),
     }
-    connection = await asyncpg.connect(server_url)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    database = databases.connect(url)
     async with (
+        a_copy(server_url, template, f"crowd_{template}") as url,
         installation(url, **environment) as gateway,
-        crowding(gateway, database, others=PROCESSES - 1, **environment) as crowd,
+        crowding(gateway, others=PROCESSES - 1, **environment) as crowd,
     ):
         yield crowd
-    await database.close()
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
 
 
 @pytest.fixture(scope="module")

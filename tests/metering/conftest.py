@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
+from tests.conftest import a_copy
 from tests.metering.scene import Pool, Scene
 
 from tollgate.infra import database as databases
@@ -18,16 +18,11 @@ async def scene(database: Database, pool: Pool, clock: FixedClock) -> Scene:
 
 @pytest.fixture(scope="module")
 async def shared_database(server_url: str, template: str) -> AsyncIterator[tuple[Database, Pool]]:
-    address, mark, options = server_url.partition("?")
-    operator = await asyncpg.connect(server_url)
-    await operator.execute(f"CREATE DATABASE {template}_shared TEMPLATE {template}")
-    url = f"{address.rpartition('/')[0]}/{template}_shared{mark}{options}"
-    opened, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
-    yield opened, pool
-    await pool.close()
-    await opened.close()
-    await operator.execute(f"DROP DATABASE {template}_shared WITH (FORCE)")
-    await operator.close()
+    async with a_copy(server_url, template, f"{template}_shared") as url:
+        opened, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
+        yield opened, pool
+        await pool.close()
+        await opened.close()
 
 
 @pytest.fixture
