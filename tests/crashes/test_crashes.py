@@ -125,3 +125,17 @@ async def test_a_gateway_asked_to_stop_cuts_nobody_before_the_deadline(
     assert cut == [await too_long], "\n".join(map(str, cut))
     assert cut[0].ended - asked_at > DRAIN_SECONDS - IMPATIENCE_SECONDS
     assert took < DRAIN_SECONDS + SETTLE_SECONDS + IMPATIENCE_SECONDS
+
+
+async def test_a_hold_that_is_taken_after_its_process_died_goes_back(
+    callers: Callers, customers: list[Customer]
+) -> None:
+    before = set(callers.seen)
+    async with (
+        load(callers, customers, per_second=15) as going,
+        KillRound(callers, going, 1, callers.plant.installation.customer, locked_seconds=6) as killing,
+    ):
+        await killing.bring(Point.ADMITTING, customers[0], streamed=True)
+        await killing.end(Victim.GROUP)
+    found = await settled_down(callers, before)
+    assert not found.wrong, found.told

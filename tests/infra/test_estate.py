@@ -101,18 +101,18 @@ def test_that_is_unfinished_is_nobodys(tmp_path: Path) -> None:
 def test_that_another_heir_removes_meanwhile_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     estate.found(tmp_path, uuid4()).leave()
     [first] = estate.inherited(tmp_path)
-    opened = os.open
+    opened, locks = os.open, []
 
     def overtaken(path: Path, flags: int) -> int:
-        descriptor = opened(path, flags)
+        locks.append(opened(path, flags))
         monkeypatch.undo()
         first.remove()
-        return descriptor
+        return locks[0]
 
-    before = len(list(Path("/proc/self/fd").iterdir()))
     monkeypatch.setattr(os, "open", overtaken)
     assert list(estate.inherited(tmp_path)) == []
-    assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(locks[0])
     assert estate.all_in(tmp_path) == []
 
 

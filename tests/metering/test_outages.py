@@ -2,19 +2,21 @@
 
 import asyncio
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from tests.metering.line import Line
 from tests.metering.scene import Caller, Scene, costing, free
 
 from tollgate.infra import database as databases
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import LedgerUnavailable
 from tollgate.kit.ids import CallId
-from tollgate.metering import sending, store
+from tollgate.metering import sending
 from tollgate.metering.model import Admission, CallStatus, Settlement
+from tollgate.metering.sending import BATCH_MAX, FLIGHTS_MAX
 
 
 def an_ended_call(scene: Scene, caller: Caller, **changes: Any) -> Settlement:
@@ -79,11 +81,42 @@ class TestPoison:
             late = scene.request(caller)
             with pytest.raises(LedgerUnavailable):
                 await meter.admit(late)
-        leases = "SELECT count(*) FROM holds WHERE call_id = $1 AND lease_until = '-infinity'"
-        while not await scene.pool.fetchval(leases, late.call_id):  # noqa: ASYNC110 - the database tells nobody
+        taken = "SELECT count(*) FROM holds WHERE call_id = $1"
+        while not await scene.pool.fetchval(taken, late.call_id):  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.01)
-        await store.release_expired_holds(scene.pool, now=scene.clock.at)
+        while await scene.pool.fetchval(taken, late.call_id):
+            await meter.give_back_unwanted()
         assert (await scene.counter(caller))["total_held"] == 1
+
+    async def test_a_hold_whose_answer_was_lost_is_given_back(self, shared_scene: Scene) -> None:
+        scene = shared_scene
+        line = Line(scene.pool)
+        caller, meter = await scene.a_caller(credit="10"), scene.meter(pool=cast("Any", line))
+        line.lose_answers("FROM admit")
+        with pytest.raises(LedgerUnavailable):
+            await meter.admit(scene.request(caller))
+        line.mend()
+        assert (await scene.counter(caller))["total_held"] == 1
+        await meter.give_back_unwanted()
+        assert (await scene.counter(caller))["total_held"] == 0
+
+    async def test_admissions_that_nobody_waits_for_are_not_sent(
+        self, shared_scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scene = shared_scene
+        monkeypatch.setattr("tollgate.metering.service.ADMIT_SECONDS_MAX", 0.2)
+        caller, meter = await scene.a_caller(credit="10000"), scene.meter()
+        await scene.hold(caller)
+        async with scene.pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "SELECT FROM counters WHERE organization_id = $1 FOR UPDATE", caller.organization_id
+            )
+            answers = await asyncio.gather(
+                *(meter.admit(scene.request(caller)) for _ in range(5 * BATCH_MAX)), return_exceptions=True
+            )
+        assert {type(answer) for answer in answers} == {LedgerUnavailable}
+        await meter.admit(scene.request(caller))
+        assert (await scene.counter(caller))["total_held"] <= 2 + FLIGHTS_MAX * BATCH_MAX
 
     @pytest.mark.parametrize(
         "poison",

@@ -25,7 +25,8 @@ class Estate:
 
     def remove(self) -> None:
         """Delete the folder: nothing in it matters any more."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        # Who dies in the middle leaves nothing that looks like an estate.
+        shutil.rmtree(self.path.rename(self.path.with_name(f"{_UNFINISHED}{self.path.name}")), ignore_errors=True)
         self.leave()
 
     def leave(self) -> None:

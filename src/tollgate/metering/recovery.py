@@ -7,7 +7,7 @@ whoever sweeps settles its calls by the letters in the database.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -36,6 +36,8 @@ _YOUNG = timedelta(seconds=1)
 """Calls that have just begun are left to the journal: most have ended before their letter would be in the database."""
 _UNKNOWN_AFTER = timedelta(seconds=ADMIT_SECONDS_MAX + 5)
 _RENEW_SECONDS = 5
+_AFTERMATH = timedelta(minutes=5)
+"""How long a dead process's last admissions may still wait in the database for a lock."""
 _CLOCKS_APART_MAX = timedelta(seconds=30)
 _CHECKPOINTS_MAX = 1024
 _SWEPT_MAX = 1024
@@ -57,6 +59,7 @@ class Recovery:
         self._clock = clock
         self._meter = meter
         self._unreadable: set[UUID] = set()
+        self._taken_over: dict[UUID, datetime] = {}
 
     async def run(self) -> None:
         """Do everything that is due, until cancelled."""
@@ -67,7 +70,8 @@ class Recovery:
             tasks.create_task(_every(SWEEP_SECONDS, self.sweep))
 
     async def checkpoint(self) -> None:
-        """Have the database know how far the calls of this process have come."""
+        """Have the database know how far the calls of this process have come, and which it does not make after all."""
+        await self._meter.give_back_unwanted()
         begun_before = ids.lowest_uuid7(self._clock.now() - _YOUNG)
         while new := self._meter.safe.unsaved(begun_before=begun_before, most=_CHECKPOINTS_MAX):
             await store.checkpoint(self._pool, new)
@@ -76,6 +80,7 @@ class Recovery:
     async def renew(self) -> None:
         """Let the leases of this process's calls last on, and end those of holds that no call of it has."""
         safe = self._meter.safe
+        await self._end_what_came_after()
         database_time = await store.renew_leases(
             self._pool, safe.process_id, safe.known, unknown_after=_UNKNOWN_AFTER, lease=self._meter.lease
         )
@@ -85,22 +90,33 @@ class Recovery:
             telemetry.CLOCKS_APART.inc()
             _log.error("the clocks of this process and of the database differ", seconds=int(apart.total_seconds()))
 
+    async def _end_what_came_after(self) -> None:
+        """End the leases of holds that dead processes took after they were taken over.
+
+        An admission may wait in the database for longer than its process lives.
+        """
+        now = self._clock.now()
+        self._taken_over = {dead: at for dead, at in self._taken_over.items() if now - at < _AFTERMATH}
+        for dead in self._taken_over:
+            await store.inherit_holds(
+                self._pool, dead=dead, heir=self._meter.safe.process_id, left=[], lease=self._meter.lease
+            )
+
     async def adopt(self) -> int:
         """Take over what processes left that are gone; answers how many there were."""
         adopted = 0
         for dead in estate.inherited(self.folder):
             try:
-                await self._take_over(dead)
+                adopted += await self._take_over(dead)
             except (*LEDGER_AWAY, LedgerUnavailable):
                 dead.leave()
                 raise
-            else:
-                adopted += 1
         if adopted:
             await self.sweep()
         return adopted
 
-    async def _take_over(self, dead: Estate) -> None:
+    async def _take_over(self, dead: Estate) -> bool:
+        """Whether it could be read, and everything in it is ours now."""
         try:
             remains = await asyncio.to_thread(safekeeping.remains_of, dead)
         except OSError as error:
@@ -109,7 +125,7 @@ class Recovery:
                 telemetry.SAFEKEEPING_FAILURES.labels("estate").inc()
                 _log.error("what a dead process left cannot be read", path=str(dead.path), error=str(error))
             dead.leave()
-            return
+            return False
         left, garbled = _opened(remains.letters)
         await self._put_aside({**remains.refused, **garbled})
         for settlement in left.values():
@@ -125,6 +141,8 @@ class Recovery:
         _log.warning("took over from a dead process", process=str(dead.process_id), calls=len(left))
         await self._settle(left.values(), by="heir")
         dead.remove()
+        self._taken_over[dead.process_id] = self._clock.now()
+        return True
 
     async def sweep(self) -> int:
         """Settle calls whose leases are over by what is known of them, and give the other holds back; how many.

@@ -18,6 +18,7 @@ import structlog
 from tollgate.infra import journal as journals
 from tollgate.infra import spool as spools
 from tollgate.infra import telemetry
+from tollgate.infra.batching import Batcher
 from tollgate.infra.estate import Estate
 from tollgate.infra.journal import Journal
 from tollgate.infra.spool import Spool
@@ -30,6 +31,7 @@ FOLDER = "spool"
 """Where processes have their estates, below the data directory."""
 SPOOL_FILE = "spool.sqlite"
 _JOURNAL_FILE = "journal"
+_KEPT_TOGETHER_MAX = 256
 
 Result = TypeVar("Result")
 
@@ -57,6 +59,9 @@ class Safekeeping:
         self._open: dict[CallId, _Open] = {}
         self._spooled: set[CallId] = set()
         self._is_closed = False
+        self._keeping: Batcher[tuple[Mapping[CallId, bytes], datetime], None] = Batcher(
+            self._keep_together, size_max=_KEPT_TOGETHER_MAX, flights_max=1
+        )
         # SQLite waits for the disk: in one thread, so that it does so in order.
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
@@ -108,12 +113,18 @@ class Safekeeping:
         # From now on: if the ledger takes one meanwhile, it is to be dropped again.
         self._spooled.update(texts)
         try:
-            await self._on_disk(lambda: self._spool.keep(texts, now))
+            await asyncio.shield(self._keeping.submit((texts, now)))
         except LedgerUnavailable:
             self._spooled.difference_update(texts)
             raise
         telemetry.SPOOLED.inc(len(texts))
         self._strike(texts)
+
+    async def _keep_together(self, kept: Sequence[tuple[Mapping[CallId, bytes], datetime]]) -> Sequence[None]:
+        """One wait for the disk for all that came while the last one lasted."""
+        texts = {call_id: text for each, _ in kept for call_id, text in each.items()}
+        await self._on_disk(lambda: self._spool.keep(texts, kept[0][1]))
+        return [None] * len(kept)
 
     async def put_aside(self, texts: Mapping[CallId, bytes], why: str, now: datetime) -> None:
         """Keep what the ledger will never take as it is, for a person to look at.

@@ -75,7 +75,8 @@ class Meter:
         self._clock = clock
         self._settle_timeout_seconds = settle_timeout_seconds
         self._allowance = OfflineAllowance(offline_allowance)
-        self._giving_back: set[asyncio.Task[None]] = set()
+        self._unwanted: dict[CallId, OrganizationId] = {}
+        """Admissions that nobody waited for to the end, and that may have taken a hold."""
         self._sending: set[asyncio.Task[Settled | BaseException]] = set()
         self._admissions: Batcher[AdmissionRequest, Admission | BaseException] = Batcher(
             self._admit, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX
@@ -106,15 +107,16 @@ class Meter:
             async with asyncio.timeout(ADMIT_SECONDS_MAX):
                 answer = await asyncio.shield(future)
         except (asyncio.CancelledError, *LEDGER_AWAY) as error:
+            withdrawn = self._admissions.withdraw(future)
             is_cancelled = isinstance(error, asyncio.CancelledError)
             taken = None if is_cancelled else self._allowance.take(request)
             if taken is not None:
                 # What is held late is this call's all the same, and goes back when it is settled.
                 telemetry.OFFLINE.inc()
                 return Admission(request.call_id, "admitted", taken, None, None, None)
-            # Nobody waits for the answer any more: if one comes late, what it holds goes back. What is held without an
-            # answer goes back when this process renews its leases.
-            future.add_done_callback(lambda late: self._give_back(request, late))
+            # Nobody waits for the answer any more. If it comes late, or is lost on the way, what is held goes back.
+            if not withdrawn:
+                future.add_done_callback(lambda late: self._note_unwanted(request, late))
             if is_cancelled:
                 raise
             telemetry.ADMISSIONS.labels("unavailable").inc()
@@ -123,14 +125,20 @@ class Meter:
             self._allowance.answered(request.organization_id, answer)
         return answer
 
-    def _give_back(self, request: AdmissionRequest, late: asyncio.Future[Admission | BaseException]) -> None:
-        if late.cancelled() or late.exception() is not None:
+    def _note_unwanted(self, request: AdmissionRequest, late: asyncio.Future[Admission | BaseException]) -> None:
+        if late.cancelled() or request.only_asks:
             return
-        answer = late.result()
-        if not isinstance(answer, BaseException) and answer.outcome == "admitted" and not request.only_asks:
-            giving_back = asyncio.create_task(store.expire_hold(self._pool, request))
-            self._giving_back.add(giving_back)
-            giving_back.add_done_callback(self._giving_back.discard)
+        answer = None if late.exception() is not None else late.result()
+        if answer is None or (isinstance(answer, Admission) and answer.outcome == "admitted"):
+            self._unwanted[request.call_id] = request.organization_id
+
+    async def give_back_unwanted(self) -> None:
+        """Give back what is, or may be, held for calls whose callers were told that the ledger is away."""
+        unwanted = dict(self._unwanted)
+        if unwanted:
+            await store.give_back(self._pool, unwanted, now=self._clock.now())
+            for call_id in unwanted:
+                del self._unwanted[call_id]
 
     async def _admit(self, requests: Sequence[AdmissionRequest]) -> Sequence[Admission | BaseException]:
         telemetry.BATCHES.labels("admit").observe(len(requests))

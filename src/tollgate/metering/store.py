@@ -1,7 +1,7 @@
 """All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0009)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TypeAlias
@@ -53,13 +53,17 @@ async def admit(
     return [Admission(*row) for row in rows]
 
 
-async def expire_hold(pool: "asyncpg.Pool[asyncpg.Record]", request: AdmissionRequest) -> None:
-    """End the lease of a hold nobody will settle, so that the next sweep gives it back."""
+async def give_back(
+    pool: "asyncpg.Pool[asyncpg.Record]", calls: Mapping[CallId, OrganizationId], *, now: datetime
+) -> None:
+    """End the leases of holds that nobody will settle, and give them back with whatever else is over."""
     await pool.execute(
-        "UPDATE holds SET lease_until = '-infinity' WHERE organization_id = $1 AND call_id = $2",
-        request.organization_id,
-        request.call_id,
+        "UPDATE holds SET lease_until = '-infinity'"
+        " WHERE (organization_id, call_id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[]))",
+        list(calls.values()),
+        list(calls),
     )
+    await release_expired_holds(pool, now=now)
 
 
 async def settle(
@@ -165,7 +169,10 @@ async def drop_checkpoints(pool: "asyncpg.Pool[asyncpg.Record]", call_ids: Seque
 
 async def release_expired_holds(pool: "asyncpg.Pool[asyncpg.Record]", *, now: datetime) -> int:
     """Give back what was held for calls whose lease ran out and that left no letter; answers how many there were."""
-    return int(await pool.fetchval("SELECT release_expired_holds($1)", now))
+    released = 0
+    while some := int(await pool.fetchval("SELECT release_expired_holds($1)", now)):
+        released += some
+    return released
 
 
 async def ledger_id(pool: "asyncpg.Pool[asyncpg.Record]") -> str:
