@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,22 +16,14 @@ import httpx2
 from tests.crashes.door import Door, doors
 from tests.crashes.script import Play
 from tests.gateway.fake_provider import FakeProvider
-from tests.gateway.installation import Installation
+from tests.gateway.installation import Installation, founded, free_port, is_ready
 
-from tollgate.catalog import seed as catalogue
 from tollgate.infra import children, estate, spool, upgrades
 from tollgate.infra import database as databases
 from tollgate.infra.children import Child
 from tollgate.infra.database import Database
 from tollgate.infra.embedded_postgres import EmbeddedPostgres
-from tollgate.keys import service as keys
-from tollgate.keys.model import NewKey
-from tollgate.kit import ids
-from tollgate.kit.clock import SystemClock
-from tollgate.kit.principal import KeyKind
 from tollgate.metering import safekeeping
-from tollgate.metering import service as metering
-from tollgate.pricing import seed as prices
 
 GATEWAYS = 3
 DRAIN_SECONDS = 3
@@ -46,14 +37,6 @@ SETTINGS = {
     "SETTLE_TIMEOUT_SECONDS": str(SETTLE_SECONDS),
     "ALLOW_PRIVATE_UPSTREAMS": "1",
 }
-_READY_SECONDS_MAX = 60
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -102,7 +85,7 @@ class GatewayGroup(Part):
     """A gateway: a main process and the workers that take its calls."""
 
     door: Door = field(kw_only=True)
-    port: int = field(default_factory=_free_port)
+    port: int = field(default_factory=free_port)
     workers: int = 1
 
     @property
@@ -115,28 +98,15 @@ class GatewayGroup(Part):
         command = [sys.executable, "-m", "tollgate.entrypoints.gateway_process", *options]
         self.child = await children.start("gateway", command, self.environment)
         self.child.begin()
-        assert await self._is_ready(), "the gateway did not start"
+        assert await is_ready(self.port, self.process), "the gateway did not start"
 
     async def come_back(self) -> None:
         """Wait until it answers again after a worker's death; one that gave up is started anew, as by a supervisor.
 
         It does when the same worker dies twice within seconds.
         """
-        if not await self._is_ready():
+        if not await is_ready(self.port, self.process):
             await self.restart()
-
-    async def _is_ready(self) -> bool:
-        """Wait until it answers that it can take calls; false if it ends instead."""
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}") as client:
-            async with asyncio.timeout(_READY_SECONDS_MAX):
-                while not self.process.has_ended:
-                    try:
-                        if (await client.get("/health/ready")).status_code == httpx.codes.OK:
-                            return True
-                    except httpx.TransportError:
-                        pass
-                    await asyncio.sleep(0.05)
-        return False
 
     def worker_pids(self) -> list[int]:
         """The processes that take calls."""
@@ -233,7 +203,7 @@ async def plant(data_dir: Path, dice: random.Random) -> AsyncIterator[Plant]:
             await door.open(postgres.url)
         url = ways[-1].url(postgres.url)
         await upgrades.upgrade(url)
-        operator_key = await _first_key(url)
+        operator_key = await founded(url)
         gateways = [
             GatewayGroup(_environment(data_dir, door.url(postgres.url)), door=door, workers=1 + (place == 0))
             for place, door in enumerate(ways[:GATEWAYS])
@@ -253,17 +223,6 @@ async def plant(data_dir: Path, dice: random.Random) -> AsyncIterator[Plant]:
         provider = await held.enter_async_context(FakeProvider().listening())
         made = Installation(gateways[0].base_url, url, http, sdk_http, operator_key, pool, provider)
         yield Plant(data_dir, postgres, gateways, worker, ways, Play(), made, database, http, dice)
-
-
-async def _first_key(url: str) -> str:
-    opened = databases.connect(url)
-    now = SystemClock().now()
-    async with opened.write() as session:
-        minted = await keys.create(session, order=NewKey(ids.PLATFORM, KeyKind.OPERATOR, "operator"), now=now)
-        await prices.seed(session, await catalogue.seed(session, now), now)
-        await metering.ensure_partitions(session, now=now)
-    await opened.close()
-    return minted.text
 
 
 def _environment(data_dir: Path, database_url: str) -> dict[str, str]:

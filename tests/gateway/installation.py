@@ -29,6 +29,7 @@ from tollgate.kit import ids
 from tollgate.kit.clock import SystemClock
 from tollgate.kit.principal import KeyKind
 from tollgate.kit.tokens import TOKEN_KINDS
+from tollgate.metering import service as metering
 from tollgate.pricing import seed as prices
 
 PRICES = {"prompt": "0.4", "input_cache_read": "0.1", "completion": "1.6"}
@@ -38,6 +39,7 @@ MESSAGES: Any = [{"role": "user", "content": PROMPT}]
 PATIENCE = {"FIRST_BYTE_TIMEOUT_SECONDS": "2", "IDLE_TIMEOUT_SECONDS": "2", "DRAIN_TIMEOUT_SECONDS": "3",
             "BODY_BYTES_MAX": str(4 * 1024 * 1024), "ALLOW_PRIVATE_UPSTREAMS": "1"}  # fmt: skip
 _NUMBERS = itertools.count(1)
+_READY_SECONDS_MAX = 60
 
 
 def provider_of(model: str, place: int = 0) -> str:
@@ -213,13 +215,7 @@ class Installation:
 async def installation(database_url: str, **environment: str) -> AsyncIterator[Installation]:
     """A gateway process on a migrated database, with a provider beside it."""
     async with serving(database_url, **environment) as base_url:
-        opened = databases.connect(database_url)
-        async with opened.write() as session:
-            order = NewKey(ids.PLATFORM, KeyKind.OPERATOR, "operator")
-            now = SystemClock().now()
-            minted = await keys.create(session, order=order, now=now)
-            await prices.seed(session, await catalogue.seed(session, now), now)
-        await opened.close()
+        operator_key = await founded(database_url)
         limits = httpx.Limits(max_connections=200)
         async with (
             asyncpg.create_pool(database_url, min_size=1, max_size=2) as pool,
@@ -227,15 +223,24 @@ async def installation(database_url: str, **environment: str) -> AsyncIterator[I
             httpx2.AsyncClient(timeout=30) as sdk_http,
             FakeProvider().listening() as provider,
         ):
-            yield Installation(base_url, database_url, http, sdk_http, minted.text, pool, provider)
+            yield Installation(base_url, database_url, http, sdk_http, operator_key, pool, provider)
+
+
+async def founded(database_url: str) -> str:
+    """Give a migrated database the first catalogue and prices, and an operator's key; its text."""
+    opened, now = databases.connect(database_url), SystemClock().now()
+    async with opened.write() as session:
+        minted = await keys.create(session, order=NewKey(ids.PLATFORM, KeyKind.OPERATOR, "operator"), now=now)
+        await prices.seed(session, await catalogue.seed(session, now), now)
+        await metering.ensure_partitions(session, now=now)
+    await opened.close()
+    return minted.text
 
 
 @asynccontextmanager
 async def serving(database_url: str, **environment: str) -> AsyncIterator[str]:
     """The base URL of a gateway process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     patience = {"DATABASE_URL": database_url, **PATIENCE}
     settings = {f"TOLLGATE_{name}": value for name, value in patience.items()}
     command = [sys.executable, "-m", "granian", "--factory", "--interface", "asgi", "--no-ws", "--no-access-log"]
@@ -245,18 +250,31 @@ async def serving(database_url: str, **environment: str) -> AsyncIterator[str]:
         given = {**os.environ, "TOLLGATE_DATA_DIR": folder, **settings, **environment}
         process = await children.start("gateway", [*command, *options, target], given)
         try:
-            await _until_ready(f"http://127.0.0.1:{port}", process)
+            assert await is_ready(port, process), "the gateway did not start"
             yield f"http://127.0.0.1:{port}/api/v1"
         finally:
             await process.stop(patience_seconds=10)
 
 
-async def _until_ready(address: str, process: children.Child) -> None:
-    async with httpx.AsyncClient(base_url=address) as client, asyncio.timeout(30):
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def is_ready(port: int, process: children.Child) -> bool:
+    """Wait until a gateway answers that it can take calls; false if it ends instead."""
+    async with (
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        asyncio.timeout(_READY_SECONDS_MAX),
+    ):
         while not process.has_ended:
             try:
                 if (await client.get("/health/ready")).status_code == httpx.codes.OK:
-                    return
+                    return True
             except httpx.TransportError:
-                await asyncio.sleep(0.05)
-    raise AssertionError("the gateway did not start")
+                pass
+            await asyncio.sleep(0.05)
+    return False
