@@ -132,6 +132,22 @@ class TestACallThatIsKept:
         await asyncio.gather(keeping, forgetting)
         assert (safe.known, journaled(safe), spooled(safe)) == ([], {}, {})
 
+    async def test_is_not_kept_if_the_ledger_takes_it_while_others_are_written(
+        self, safe: Safekeeping, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk = SlowDisk(monkeypatch)
+        safe.note(of(ONE))
+        safe.note(of(TWO))
+        first = asyncio.create_task(safe.keep([of(ONE)], NOON))
+        await disk.begun.wait()
+        second = asyncio.create_task(safe.keep([of(TWO)], NOON))
+        await asyncio.sleep(0)
+        forgetting = asyncio.create_task(safe.forget([TWO]))
+        await asyncio.sleep(0)
+        disk.go_on()
+        await asyncio.gather(first, second, forgetting)
+        assert (safe.known, set(spooled(safe))) == ([ONE], {ONE})
+
     async def test_after_the_ledger_took_it_is_not_kept_at_all(self, safe: Safekeeping) -> None:
         """The ledger's answer and the end of the patience for it may come in any order."""
         safe.note(of(ONE))

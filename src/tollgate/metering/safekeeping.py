@@ -122,8 +122,10 @@ class Safekeeping:
 
     async def _keep_together(self, kept: Sequence[tuple[Mapping[CallId, bytes], datetime]]) -> Sequence[None]:
         """One wait for the disk for all that came while the last one lasted."""
-        texts = {call_id: text for each, _ in kept for call_id, text in each.items()}
-        await self._on_disk(lambda: self._spool.keep(texts, kept[0][1]))
+        # Without those that were forgotten or put aside while they waited for this: nobody would drop them any more.
+        texts = {call_id: text for each, _ in kept for call_id, text in each.items() if call_id in self._spooled}
+        if texts:
+            await self._on_disk(lambda: self._spool.keep(texts, kept[0][1]))
         return [None] * len(kept)
 
     async def put_aside(self, texts: Mapping[CallId, bytes], why: str, now: datetime) -> None:
