@@ -136,6 +136,28 @@ def test_twelve_workers_fit_into_the_embedded_server_and_thirteen_do_not() -> No
         serve._check_connections(13, each)
 
 
+@pytest.fixture(params=["in memory", "on disk"])
+def memory(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where folders in memory are made, which may be nowhere."""
+    place = tmp_path / "memory"
+    if request.param == "in memory":
+        place.mkdir()
+    monkeypatch.setattr(serve, "_MEMORY", place)
+    return place
+
+
+def test_what_is_counted_in_memory_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "_MEMORY", tmp_path)
+    home = serve._metrics_home(tmp_path / "data")
+    assert (home.parent, home.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    home.chmod(0o755)
+    assert serve._metrics_home(tmp_path / "data") == tmp_path / "data"
+    home.rmdir()
+    home.symlink_to(tmp_path)
+    assert serve._metrics_home(tmp_path / "data") == tmp_path / "data"
+
+
+@pytest.mark.usefixtures("memory")
 def test_what_a_killed_group_counted_is_forgotten(tmp_path: Path) -> None:
     stale = serve._fresh_metrics_dir(tmp_path / "data", 8000, alone=False) / "counter_1.db"
     stale.write_bytes(b"")
@@ -170,7 +192,7 @@ class TestAGroup:
             assert again.keys is None
 
     def test_counts_together_in_gateway_and_worker(self, group: "subprocess.Popen[str]", data_dir: Path) -> None:
-        (metrics_dir,) = data_dir.glob("metrics-*")
+        (metrics_dir,) = serve._metrics_home(data_dir).glob("metrics-*")
         programs = ("gateway_process", "-m tollgate worker")
         ours = {pid for pid, command in descendants(group.pid).items() if any(part in command for part in programs)}
         told = {line for pid in ours for line in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")}

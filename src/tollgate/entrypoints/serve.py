@@ -6,15 +6,17 @@ process itself loads little: it starts the others at once, and they load side by
 """
 
 import asyncio
+import hashlib
 import http.client
 import json
 import os
 import shutil
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from tollgate.infra.children import Child
 from tollgate.infra.embedded_postgres import CONNECTIONS_MAX, EmbeddedPostgres
 from tollgate.kit.errors import TollgateError
 
+_MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there is checked to be ours alone
 _READY_SECONDS_MAX = 60
 _READY_POLL_SECONDS = 0.02
 _ENDING_SECONDS = 5
@@ -105,7 +108,7 @@ async def _serve(options: ServeOptions, given: Mapping[str, str], group: _Group,
         _check_connections(options.workers, configured.database_pool_max)
     group.stop_seconds_max = configured.stop_seconds_max
     metrics_dir = _fresh_metrics_dir(options.data_dir, address[1], alone=group.postgres is not None)
-    held.callback(shutil.rmtree, metrics_dir, ignore_errors=True)
+    held.callback(_remove_metrics, metrics_dir)
     environment[settings.METRICS_DIR_VARIABLE] = str(metrics_dir)
     held.push_async_callback(group.stop_children)
     keys = _Keys()
@@ -178,11 +181,34 @@ def _fresh_metrics_dir(data_dir: Path, port: int, *, alone: bool) -> Path:
 
     What a killed predecessor counted is forgotten. A group that is not alone on its data directory has its port alone.
     """
-    directory = data_dir / f"metrics-{port}"
-    for old in data_dir.glob("metrics-*") if alone else [directory]:
+    home = _metrics_home(data_dir)
+    directory = home / f"metrics-{port}"
+    for old in home.glob("metrics-*") if alone else [directory]:
         shutil.rmtree(old, ignore_errors=True)
     directory.mkdir(mode=0o700, parents=True)
     return directory
+
+
+def _remove_metrics(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    # Other groups of the data directory may count there as well, and what else is in it is not ours.
+    with suppress(OSError):
+        directory.parent.rmdir()
+
+
+def _metrics_home(data_dir: Path) -> Path:
+    """A folder in memory that goes with the data directory, where there can be one; else that directory.
+
+    The metrics' library maps its files, and a process that writes to a mapped file on a full disk is killed.
+    """
+    home = _MEMORY / f"tollgate-{hashlib.sha256(bytes(data_dir.absolute())).hexdigest()[:16]}"
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        status = home.lstat()
+    except OSError:
+        return data_dir
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    return home if is_ours else data_dir
 
 
 async def _prepare(environment: Mapping[str, str]) -> _Keys:

@@ -37,6 +37,8 @@ from tollgate.metering.service import Meter
 from tollgate.pricing.model import Charge
 
 _NOTE_SECONDS = 1.0
+_NOTE_BYTES = 4096
+"""So much is written of a call each second, at most."""
 _log = structlog.get_logger(__name__)
 
 
@@ -220,6 +222,9 @@ class Gateway:
     async def _note(self, serving: "_Serving") -> None:
         """Note what a stream has delivered, if anything came since it was noted last."""
         exchange, call = serving.answered, serving.call
+        if serving.turns_to_skip:
+            serving.turns_to_skip -= 1
+            return
         if exchange.events == serving.noted_events:
             return
         serving.noted_events = exchange.events
@@ -227,7 +232,9 @@ class Gateway:
         # It may have ended while we counted: then its settlement is the last word on it.
         if serving in self._streaming:
             call.attempts[-1].answer = exchange.answer
-            self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
+            written = self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
+            # A caller may write pages of metadata: who does is noted less often, and keeps nobody else waiting.
+            serving.turns_to_skip = written // _NOTE_BYTES
 
     def _headers(self, serving: "_Serving") -> Mapping[str, str]:
         return headers.of_answer(serving.call, overhead=serving.watch.overhead_text, now=self._clock.now())
@@ -304,6 +311,8 @@ class _Serving:
     charge: Charge | None = None
     failure: TollgateError | None = None
     """Why its client gets no good end, though the provider may have given one."""
+    turns_to_skip: int = 0
+    """How many times it need not be noted."""
     noted_events: int = 0
     """How many events of its stream had come when it was last noted."""
     delivered_tokens: int = 0

@@ -35,6 +35,8 @@ class Journal:
         """
         self._open[key] = text
         self._append(_entry(key, text))
+        if self._size > self._rewrite_at:
+            self._rewrite()
 
     def strike(self, keys: Iterable[UUID]) -> None:
         """Forget these keys: what they were about is safe elsewhere.
@@ -64,12 +66,18 @@ class Journal:
 
     def _rewrite(self) -> None:
         """Begin a new file with what is still open."""
+        # If that fails it is tried again, but not at every entry.
+        self._rewrite_at = 2 * self._size
         fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(b"".join(_entry(key, text) for key, text in self._open.items()))
+        fresh.unlink(missing_ok=True)
+        entries = b"".join(_entry(key, text) for key, text in self._open.items())
+        file = _appending(fresh)
+        if os.write(file, entries) < len(entries):
+            os.close(file)
+            raise OSError("the journal's disk is full")
         fresh.replace(self._path)
         os.close(self._file)
-        self._file = _appending(self._path)
-        self._size = self._path.stat().st_size
+        self._file, self._size = file, len(entries)
         # Where much is open, most of the file is worth keeping: it pays again only once half of it is not.
         self._rewrite_at = max(_REWRITE_BYTES, 2 * self._size)
 

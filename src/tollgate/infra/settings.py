@@ -17,6 +17,8 @@ _LISTENERS = 2
 _CLOSING_SECONDS = 10
 """What a process may take to close, beside what its calls and their records do."""
 _AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
+_LEASE_SECONDS_MIN = 15
+"""Leases are renewed every few seconds, once half of one is over."""
 _POOL_MIN = 6
 """The listeners, and two connections for each share."""
 
@@ -84,6 +86,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         if text is not None and text != "":
             given[name] = _parsed(name, kind, text)
     settings = Settings(**given)  # type: ignore[arg-type]  # each value was parsed to its field's own type
+    if settings.lease_seconds < _LEASE_SECONDS_MIN:
+        raise BadSetting(f"{PREFIX}LEASE_SECONDS is {settings.lease_seconds}; use {_LEASE_SECONDS_MIN} or more")
     if settings.database_pool_max < _POOL_MIN:
         raise BadSetting(f"{PREFIX}DATABASE_POOL_MAX is {settings.database_pool_max}; use {_POOL_MIN} or more")
     return settings

@@ -70,16 +70,16 @@ class Safekeeping:
         """Every call that is begun and not recorded."""
         return [*self._open, *self._spooled]
 
-    def note(self, settlement: Settlement) -> None:
-        """Remember what to record of a call if this process dies now."""
-        call = settlement.call
+    def note(self, settlement: Settlement) -> int:
+        """Remember what to record of a call if this process dies now; answers how many bytes that took."""
+        call, letter = settlement.call, letters.written(settlement)
+        self._open[call.call_id] = _Open(call.organization_id, letter)
         try:
-            letter = letters.written(settlement)
-            self._open[call.call_id] = _Open(call.organization_id, letter)
             self._journal.note(call.call_id, letter)
         except OSError as error:
             # The call goes on: it is in danger only if we die before it is recorded.
             _told_of_failure("journal", error)
+        return len(letter)
 
     def unsaved(self, *, begun_before: UUID, most: int) -> list[tuple[OrganizationId, CallId, bytes]]:
         """Letters the database does not have, of calls that were begun a while ago."""
