@@ -15,6 +15,7 @@ PLACES = (ROOT, ROOT / "src" / "tollgate")
 PATH = re.compile(r"`([\w.-]+/(?:[\w.-]+/)*(?:[\w-]+\.\w+)?)`")
 FUNCTION = re.compile(r"`(?:[\w.]+\.)?(\w+)\(\)`")
 TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+METRIC = re.compile(r'"(tollgate_[a-z_]+)"')
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
@@ -48,6 +49,12 @@ def test_every_test_it_names_exists(document: Path) -> None:
         if not (ROOT / place).is_file() or (name and f"def {name}(" not in (ROOT / place).read_text())
     ]
     assert missing == []
+
+
+def test_every_metric_is_explained_to_whoever_is_on_call(code: str) -> None:
+    explained = (ROOT / "docs" / "operating.md").read_text()
+
+    assert [name for name in METRIC.findall(code) if f"`{name}`" not in explained] == []
 
 
 def test_every_failure_is_held_by_a_test() -> None:
