@@ -162,7 +162,7 @@ async def expired_checkpoints(pool: "asyncpg.Pool[asyncpg.Record]", *, most: int
 
 
 async def drop_checkpoints(pool: "asyncpg.Pool[asyncpg.Record]", call_ids: Sequence[CallId]) -> None:
-    """Forget letters that nobody can read, so that what was held is given back."""
+    """Forget letters that nobody can read or the ledger never takes, so that what was held is given back."""
     if call_ids:
         await pool.execute("UPDATE holds SET checkpoint = NULL WHERE call_id = ANY ($1)", call_ids)
 
