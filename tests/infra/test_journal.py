@@ -187,9 +187,10 @@ class TestRewriting:
                 written.note(TWO, b"x" * 1000)
         assert journal.read(path) == {ONE: b"kept" * 20, TWO: b"x" * 1000}
         written.note(THREE, b"later")
-        written.note(TWO, b"x" * 1050)
-        written.strike([TWO])
-        assert path.stat().st_size < 400
+        for _ in range(3):
+            written.note(TWO, b"x" * 1000)
+            written.strike([TWO])
+        assert path.stat().st_size < 3 * 1000, "it was tried again once there was as much again"
         assert path.stat().st_mode & 0o777 == 0o600
         assert journal.read(path) == {ONE: b"kept" * 20, THREE: b"later"}
         written.close()
