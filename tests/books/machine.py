@@ -14,6 +14,7 @@ from tests.metering.scene import Caller
 
 from tollgate.kit.checks import Severity
 from tollgate.kit.ids import CallId
+from tollgate.ledger.model import GrantCategory
 from tollgate.metering.model import Admission, AdmissionRequest, Settled, Settlement
 
 MICROSECOND = timedelta(microseconds=1)
@@ -21,6 +22,8 @@ EXAMINED_EVERY = 25
 """After so many steps the doctor looks, too."""
 
 units = st.integers(0, 60)
+about_now = st.sampled_from([-1001, -1, 0, 0, 999])
+"""Microseconds."""
 asks = st.fixed_dictionaries(
     {
         "pick": picks,
@@ -209,10 +212,24 @@ class Books(Customers):
                 self.world.checkpoint(hold.request.organization_id, hold.letter)
             if is_lost:
                 hold.is_lost = True
-                self.world.lose(hold.request)
+                self.world.lose(hold.request.call_id)
         self.is_changed = True
         if is_swept:
             self.sweep(None)
+
+    @precondition(lambda self: self.holds)
+    @rule(picked=st.lists(picks, min_size=1, max_size=3), late=st.one_of(st.none(), endings))
+    def give_back(self, picked: list[int], late: Ending | None) -> None:
+        """Calls whose callers were told that the ledger is away; one of them may have gone on all the same."""
+        unwanted = {hold.request.call_id: hold for hold in (self.one(self.holds, pick) for pick in picked)}
+        self.world.give_back({call_id: hold.request.organization_id for call_id, hold in unwanted.items()})
+        for hold in unwanted.values():
+            hold.is_lost = True
+        for owner in self.owners:
+            self.world.outcomes["lost"] += owner.release(self.now)
+        self.is_changed = True
+        if late is not None:
+            self._settle([self._end_of(next(iter(unwanted.values())), late)])
 
     @precondition(lambda self: any(hold.is_lost for hold in self.holds))
     @rule(late=st.one_of(st.none(), endings))
@@ -257,11 +274,24 @@ class Books(Customers):
             self._admit_now(caller)
 
     @precondition(lambda self: self._ends())
-    @rule(pick=picks, microseconds=st.sampled_from([-1001, -1, 0, 0, 999]), ending=st.one_of(st.none(), endings))
+    @rule(pick=picks, microseconds=about_now, ending=st.one_of(st.none(), endings))
     def wait_for_an_end(self, pick: int, microseconds: int, ending: Ending | None) -> None:
         """Until about the instant at which a grant or a key expires; and a call of that instant."""
         end, caller = self.one(self._ends(), pick)
-        self.world.clock.at = max(end + microseconds * MICROSECOND, self.now)
+        self._call_at(end + microseconds * MICROSECOND, caller, ending)
+
+    @precondition(lambda self: self.callers)
+    @rule(pick=picks, size=st.integers(1, 90), microseconds=about_now, ending=st.one_of(st.none(), endings))
+    def outlast_a_grant(self, pick: int, size: int, microseconds: int, ending: Ending | None) -> None:
+        """A grant for a second, and calls when it begins and about when it ends."""
+        caller, end = self.one(self.callers, pick), self.now + timedelta(seconds=1)
+        owner = self.organizations[caller.organization_id]
+        self.grant(self.owners.index(owner), (size, False), 50, GrantCategory.PROMOTIONAL, 1)
+        self._admit_now(caller)
+        self._call_at(end + microseconds * MICROSECOND, caller, ending)
+
+    def _call_at(self, at: datetime, caller: Caller, ending: Ending | None) -> None:
+        self.world.clock.at = max(at, self.now)
         self._admit_now(caller)
         if ending is not None:
             self._settle([self._end_of(hold, ending) for hold in self.holds if hold.accepted_at == self.now])

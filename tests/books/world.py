@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -216,9 +216,12 @@ class World:
         letter = letters.written(settlement)
         self.run(store.checkpoint(self.pool, [(owner, settlement.call.call_id, letter)]))
 
-    def lose(self, request: AdmissionRequest) -> None:
-        """The lease of its hold is over."""
-        self.run(store.expire_hold(self.pool, request))
+    def lose(self, call_id: CallId) -> None:
+        """The lease of its hold is over, as it is long after its host is gone."""
+        self.run(self.pool.execute("UPDATE holds SET lease_until = '-infinity' WHERE call_id = $1", call_id))
+
+    def give_back(self, calls: Mapping[CallId, OrganizationId]) -> None:
+        self.run(store.give_back(self.pool, calls, now=self.clock.now()))
 
     def sweep(self) -> int:
         """How many calls were settled or given back. After a minute without a sweep the first does nothing of that."""
