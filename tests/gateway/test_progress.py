@@ -85,7 +85,7 @@ class Watched:
 
     def noted(self) -> list[Settlement]:
         """What the journal says of the calls under way."""
-        return [letters.read(text) for text in journal.read(self.safe._estate.path / "journal").values()]
+        return [letters.read(text) for text in journal.read(self.safe._estate.path / "journal").left.values()]
 
     async def noted_tokens(self, least: int) -> Settlement:
         """The note of the call under way, once it tells of so many output tokens."""

@@ -67,7 +67,7 @@ class TestWhatIsRead:
             for entry in history:
                 play(written, entry)
                 model = remember(model, entry)
-            assert journal.read(path) == model
+            assert journal.read(path).left == model
             written.close()
 
     @settings(max_examples=40)
@@ -84,7 +84,7 @@ class TestWhatIsRead:
             whole, states = path.read_bytes(), states_of(history)
             cut = data.draw(st.integers(0, len(whole)))
             path.write_bytes(whole[:cut])
-            assert journal.read(path) in states
+            assert journal.read(path).left in states
 
     @settings(max_examples=60)
     @given(histories, st.data())
@@ -98,14 +98,31 @@ class TestWhatIsRead:
                 play(written, entry)
             written.close()
             damaged, states = bytearray(path.read_bytes()), states_of(history)
+            written_ever = {entry for state in states for entry in state.items()}
             if damaged:
                 place = data.draw(st.integers(0, len(damaged) - 1))
                 damaged[place] ^= data.draw(st.integers(1, 255))
             path.write_bytes(bytes(damaged))
-            assert journal.read(path) in states
+            assert set(journal.read(path).left.items()) <= written_ever
+
+    @pytest.mark.parametrize("place", [0, 3, 5, 10, 30, 43])
+    def test_behind_what_is_damaged_is_what_was_written_there(self, tmp_path: Path, place: int) -> None:
+        written = Journal(tmp_path / "journal")
+        for key, text in ((ONE, b"x" * 20), (TWO, b"two"), (THREE, b"three")):
+            written.note(key, text)
+        written.close()
+        damaged = bytearray((tmp_path / "journal").read_bytes())
+        damaged[place] ^= 0x40
+        (tmp_path / "journal").write_bytes(bytes(damaged))
+        found = journal.read(tmp_path / "journal")
+        assert (found.left, found.damaged_bytes) == ({TWO: b"two", THREE: b"three"}, 24 + 20)
+
+    def test_of_a_file_of_something_else_is_nothing_and_told(self, tmp_path: Path) -> None:
+        (tmp_path / "journal").write_bytes(b"something else " * 1000)
+        assert journal.read(tmp_path / "journal") == journal.Reading({}, 15_000)
 
     def test_of_a_file_that_never_was_is_nothing(self, tmp_path: Path) -> None:
-        assert journal.read(tmp_path / "journal") == {}
+        assert journal.read(tmp_path / "journal").left == {}
 
     def test_of_a_file_that_the_machine_left_full_of_zeros_is_nothing_more(self, tmp_path: Path) -> None:
         written = Journal(tmp_path / "journal")
@@ -113,7 +130,7 @@ class TestWhatIsRead:
         written.close()
         with (tmp_path / "journal").open("ab") as file:
             file.write(bytes(4096))
-        assert journal.read(tmp_path / "journal") == {ONE: b"one"}
+        assert journal.read(tmp_path / "journal").left == {ONE: b"one"}
 
     def test_is_there_though_the_process_was_killed(self, tmp_path: Path) -> None:
         script = """
@@ -131,7 +148,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert ended.returncode == -signal.SIGKILL
         left = {UUID(int=number % 7): b"%d" % number for number in range(993, 1000)}
         del left[UUID(int=3)]
-        assert journal.read(tmp_path / "journal") == left
+        assert journal.read(tmp_path / "journal").left == left
 
 
 class TestRewriting:
@@ -146,12 +163,12 @@ class TestRewriting:
         for _ in range(200):
             written.note(TWO, b"passing" * 10)
             written.strike([TWO])
-            assert journal.read(path) == {ONE: b"kept" * 20}
+            assert journal.read(path).left == {ONE: b"kept" * 20}
             assert path.stat().st_size < 1300
         written.note(THREE, b"later")
-        assert journal.read(path) == {ONE: b"kept" * 20, THREE: b"later"}
+        assert journal.read(path).left == {ONE: b"kept" * 20, THREE: b"later"}
         written.strike([ONE])
-        assert journal.read(path) == {THREE: b"later"}
+        assert journal.read(path).left == {THREE: b"later"}
         written.close()
         assert [each.name for each in tmp_path.iterdir()] == ["journal"]
 
@@ -168,7 +185,7 @@ class TestRewriting:
             written.note(TWO, b"passing" * 10)
             written.strike([TWO])
         assert 1 <= len(rewritten) <= 8
-        assert len(journal.read(tmp_path / "journal")) == 40
+        assert len(journal.read(tmp_path / "journal").left) == 40
         written.close()
 
     def test_that_the_disk_does_not_take_leaves_everything_as_it_was(
@@ -185,14 +202,14 @@ class TestRewriting:
             patched.setattr(journal, "_appending", full)
             with pytest.raises(OSError, match="space"):
                 written.note(TWO, b"x" * 1000)
-        assert journal.read(path) == {ONE: b"kept" * 20, TWO: b"x" * 1000}
+        assert journal.read(path).left == {ONE: b"kept" * 20, TWO: b"x" * 1000}
         written.note(THREE, b"later")
         for _ in range(3):
             written.note(TWO, b"x" * 1000)
             written.strike([TWO])
         assert path.stat().st_size < 3 * 1000, "it was tried again once there was as much again"
         assert path.stat().st_mode & 0o777 == 0o600
-        assert journal.read(path) == {ONE: b"kept" * 20, THREE: b"later"}
+        assert journal.read(path).left == {ONE: b"kept" * 20, THREE: b"later"}
         written.close()
 
 
@@ -219,9 +236,9 @@ class TestAFullDisk:
                 patched.setattr(os, "write", half)
                 with pytest.raises(OSError, match="full"):
                     attempt()
-            assert journal.read(path) == {ONE: b"before", TWO: b"first"}
+            assert journal.read(path).left == {ONE: b"before", TWO: b"first"}
         written.note(THREE, b"after")
-        assert journal.read(path) == {ONE: b"before", TWO: b"first", THREE: b"after"}
+        assert journal.read(path).left == {ONE: b"before", TWO: b"first", THREE: b"after"}
         written.close()
 
     def test_is_survived_by_a_process_that_may_write_no_more(self, tmp_path: Path) -> None:
@@ -245,7 +262,9 @@ print(told)
         path = tmp_path / "journal"
         told = subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True).stdout
         assert int(told) == 22
-        assert journal.read(path) == {UUID(int=number): b"x" * 100 for number in range(8)} | {UUID(int=30): b"after"}
+        assert journal.read(path).left == {UUID(int=number): b"x" * 100 for number in range(8)} | {
+            UUID(int=30): b"after"
+        }
 
 
 def test_striking_what_was_never_noted_writes_nothing(tmp_path: Path) -> None:

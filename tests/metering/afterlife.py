@@ -26,7 +26,8 @@ async def die(meter: Meter) -> None:
     await asyncio.gather(*doomed, return_exceptions=True)
     safe._disk.shutdown()
     safe._journal.close()
-    safe._spool.close()
+    if safe._spool is not None:
+        safe._spool.close()
     safe._estate.leave()
 
 

@@ -77,6 +77,22 @@ class TestOfflineAllowance:
         taken = [allowance.take(asking(ONE, "0.4", "0.2")) for _ in range(4)]
         assert taken == [Decimal("0.4"), Decimal("0.4"), Decimal("0.2"), None]
 
+    def test_gets_back_what_a_call_did_not_use(self) -> None:
+        allowance, long = OfflineAllowance(Decimal(1)), asking(ONE, "0.9")
+        allowance.answered(ONE, ADMITTED)
+        assert allowance.take(long) == Decimal("0.9")
+        allowance.settled(ONE, long.call_id, Decimal("0.2"))
+        allowance.settled(ONE, long.call_id, Decimal("0.2"))
+        assert allowance.take(asking(ONE, "5", "0.1")) == Decimal("0.8")
+
+    def test_gets_back_nothing_of_what_the_ledger_has_restored_since(self) -> None:
+        allowance, long = OfflineAllowance(Decimal(1)), asking(ONE, "0.9")
+        allowance.answered(ONE, ADMITTED)
+        allowance.take(long)
+        allowance.answered(ONE, ADMITTED)
+        allowance.settled(ONE, long.call_id, Decimal("0.2"))
+        assert allowance.take(asking(ONE, "5", "0.1")) == 1
+
     def test_begins_anew_when_the_ledger_answers(self) -> None:
         allowance = OfflineAllowance(Decimal(1))
         allowance.answered(ONE, ADMITTED)

@@ -55,7 +55,7 @@ class TestAdoption:
         caller, dead, heir = await scene.a_caller(credit="10"), scene.meter(folder=folder), recovering(scene, folder)
         call_id = await begun(scene, caller, dead)
         dead.note(partial(caller, call_id, scene))
-        dead.safe._spool.keep(
+        dead.safe._opened().keep(
             {call_id: letters.written(costing(caller, call_id, scene.clock.at, "0.75"))}, scene.clock.at
         )
         await die(dead)

@@ -1,6 +1,7 @@
 """A call that has begun is known, here and on the disk, until the ledger has it."""
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -44,7 +45,7 @@ def safe(tmp_path: Path) -> Iterator[Safekeeping]:
 
 
 def journaled(safe: Safekeeping) -> dict[UUID, bytes]:
-    return journal.read(safe._estate.path / "journal")
+    return journal.read(safe._estate.path / "journal").left
 
 
 def spooled(safe: Safekeeping) -> dict[UUID, bytes]:
@@ -163,7 +164,7 @@ class TestACallThatIsKept:
 
     async def test_is_where_it_was_if_the_disk_does_not_take_it(self, safe: Safekeeping) -> None:
         safe.note(of(ONE))
-        safe._spool._connection.execute("PRAGMA query_only = ON")
+        safe._opened()._connection.execute("PRAGMA query_only = ON")
         before = failures("spool")
         with pytest.raises(LedgerUnavailable) as told:
             await safe.keep([of(ONE)], NOON)
@@ -173,7 +174,7 @@ class TestACallThatIsKept:
 
     async def test_is_found_once_more_if_the_disk_does_not_let_go_of_it(self, safe: Safekeeping) -> None:
         await keep(safe, of(ONE), at=NOON)
-        safe._spool._connection.execute("PRAGMA query_only = ON")
+        safe._opened()._connection.execute("PRAGMA query_only = ON")
         await safe.forget([ONE])
         assert (safe.known, set(left_by(safe).letters)) == ([], {ONE})
 
@@ -275,3 +276,12 @@ class TestWhatIsLeft:
         mine = estate.found(tmp_path, UUID(int=5))
         assert safekeeping.remains_of(mine) == safekeeping.Remains({}, {})
         mine.remove()
+
+
+async def test_what_is_written_into_a_folder_that_was_deleted_counts_as_not_written(safe: Safekeeping) -> None:
+    safe.note(of(ONE))
+    shutil.rmtree(safe._estate.path)
+    before = failures("spool")
+    with pytest.raises(LedgerUnavailable):
+        await safe.keep([of(ONE)], NOON)
+    assert failures("spool") == before + 1

@@ -153,7 +153,7 @@ async def test_a_record_the_ledger_never_takes_is_put_aside_and_its_batch_record
 
 async def test_neither_ledger_nor_disk_is_told_and_the_record_is_sent_all_the_same(scene: Scene, line: Line) -> None:
     caller, meter = await scene.a_caller(credit="10"), patient(scene, line, 0)
-    meter.safe._spool._connection.execute("PRAGMA query_only = ON")
+    meter.safe._opened()._connection.execute("PRAGMA query_only = ON")
     line.cut()
     with pytest.raises(LedgerUnavailable) as told:
         await meter.settle(ended(scene, caller))
@@ -173,7 +173,7 @@ async def test_a_caller_who_hangs_up_during_an_outage_leaves_a_record_all_the_sa
     settling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await settling
-    journaled = journal.read(meter.safe._estate.path / "journal")
+    journaled = journal.read(meter.safe._estate.path / "journal").left
     assert [letters.read(letter) for letter in journaled.values()] == [settlement]
     line.mend()
     await meter.drained()

@@ -30,7 +30,7 @@ def data_dir_option(command: Command) -> Command:
         default=".tollgate",
         show_default=True,
         show_envvar=True,
-        help="Where the embedded database lives.",
+        help="Where the embedded database lives, and what is kept of calls for the ledger.",
     )(command)
 
 

@@ -32,9 +32,8 @@ from tollgate.gateway.service import Gateway, Surroundings
 from tollgate.gateway.snapshot import Shelf
 from tollgate.infra import database as databases
 from tollgate.infra import migrations, settings, telemetry, web
-from tollgate.infra.database import Database
+from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.idempotency import Idempotency, database_for
-from tollgate.infra.migrations import MigrationFailed
 from tollgate.infra.settings import Settings
 from tollgate.invoices import routes as invoices
 from tollgate.keys import routes as keys
@@ -61,7 +60,6 @@ CONTROL_PLANE = (
 )
 
 _CLOSING_SECONDS = 5
-_DATABASE_RETRY_SECONDS = 1
 _TELL_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
@@ -110,22 +108,6 @@ def build(
     return app
 
 
-async def _until_current(database_url: str) -> None:
-    """Wait for a database that is away: a worker that replaces one that died must not take the whole group along.
-
-    Raises:
-        SchemaMismatch: it is there, and its schema is not the one this was written for.
-    """
-    while True:
-        try:
-            await migrations.require_current(database_url)
-        except MigrationFailed as error:
-            _log.warning("the database is away", reason=str(error), retry_seconds=_DATABASE_RETRY_SECONDS)
-            await asyncio.sleep(_DATABASE_RETRY_SECONDS)
-        else:
-            return
-
-
 class _Wiring:
     """What the handlers are given. Connections are made when the application starts, not before."""
 
@@ -142,7 +124,7 @@ class _Wiring:
     async def running(self, app: Litestar) -> AsyncIterator[None]:
         """The data plane, for as long as the application runs; it ends when every call is recorded, or cannot be."""
         url = self._settings.database_url
-        await _until_current(url)
+        await migrations.until_current(url)
         warming = asyncio.create_task(tokenizer.warm_up())
         pool = await databases.connect_pool(url, connections_max=self._settings.data_plane_connections)
         providers = upstream.connect(
@@ -206,10 +188,14 @@ class _Wiring:
         return await self._keys.look_up(presented, now)
 
     async def ping(self) -> None:
-        """Have the database answer, on a connection of the kind that calls use."""
+        """Have the database answer, on a connection of the kind that calls use; under an allowance it need not."""
         if self._pool is None:
             raise Unavailable
-        await self._pool.fetchval("SELECT 1")
+        try:
+            await self._pool.fetchval("SELECT 1")
+        except DATABASE_AWAY:
+            if not self._settings.offline_allowance:
+                raise
 
     def on_disk(self) -> OnDisk | None:
         """What this data directory keeps for the ledger; `None` before it is known which ledger that is."""

@@ -56,7 +56,7 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
     telemetry.configure_logging()
     telemetry.warn_of_unknown_settings(environment)
     children.follow_parent(environment, patience_seconds=configured.stop_seconds_max)
-    await migrations.require_current(configured.database_url)
+    await migrations.until_current(configured.database_url)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -28,6 +28,7 @@ from tollgate.pricing.model import CURRENCY, STANDARD, Charge, PriceVersion
 
 _TEXT_CHARACTERS_MAX = 200
 _RAW_USAGE_CHARACTERS_MAX = 8_192
+_METADATA_OF_LOST_MAX = 2_048
 _FAST = "fast"
 """A tier of speed: an answer that says `standard`, and no more, tells nothing of it."""
 _DISPUTED_TOKENS_MIN = 256
@@ -213,7 +214,10 @@ def _is_insured(call: Call, quantities: UsageQuantities) -> bool:
 def _record(call: Call, status: CallStatus, charge: Charge, usage: Usage, rated: Charge) -> CallRecord:
     request, principal, serving, answer = call.request, call.principal, call.serving, call.answer
     candidate = call.plan.candidates[0] if serving is None else serving.candidate
-    metadata = request.attribution.metadata
+    metadata = None if request.attribution.metadata is None else _json(request.attribution.metadata)
+    if call.ending is Ending.LOST and metadata is not None and len(metadata) > _METADATA_OF_LOST_MAX:
+        # It would be written down again every second, and a caller may give pages of it.
+        metadata = None
     return CallRecord(
         organization_id=principal.organization_id,
         call_id=call.id,
@@ -243,7 +247,7 @@ def _record(call: Call, status: CallStatus, charge: Charge, usage: Usage, rated:
         provider_cost=None if serving is None else _provider_cost(serving, rated),
         user_id=request.attribution.user,
         session_id=request.attribution.session_id,
-        metadata=None if metadata is None else _json(metadata),
+        metadata=metadata,
         estimate=_json(usage.disputed) if usage.disputed else None,
     )
 

@@ -11,6 +11,7 @@ from litestar.types import HTTPSendMessage, Receive, Scope, Send
 
 from tollgate.gateway.model import ClientGone, Wire
 from tollgate.gateway.protocols import anthropic_messages
+from tollgate.gateway.room import Place
 from tollgate.gateway.service import Gateway, Inquiry
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 from tollgate.kit.principal import Principal
@@ -29,18 +30,21 @@ def _inference(path: str, wire: Wire) -> ASGIRouteHandler:
 
     @asgi(path, copy_scope=False)
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        gateway, principal, body = await _opened(scope, receive)
+        gateway, principal = await _opened(scope, receive)
         client = AsgiClient(receive, send)
+        place = gateway.room.of(principal.organization_id)
         try:
-            await gateway.serve(Inquiry(principal, wire, body, _headers(scope)), client)
+            body = await _body(receive, gateway.body_bytes_max, place)
+            await gateway.serve(Inquiry(principal, wire, body, _headers(scope), place), client)
         finally:
+            place.leave()
             client.rest()
 
     return handle
 
 
-async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Principal, bytes]:
-    """Who calls, and the body; nothing of it is read before the key is proven."""
+async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Principal]:
+    """Who calls; nothing of the body is read before the key is proven."""
     if scope["method"] != "POST":  # type: ignore[typeddict-item]  # Litestar routes HTTP only to these paths
         raise MethodNotAllowedException
     gateway: Gateway = scope["litestar_app"].state["gateway"]
@@ -49,7 +53,7 @@ async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Principal, b
     except TollgateError:
         await _throw_away(receive, gateway.body_bytes_max)
         raise
-    return gateway, principal, await _body(receive, gateway.body_bytes_max)
+    return gateway, principal
 
 
 def _headers(scope: Scope) -> Mapping[str, str]:
@@ -71,7 +75,7 @@ async def _throw_away(receive: Receive, bytes_max: int) -> None:
             return
 
 
-async def _body(receive: Receive, bytes_max: int) -> bytes:
+async def _body(receive: Receive, bytes_max: int, place: Place) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -81,6 +85,7 @@ async def _body(receive: Receive, bytes_max: int) -> bytes:
         piece: bytes = message.get("body", b"")  # type: ignore[assignment]  # the union's other members were ruled out
         size += len(piece)
         if size <= bytes_max:
+            place.take(len(piece))
             pieces.append(piece)
         else:
             pieces.clear()
@@ -194,8 +199,13 @@ class AsgiClient:
 @asgi("/v1/messages/count_tokens", copy_scope=False)
 async def count_tokens(scope: Scope, receive: Receive, send: Send) -> None:
     """`POST /v1/messages/count_tokens`: about how many tokens a prompt is; nothing is charged."""
-    gateway, principal, body = await _opened(scope, receive)
-    counted = await gateway.count_tokens(Inquiry(principal, Wire.MESSAGES, body, _headers(scope)))
+    gateway, principal = await _opened(scope, receive)
+    place = gateway.room.of(principal.organization_id)
+    try:
+        body = await _body(receive, gateway.body_bytes_max, place)
+        counted = await gateway.count_tokens(Inquiry(principal, Wire.MESSAGES, body, _headers(scope), place))
+    finally:
+        place.leave()
     client = AsgiClient(receive, send)
     await client.begin(200, {"content-type": "application/json"})
     await client.finish(anthropic_messages.token_count(counted))

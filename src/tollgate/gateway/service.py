@@ -20,6 +20,7 @@ from tollgate.gateway.endings import Call, Ending, Usage
 from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import Access, Attempt, Candidate, Client, ClientGone, Receipt, Request, Upstream, Wire
 from tollgate.gateway.protocols import anthropic_messages
+from tollgate.gateway.room import Place, Room
 from tollgate.gateway.snapshot import Shelf
 from tollgate.gateway.stopwatch import Stopwatch
 from tollgate.gateway.translation import Outlet
@@ -37,8 +38,6 @@ from tollgate.metering.service import Meter
 from tollgate.pricing.model import Charge
 
 _NOTE_SECONDS = 1.0
-_NOTE_BYTES = 4096
-"""So much is written of a call each second, at most."""
 _log = structlog.get_logger(__name__)
 
 
@@ -66,6 +65,8 @@ class Inquiry:
     body: bytes
     headers: Mapping[str, str]
     """Those that belong to the wire format, names in lower case."""
+    place: Place | None = None
+    """What its body takes up, where that is counted."""
 
 
 class Gateway:
@@ -81,6 +82,7 @@ class Gateway:
         self._upstreams = upstreams
         self._clock = clock
         self._around = surroundings
+        self.room = Room(surroundings.body_bytes_max)
         self._streaming: set[_Serving] = set()
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -105,6 +107,8 @@ class Gateway:
             request = unseen.noted(await decoded(formats.CLIENTS[inquiry.wire].decode, inquiry.body, inquiry.headers))
             ask_first = len(inquiry.body) > LONG_BYTES
             call = await self._admissions.admit(inquiry.principal, request, ask_first=ask_first)
+        if inquiry.place is not None:
+            inquiry.place.leave()
         serving = _Serving(call, client, watch)
         try:
             await self._forward(serving)
@@ -222,9 +226,6 @@ class Gateway:
     async def _note(self, serving: "_Serving") -> None:
         """Note what a stream has delivered, if anything came since it was noted last."""
         exchange, call = serving.answered, serving.call
-        if serving.turns_to_skip:
-            serving.turns_to_skip -= 1
-            return
         if exchange.events == serving.noted_events:
             return
         serving.noted_events = exchange.events
@@ -232,9 +233,7 @@ class Gateway:
         # It may have ended while we counted: then its settlement is the last word on it.
         if serving in self._streaming:
             call.attempts[-1].answer = exchange.answer
-            written = self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
-            # A caller may write pages of metadata: who does is noted less often, and keeps nobody else waiting.
-            serving.turns_to_skip = written // _NOTE_BYTES
+            self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
 
     def _headers(self, serving: "_Serving") -> Mapping[str, str]:
         return headers.of_answer(serving.call, overhead=serving.watch.overhead_text, now=self._clock.now())
@@ -311,8 +310,6 @@ class _Serving:
     charge: Charge | None = None
     failure: TollgateError | None = None
     """Why its client gets no good end, though the provider may have given one."""
-    turns_to_skip: int = 0
-    """How many times it need not be noted."""
     noted_events: int = 0
     """How many events of its stream had come when it was last noted."""
     delivered_tokens: int = 0

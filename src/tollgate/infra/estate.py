@@ -8,11 +8,13 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
 _LOCK = "lock"
 _UNFINISHED = "new-"
+_DAMAGED = "damaged-"
 
 
 class Estate:
@@ -23,10 +25,25 @@ class Estate:
         self.path = path
         self._lock = lock
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is still this one: somebody may have deleted it under its process."""
+        try:
+            return (self.path / _LOCK).stat().st_ino == os.fstat(self._lock).st_ino
+        except FileNotFoundError:
+            return False
+
     def remove(self) -> None:
         """Delete the folder: nothing in it matters any more."""
         # Who dies in the middle leaves nothing that looks like an estate.
-        shutil.rmtree(self.path.rename(self.path.with_name(f"{_UNFINISHED}{self.path.name}")), ignore_errors=True)
+        with suppress(FileNotFoundError):
+            gone = self.path.rename(self.path.with_name(f"{_UNFINISHED}{self.path.name}"))
+            shutil.rmtree(gone, ignore_errors=True)
+        self.leave()
+
+    def set_aside(self) -> None:
+        """Keep the folder for a person to look at, where nobody takes it for an estate any more."""
+        self.path = self.path.rename(self.path.with_name(f"{_DAMAGED}{self.path.name}"))
         self.leave()
 
     def leave(self) -> None:
@@ -50,9 +67,7 @@ def found(folder: Path, process_id: UUID) -> Estate:
 
 def inherited(folder: Path) -> Iterator[Estate]:
     """The estates of processes that are gone, each locked until it is removed or left."""
-    for path in sorted(folder.glob("*-*-*-*-*")):
-        if path.name.startswith(_UNFINISHED):
-            continue
+    for path in all_in(folder):
         lock = _locked(path / _LOCK)
         if lock is not None:
             yield Estate(path, lock)
@@ -60,7 +75,8 @@ def inherited(folder: Path) -> Iterator[Estate]:
 
 def all_in(folder: Path) -> list[Path]:
     """Every estate's folder, whoever has it, for looking only."""
-    return [path for path in sorted(folder.glob("*-*-*-*-*")) if not path.name.startswith(_UNFINISHED)]
+    found = sorted(folder.glob("*-*-*-*-*"))
+    return [path for path in found if not path.name.startswith((_UNFINISHED, _DAMAGED))]
 
 
 def _locked(path: Path) -> int | None:

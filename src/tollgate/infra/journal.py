@@ -8,11 +8,13 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 _HEAD = struct.Struct(">II16s")
 """Length of the text, checksum of key and text, key."""
+_TEXT_BYTES_MAX = 1024 * 1024
 _REWRITE_BYTES = 16 * 1024 * 1024
 _NO_FILE = -1
 
@@ -28,11 +30,13 @@ class Journal:
         self._open: dict[UUID, bytes] = {}
 
     def note(self, key: UUID, text: bytes) -> None:
-        """Write down the latest on a key.
+        """Write down the latest on a key, a megabyte at most.
 
         Raises:
             OSError: the disk does not take it.
         """
+        if len(text) > _TEXT_BYTES_MAX:
+            raise OSError(f"a text of {len(text)} bytes is too long for the journal")
         self._open[key] = text
         self._append(_entry(key, text))
         if self._size > self._rewrite_at:
@@ -90,25 +94,46 @@ def _entry(key: UUID, text: bytes) -> bytes:
     return _HEAD.pack(len(text), zlib.crc32(key.bytes + text), key.bytes) + text
 
 
-def read(path: Path) -> dict[UUID, bytes]:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a journal says."""
+
+    left: dict[UUID, bytes]
+    """What was open when its process ended."""
+    damaged_bytes: int
+    """How much of it in between says nothing: whatever it was about is lost."""
+
+
+def read(path: Path) -> Reading:
     """What was open when the journal's process ended; nothing if it never began one.
 
-    An entry that was cut short by the end is as if it had not been begun.
+    An entry that was cut short by the end is as if it had not been begun. One that is damaged hides no other.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return {}
+        return Reading({}, 0)
     left: dict[UUID, bytes] = {}
-    position = 0
+    position = read_to = damaged = 0
     while position + _HEAD.size <= len(content):
         length, checksum, key = _HEAD.unpack_from(content, position)
-        text = content[position + _HEAD.size : position + _HEAD.size + length]
-        if len(text) < length or zlib.crc32(key + text) != checksum:
-            break
-        position += _HEAD.size + length
-        if text:
-            left[UUID(bytes=key)] = text
+        end = position + _HEAD.size + length
+        if length > _TEXT_BYTES_MAX or end > len(content) or zlib.crc32(key + content[end - length : end]) != checksum:
+            position += 1
+            continue
+        damaged += position - read_to
+        position = read_to = end
+        if length:
+            left[UUID(bytes=key)] = content[end - length : end]
         else:
             left.pop(UUID(bytes=key), None)
-    return left
+    rest = content[read_to:]
+    return Reading(left, damaged if _is_cut_short(rest) else damaged + len(rest))
+
+
+def _is_cut_short(rest: bytes) -> bool:
+    """Whether this may be the beginning of an entry of which the end was not written."""
+    if len(rest) < _HEAD.size:
+        return True
+    length = int(_HEAD.unpack_from(rest)[0])
+    return len(rest) - _HEAD.size < length <= _TEXT_BYTES_MAX

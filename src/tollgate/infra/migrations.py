@@ -3,21 +3,26 @@
 Every process asks as it starts, so nothing here loads Alembic; `infra.upgrades` does when there is something to do.
 """
 
+import asyncio
 import re
 from enum import Enum
 from pathlib import Path
 from typing import Any, cast
 
 import asyncpg
+import structlog
 from sqlalchemy import Connection, text
 
 from tollgate.kit.errors import TollgateError
 
 ROOT = Path(__file__).resolve().parents[3]
 """The repository: the project is installed from it, in place."""
+_RETRY_SECONDS = 1
 _VERSIONS = ROOT / "migrations" / "versions"
 _REVISION = re.compile(r"^revision = [\"'](.+)[\"']$", re.MULTILINE)
 _DOWN_REVISION = re.compile(r"^down_revision = (?:[\"'](.+)[\"']|None)$", re.MULTILINE)
+
+_log = structlog.get_logger(__name__)
 
 
 class MigrationFailed(TollgateError):
@@ -57,6 +62,22 @@ def require_head(applied: str | None) -> None:
 def _require(found: Position) -> None:
     if found is Position.BEHIND:
         raise SchemaMismatch("the database schema is older than this program: run `scripts/tollgate migrate`")
+
+
+async def until_current(database_url: str) -> None:
+    """Wait for a database that is away: what replaces a process that died must not take its whole group along.
+
+    Raises:
+        SchemaMismatch: it is there, and its schema is not the one this was written for.
+    """
+    while True:
+        try:
+            await require_current(database_url)
+        except MigrationFailed as error:
+            _log.warning("the database is away", reason=str(error), retry_seconds=_RETRY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 async def position(database_url: str) -> Position:

@@ -40,6 +40,11 @@ SAFEKEEPING_FAILURES = Counter(
     ["file"],
 )
 RECOVERED = Counter("tollgate_recovered_total", "Calls recorded in the place of a process that died.", ["by"])
+for _by in ("heir", "sweep"):
+    RECOVERED.labels(_by)
+for _file in ("journal", "spool", "estate"):
+    # A series that is there from the beginning has a first rise to be alarmed by.
+    SAFEKEEPING_FAILURES.labels(_file)
 LATE = Counter(
     "tollgate_late_settlements_total",
     "Settlements of calls that had been recovered already, at another amount. Alarm on any.",

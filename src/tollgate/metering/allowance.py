@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from tollgate.kit import money
-from tollgate.kit.ids import OrganizationId
+from tollgate.kit.ids import CallId, OrganizationId
 from tollgate.metering.model import Admission, AdmissionRequest
 
 _WITHOUT_MEANS = frozenset({"balance", "organization", "currency"})
@@ -19,6 +19,7 @@ class OfflineAllowance:
     def __init__(self, amount: Decimal) -> None:
         self._amount = amount
         self._left: dict[OrganizationId, Decimal] = {}
+        self._taken: dict[CallId, Decimal] = {}
 
     def answered(self, organization_id: OrganizationId, answer: Admission) -> None:
         """The ledger is there, and says whether this organization may spend; a key's own limits say nothing of that."""
@@ -37,4 +38,13 @@ class OfflineAllowance:
         taken = min(left, request.hold_most)
         if not request.only_asks:
             self._left[request.organization_id] = money.EXACT.subtract(left, taken)
+            self._taken[request.call_id] = taken
         return taken
+
+    def settled(self, organization_id: OrganizationId, call_id: CallId, amount: Decimal) -> None:
+        """A call has ended: what it took of the allowance and did not use may be spent by others."""
+        taken = self._taken.pop(call_id, None)
+        left = self._left.get(organization_id)
+        if taken is not None and left is not None and taken > amount:
+            given_back = money.EXACT.subtract(taken, amount)
+            self._left[organization_id] = min(money.EXACT.add(left, given_back), self._amount)

@@ -32,5 +32,5 @@ def read(letter: bytes | str) -> Settlement:
     """
     try:
         return _DECODER.decode(letter)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, TypeError) as error:
         raise Unreadable(str(error)) from error

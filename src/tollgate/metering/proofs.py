@@ -252,7 +252,7 @@ _EXPIRED_HOLDS = Check(
     """
     SELECT organization_id, 'the hold of gen_' || call_id, 'settled or given back',
            'held ' || trim_scale(amount) || ', lease until ' || lease_until
-    FROM holds WHERE lease_until <= :now
+    FROM holds WHERE lease_until <= clock_timestamp()
     """,
     Severity.WARNING,
 )

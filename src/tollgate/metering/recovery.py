@@ -108,7 +108,7 @@ class Recovery:
         for dead in estate.inherited(self.folder):
             try:
                 adopted += await self._take_over(dead)
-            except (*LEDGER_AWAY, LedgerUnavailable):
+            except BaseException:
                 dead.leave()
                 raise
         if adopted:
@@ -128,9 +128,6 @@ class Recovery:
             return False
         left, garbled = _opened(remains.letters)
         await self._put_aside({**remains.refused, **garbled})
-        for settlement in left.values():
-            # Ours from here on, and known to be: its hold is renewed until it is settled.
-            self._meter.note(settlement)
         await store.inherit_holds(
             self._pool,
             dead=dead.process_id,
@@ -138,9 +135,17 @@ class Recovery:
             left=list(left),
             lease=self._meter.lease,
         )
+        for settlement in left.values():
+            # Ours from here on, and known to be: its hold is renewed until it is settled.
+            self._meter.note(settlement)
         _log.warning("took over from a dead process", process=str(dead.process_id), calls=len(left))
         await self._settle(left.values(), by="heir")
-        dead.remove()
+        if remains.damaged_bytes:
+            telemetry.SAFEKEEPING_FAILURES.labels("journal").inc()
+            _log.error("the journal of a dead process is damaged", path=str(dead.path), bytes=remains.damaged_bytes)
+            dead.set_aside()
+        else:
+            dead.remove()
         self._taken_over[dead.process_id] = self._clock.now()
         return True
 
@@ -197,9 +202,13 @@ def _opened(
 
 
 async def _every(seconds: int, work: Callable[[], Awaitable[object]]) -> None:
+    is_waiting = False
     while True:
         try:
             await work()
+            is_waiting = False
         except (*LEDGER_AWAY, LedgerUnavailable) as error:
-            _log.warning("recovery waits for the ledger", work=work.__name__, error=type(error).__name__)
+            if not is_waiting:
+                _log.warning("recovery waits for the ledger", work=work.__name__, error=type(error).__name__)
+            is_waiting = True
         await asyncio.sleep(seconds)

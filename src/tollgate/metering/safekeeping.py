@@ -55,7 +55,7 @@ class Safekeeping:
         self.process_id = own.process_id
         self._estate = own
         self._journal = Journal(own.path / _JOURNAL_FILE)
-        self._spool = Spool(own.path / SPOOL_FILE)
+        self._spool: Spool | None = None
         self._open: dict[CallId, _Open] = {}
         self._spooled: set[CallId] = set()
         self._is_closed = False
@@ -70,8 +70,8 @@ class Safekeeping:
         """Every call that is begun and not recorded."""
         return [*self._open, *self._spooled]
 
-    def note(self, settlement: Settlement) -> int:
-        """Remember what to record of a call if this process dies now; answers how many bytes that took."""
+    def note(self, settlement: Settlement) -> None:
+        """Remember what to record of a call if this process dies now."""
         call, letter = settlement.call, letters.written(settlement)
         self._open[call.call_id] = _Open(call.organization_id, letter)
         try:
@@ -79,7 +79,6 @@ class Safekeeping:
         except OSError as error:
             # The call goes on: it is in danger only if we die before it is recorded.
             _told_of_failure("journal", error)
-        return len(letter)
 
     def unsaved(self, *, begun_before: UUID, most: int) -> list[tuple[OrganizationId, CallId, bytes]]:
         """Letters the database does not have, of calls that were begun a while ago."""
@@ -125,7 +124,7 @@ class Safekeeping:
         # Without those that were forgotten or put aside while they waited for this: nobody would drop them any more.
         texts = {call_id: text for each, _ in kept for call_id, text in each.items() if call_id in self._spooled}
         if texts:
-            await self._on_disk(lambda: self._spool.keep(texts, kept[0][1]))
+            await self._on_disk(lambda: self._opened().keep(texts, kept[0][1]))
         return [None] * len(kept)
 
     async def put_aside(self, texts: Mapping[CallId, bytes], why: str, now: datetime) -> None:
@@ -134,7 +133,7 @@ class Safekeeping:
         Raises:
             LedgerUnavailable: the disk does not take it either.
         """
-        await self._on_disk(lambda: self._spool.keep(texts, now, refused=why))
+        await self._on_disk(lambda: self._opened().keep(texts, now, refused=why))
         self._spooled.difference_update(texts)
         self._strike(texts)
 
@@ -146,7 +145,7 @@ class Safekeeping:
         if spooled:
             self._spooled -= spooled
             try:
-                await self._on_disk(lambda: self._spool.drop(spooled))
+                await self._on_disk(lambda: self._opened().drop(spooled))
             except LedgerUnavailable:
                 return  # they will be sent once more, which changes nothing
 
@@ -154,7 +153,8 @@ class Safekeeping:
         """Let go of the files. What is in them is left to the next process; if there is nothing, they are removed."""
         await asyncio.to_thread(self._disk.shutdown)
         self._journal.close()
-        self._spool.close()
+        if self._spool is not None:
+            self._spool.close()
         if self.known or spools.refused(self._estate.path / SPOOL_FILE):
             self._estate.leave()
         else:
@@ -170,6 +170,18 @@ class Safekeeping:
             self._journal.strike(struck)
         except OSError as error:
             _told_of_failure("journal", error)
+
+    def _opened(self) -> Spool:
+        """The spool, made when it is first needed: a disk that is full is no reason not to begin.
+
+        Raises:
+            OSError: it cannot be made, or somebody has deleted the folder: what is written there would be nowhere.
+        """
+        if not self._estate.is_there:
+            raise FileNotFoundError(f"{self._estate.path} was deleted under a living process")
+        if self._spool is None:
+            self._spool = Spool(self._estate.path / SPOOL_FILE)
+        return self._spool
 
     async def _on_disk(self, work: Callable[[], Result]) -> Result:
         if self._is_closed:
@@ -189,6 +201,8 @@ class Remains:
     """The last word on each of its calls."""
     refused: Mapping[CallId, tuple[bytes, str]]
     """What the ledger never took, and why."""
+    damaged_bytes: int = 0
+    """How much of the journal says nothing any more."""
 
 
 def remains_of(dead: Estate) -> Remains:
@@ -199,10 +213,12 @@ def remains_of(dead: Estate) -> Remains:
     """
     spool = dead.path / SPOOL_FILE
     # What was spooled is exact; whatever the journal has on the same call was written before.
-    found = {**journals.read(dead.path / _JOURNAL_FILE), **spools.waiting(spool)}
+    journal = journals.read(dead.path / _JOURNAL_FILE)
+    found = {**journal.left, **spools.waiting(spool)}
     return Remains(
         {CallId(key): text for key, text in found.items()},
         {CallId(key): aside for key, aside in spools.refused(spool).items()},
+        journal.damaged_bytes,
     )
 
 

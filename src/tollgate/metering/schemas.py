@@ -12,6 +12,8 @@ from tollgate.kit.money import amount_text
 from tollgate.ledger.model import PRIORITY_DEFAULT, AdjustmentOrder, GrantCategory, GrantTerms
 from tollgate.metering.status import InLedger, OnDisk
 
+_REFERENCE = r"^[!-~]([ -~]*[!-~])?$"
+"""Two references that look the same are the same: ASCII, and no blanks around it."""
 _Reason: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
@@ -23,7 +25,7 @@ class CreateGrant(Body, kw_only=True, frozen=True):
     priority: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     reason: Annotated[str, msgspec.Meta(max_length=500)] | None = None
-    reference: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    reference: Annotated[str, msgspec.Meta(pattern=_REFERENCE, max_length=200)] | None = None
     """What the top-up is called elsewhere. The same reference again, on the same terms, answers the same grant."""
 
     def terms(self, currency: str) -> GrantTerms:

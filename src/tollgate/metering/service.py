@@ -163,12 +163,9 @@ class Meter:
                 if tries == _TRIES_MAX:
                     raise
 
-    def note(self, settlement: Settlement) -> int:
-        """Remember what to record of a call if this process dies before it settles the call itself.
-
-        Answers how many bytes that took.
-        """
-        return self.safe.note(settlement)
+    def note(self, settlement: Settlement) -> None:
+        """Remember what to record of a call if this process dies before it settles the call itself."""
+        self.safe.note(settlement)
 
     async def settle(self, settlement: Settlement) -> None:
         """Record how a call ended; returns when that is committed, or on the local disk to be sent until it is.
@@ -180,6 +177,8 @@ class Meter:
             NeverRecorded: the ledger never will.
         """
         self.safe.note(settlement)
+        call = settlement.call
+        self._allowance.settled(call.organization_id, call.call_id, call.amount)
         sending = asyncio.create_task(self._sender.send(settlement))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
