@@ -141,6 +141,7 @@ def assert_noticed(world: World) -> None:
         run(lambda: Books(world), without_shrinking)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mistaken_url", NOTICED_AT_ONCE, indirect=True)
 def test_a_mistake_is_noticed(mistaken_world: World) -> None:
     assert_noticed(mistaken_world)

@@ -13,7 +13,7 @@ from tollgate.kit.clock import FixedClock
 
 @pytest.fixture
 async def scene(database: Database, pool: Pool, clock: FixedClock) -> Scene:
-    return Scene(database, pool, clock, await pool.fetchval("SELECT revision FROM catalogue_revision"))
+    return await _scene(database, pool, clock)
 
 
 @pytest.fixture(scope="module")
@@ -29,4 +29,10 @@ async def shared_database(server_url: str, template: str) -> AsyncIterator[tuple
 async def shared_scene(shared_database: tuple[Database, Pool], clock: FixedClock) -> Scene:
     """The scene on a database where others have been before: a test may look only at what is its callers'."""
     database, pool = shared_database
+    return await _scene(database, pool, clock)
+
+
+async def _scene(database: Database, pool: Pool, clock: FixedClock) -> Scene:
+    # As if somebody had just looked after the leases: the database was copied from one where nobody has for a while.
+    await pool.execute("UPDATE recovery SET swept_at = clock_timestamp()")
     return Scene(database, pool, clock, await pool.fetchval("SELECT revision FROM catalogue_revision"))

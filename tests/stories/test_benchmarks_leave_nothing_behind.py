@@ -21,6 +21,7 @@ def assert_nothing_is_left(scratch: Path) -> None:
     assert [command for command in commands if str(scratch).encode() in command] == []
 
 
+@pytest.mark.long
 def test_a_prompt_beside_small_calls_is_measured_and_recorded(repository: Path, tmp_path: Path) -> None:
     shape = ("--tokens", "20000", "--rounds", "1", "--seconds", "0.2", "--json")
     done = bench(repository, tmp_path, "prompt", *shape)
@@ -34,6 +35,7 @@ def test_a_prompt_beside_small_calls_is_measured_and_recorded(repository: Path, 
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.long
 def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tmp_path: Path) -> None:
     shape = ("--processes", "2", "--rounds", "1", "--seconds", "0.2", "--organizations", "20", "--connections", "8")
     done = bench(repository, tmp_path, "admission", *shape, "--json")
