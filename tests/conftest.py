@@ -17,6 +17,7 @@ from tollgate.infra.embedded_postgres import EmbeddedPostgres
 from tollgate.kit.clock import FixedClock
 
 TEMPLATE = "tollgate_template"
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 _NUMBERS = itertools.count(1)
 
 
@@ -94,7 +95,7 @@ async def pool(database_url: str) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]
 @pytest.fixture
 def clock() -> FixedClock:
     """Noon of 22 November 2026, UTC, until the test says otherwise."""
-    return FixedClock(datetime(2026, 11, 22, 12, tzinfo=UTC))
+    return FixedClock(NOON)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,10 @@ import asyncpg
 import httpx
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
+from tests.conftest import NOON, a_copy
 
 from tollgate.entrypoints import http
+from tollgate.infra import database as databases
 from tollgate.infra.database import Database
 from tollgate.infra.settings import Settings
 from tollgate.keys import service as keys
@@ -98,3 +100,15 @@ async def control_plane(
             transport = httpx.ASGITransport(app, raise_app_exceptions=True)
             async with httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as client:
                 yield ControlPlane(app, client, database, pool, clock, minted.text)
+
+
+@asynccontextmanager
+async def shared_control_plane(server_url: str, template: str, name: str) -> AsyncIterator[ControlPlane]:
+    """A control plane for the tests of a whole module, on a database of its own, at the clock of every test."""
+    clock = FixedClock(NOON)
+    async with a_copy(server_url, template, f"{template}_{name}") as url:
+        database, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
+        async with control_plane(database, pool, clock, database_url=url) as opened:
+            yield opened
+        await pool.close()
+        await database.close()

@@ -29,7 +29,9 @@ async def test_without_a_crash_everything_is_acknowledged_and_recorded(
     assert not found.wrong, found.told
 
 
-@pytest.mark.parametrize(("gateway", "victim"), [(1, Victim.GROUP), (0, Victim.WORKERS)])
+@pytest.mark.parametrize(
+    ("gateway", "victim"), [pytest.param(1, Victim.GROUP, marks=pytest.mark.long), (0, Victim.WORKERS)]
+)
 async def test_a_gateway_killed_at_every_point_loses_nothing(
     callers: Callers, customers: list[Customer], gateway: int, victim: Victim
 ) -> None:
@@ -127,6 +129,7 @@ async def test_a_gateway_asked_to_stop_cuts_nobody_before_the_deadline(
     assert took < DRAIN_SECONDS + SETTLE_SECONDS + IMPATIENCE_SECONDS
 
 
+@pytest.mark.long
 async def test_a_hold_that_is_taken_after_its_process_died_goes_back(
     callers: Callers, customers: list[Customer]
 ) -> None:

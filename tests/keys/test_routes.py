@@ -4,14 +4,21 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from tests.control_plane import ControlPlane, control_plane
+from tests.control_plane import ControlPlane, control_plane, shared_control_plane
 
 from tollgate.infra.database import Database
 from tollgate.kit.clock import FixedClock
 
 
+@pytest.fixture(scope="module")
+async def plane(server_url: str, template: str) -> AsyncIterator[ControlPlane]:
+    """One for all: what one test leaves there is none of another's business."""
+    async with shared_control_plane(server_url, template, "keys") as opened:
+        yield opened
+
+
 @pytest.fixture
-async def plane(
+async def fresh(
     database: Database, pool: "asyncpg.Pool[asyncpg.Record]", clock: FixedClock, database_url: str
 ) -> AsyncIterator[ControlPlane]:
     async with control_plane(database, pool, clock, database_url=database_url) as opened:
@@ -66,9 +73,9 @@ class TestKeys:
         assert secret not in one.text + many.text
 
     async def test_are_stored_without_their_secret(
-        self, plane: ControlPlane, pool: "asyncpg.Pool[asyncpg.Record]"
+        self, fresh: ControlPlane, pool: "asyncpg.Pool[asyncpg.Record]"
     ) -> None:
-        text = await plane.a_key(await plane.an_organization())
+        text = await fresh.a_key(await fresh.an_organization())
 
         stored = "\n".join([str(dict(row)) for row in await pool.fetch("SELECT * FROM api_keys")])
 

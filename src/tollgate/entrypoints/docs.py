@@ -5,9 +5,9 @@ from html import escape
 from typing import Any
 
 from litestar import MediaType, Request, get
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     ExternalDocumentation,
-    OpenAPI,
     OpenAPIMediaType,
     OpenAPIResponse,
     Operation,
@@ -44,9 +44,16 @@ _INFERENCE = (
 """Routes of the data plane, which are plain ASGI and unknown to Litestar's own description: path, what, wire format."""
 
 
-def describe_inference(document: OpenAPI) -> None:
-    """Add the routes of the data plane to the description. Their bodies are described where their formats are."""
-    paths = document.paths = document.paths or {}
+class WholeInterface(JsonRenderPlugin):
+    """Serves the description as JSON, the data plane's routes included; it is made when somebody asks for it first."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return super().render(request, _with_inference(openapi_schema))
+
+
+def _with_inference(document: dict[str, Any]) -> dict[str, Any]:
+    """The description with the routes of the data plane. Their bodies are described where their formats are."""
+    paths = dict(document["paths"])
     for path, what, reference in _INFERENCE:
         body = RequestBody(content={"application/json": OpenAPIMediaType()})
         answers: dict[str, OpenAPIResponse | Reference] = {
@@ -60,13 +67,14 @@ def describe_inference(document: OpenAPI) -> None:
                 request_body=body,
                 responses=answers,
             )
-        )
+        ).to_schema()
+    return {**document, "paths": paths}
 
 
 @get("/docs", include_in_schema=False, media_type=MediaType.HTML)
 async def docs(request: Request[Any, Any, Any]) -> str:
     """Every route, by subject."""
-    return _page(request.app.openapi_schema.to_schema())
+    return _page(_with_inference(request.app.openapi_schema.to_schema()))
 
 
 def _page(document: dict[str, Any]) -> str:

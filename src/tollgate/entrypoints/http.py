@@ -15,7 +15,6 @@ from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ControllerRouterHandler, Guard
 
 from tollgate import __doc__ as description
@@ -86,7 +85,7 @@ def build(
     once = Idempotency(wiring.database, clock, presented_in=key_rules.presented_in, authenticate=wiring.authenticate)
     control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=[wiring.guard()])
     anthropic_catalogue = Router("/", route_handlers=reports.ANTHROPIC_HANDLERS, guards=[wiring.guard()])
-    app = Litestar(
+    return Litestar(
         [
             Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
             Router(ANTHROPIC_PATH, route_handlers=[*gateway.ANTHROPIC, anthropic_catalogue]),
@@ -99,13 +98,15 @@ def build(
         plugins=[web.StrictBodies(), web.AmountSchema()],
         request_max_body_size=web.BODY_BYTES_MAX,
         openapi_config=OpenAPIConfig(
-            title="Tollgate", version="1", description=description, path="/schema", render_plugins=[JsonRenderPlugin()]
+            title="Tollgate",
+            version="1",
+            description=description,
+            path="/schema",
+            render_plugins=[docs.WholeInterface()],
         ),
         logging_config=None,  # the process decides what is logged; Litestar would log whatever any library says
         debug=False,
     )
-    docs.describe_inference(app.openapi_schema)
-    return app
 
 
 class _Wiring:
