@@ -115,6 +115,7 @@ class TestPoison:
                 *(meter.admit(scene.request(caller)) for _ in range(5 * BATCH_MAX)), return_exceptions=True
             )
         assert {type(answer) for answer in answers} == {LedgerUnavailable}
+        monkeypatch.undo()
         await meter.admit(scene.request(caller))
         assert (await scene.counter(caller))["total_held"] <= 2 + FLIGHTS_MAX * BATCH_MAX
 
