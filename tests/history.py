@@ -57,7 +57,7 @@ class History:
                 result = await session.execute(sa.text(statement.format(**quoted)))
                 assert isinstance(result, sa.CursorResult)
                 assert result.rowcount != 0, f"there is nothing to damage: {statement}"
-            report = await doctor.examine_snapshot(session, now=NOW)
+            report = await doctor.examine_snapshot(session)
             await session.rollback()
         return report
 

@@ -230,7 +230,7 @@ class World:
     # What there is.
 
     def examine(self, owner: OrganizationId) -> doctor.Report:
-        return self.run(doctor.examine(self.database, now=self.clock.now(), organization_id=owner))
+        return self.run(doctor.examine(self.database, organization_id=owner))
 
     def figures(self, owners: Iterable[UUID]) -> Figures:
         return self.run(self._figures(list(owners)))

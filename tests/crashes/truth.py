@@ -12,7 +12,6 @@ from tests.crashes.plant import Plant
 from tests.crashes.script import PROMPT_TOKENS, Told
 
 from tollgate.entrypoints import doctor
-from tollgate.kit.clock import SystemClock
 
 PROMPT_PRICE = Decimal("0.0000004")
 WORD_PRICE = Decimal("0.0000016")
@@ -152,7 +151,7 @@ async def _of_books(plant: Plant) -> list[str]:
     wrong = [f"held: {dict(row)}" for row in await plant.pool.fetch("SELECT * FROM holds")]
     wrong += plant.unclaimed
     wrong += [f"held by a counter: {dict(row)}" for row in await plant.pool.fetch(_HELD)]
-    report = await doctor.examine(plant.database, now=SystemClock().now())
+    report = await doctor.examine(plant.database)
     return wrong + [
         f"the doctor: {result.check.name}: {finding}" for result in report.results for finding in result.findings
     ]

@@ -40,7 +40,7 @@ async def asked(url: str, *arguments: str) -> Result:
 
 
 async def test_whole_books_are_found_whole(history: History) -> None:
-    report = await doctor.examine(history.database, now=NOW)
+    report = await doctor.examine(history.database)
 
     assert report.complaints == ()
     assert [result.check.name for result in report.results] == [check.name for check in doctor.CHECKS]
@@ -61,7 +61,7 @@ async def test_books_are_whole_at_every_instant_while_calls_are_admitted_and_set
     async with asyncio.TaskGroup() as group:
         for caller in callers:
             group.create_task(call(history.scene, caller))
-        reports = [await doctor.examine(history.database, now=NOW) for _ in range(5)]
+        reports = [await doctor.examine(history.database) for _ in range(5)]
         working = False
 
     assert [report.complaints for report in reports] == [()] * 5
@@ -72,7 +72,7 @@ async def test_books_are_whole_at_every_instant_while_calls_are_admitted_and_set
 async def test_an_organization_alone_can_be_looked_at(damaged: History) -> None:
     owner = damaged.postpaid.organization_id
 
-    report = await doctor.examine(damaged.database, now=NOW, organization_id=owner)
+    report = await doctor.examine(damaged.database, organization_id=owner)
 
     assert report.complaints == ("counters",)
     (result,) = report.of(Severity.ERROR)
@@ -89,7 +89,7 @@ async def test_the_right_to_read_is_all_it_needs(history: History) -> None:
             "SET TRANSACTION READ ONLY",
         ):
             await session.execute(sa.text(statement))
-        report = await doctor.examine_snapshot(session, now=NOW)
+        report = await doctor.examine_snapshot(session)
         await session.rollback()
 
     assert report.complaints == ()

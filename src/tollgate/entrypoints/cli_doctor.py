@@ -14,7 +14,6 @@ from tollgate.entrypoints.cli_invoices import TypedId
 from tollgate.entrypoints.doctor import Finding, Report, Result
 from tollgate.kit import ids
 from tollgate.kit.checks import Check, Severity
-from tollgate.kit.clock import Clock, SystemClock
 from tollgate.kit.ids import OrganizationId
 
 NOT_WHOLE = 1
@@ -48,7 +47,7 @@ def command(*, organization_id: OrganizationId | None, limit: int, data_dir: Pat
     if it could not look.
     """
     try:
-        report = cli_options.run(_examine(data_dir, organization_id, limit, SystemClock()))
+        report = cli_options.run(_examine(data_dir, organization_id, limit))
     except click.ClickException as error:
         raise CouldNotLook(error.message) from error
     if as_json:
@@ -59,7 +58,7 @@ def command(*, organization_id: OrganizationId | None, limit: int, data_dir: Pat
         raise SystemExit(NOT_WHOLE)
 
 
-async def _examine(data_dir: Path, organization_id: OrganizationId | None, limit: int, clock: Clock) -> Report:
+async def _examine(data_dir: Path, organization_id: OrganizationId | None, limit: int) -> Report:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task, done = bar.add_task("Looking", total=len(doctor.CHECKS)), count()
@@ -68,9 +67,7 @@ async def _examine(data_dir: Path, organization_id: OrganizationId | None, limit
             bar.update(task, description=check.name, completed=next(done))
 
         async with opened(data_dir) as database:
-            return await doctor.examine(
-                database, now=clock.now(), organization_id=organization_id, findings_max=limit, progress=begin
-            )
+            return await doctor.examine(database, organization_id=organization_id, findings_max=limit, progress=begin)
 
 
 def _plain(report: Report) -> dict[str, object]:

@@ -6,7 +6,6 @@ meanwhile contradicts nothing.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -80,7 +79,6 @@ def _quietly(check: Check) -> None:
 async def examine(
     database: Database,
     *,
-    now: datetime,
     organization_id: OrganizationId | None = None,
     findings_max: int = FINDINGS_MAX,
     progress: Progress = _quietly,
@@ -100,7 +98,7 @@ async def examine(
         await session.execute(sa.text("SET LOCAL work_mem = '64MB'"))
         await session.execute(sa.text("SET LOCAL timezone = 'UTC'"))
         return await examine_snapshot(
-            session, now=now, organization_id=organization_id, findings_max=findings_max, progress=progress
+            session, organization_id=organization_id, findings_max=findings_max, progress=progress
         )
 
 
@@ -119,7 +117,6 @@ async def _require_current_schema(session: ReadSession) -> None:
 async def examine_snapshot(
     session: ReadSession,
     *,
-    now: datetime,
     organization_id: OrganizationId | None = None,
     findings_max: int = FINDINGS_MAX,
     progress: Progress = _quietly,
@@ -129,7 +126,7 @@ async def examine_snapshot(
     for check in CHECKS:
         progress(check)
         rows = await session.execute(
-            _contradictions(check), {"organization_id": organization_id, "now": now, "findings_max": findings_max}
+            _contradictions(check), {"organization_id": organization_id, "findings_max": findings_max}
         )
         results.append(_result(check, rows.all()))
     return Report(tuple(results))
@@ -149,8 +146,7 @@ def _contradictions(check: Check) -> sa.TextClause:
         LIMIT :findings_max
         """
     )
-    now = [sa.bindparam("now", type_=sa.DateTime(timezone=True))] if ":now" in check.sql else []
-    return statement.bindparams(sa.bindparam("organization_id", type_=sa.Uuid), *now)
+    return statement.bindparams(sa.bindparam("organization_id", type_=sa.Uuid))
 
 
 def _result(check: Check, rows: Sequence[Row[tuple[object, ...]]]) -> Result:
