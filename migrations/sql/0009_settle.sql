@@ -5,13 +5,14 @@
 
 -- Records a batch of calls that ended: call, attempts, transfers, limits, rollups, and the hold released, in one
 -- transaction. A call that is already recorded changes nothing, so a settlement may be sent again at any time; within
--- one batch a call may stand only once. Answers which calls were recorded by this very settlement, and by how much each
--- exceeded its hold.
+-- one batch a call may stand only once. Answers which calls were recorded by this very settlement, by how much each
+-- exceeded its hold, and the amount at which it is recorded: of a call that was recorded before, the earlier one.
 --
 -- The commit does not wait for the disk, or every other call of the organizations would wait with it: whoever settles
 -- calls `flush_settlements` in a transaction of its own, and has nothing recorded before that has returned.
-CREATE OR REPLACE FUNCTION settle(p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz)
-    RETURNS TABLE (settled_call_id uuid, recorded boolean, overrun numeric) LANGUAGE plpgsql AS
+DROP FUNCTION settle(call_record[], charge_record[], attempt_record[], timestamptz);
+CREATE FUNCTION settle(p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz)
+    RETURNS TABLE (settled_call_id uuid, recorded boolean, overrun numeric, recorded_amount numeric) LANGUAGE plpgsql AS
 $$
 DECLARE
     c_none CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
@@ -90,7 +91,10 @@ BEGIN
             credits_amount = r.credits_amount + excluded.credits_amount;
 
     RETURN QUERY
-        SELECT q.call_id, q.call_id = ANY (v_new), greatest(q.amount - coalesce(h.amount, q.amount), 0)
+        SELECT q.call_id, q.call_id = ANY (v_new), greatest(q.amount - coalesce(h.amount, q.amount), 0),
+               CASE WHEN q.call_id = ANY (v_new) THEN q.amount
+                    ELSE (SELECT c.amount FROM calls AS c
+                          WHERE c.organization_id = q.organization_id AND c.id = q.call_id) END
         FROM unnest(p_calls) AS q LEFT JOIN unnest(v_released) AS h ON h.call_id = q.call_id;
 END
 $$;

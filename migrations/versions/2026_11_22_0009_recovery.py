@@ -32,6 +32,7 @@ def downgrade() -> None:
         "checkpoint_holds(uuid[], uuid[], text[])",
         "release_expired_holds(timestamptz, integer)",
         "admit(admission_request[], timestamptz, interval, uuid)",
+        "settle(call_record[], charge_record[], attempt_record[], timestamptz)",
     ):
         op.execute(f"DROP FUNCTION {function}")
     for attribute in ("minute_end", "tokens_left", "tokens_limit", "requests_left", "requests_limit"):

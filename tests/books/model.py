@@ -294,7 +294,8 @@ class Organization:
         windows, answers = self.windows_at(now), []
         for record in sorted(records, key=self._charge_order()):
             if record.call_id in self.calls:
-                answers.append(Settled(record.call_id, False, NOTHING))  # noqa: FBT003 - a tuple's second field
+                earlier = self.calls[record.call_id].record.amount
+                answers.append(Settled(record.call_id, False, NOTHING, earlier))  # noqa: FBT003 - a tuple's second field
                 continue
             hold = self.holds.pop(record.call_id, None)
             overrun = NOTHING if hold is None else max(record.amount - hold.amount, NOTHING)
@@ -306,7 +307,7 @@ class Organization:
             from_credits = self.charge(record.amount, record.accepted_at)
             self.calls[record.call_id] = Call(record, counted, from_credits, overrun, self.cut)
             self.open_windows(scopes_of(record).values(), windows)
-            answers.append(Settled(record.call_id, True, overrun))  # noqa: FBT003 - as above
+            answers.append(Settled(record.call_id, True, overrun, record.amount))  # noqa: FBT003 - as above
         return answers
 
     def _charge_order(self) -> Any:

@@ -71,7 +71,7 @@ async def test_a_settlement_that_arrives_later_charges_its_call_and_gives_nothin
         await asyncio.gather(release(scene), scene.settle(ended))
     else:
         assert await release(scene) == 1
-        assert await scene.settle(ended) == [(late.call_id, True, Decimal(0))]
+        assert await scene.settle(ended) == [(late.call_id, True, Decimal(0), ended.call.amount)]
     for scope in SCOPES:
         counter = await scene.counter(caller, scope)
         assert [counter[f"{window}_used"] for window in ("total", "day", "week", "month")] == [Decimal("1.5")] * 4

@@ -206,6 +206,17 @@ async def test_a_settlement_that_is_sent_again_says_that_it_was_recorded_before(
     assert [each["event"] for each in logged] == ["call was recorded before"]
 
 
+async def test_a_settlement_at_another_amount_than_was_recorded_before_tells_both(scene: Scene) -> None:
+    caller, meter = await scene.a_caller(), scene.meter()
+    ended = an_ended_call(scene, caller)
+    await meter.settle(ended)
+    with capture_logs() as logged:
+        await meter.settle(ended._replace(call=ended.call._replace(amount=ended.call.amount + 1)))
+    (told,) = (each for each in logged if each["event"] == "call was recorded before at another amount")
+    assert (Decimal(told["recorded"]), Decimal(told["late"])) == (ended.call.amount, ended.call.amount + 1)
+    assert await scene.pool.fetchval("SELECT amount FROM calls") == ended.call.amount
+
+
 class TestOutages:
     async def test_connections_that_die_during_settling_lose_nothing_and_double_nothing(
         self, scene: Scene, database_url: str

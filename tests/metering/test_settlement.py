@@ -29,7 +29,7 @@ class TestRecording:
         )
         failed = an_attempt(ended.call, 1, AttemptStatus.FAILED)
         ended = ended._replace(attempts=(failed, an_attempt(ended.call, 2)))
-        assert await scene.settle(ended) == [(answer.call_id, True, Decimal(0))]
+        assert await scene.settle(ended) == [(answer.call_id, True, Decimal(0), ended.call.amount)]
 
         written = await everything(scene.pool)
         assert {table: len(rows) for table, rows in written.items() if table != "counters"} == {
@@ -106,7 +106,8 @@ class TestRecording:
     async def test_a_call_without_a_hold_is_charged_all_the_same(self, scene: Scene) -> None:
         caller = await scene.a_caller(credit="2")
         call_id = CallId(new_id(scene.clock.at))
-        assert await scene.settle(costing(caller, call_id, scene.clock.at, "5")) == [(call_id, True, Decimal(0))]
+        settled = await scene.settle(costing(caller, call_id, scene.clock.at, "5"))
+        assert settled == [(call_id, True, Decimal(0), Decimal(5))]
         assert await scene.pool.fetchval("SELECT overrun_amount FROM calls") == 0
         counter = await scene.counter(caller)
         assert (counter["total_used"], counter["total_held"], counter["concurrent"]) == (5, 0, 0)
@@ -116,7 +117,7 @@ class TestRecording:
         caller = await scene.a_caller(credit="2")
         answer = await scene.hold(caller, "1.25")
         assert await scene.settle(costing(caller, answer.call_id, scene.clock.at, "3")) == [
-            (answer.call_id, True, Decimal("1.75"))
+            (answer.call_id, True, Decimal("1.75"), Decimal(3))
         ]
         assert await scene.pool.fetchval("SELECT overrun_amount FROM calls") == Decimal("1.75")
         assert await scene.pool.fetchval("SELECT amount FROM transfers WHERE debit_account = 'unbilled'") == 1
@@ -135,7 +136,7 @@ class TestCallsThatCostNothing:
         caller = await scene.a_caller(credit="10")
         answer = await scene.hold(caller, "2")
         ended = free(a_settlement(caller, answer.call_id, scene.clock.at, prompt=100), status)
-        assert await scene.settle(ended) == [(answer.call_id, True, Decimal(0))]
+        assert await scene.settle(ended) == [(answer.call_id, True, Decimal(0), ended.call.amount)]
         assert await scene.pool.fetchval("SELECT status FROM calls") == status
         assert await scene.pool.fetchval("SELECT count(*) FROM transfers WHERE cause = 'call'") == 0
         rows = await scene.pool.fetch("SELECT kind, calls, quantity, amount FROM rollups")

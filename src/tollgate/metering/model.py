@@ -156,6 +156,8 @@ class Settled(NamedTuple):
     """False if the call had been recorded before."""
     overrun: Decimal
     """How much the charge exceeded the hold."""
+    recorded_amount: Decimal
+    """What the call is recorded at: if it had been before, the amount of then."""
 
 
 @dataclass(frozen=True, slots=True)

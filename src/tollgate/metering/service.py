@@ -194,20 +194,19 @@ class Meter:
             telemetry.OVERRUNS.inc()
             _log.warning("call exceeded its hold", call_id=str(answer.call_id), overrun=str(answer.overrun))
         if not answer.recorded:
-            await self._compare(settlement)
+            self._compare(settlement, answer)
 
-    async def _compare(self, settlement: Settlement) -> None:
+    def _compare(self, settlement: Settlement, settled: Settled) -> None:
         """Tell of a call that others had recorded before, at another amount: the first record stands."""
         call = settlement.call
-        recorded = await store.recorded_amount(self._pool, call.organization_id, call.call_id)
         _log.info("call was recorded before", call_id=str(call.call_id))
-        if recorded is not None and recorded != call.amount:
+        if settled.recorded_amount != call.amount:
             telemetry.LATE.inc()
             _log.error(
                 "call was recorded before at another amount",
                 call_id=str(call.call_id),
                 organization_id=str(call.organization_id),
-                recorded=str(recorded),
+                recorded=str(settled.recorded_amount),
                 late=str(call.amount),
             )
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TypeAlias
 from uuid import UUID
 
@@ -91,16 +90,6 @@ async def takes_writes(pool: "asyncpg.Pool[asyncpg.Record]", *, seconds_max: int
     """Whether the database would write now."""
     asked = "SELECT NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean"
     return bool(await pool.fetchval(asked, timeout=seconds_max))
-
-
-async def recorded_amount(
-    pool: "asyncpg.Pool[asyncpg.Record]", organization_id: OrganizationId, call_id: CallId
-) -> Decimal | None:
-    """What a call was recorded at; `None` if it was not."""
-    amount: Decimal | None = await pool.fetchval(
-        "SELECT amount FROM calls WHERE organization_id = $1 AND id = $2", organization_id, call_id
-    )
-    return amount
 
 
 async def checkpoint(
