@@ -18,6 +18,7 @@ from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.ledger.model import Grant
 from tollgate.metering.model import AttemptStatus, CallStatus
 from tollgate.pricing.model import ChargeItem, PriceVersion
+from tollgate.statistics.model import NO_STATISTICS, EndpointStatistics
 
 
 class Dimension(StrEnum):
@@ -273,6 +274,7 @@ class Offer:
     """The general price in force; `None` if there is none, and then the endpoint cannot be called."""
     routable: bool
     """Whether calls can be sent to it from here."""
+    statistics: EndpointStatistics = NO_STATISTICS
 
 
 @dataclass(frozen=True, slots=True)
