@@ -9,6 +9,7 @@ import asyncpg
 from tests.gateway import matrix
 from tests.gateway.installation import Customer, Installation
 from tests.gateway.matrix import FORMATS, GRANT
+from tests.gateway.outlooks import an_outlook
 from tests.gateway.scripted import Script, ScriptedUpstream
 from tests.metering.scene import LEASE
 from tests.safes import a_safe
@@ -83,17 +84,16 @@ async def staged(gateway: Installation) -> AsyncIterator[Stage]:
     clock = SystemClock()
     database = databases.connect(gateway.database_url)
     pool = await databases.connect_pool(gateway.database_url, connections_max=4)
+    shelf = Shelf(database, clock, database_url=gateway.database_url)
     upstreams: dict[Any, Any] = {}
     own = Gateway(
         keys=KeyRing(pool, database_url=gateway.database_url),
-        shelf=Shelf(database, clock, database_url=gateway.database_url),
+        outlook=an_outlook(shelf, pool, clock, {"ACME_API_KEY": "k", PERMISSION: "1"}),
         meter=Meter(pool, clock, a_safe(), settle_timeout_seconds=5, lease=LEASE),
         upstreams=upstreams,
         clock=clock,
-        surroundings=Surroundings(
-            {"ACME_API_KEY": "k", PERMISSION: "1"}, body_bytes_max=10_000, drain_seconds=1, status_of=status_of
-        ),
-    )  # fmt: skip
+        surroundings=Surroundings(body_bytes_max=10_000, drain_seconds=1, status_of=status_of),
+    )
     opened = Stage(gateway, await gateway.customer(str(GRANT)), own)
     upstreams.update(dict.fromkeys(FORMATS.values(), opened.upstream))
     yield opened

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import pytest
 from tests.gateway.fake_client import FakeClient
 from tests.gateway.installation import MESSAGES, Installation
+from tests.gateway.outlooks import an_outlook
 from tests.gateway.test_other_processes import CLOCK, sandbox
 from tests.metering.scene import LEASE
 from tests.safes import a_safe
@@ -90,11 +91,11 @@ async def test_a_cancelled_call_is_recorded_once_and_its_client_told_where_there
     gate = Gate()
     own = Gateway(
         keys=KeyRing(pool, database_url=gateway.database_url),
-        shelf=Shelf(database, CLOCK, database_url=gateway.database_url),
+        outlook=an_outlook(Shelf(database, CLOCK, database_url=gateway.database_url), pool, CLOCK),
         meter=Meter(pool, CLOCK, a_safe(), settle_timeout_seconds=5, lease=LEASE),
         upstreams={Format.SANDBOX: GatedUpstream({point: gate})},
         clock=CLOCK,
-        surroundings=Surroundings({}, body_bytes_max=1000, drain_seconds=1, status_of=status_of),
+        surroundings=Surroundings(body_bytes_max=1000, drain_seconds=1, status_of=status_of),
     )
     principal = await own.authenticate([(b"x-api-key", customer.key.encode())])
     body = json.dumps({"model": model, "messages": MESSAGES, "stream": form == "stream"}).encode()

@@ -32,11 +32,15 @@ def a_call(ending: Ending, answer: Answer = SAID, *, failed: int = 0, **request:
     """A call that some endpoints failed before one served it, unless none did."""
     candidate = a_candidate("1", "2")
     attempts = [
-        Attempt(AttemptId(UUID(int=number)), candidate, AttemptStatus.FAILED, 503, "provider_error", 5)
+        Attempt(
+            AttemptId(UUID(int=number)), candidate, JANUARY, AttemptStatus.FAILED, 503, "provider_error", latency_ms=5
+        )
         for number in range(failed)
     ]
     if ending is not Ending.REFUSED:
-        attempts.append(Attempt(AttemptId(UUID(int=9)), candidate, AttemptStatus.SERVED, 200, None, 7, answer))
+        attempts.append(
+            Attempt(AttemptId(UUID(int=9)), candidate, JANUARY, AttemptStatus.SERVED, 200, latency_ms=7, answer=answer)
+        )
     return Call(
         id=CallId(UUID(int=5)),
         principal=Principal(KeyKind.INFERENCE, KeyId(UUID(int=1)), OrganizationId(UUID(int=2)), None, None, None),
@@ -235,5 +239,5 @@ def test_the_tier_that_served_is_billed_and_standard_tells_nothing_of_speed(
     candidate = a_candidate()
     tiers = {name: replace(candidate.price, service_tier=name) for name in ("standard", "fast", "priority")}
     given = replace(candidate, price=tiers[asked], tiers=tiers)
-    attempt = Attempt(AttemptId(UUID(int=9)), given, answer=Answer(service_tier=told))
+    attempt = Attempt(AttemptId(UUID(int=9)), given, JANUARY, answer=Answer(service_tier=told))
     assert endings.price_of(attempt).service_tier == billed

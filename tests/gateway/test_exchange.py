@@ -97,7 +97,7 @@ def a_call(script: Script, provider: Wire) -> Call:
         plan=Plan((candidate,), ()),
         vocabulary="o200k_base",
         prompt=PromptTokens(50, 50),
-        attempts=[Attempt(AttemptId(UUID(int=9)), candidate, AttemptStatus.SERVED, 200)],
+        attempts=[Attempt(AttemptId(UUID(int=9)), candidate, JANUARY, AttemptStatus.SERVED, 200)],
     )
 
 

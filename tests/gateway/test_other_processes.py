@@ -10,6 +10,7 @@ import pytest
 from tests.gateway.fake_client import FakeClient
 from tests.gateway.fake_provider import whole
 from tests.gateway.installation import MESSAGES, Customer, Installation, provider_of, serving
+from tests.gateway.outlooks import an_outlook
 from tests.metering.scene import LEASE
 from tests.safes import a_safe
 
@@ -95,11 +96,11 @@ class Deaf:
         self.shelf = Shelf(database, CLOCK, database_url=url)
         self.gateway = Gateway(
             keys=self.ring,
-            shelf=self.shelf,
+            outlook=an_outlook(self.shelf, pool, CLOCK),
             meter=Meter(pool, CLOCK, a_safe(), settle_timeout_seconds=5, lease=LEASE),
             upstreams={Format.SANDBOX: SandboxUpstream()},
             clock=CLOCK,
-            surroundings=Surroundings({}, body_bytes_max=1000, drain_seconds=1, status_of=status_of),
+            surroundings=Surroundings(body_bytes_max=1000, drain_seconds=1, status_of=status_of),
         )
 
     async def call(self, customer: Customer, model: str) -> FakeClient:

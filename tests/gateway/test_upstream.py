@@ -8,10 +8,10 @@ from tests.gateway.fake_provider import DONE, USAGE, chunk
 from tests.gateway.scripted import Script
 from tests.gateway.test_exchange import a_call
 
-from tollgate.gateway import upstream
 from tollgate.gateway.endings import Ending
 from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import UpstreamRequest, Wire
+from tollgate.gateway.upstream import HttpUpstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PIECES = [b"<%04d>" % number for number in range(200)]
@@ -27,7 +27,7 @@ async def test_an_interrupted_read_loses_nothing() -> None:
         await _send(writer, b"")
 
     async with _listening(speak) as (address, _):
-        provider = upstream.connect(connect_seconds=5, first_byte_seconds=5, idle_seconds=5)
+        provider = HttpUpstream(connect_seconds=5, first_byte_seconds=5, idle_seconds=5)
         reply = await provider.send(UpstreamRequest(address, {}, b"", stream=True))
         read, interrupted = b"", 0
         for turn in range(len(PIECES)):
@@ -56,7 +56,7 @@ async def test_the_connection_of_a_stream_that_ended_serves_the_next() -> None:
         await _send(writer, b"")
 
     async with _listening(speak) as (address, connections):
-        provider = upstream.connect(connect_seconds=1, first_byte_seconds=1, idle_seconds=1)
+        provider = HttpUpstream(connect_seconds=1, first_byte_seconds=1, idle_seconds=1)
         for _ in range(5):
             script = Script(Wire.CHAT, [])
             call = a_call(script, Wire.CHAT)

@@ -66,6 +66,20 @@ class DataPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait for an endpoint, in seconds; `None` is as long as the installation waits for any."""
+
+    connect_seconds: int | None = None
+    first_byte_seconds: int | None = None
+    """For its answer to begin."""
+    idle_seconds: int | None = None
+    """Between two pieces of an answer."""
+
+
+NO_TIMEOUTS = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One model at one provider; of each pair there is at most one."""
 
@@ -86,6 +100,7 @@ class Endpoint:
     ignorable_parameters: tuple[str, ...] = ()
     """What a call may name in another wire format's words that is left out where the endpoint cannot express it;
     anything else it cannot express refuses the call."""
+    timeouts: Timeouts = NO_TIMEOUTS
 
 
 @dataclass(frozen=True, slots=True)

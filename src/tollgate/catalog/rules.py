@@ -28,6 +28,7 @@ _KEY_REFERENCE = re.compile(
 _ADDRESS_REFERENCE = re.compile(r"env:(?!TOLLGATE_|DATABASE_)[A-Z][A-Z0-9_]{0,99}_(URL|ENDPOINT|HOST|API_BASE)")
 _TEXT_CHARACTERS_MAX = 4000
 _LENGTH_MAX = 2**31 - 1
+TIMEOUT_SECONDS_MAX = 3600
 _NUMERIC_HOST = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.IGNORECASE)
 
 _OPEN_FORMATS = frozenset({Format.OPENAI_COMPATIBLE, Format.SANDBOX})
@@ -183,8 +184,11 @@ def check_model(model: Model) -> None:
     _check_text(model.name, "name")
     if len(model.description) > _TEXT_CHARACTERS_MAX:
         raise InvalidRequest(f"A description has at most {_TEXT_CHARACTERS_MAX} characters.", field="description")
-    _check_members(model.input_modalities, MODALITIES, "input_modalities")
-    _check_members(model.output_modalities, MODALITIES, "output_modalities")
+    for field in ("input_modalities", "output_modalities"):
+        # None at all: they are not known.
+        modalities: tuple[str, ...] = getattr(model, field)
+        if modalities:
+            _check_members(modalities, MODALITIES, field)
     _check_members((model.tokenizer,), TOKENIZERS, "tokenizer")
 
 
@@ -197,6 +201,10 @@ def check_endpoint(endpoint: Endpoint) -> None:
     _check_text(endpoint.upstream_model, "upstream_model")
     _check_length(endpoint.context_length, "context_length")
     _check_length(endpoint.max_output, "max_output")
+    for name in ("connect_seconds", "first_byte_seconds", "idle_seconds"):
+        seconds: int | None = getattr(endpoint.timeouts, name)
+        if seconds is not None and not 0 < seconds <= TIMEOUT_SECONDS_MAX:
+            raise InvalidRequest(f"A timeout is 1 to {TIMEOUT_SECONDS_MAX} seconds.", field=f"timeouts.{name}")
     _check_members(endpoint.protocols, PROTOCOLS, "protocols")
     _check_parameters(endpoint.supported_parameters, "supported_parameters")
     _check_parameters(endpoint.ignorable_parameters, "ignorable_parameters")

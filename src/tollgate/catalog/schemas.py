@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from tollgate.catalog import encodings, rules
-from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
+from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider, Timeouts
 from tollgate.infra.web import Body, Paging
 from tollgate.kit.ids import EndpointId, typed
 
@@ -94,8 +94,8 @@ class CreateModel(Body, kw_only=True, frozen=True):
             slug=self.slug,
             name=self.name,
             description=self.description or "",
-            input_modalities=self.input_modalities or ("text",),
-            output_modalities=self.output_modalities or ("text",),
+            input_modalities=self.input_modalities or (),
+            output_modalities=self.output_modalities or (),
             tokenizer=self.tokenizer or encodings.encoding_of(self.slug),
             created_at=now,
         )
@@ -151,6 +151,17 @@ class DataPolicyBody(Body, kw_only=True, frozen=True):
         return DataPolicy(self.training, self.logging, self.moderation)
 
 
+class TimeoutsBody(Body, kw_only=True, frozen=True):
+    """How long to wait for an endpoint, in seconds; `null` is as long as for any."""
+
+    connect_seconds: int | None = None
+    first_byte_seconds: int | None = None
+    idle_seconds: int | None = None
+
+    def timeouts(self) -> Timeouts:
+        return Timeouts(self.connect_seconds, self.first_byte_seconds, self.idle_seconds)
+
+
 class CreateEndpoint(Body, kw_only=True, frozen=True):
     """A model to offer at a provider; what is `null` or left out takes its default."""
 
@@ -168,6 +179,7 @@ class CreateEndpoint(Body, kw_only=True, frozen=True):
     enabled: bool | None = None
     ignorable_parameters: tuple[str, ...] | None = None
     """What to leave out of calls in other wire formats where the endpoint cannot express it; nothing, unless given."""
+    timeouts: TimeoutsBody | None = None
 
     def endpoint(self, endpoint_id: EndpointId) -> Endpoint:
         return Endpoint(
@@ -183,6 +195,7 @@ class CreateEndpoint(Body, kw_only=True, frozen=True):
             supports_cancel=self.supports_cancel is not False,
             enabled=self.enabled is not False,
             ignorable_parameters=self.ignorable_parameters or (),
+            timeouts=(self.timeouts or TimeoutsBody()).timeouts(),
         )
 
 
@@ -198,6 +211,7 @@ class ChangeEndpoint(Body, kw_only=True, frozen=True):
     supports_cancel: bool | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
     ignorable_parameters: tuple[str, ...] | UnsetType | None = UNSET
+    timeouts: TimeoutsBody | UnsetType | None = UNSET
 
     def applied_to(self, endpoint: Endpoint) -> Endpoint:
         given = _given(self)
@@ -205,6 +219,8 @@ class ChangeEndpoint(Body, kw_only=True, frozen=True):
             given["ignorable_parameters"] = ()
         if self.data_policy is not UNSET:
             given["data_policy"] = self.data_policy.policy()
+        if self.timeouts is not UNSET:
+            given["timeouts"] = (self.timeouts or TimeoutsBody()).timeouts()
         return replace(endpoint, **given)
 
 
@@ -223,6 +239,7 @@ class EndpointView(Struct, kw_only=True, frozen=True):
     supports_cancel: bool
     enabled: bool
     ignorable_parameters: tuple[str, ...]
+    timeouts: Timeouts
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> "EndpointView":
@@ -239,6 +256,7 @@ class EndpointView(Struct, kw_only=True, frozen=True):
             supports_cancel=endpoint.supports_cancel,
             enabled=endpoint.enabled,
             ignorable_parameters=endpoint.ignorable_parameters,
+            timeouts=endpoint.timeouts,
         )
 
 

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
+from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider, Timeouts
 from tollgate.catalog.tables import EndpointRow, ModelRow, ProviderRow, RevisionRow
 from tollgate.infra.chunks import chunks
 from tollgate.infra.database import ReadSession, WriteSession
@@ -22,10 +22,22 @@ ENDPOINTS: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]  # as 
 REVISION: sa.Table = RevisionRow.__table__  # type: ignore[attr-defined]  # as above
 
 
-_POLICY = (ENDPOINTS.c.training, ENDPOINTS.c.logging, ENDPOINTS.c.moderation)
+_PARTS = {
+    "data_policy": {name: ENDPOINTS.c[name] for name in ("training", "logging", "moderation")},
+    "timeouts": {
+        "connect_seconds": ENDPOINTS.c.connect_timeout_seconds,
+        "first_byte_seconds": ENDPOINTS.c.first_byte_timeout_seconds,
+        "idle_seconds": ENDPOINTS.c.idle_timeout_seconds,
+    },
+}
+"""What of an endpoint is a value of its own in memory, and some columns in its table."""
+_PART_COLUMNS = [column for columns in _PARTS.values() for column in columns.values()]
 _WHOLE_ENDPOINTS = sa.select(
-    *(column for column in ENDPOINTS.c if column not in _POLICY),
-    sa.func.json_build_object(*(part for column in _POLICY for part in (column.name, column))).label("data_policy"),
+    *(column for column in ENDPOINTS.c if column not in _PART_COLUMNS),
+    *(
+        sa.func.json_build_object(*(part for pair in columns.items() for part in pair)).label(name)
+        for name, columns in _PARTS.items()
+    ),
 )
 _PROVIDERS_TEXT = msgspec.json.Decoder(list[Provider])
 _MODELS_TEXT = msgspec.json.Decoder(list[Model])
@@ -194,8 +206,10 @@ async def save_endpoint(session: WriteSession, changed: Endpoint) -> None:
 
 def _columns(endpoint: Endpoint) -> dict[str, Any]:
     columns = asdict(endpoint)
-    policy: dict[str, Any] = columns.pop("data_policy")
-    return columns | policy
+    for name, parts in _PARTS.items():
+        values: dict[str, Any] = columns.pop(name)
+        columns |= {column.name: values[part] for part, column in parts.items()}
+    return columns
 
 
 def _provider(row: sa.Row[Any]) -> Provider:
@@ -222,4 +236,5 @@ def _endpoint(row: sa.Row[Any]) -> Endpoint:
         supports_cancel=row.supports_cancel,
         enabled=row.enabled,
         ignorable_parameters=tuple(row.ignorable_parameters),
+        timeouts=Timeouts(row.connect_timeout_seconds, row.first_byte_timeout_seconds, row.idle_timeout_seconds),
     )

@@ -55,6 +55,10 @@ class EndpointRow(SQLModel, table=True):
         sa.ForeignKeyConstraint(["provider"], ["providers.slug"], name="endpoints_provider"),
         sa.UniqueConstraint("model", "provider", name="endpoints_model_provider"),
         sa.CheckConstraint("context_length > 0 AND max_output > 0", name="endpoints_lengths"),
+        sa.CheckConstraint(
+            "connect_timeout_seconds > 0 AND first_byte_timeout_seconds > 0 AND idle_timeout_seconds > 0",
+            name="endpoints_timeouts",
+        ),
     )
 
     id: EndpointId = Field(primary_key=True, sa_type=sa.Uuid)
@@ -71,6 +75,9 @@ class EndpointRow(SQLModel, table=True):
     supports_cancel: bool
     enabled: bool
     ignorable_parameters: list[str] = Field(sa_type=sa.ARRAY(sa.Text), sa_column_kwargs={"server_default": "{}"})
+    connect_timeout_seconds: int | None = None
+    first_byte_timeout_seconds: int | None = None
+    idle_timeout_seconds: int | None = None
 
 
 class RevisionRow(SQLModel, table=True):

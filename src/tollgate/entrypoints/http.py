@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,14 @@ from tollgate.catalog.model import Format
 from tollgate.entrypoints import docs, ledger_access, operations
 from tollgate.entrypoints.errors import ANTHROPIC_PATH, EXCEPTION_HANDLERS, status_told
 from tollgate.gateway import routes as gateway
-from tollgate.gateway import tokenizer, upstream
+from tollgate.gateway import tokenizer
+from tollgate.gateway.outlook import Outlook, reaches
 from tollgate.gateway.sandbox import SandboxUpstream
 from tollgate.gateway.service import Gateway, Surroundings
+from tollgate.gateway.sessions import Sessions
 from tollgate.gateway.snapshot import Shelf
+from tollgate.gateway.upstream import HttpUpstream
+from tollgate.health.service import Health
 from tollgate.infra import database as databases
 from tollgate.infra import migrations, settings, telemetry, web
 from tollgate.infra.database import DATABASE_AWAY, Database
@@ -128,7 +133,7 @@ class _Wiring:
         await migrations.until_current(url)
         warming = asyncio.create_task(tokenizer.warm_up())
         pool = await databases.connect_pool(url, connections_max=self._settings.data_plane_connections)
-        providers = upstream.connect(
+        providers = HttpUpstream(
             connect_seconds=self._settings.connect_timeout_seconds,
             first_byte_seconds=self._settings.first_byte_timeout_seconds,
             idle_seconds=self._settings.idle_timeout_seconds,
@@ -138,12 +143,16 @@ class _Wiring:
             ledger_access.metered(pool, self._clock, self._settings) as (meter, recovering),
             KeyRing(pool, database_url=url, trusts_memory_offline=offline).listening() as ring,
             Shelf(self.database, self._clock, database_url=url).listening() as shelf,
+            Health(
+                pool, self._clock, reach=partial(reaches, shelf, self._environment, providers.reaches)
+            ).shared() as health,
         ):
             self._pool, self._keys = pool, ring
             self._estates = recovering.folder
+            sessions = Sessions(pool, self._clock)
             app.state.gateway = Gateway(
                 keys=ring,
-                shelf=shelf,
+                outlook=Outlook(shelf, health, sessions, self._environment),
                 meter=meter,
                 upstreams={
                     **dict.fromkeys(Format, providers),
@@ -151,7 +160,6 @@ class _Wiring:
                 },
                 clock=self._clock,
                 surroundings=Surroundings(
-                    environment=self._environment,
                     body_bytes_max=self._settings.body_bytes_max,
                     drain_seconds=self._settings.drain_timeout_seconds,
                     status_of=status_told,
@@ -159,11 +167,13 @@ class _Wiring:
             )
             noting = asyncio.create_task(ledger_access.lasting(app.state.gateway.note_progress))
             telling = asyncio.create_task(_tell_of(meter))
+            placing = asyncio.create_task(ledger_access.lasting(sessions.go_on_saving))
             await warming
             yield
             await self._drained(app.state.gateway, meter)
-            noting.cancel()
-            telling.cancel()
+            for task in (noting, telling, placing):
+                task.cancel()
+            await sessions.save()
         # What does not close politely ends with the process. The pool waits for whoever has a connection of it.
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):

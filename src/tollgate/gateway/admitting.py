@@ -5,17 +5,17 @@ counting keeps others waiting.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 
-from tollgate.catalog import rules as catalog
 from tollgate.gateway import bounds, routing, tokenizer
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call
 from tollgate.gateway.model import Plan, PromptTokens, Request
-from tollgate.gateway.snapshot import Shelf, Snapshot
+from tollgate.gateway.outlook import Outlook
+from tollgate.gateway.snapshot import Snapshot
 from tollgate.infra import identity
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import NotFound, Unavailable
@@ -38,11 +38,11 @@ _SHORTEST = PromptTokens(likely=1, most=1)
 class Admissions:
     """How calls are let in."""
 
-    def __init__(self, shelf: Shelf, meter: Meter, clock: Clock, environment: Mapping[str, str]) -> None:
-        self._shelf = shelf
+    def __init__(self, outlook: Outlook, meter: Meter, clock: Clock) -> None:
+        self._outlook = outlook
+        self._shelf = outlook.shelf
         self._meter = meter
         self._clock = clock
-        self._environment = environment
         self._turns: dict[OrganizationId, tuple[asyncio.Semaphore, int]] = {}
 
     @asynccontextmanager
@@ -70,10 +70,12 @@ class Admissions:
         """
         snapshot = await self._shelf.current()
         crossing = Crossing(request)
+        session = self._outlook.session_of(principal, request)
+        sticky = await self._outlook.place_of(session)
         for _ in range(_PLANS_MAX):
             now = self._clock.now()
             try:
-                plan = self._plan(principal, crossing, snapshot, now)
+                plan = routing.plan(crossing, principal, self._outlook.situation(snapshot, sticky=sticky, at=now))
             except NotFound:
                 newer = await self._shelf.newer_than(snapshot)
                 if newer is None:
@@ -83,9 +85,12 @@ class Admissions:
             try:
                 if ask_first:
                     await self._ask(principal, request, plan, snapshot)
-                return await self._held(principal, crossing, plan, snapshot, now)
+                call = await self._held(principal, crossing, plan, snapshot, now)
             except CatalogueIsStale:
                 snapshot = await self._shelf.refresh(stale=snapshot)
+            else:
+                call.session = session
+                return call
         raise Unavailable("The catalogue is changing; try again.", metadata={"retry_after_seconds": 1})
 
     async def count(self, principal: Principal, request: Request) -> int:
@@ -98,16 +103,6 @@ class Admissions:
             snapshot = await self._shelf.refresh(stale=snapshot)
         slug = routing.models_of(request, principal, snapshot.catalogue)[0].partition(":")[0]
         return (await tokenizer.count_prompt(request.prompt, snapshot.catalogue.models[slug].tokenizer)).likely
-
-    def _plan(self, principal: Principal, crossing: Crossing, snapshot: Snapshot, now: datetime) -> Plan:
-        return routing.plan(
-            crossing,
-            principal,
-            catalogue=snapshot.catalogue,
-            book=snapshot.book,
-            is_routable=lambda provider: catalog.is_routable(provider, self._environment),
-            at=now,
-        )
 
     async def _ask(self, principal: Principal, request: Request, plan: Plan, snapshot: Snapshot) -> None:
         """Whether the call could be admitted if its prompt were next to nothing: if not, counting it is in vain."""
@@ -123,6 +118,7 @@ class Admissions:
     ) -> Call:
         vocabulary = snapshot.catalogue.models[plan.candidates[0].endpoint.model].tokenizer
         prompt = await tokenizer.count_prompt(crossing.request.prompt, vocabulary)
+        plan = routing.fitting(plan, crossing.request, prompt)
         call = Call(
             id=CallId(identity.new_id(now)),
             principal=principal,

@@ -16,7 +16,7 @@ import msgspec
 from tollgate.catalog.model import Format
 from tollgate.gateway import routing
 from tollgate.gateway.crossing import Crossing
-from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, UsageReading
+from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, Session, UsageReading
 from tollgate.kit import money
 from tollgate.kit.ids import CallId
 from tollgate.kit.principal import Principal
@@ -78,6 +78,8 @@ class Call:
     prompt: PromptTokens
     admission: Admission | None = None
     """What was held for it, and what its rates had left."""
+    session: Session | None = None
+    """The session it belongs to."""
     output_cap: int | None = None
     """The output tokens each answer may have, where the hold does not carry what was asked for."""
     attempts: list[Attempt] = field(default_factory=list)

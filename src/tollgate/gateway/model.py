@@ -3,17 +3,21 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import Enum, StrEnum, auto
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from tollgate.catalog.model import Endpoint, Provider
-from tollgate.kit.ids import AttemptId
+from tollgate.catalog.model import NO_TIMEOUTS, Endpoint, Provider, Timeouts
+from tollgate.kit.ids import AttemptId, OrganizationId
 from tollgate.kit.tokens import UsageQuantities
 from tollgate.metering.model import AttemptStatus
 from tollgate.pricing.model import Charge, PriceVersion
+
+Session: TypeAlias = tuple[OrganizationId, bytes]
+"""Whose session it is, and what tells it from the organization's others: 16 bytes."""
 
 
 class Wire(StrEnum):
@@ -167,6 +171,7 @@ class UpstreamRequest:
     headers: Mapping[str, str]
     body: bytes
     stream: bool
+    timeouts: Timeouts = NO_TIMEOUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +282,12 @@ class Attempt:
 
     id: AttemptId
     candidate: Candidate
+    began_at: datetime
     status: AttemptStatus = AttemptStatus.FAILED
     http_status: int | None = None
     error: str | None = None
+    wait_seconds: int | None = None
+    """How long its provider asked to be spared."""
     latency_ms: int | None = None
     answer: Answer = field(default_factory=Answer)
     """What came of it; a failed attempt may have had its usage told."""

@@ -1,41 +1,55 @@
-"""Routing: from a request, the catalogue, the prices and the caller's preferences to an ordered list of endpoints.
+"""Routing: from a request, the catalogue, the prices, health and preferences to an ordered list of endpoints.
 
 Pure. Every endpoint of the models asked for is either planned, with the reason it is where it is, or left out, with
-the reason why.
+the reason why: `eligibility` says whether it can serve the call, `health` whether it is in a condition to, `ranking`
+when it is tried. What the prompt's length leaves out is known once it is counted: `fitting`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 
 from tollgate.catalog.model import Catalogue, Endpoint, Provider
+from tollgate.gateway import eligibility, ranking
 from tollgate.gateway.crossing import Crossing
-from tollgate.gateway.model import Candidate, Plan, Preferences, Request
-from tollgate.kit.errors import InvalidRequest, ModelNotAllowed, ModelNotFound, ModelNotPriced, NoEndpoint
-from tollgate.kit.ids import OrganizationId
+from tollgate.gateway.eligibility import NOT_PRICED, UNPRICED, Offer
+from tollgate.gateway.model import Candidate, Plan, Preferences, PromptTokens, Request
+from tollgate.gateway.ranking import Contender
+from tollgate.health import rules as health
+from tollgate.health.model import HEALTHY, Circuit, Condition, Fault, Fitness
+from tollgate.kit.errors import (
+    InvalidRequest,
+    ModelNotAllowed,
+    ModelNotFound,
+    ModelNotPriced,
+    NoEndpoint,
+    ProviderUnavailable,
+    RateLimited,
+    TollgateError,
+)
+from tollgate.kit.ids import EndpointId, OrganizationId
 from tollgate.kit.principal import Principal
-from tollgate.kit.tokens import Kind
 from tollgate.pricing import rules as pricing
 from tollgate.pricing.model import STANDARD, PriceBook, PriceVersion
 
-NOT_PRICED = "no price in force"
-_UNPRICED = {NOT_PRICED} | {f"no {kind} price" for kind in (Kind.PROMPT, Kind.COMPLETION, Kind.WEB_SEARCH)}
-"""Reasons that only a price can mend."""
 _STANDARD_TIERS = frozenset({STANDARD, "auto", "default", "standard_only", "on_demand"})
 """Names of the standard service tier, asked for and served."""
-_ZERO_RETENTION = "zero"
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
-    """One endpoint, with its prices in force and whether it was asked for and can be reached."""
+class Situation:
+    """Everything around a request that its plan depends on, at one instant."""
 
-    endpoint: Endpoint
-    provider: Provider
-    tiers: Mapping[str, PriceVersion]
-    pinned: str
-    routable: bool
+    catalogue: Catalogue
+    book: PriceBook
+    is_routable: Callable[[Provider], bool]
+    """Whether calls can be sent to a provider from here."""
+    at: datetime
+    conditions: Mapping[EndpointId, Condition] = field(default_factory=dict)
+    """Of the endpoints whose condition is known; the others are taken to be healthy."""
+    sticky: EndpointId | None = None
+    """Where the request's session was served last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,52 +59,91 @@ class _Excluded:
     reason: str
     unsayable: tuple[str, ...] = ()
     """The parameters that stand in its way, if nothing else does."""
+    circuit: Circuit | None = None
+    """Its open circuit, if nothing else does."""
 
 
-def plan(
-    crossing: Crossing,
-    principal: Principal,
-    *,
-    catalogue: Catalogue,
-    book: PriceBook,
-    is_routable: Callable[[Provider], bool],
-    at: datetime,
-) -> Plan:
-    """The endpoints to try, in order: by model as asked for, then by the caller's order, then by price.
+def plan(crossing: Crossing, principal: Principal, situation: Situation) -> Plan:
+    """The endpoints to try, in the order of `ranking`, and the ones left out.
 
     Raises:
         ModelNotFound: none of the models exists.
         ModelNotAllowed: the key's allowlist leaves all of them out.
         ModelNotPriced: endpoints could serve the call, but none of them has prices in force for all that a call uses.
-        InvalidRequest: an endpoint could serve it, were it not for a parameter that its format cannot say.
+        InvalidRequest: an endpoint could serve it, were it not for a parameter that its format cannot say; or the
+            caller's preferences contradict each other.
+        ProviderUnavailable, RateLimited: endpoints could serve it, but none is in a condition to.
         NoEndpoint: every endpoint is left out; `metadata.excluded` says why.
     """
     request = crossing.request
-    planned: list[Candidate] = []
-    excluded: dict[str, str] = {}
-    unsayable: list[str] = []
-    for wanted in models_of(request, principal, catalogue):
+    check_preferences(request)
+    contenders: dict[EndpointId, Contender] = {}
+    excluded: dict[str, _Excluded] = {}
+    for place, wanted in enumerate(models_of(request, principal, situation.catalogue)):
         slug, _, pinned = wanted.partition(":")
-        candidates = []
-        for endpoint in catalogue.endpoints_of(slug):
-            if any(candidate.endpoint.id == endpoint.id for candidate in planned):
+        for endpoint in situation.catalogue.endpoints_of(slug):
+            if endpoint.id in contenders:
                 continue
-            provider = catalogue.providers[endpoint.provider]
-            tiers = _prices(book, endpoint, principal.organization_id, at)
-            offer = _Offer(endpoint, provider, tiers, pinned=pinned, routable=is_routable(provider))
-            considered = _considered(crossing, offer)
-            if isinstance(considered, Candidate):
+            considered = _considered(crossing, principal, situation, endpoint, (place, pinned))
+            if isinstance(considered, Contender):
                 excluded.pop(_named(endpoint), None)
-                candidates.append(considered)
+                contenders[endpoint.id] = considered
             else:
-                excluded[_named(endpoint)] = considered.reason
-                unsayable += considered.unsayable
-        planned += _ordered(candidates, request.preferences)
-    if not planned:
-        raise _unsayable(unsayable) if unsayable else _nothing_planned(excluded)
+                excluded[_named(endpoint)] = considered
+    if not contenders:
+        raise _nothing_planned(excluded, situation.at)
+    planned = ranking.ranked(tuple(contenders.values()), request.preferences, situation.sticky)
     tried = _tried(planned, request.preferences)
-    excluded |= {_named(candidate.endpoint): "fallbacks are not allowed" for candidate in planned[len(tried) :]}
-    return Plan(tried, tuple(excluded.items()))
+    left_out = {_named(candidate.endpoint): "fallbacks are not allowed" for candidate in planned[len(tried) :]}
+    return Plan(tried, (*((name, each.reason) for name, each in excluded.items()), *left_out.items()))
+
+
+def fitting(planned: Plan, request: Request, prompt: PromptTokens) -> Plan:
+    """The plan without the endpoints whose context cannot hold the prompt, now that it is counted.
+
+    Raises:
+        InvalidRequest: that leaves none; `metadata` has the count and the longest context there is.
+    """
+    reasons = [
+        (candidate, eligibility.too_long(request, candidate.endpoint, candidate.provider, prompt))
+        for candidate in planned.candidates
+    ]
+    if not any(reason for _, reason in reasons):
+        return planned
+    kept = tuple(candidate for candidate, reason in reasons if reason is None)
+    if not kept:
+        longest = max(candidate.endpoint.context_length or 0 for candidate in planned.candidates)
+        raise InvalidRequest(
+            f"The prompt has about {prompt.likely} tokens and asks for {request.max_tokens or 1} of output; the longest"
+            f" context of the endpoints that could serve it holds {longest}.",
+            field="max_tokens" if prompt.likely < longest and request.max_tokens else "messages",
+            metadata={"prompt_tokens": prompt.likely, "context_length": longest},
+        )
+    left_out = tuple((_named(candidate.endpoint), reason) for candidate, reason in reasons if reason is not None)
+    return Plan(kept, (*planned.excluded, *left_out))
+
+
+def check_preferences(request: Request) -> None:
+    """Refuse preferences that contradict each other, so that nothing could be planned whatever there is.
+
+    Raises:
+        InvalidRequest: naming the field at fault.
+    """
+    wishes = request.preferences
+    for name in wishes.order:
+        if name in wishes.ignore:
+            raise InvalidRequest(f"{name} is in provider.order and in provider.ignore.", field="provider.ignore")
+    if wishes.only and set(wishes.only) <= set(wishes.ignore):
+        raise InvalidRequest("provider.ignore has all that provider.only has.", field="provider.ignore")
+    if wishes.only and wishes.order and not wishes.allow_fallbacks and set(wishes.only).isdisjoint(wishes.order):
+        raise InvalidRequest(
+            "Without fallbacks only provider.order is tried, and provider.only has none of it.", field="provider.only"
+        )
+    pins = [model.partition(":")[2] for model in request.models]
+    if all(pins) and wishes.only and set(pins).isdisjoint(wishes.only):
+        raise InvalidRequest(f"The model is pinned to {pins[0]}, not among provider.only.", field="provider.only")
+    if all(pins) and set(pins) <= set(wishes.ignore):
+        raise InvalidRequest(f"The model is pinned to {pins[0]}, which is in provider.ignore.", field="provider.ignore")
 
 
 def models_of(request: Request, principal: Principal, catalogue: Catalogue) -> Sequence[str]:
@@ -142,119 +195,66 @@ def tier_of(name: str | None) -> str:
     return STANDARD if name is None or name in _STANDARD_TIERS else name
 
 
-def _considered(crossing: Crossing, offer: _Offer) -> Candidate | _Excluded:
-    request = crossing.request
-    price = offer.tiers.get(tier_of(request.service_tier))
-    reason = _why_not(request, offer, price)
+def _considered(
+    crossing: Crossing, principal: Principal, situation: Situation, endpoint: Endpoint, wanted: tuple[int, str]
+) -> Contender | _Excluded:
+    """The endpoint in the running, or why it is not; `wanted` is the place of its model, and the provider pinned."""
+    request, (place, pinned) = crossing.request, wanted
+    provider = situation.catalogue.providers[endpoint.provider]
+    tiers = _prices(situation.book, endpoint, principal.organization_id, situation.at)
+    price = tiers.get(tier_of(request.service_tier))
+    offer = Offer(
+        endpoint=endpoint,
+        provider=provider,
+        model=situation.catalogue.models[endpoint.model],
+        price=price,
+        has_prices=bool(tiers),
+        pinned=pinned,
+        routable=situation.is_routable(provider),
+    )
+    reason = eligibility.why_not(request, offer, principal.policies)
     if reason is not None or price is None:
         return _Excluded(reason or NOT_PRICED)
-    way = crossing.way_to(offer.endpoint, offer.provider)
+    way = crossing.way_to(endpoint, provider)
     if way.wire is None:
         return _Excluded(f"it does not speak {request.wire}")
     if way.unsayable:
         return _Excluded(f"its format cannot express {', '.join(way.unsayable)}", way.unsayable)
-    return Candidate(offer.endpoint, offer.provider, price, "", way.wire, offer.tiers)
-
-
-def _why_not(request: Request, offer: _Offer, price: PriceVersion | None) -> str | None:
-    """Why the endpoint cannot or may not serve the request; `None` if it can."""
-    endpoint, provider, pinned = offer.endpoint, offer.provider, offer.pinned
-    wishes = request.preferences
-    refusals = (
-        (bool(pinned) and pinned != provider.slug, f"the model is pinned to {pinned}"),
-        (bool(wishes.only) and provider.slug not in wishes.only, "not among provider.only"),
-        (provider.slug in wishes.ignore, "among provider.ignore"),
-        (
-            not wishes.allow_fallbacks and bool(wishes.order) and provider.slug not in wishes.order,
-            "not among provider.order",
-        ),
-        (not endpoint.enabled, "the endpoint is disabled"),
-        (not offer.routable, "the provider's credential or address is not set, or not permitted"),
-        (wishes.zdr and not _retains_nothing(endpoint), "it may retain prompts"),
-        (wishes.data_collection == "deny" and endpoint.data_policy.training is not False, "it may train on prompts"),
-        (
-            wishes.require_parameters and not request.parameters <= set(endpoint.supported_parameters),
-            "a parameter is not supported",
-        ),
-        (_exceeds_output(request, endpoint), "more output is asked for than it gives"),
-        (price is None, "no price for the service tier" if offer.tiers else NOT_PRICED),
-        *(
-            (price is not None and not any(item.kind is kind for item in price.items), f"no {kind} price")
-            for kind in _kinds_used(request)
-        ),
-        (price is not None and _too_dear(price, wishes), "dearer than provider.max_price"),
-    )
-    return next((reason for applies, reason in refusals if applies), None)
-
-
-def _kinds_used(request: Request) -> Iterator[Kind]:
-    """What the call cannot do without using."""
-    yield Kind.PROMPT
-    if request.choices:
-        yield Kind.COMPLETION
-    if request.searches:
-        yield Kind.WEB_SEARCH
-
-
-def _retains_nothing(endpoint: Endpoint) -> bool:
-    return endpoint.data_policy.logging == _ZERO_RETENTION and endpoint.data_policy.training is False
-
-
-def _exceeds_output(request: Request, endpoint: Endpoint) -> bool:
-    return (
-        request.max_tokens is not None and endpoint.max_output is not None and request.max_tokens > endpoint.max_output
-    )
-
-
-def _too_dear(price: PriceVersion, wishes: Preferences) -> bool:
-    ceilings = ((Kind.PROMPT, wishes.max_prompt_price), (Kind.COMPLETION, wishes.max_completion_price))
-    return any(
-        ceiling is not None and any(item.unit_price > ceiling for item in price.items if item.kind is kind)
-        for kind, ceiling in ceilings
-    )
-
-
-def _ordered(candidates: Iterable[Candidate], wishes: Preferences) -> list[Candidate]:
-    """The caller's order first, then the cheapest first; ties by provider, so that the order is stable."""
-
-    def rank(candidate: Candidate) -> tuple[int, Decimal, str]:
-        slug = candidate.provider.slug
-        place = wishes.order.index(slug) if slug in wishes.order else len(wishes.order)
-        return place, _dearness(candidate.price), slug
-
-    return [replace(one, reason=_why(one.provider.slug, wishes)) for one in sorted(candidates, key=rank)]
-
-
-def _dearness(price: PriceVersion) -> Decimal:
-    """What a million tokens read and a million written cost at the base tier: the yardstick for "cheapest"."""
-    return sum(
-        (item.unit_price for item in price.items
-         if item.kind in {Kind.PROMPT, Kind.COMPLETION} and item.prompt_tokens_from == 0),
-        Decimal(0),
-    )  # fmt: skip
-
-
-def _why(provider: str, wishes: Preferences) -> str:
-    if provider in wishes.order:
-        return f"number {wishes.order.index(provider) + 1} of provider.order"
-    return "by price" if wishes.sort in {None, "price"} else "by price: no statistics yet"
+    condition = situation.conditions.get(endpoint.id, HEALTHY)
+    fitness = health.fitness(condition, at=situation.at)
+    if fitness is Fitness.UNFIT and condition.circuit is not None:
+        return _Excluded(f"it is {condition.circuit.fault}", circuit=condition.circuit)
+    return Contender(Candidate(endpoint, provider, price, "", way.wire, tiers), fitness, condition, place)
 
 
 def _tried(planned: Sequence[Candidate], wishes: Preferences) -> tuple[Candidate, ...]:
     return tuple(planned) if wishes.allow_fallbacks or wishes.order else tuple(planned[:1])
 
 
-def _unsayable(names: Sequence[str]) -> InvalidRequest:
-    """The caller has to leave something out, or to name it ignorable is the operator's decision."""
-    told = ", ".join(dict.fromkeys(names))
-    return InvalidRequest(
-        f"No endpoint of this model has a format that can express {told}; leave it out, or call another model.",
-        field=names[0],
-    )
-
-
-def _nothing_planned(reasons: Mapping[str, str]) -> NoEndpoint | ModelNotPriced:
-    told = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in reasons.items()) or "the model has no endpoints"
-    if reasons and _UNPRICED.issuperset(reasons.values()):
+def _nothing_planned(excluded: Mapping[str, _Excluded], at: datetime) -> TollgateError:
+    """Why there is nothing to try. What passes by itself comes before what somebody would have to change."""
+    reasons = {name: each.reason for name, each in excluded.items()}
+    open_circuits = [each.circuit for each in excluded.values() if each.circuit is not None]
+    if open_circuits:
+        return _nobody_fit(open_circuits, reasons, at)
+    unsayable = [name for each in excluded.values() for name in each.unsayable]
+    if unsayable:
+        # The caller has to leave something out; to name it ignorable is the operator's decision.
+        told = ", ".join(dict.fromkeys(unsayable))
+        return InvalidRequest(
+            f"No endpoint of this model has a format that can express {told}; leave it out, or call another model.",
+            field=unsayable[0],
+        )
+    if reasons and UNPRICED.issuperset(reasons.values()):
         return ModelNotPriced("No endpoint of this model has prices of prompt and completion in force.", field="model")
-    return NoEndpoint(f"No endpoint can serve this call: {told}.", metadata={"excluded": dict(reasons)})
+    told = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in reasons.items()) or "the model has no endpoints"
+    return NoEndpoint(f"No endpoint can serve this call: {told}.", metadata={"excluded": reasons})
+
+
+def _nobody_fit(open_circuits: Sequence[Circuit], reasons: Mapping[str, str], at: datetime) -> TollgateError:
+    soonest = min(open_circuits, key=lambda circuit: circuit.until)
+    seconds = max(math.ceil((soonest.until - at).total_seconds()), 1)
+    metadata = {"retry_after_seconds": seconds, "excluded": dict(reasons)}
+    if all(circuit.fault is Fault.LIMITED for circuit in open_circuits):
+        return RateLimited("Every provider of this model is limiting our rate.", metadata=metadata)
+    return ProviderUnavailable("No provider of this model can be reached right now.", metadata=metadata)

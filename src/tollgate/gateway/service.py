@@ -7,7 +7,7 @@ commit: what was acknowledged is recorded.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -19,9 +19,9 @@ from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Call, Ending, Usage
 from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import Access, Attempt, Candidate, Client, ClientGone, Receipt, Request, Upstream, Wire
+from tollgate.gateway.outlook import Outlook, endpoint_of
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place, Room
-from tollgate.gateway.snapshot import Shelf
 from tollgate.gateway.stopwatch import Stopwatch
 from tollgate.gateway.translation import Outlet
 from tollgate.infra import identity, telemetry
@@ -45,8 +45,6 @@ _log = structlog.get_logger(__name__)
 class Surroundings:
     """What the installation lends the gateway."""
 
-    environment: Mapping[str, str]
-    """Where providers' credentials are looked up."""
     body_bytes_max: int
     """The largest request body, in bytes."""
     drain_seconds: int
@@ -73,11 +71,12 @@ class Gateway:
     """Serves calls."""
 
     def __init__(
-        self, *, keys: KeyRing, shelf: Shelf, meter: Meter, upstreams: Mapping[Format, Upstream], clock: Clock,
+        self, *, keys: KeyRing, outlook: Outlook, meter: Meter, upstreams: Mapping[Format, Upstream], clock: Clock,
         surroundings: Surroundings,
     ) -> None:  # fmt: skip
         self._keys = keys
-        self._admissions = Admissions(shelf, meter, clock, surroundings.environment)
+        self._outlook = outlook
+        self._admissions = Admissions(outlook, meter, clock)
         self._meter = meter
         self._upstreams = upstreams
         self._clock = clock
@@ -143,14 +142,16 @@ class Gateway:
         """
         call = serving.call
         problem: TollgateError = ProviderFailed()
-        for candidate in call.plan.candidates:
-            attempt = Attempt(AttemptId(identity.new_id(self._clock.now())), candidate)
+        for candidate in self._outlook.health.in_turn(call.plan.candidates, endpoint_of):
+            began_at = self._clock.now()
+            attempt = Attempt(AttemptId(identity.new_id(began_at)), candidate, began_at)
             call.attempts.append(attempt)
             self._meter.note(endings.settlement_if_lost(call, 0))
             try:
                 serving.exchange = await self._try(serving, attempt)
             except TollgateError as error:
                 attempt.error, problem = error.type, error
+                self._outlook.judge(call, error)
                 telemetry.ATTEMPTS.labels(candidate.provider.slug, error.type).inc()
                 if not fallback.may_try_next(attempt.http_status, error.message):
                     break
@@ -158,8 +159,12 @@ class Gateway:
                 attempt.status, call.ending = AttemptStatus.CANCELLED, Ending.CLIENT_LEFT
                 return
             else:
+                if not call.request.stream:
+                    self._outlook.judge(call, None)
                 telemetry.ATTEMPTS.labels(candidate.provider.slug, "served").inc()
                 return
+            finally:
+                self._outlook.health.rested(candidate.endpoint.id)
         problem.metadata["generation_id"] = ids.typed("gen", call.id)
         raise problem
 
@@ -185,8 +190,9 @@ class Gateway:
         candidate, provider = attempt.candidate, attempt.candidate.provider
         speech = call.crossing.to(candidate)
         question = speech.ask(candidate, access=self._access(provider), output_cap=call.output_cap)
+        question = replace(question, timeouts=candidate.endpoint.timeouts)
         reply = await self._upstreams[provider.format].send(question)
-        attempt.http_status = reply.status
+        attempt.http_status, attempt.wait_seconds = reply.status, fallback.wait_seconds(reply.status, reply.headers)
         if fallback.is_our_fault(reply.status):
             _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
         return Exchange(
@@ -198,7 +204,7 @@ class Gateway:
         )
 
     def _access(self, provider: Provider) -> Access:
-        environment = self._around.environment
+        environment = self._outlook.environment
         return Access(
             base_url=catalog.base_url_of(provider, environment) or "",
             credential=catalog.credential_of(provider, environment),
@@ -220,6 +226,7 @@ class Gateway:
         finally:
             self._streaming.discard(serving)
         call.ending = exchange.ending
+        self._outlook.judge(call, exchange.error)
         if exchange.error is not None:
             call.attempts[-1].error = exchange.error.type
 

@@ -7,61 +7,135 @@ environment is used: a request goes where the catalogue says, or nowhere.
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
+from tollgate.catalog.model import NO_TIMEOUTS, Timeouts
 from tollgate.gateway.model import Reply, UpstreamRequest
-from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnavailable
+from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnavailable, ProviderUnreachable
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 ANSWER_SECONDS_MAX = 3600
 """An answer that is larger, or takes longer, has no end: nobody would be served by waiting for it."""
+_BROKE = "The connection to the provider broke before it answered."
+_NO_CONNECTION = "client error (Connect)"
+"""What the library says of a request for which no connection came about."""
+_LOOK_SECONDS = 1
+"""How long an answer is waited for where only the connection matters."""
 
 
 class HttpUpstream:
     """Sends requests to providers, keeping connections for the next one."""
 
-    def __init__(self, client: Client, *, first_byte_seconds: int, idle_seconds: int) -> None:
-        self._client = client
-        self._first_byte_seconds = first_byte_seconds
-        self._idle_seconds = idle_seconds
+    def __init__(self, *, connect_seconds: int, first_byte_seconds: int, idle_seconds: int) -> None:
+        self._patience = _Patience(connect_seconds, first_byte_seconds, idle_seconds)
+        self._clients: dict[tuple[int, int], Client] = {}
+        """By how long they wait for connections, and for anything at all: the library knows no other way."""
 
     async def send(self, request: UpstreamRequest) -> Reply:
         """Send the request; answers when the reply's status is known.
 
         Raises:
-            ProviderUnavailable: no connection, or it broke before there was a reply.
-            ProviderTimedOut: no connection or no reply in time.
+            ProviderUnreachable: no connection came about.
+            ProviderUnavailable: the connection broke before there was a reply.
+            ProviderTimedOut: no reply in time.
         """
+        patience = self._patience.but(request.timeouts)
         try:
             exchange = (
-                self._client.post(request.url)
+                self._client(patience)
+                .post(request.url)
                 .headers(dict(request.headers))
                 .body_bytes(request.body)
                 .streamed_read_buffer_limit(0)
                 .build_streamed()
             )
-            async with asyncio.timeout(self._first_byte_seconds):
+            async with asyncio.timeout(patience.first_byte_seconds):
                 response = await exchange.__aenter__()
         except (ConnectTimeoutError, ConnectError) as error:
-            raise ProviderUnavailable("The provider cannot be reached.") from error
+            if _is_connected(error):
+                raise ProviderUnavailable(_BROKE) from error
+            raise ProviderUnreachable("The provider cannot be reached.") from error
         except (RequestTimeoutError, TimeoutError) as error:
             raise ProviderTimedOut(
-                f"The provider did not begin to answer within {self._first_byte_seconds} s."
+                f"The provider did not begin to answer within {patience.first_byte_seconds} s."
             ) from error
         except PyreqwestError as error:
-            raise ProviderUnavailable("The connection to the provider broke before it answered.") from error
+            raise ProviderUnavailable(_BROKE) from error
         except ValueError as error:
             raise ProviderUnavailable("The provider's address or credential cannot be used.") from error
-        return _HttpReply(exchange, response, idle_seconds=self._idle_seconds)
+        return _HttpReply(exchange, response, idle_seconds=patience.idle_seconds)
+
+    async def reaches(self, url: str, timeouts: Timeouts) -> bool:
+        """Whether a connection comes about. Whatever is said over it, or not, proves that there is one."""
+        patience = self._patience.but(timeouts)
+        try:
+            asking = self._client(patience).head(url).build()
+            async with asyncio.timeout(patience.connect_seconds + _LOOK_SECONDS):
+                await asking.send()
+        except (ConnectTimeoutError, ConnectError) as error:
+            return _is_connected(error)
+        except ValueError:
+            return False
+        except (PyreqwestError, TimeoutError):
+            return True
+        return True
+
+    def _client(self, patience: "_Patience") -> Client:
+        silence_seconds = max(patience.first_byte_seconds, patience.idle_seconds)
+        key = (patience.connect_seconds, silence_seconds)
+        if key not in self._clients:
+            self._clients[key] = (
+                ClientBuilder()
+                .connect_timeout(timedelta(seconds=patience.connect_seconds))
+                # The library leaves a request under way whose sender lost patience; this ends it.
+                .read_timeout(timedelta(seconds=silence_seconds + 1))
+                .follow_redirects(enable=False)
+                .no_proxy()
+                .error_for_status(enable=False)
+                .user_agent("tollgate")
+                .build()
+            )
+        return self._clients[key]
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.close()
+        for client in self._clients.values():
+            await client.close()
+
+
+def _is_connected(error: ConnectTimeoutError | ConnectError) -> bool:
+    """Whether there was a connection, and it broke: the library has one error for that and for there being none."""
+    if isinstance(error, ConnectTimeoutError):
+        return False
+    told: Any = error.details
+    causes = told.get("causes") or () if told else ()
+    return all(cause["message"] != _NO_CONNECTION for cause in causes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """How long to wait for a connection, for the beginning of an answer, and between two pieces of it."""
+
+    connect_seconds: int
+    first_byte_seconds: int
+    idle_seconds: int
+
+    def but(self, timeouts: Timeouts) -> "_Patience":
+        """The same, but for what an endpoint has of its own."""
+        if timeouts is NO_TIMEOUTS:
+            return self
+        return _Patience(
+            timeouts.connect_seconds or self.connect_seconds,
+            timeouts.first_byte_seconds or self.first_byte_seconds,
+            timeouts.idle_seconds or self.idle_seconds,
+        )
 
 
 class _HttpReply:
@@ -109,19 +183,3 @@ class _HttpReply:
         """Let go of the connection; closing an unread reply tells the provider to stop."""
         with suppress(PyreqwestError):
             await self._exchange.__aexit__(None, None, None)
-
-
-def connect(*, connect_seconds: int, first_byte_seconds: int, idle_seconds: int) -> HttpUpstream:
-    """A way to providers with these patiences, in seconds."""
-    client = (
-        ClientBuilder()
-        .connect_timeout(timedelta(seconds=connect_seconds))
-        # The library leaves a request whose sender lost patience under way until its reply begins; this ends it.
-        .read_timeout(timedelta(seconds=max(first_byte_seconds, idle_seconds) + 1))
-        .follow_redirects(enable=False)
-        .no_proxy()
-        .error_for_status(enable=False)
-        .user_agent("tollgate")
-        .build()
-    )
-    return HttpUpstream(client, first_byte_seconds=first_byte_seconds, idle_seconds=idle_seconds)

@@ -57,6 +57,9 @@ UNSETTLED = Counter("tollgate_unsettled_total", "Calls the ledger refused to rec
 EXPIRED_HOLDS = Counter("tollgate_expired_holds_total", "Holds given back because no one settled their calls in time.")
 OVERRUNS = Counter("tollgate_overruns_total", "Calls that cost more than their hold.")
 CALLS = Counter("tollgate_calls_total", "Calls that ended, by status.", ["status"])
+CIRCUIT_OPENINGS = Counter(
+    "tollgate_circuit_openings_total", "Times an endpoint was found unfit, or still unfit, by fault.", ["fault"]
+)
 ATTEMPTS = Counter("tollgate_attempts_total", "Tries at providers, by provider and outcome.", ["provider", "outcome"])
 ANOMALIES = Counter(
     "tollgate_usage_anomalies_total", "Usage objects that contradict themselves, by provider.", ["provider"]

@@ -17,7 +17,8 @@ TollgateError
 ├── PayloadTooLarge             the body exceeds the limit
 ├── RateLimited                 too many requests, tokens or concurrent calls
 ├── ProviderFailed              the provider answered with an error
-│   ├── ProviderUnavailable     the provider could not be reached
+│   ├── ProviderUnavailable     the provider is not there, or broke off before it answered
+│   │   └── ProviderUnreachable no connection to it comes about
 │   └── ProviderTimedOut        the provider did not answer in time
 └── Unavailable                 we cannot take the call right now
     └── LedgerUnavailable       the ledger cannot record it
@@ -147,6 +148,10 @@ class ProviderUnavailable(ProviderFailed):
     """The provider could not be reached."""
 
     type = "provider_unavailable"
+
+
+class ProviderUnreachable(ProviderUnavailable):
+    """No connection to the provider comes about."""
 
 
 class ProviderTimedOut(ProviderFailed):
