@@ -35,7 +35,6 @@ _FAILURES_OF_HISTORY = 10
 _OPENINGS_MAX = 16
 _UNLOOKED_SECONDS = 60
 """How long an endpoint that cannot be reached is left alone though nobody has looked whether it can be again."""
-_STATUSES = {401: Fault.DENIED, 403: Fault.DENIED, 404: Fault.GONE, 429: Fault.LIMITED}
 
 
 def fitness(condition: Condition, *, at: datetime) -> Fitness:
@@ -59,19 +58,19 @@ def fitness(condition: Condition, *, at: datetime) -> Fitness:
 def served(track: Track, *, began_at: datetime) -> Track:
     """After an attempt that was answered; one that began before the circuit opened closes nothing."""
     circuit = track.circuit
-    if circuit is not None and began_at < circuit.opened_at:
-        return track
-    return Track(history=_remembered(track, failure=False))
+    if circuit is None:
+        return Track(history=_remembered(track, failure=False))
+    return track if began_at < circuit.opened_at else Track()
 
 
 def failed(track: Track, fault: Fault, *, began_at: datetime, at: datetime, wait_seconds: int | None = None) -> Track:
     """After an attempt that failed; `wait_seconds` if the provider said how long to leave it alone.
 
-    Attempts that were under way when the circuit opened tell nothing new, unless they tell of a longer wait.
+    Attempts that began before it was time to try it again tell nothing new, unless they tell of a longer wait.
     """
     circuit, patience = track.circuit, _PATIENCE[fault]
     after = replace(track, in_a_row=track.in_a_row + 1, history=_remembered(track, failure=True))
-    if circuit is not None and began_at < circuit.opened_at:
+    if circuit is not None and began_at < circuit.until:
         longer = None if wait_seconds is None else at + timedelta(seconds=wait_seconds)
         if longer is not None and longer > circuit.until:
             return replace(after, circuit=replace(circuit, fault=fault, until=longer, is_told=True))

@@ -1,0 +1,147 @@
+"""Circuits: what opens them, for how long, and who may try an endpoint meanwhile."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollgate.health import rules
+from tollgate.health.model import HEALTHY, Circuit, Condition, Fault, Fitness, Track
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def seconds(count: float) -> datetime:
+    """So many seconds after noon."""
+    return NOON + timedelta(seconds=count)
+
+
+def after(faults: Sequence[Fault | None], track: Track = Track()) -> Track:  # noqa: B008 - it is frozen
+    """A track after these attempts, a second each; `None` is one that was answered."""
+    for number, fault in enumerate(faults):
+        began_at, at = seconds(1000 * number), seconds(1000 * number + 1)
+        if fault is None:
+            track = rules.served(track, began_at=began_at)
+        else:
+            track = rules.failed(track, fault, began_at=began_at, at=at)
+    return track
+
+
+def fitness(track: Track, at: datetime) -> Fitness:
+    return rules.fitness(Condition(track.circuit), at=at)
+
+
+F = Fault.FAILING
+
+
+@pytest.mark.parametrize(("faults", "opens"), [
+    ([Fault.UNREACHABLE], True),
+    ([Fault.LIMITED], True),
+    ([Fault.DENIED], True),
+    ([Fault.GONE], True),
+    ([Fault.SILENT], False),
+    ([Fault.SILENT, Fault.SILENT], True),
+    ([F, F], False),
+    ([F, F, F], True),
+    ([F, F, None, F, F], False),
+    ([F, None] * 9, False),
+    ([F, None] * 9 + [F], True),
+    ([F, F, F, None], False),
+    ([F, F, F, None, F, F], False),
+])  # fmt: skip
+def test_a_circuit_opens_when_an_endpoint_has_proven_unfit(faults: list[Fault | None], opens: object) -> None:
+    assert (after(faults).circuit is not None) is opens
+
+
+@pytest.mark.parametrize(
+    ("fault", "lasting"),
+    [
+        (Fault.UNREACHABLE, [1, 2, 4, 8, 16, 30, 30]),
+        (Fault.LIMITED, [2, 4, 8, 16, 32, 60, 60]),
+        (Fault.DENIED, [60, 120, 240, 480, 600, 600]),
+    ],
+)
+def test_each_trial_in_vain_doubles_the_wait_up_to_a_bound(fault: Fault, lasting: list[int]) -> None:
+    track, at = Track(), NOON
+    for wait in lasting:
+        track = rules.failed(track, fault, began_at=at, at=at)
+        assert track.circuit is not None
+        assert track.circuit.until - at == timedelta(seconds=wait)
+        at = track.circuit.until
+
+
+def test_what_fails_before_the_wait_is_over_makes_it_no_longer() -> None:
+    opened = after([F, F, F])
+    assert opened.circuit is not None
+    late = rules.failed(opened, F, began_at=opened.circuit.until - timedelta(seconds=1), at=seconds(9000))
+    assert late.circuit == opened.circuit
+
+
+def test_a_provider_that_says_when_is_left_alone_until_then() -> None:
+    told = rules.failed(Track(), Fault.LIMITED, began_at=NOON, at=NOON, wait_seconds=90)
+    assert fitness(told, seconds(89)) is Fitness.UNFIT
+    assert fitness(told, seconds(90)) is Fitness.ON_TRIAL
+    longer = rules.failed(told, Fault.LIMITED, began_at=NOON, at=seconds(10), wait_seconds=300)
+    assert fitness(longer, seconds(309)) is Fitness.UNFIT
+    shorter = rules.failed(told, Fault.LIMITED, began_at=NOON, at=seconds(10), wait_seconds=1)
+    assert shorter.circuit == told.circuit
+
+
+@pytest.mark.parametrize(
+    ("fault", "meanwhile"),
+    [
+        (Fault.UNREACHABLE, Fitness.UNFIT),
+        (Fault.LIMITED, Fitness.DOUBTFUL),
+        (Fault.DENIED, Fitness.DOUBTFUL),
+        (Fault.GONE, Fitness.DOUBTFUL),
+        (Fault.SILENT, Fitness.DOUBTFUL),
+        (Fault.FAILING, Fitness.DOUBTFUL),
+    ],
+)
+def test_a_call_waits_for_no_connection_that_is_known_not_to_come_about(fault: Fault, meanwhile: Fitness) -> None:
+    assert rules.fitness(Condition(Circuit(fault, NOON, seconds(10))), at=seconds(9)) is meanwhile
+
+
+def test_one_call_at_a_time_has_the_trial() -> None:
+    circuit = Circuit(F, NOON, seconds(5))
+    assert rules.fitness(Condition(circuit), at=seconds(5)) is Fitness.ON_TRIAL
+    assert rules.fitness(Condition(circuit, being_tried=True), at=seconds(5)) is Fitness.DOUBTFUL
+
+
+def test_an_endpoint_that_can_be_reached_again_is_on_trial_at_once() -> None:
+    gone = after([Fault.UNREACHABLE]).circuit
+    assert gone is not None
+    assert rules.fitness(Condition(gone), at=gone.until + timedelta(seconds=59)) is Fitness.UNFIT
+    back = rules.looked_at(gone, is_reachable=True, at=gone.until)
+    assert rules.fitness(Condition(back), at=gone.until) is Fitness.ON_TRIAL
+    away = rules.looked_at(gone, is_reachable=False, at=gone.until)
+    assert (away.openings, away.until - gone.until) == (2, timedelta(seconds=2))
+
+
+def test_an_endpoint_nobody_looks_at_is_not_lost_for_ever() -> None:
+    gone = Circuit(Fault.UNREACHABLE, NOON, seconds(1))
+    assert rules.fitness(Condition(gone), at=seconds(61)) is Fitness.ON_TRIAL
+
+
+def test_an_answer_to_what_was_asked_before_the_circuit_opened_closes_nothing() -> None:
+    opened = rules.failed(Track(), Fault.DENIED, began_at=seconds(5), at=seconds(6))
+    assert rules.served(opened, began_at=seconds(5)) == opened
+    assert rules.served(opened, began_at=seconds(6)).circuit is None
+
+
+@given(st.lists(st.sampled_from([None, *Fault]), max_size=60), st.integers(min_value=0, max_value=100_000))
+def test_whatever_happened_an_answer_heals_and_time_lets_everyone_try(faults: list[Fault | None], wait: int) -> None:
+    track = after(faults)
+    assert after([*faults, None]).circuit is None
+    if track.circuit is not None:
+        assert track.circuit.opened_at < track.circuit.until
+        assert fitness(track, track.circuit.until + timedelta(seconds=60 + wait)) is Fitness.ON_TRIAL
+    else:
+        assert fitness(track, seconds(wait)) is Fitness.FIT
+    assert 0 <= track.history < 2**20
+
+
+def test_what_is_not_known_is_healthy() -> None:
+    assert rules.fitness(HEALTHY, at=NOON) is Fitness.FIT
