@@ -236,13 +236,13 @@ def test_there_are_sixty_situations_at_least() -> None:
 
 REFUSALS: Mapping[str, tuple[Sequence[Place], Mapping[str, Any], Mapping[str, Any], type[TollgateError], str]] = {
     "pictures to who reads text": (
-        ALL, {"messages": saying(PICTURE)}, {"modalities": (("text",), ())}, NoEndpoint, "the model does not read images",
+        ALL, {"messages": saying(PICTURE)}, {"modalities": (("text",), ())}, NoEndpoint, "does not read images",
     ),
     "sound to who reads text": (
-        ALL, {"messages": saying(SOUND)}, {"modalities": (("text", "image"), ())}, NoEndpoint, "the model does not read audio",
+        ALL, {"messages": saying(SOUND)}, {"modalities": (("text", "image"), ())}, NoEndpoint, "does not read audio",
     ),
     "spoken answers of who writes": (
-        ALL, {"modalities": ["text", "audio"]}, {"modalities": ((), ("text",))}, NoEndpoint, "the model does not write audio",
+        ALL, {"modalities": ["text", "audio"]}, {"modalities": ((), ("text",))}, NoEndpoint, "does not write audio",
     ),
     "no price anywhere": ((a(price=None),), {}, {}, ModelNotPriced, "No endpoint of this model has prices"),
     "too long for all": (
