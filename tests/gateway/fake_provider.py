@@ -175,7 +175,8 @@ class FakeProvider:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["FakeProvider"]:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        """Listens; again on the same port if it has listened before."""
+        server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
         self.port = server.sockets[0].getsockname()[1]
         async with server:
             yield self
