@@ -68,7 +68,7 @@ async def test_an_installation_at_rest_has_nothing_to_tell(plane: ControlPlane) 
     assert {**seen["spool"], "host": ""} == {
         "host": "", "waiting": 0, "oldest_at": None, "refused": 0, "unreadable": 0, "processes": 1, "left_behind": 0,
     }  # fmt: skip
-    assert (seen["outbox_age_seconds"], seen["providers"]) == (None, None)
+    assert (seen["outbox_age_seconds"], seen["providers"]) == (None, [])
 
 
 async def test_only_operators_see_it(plane: ControlPlane) -> None:

@@ -142,17 +142,13 @@ class _Wiring:
         async with (
             ledger_access.metered(pool, self._clock, self._settings) as (meter, recovering),
             KeyRing(pool, database_url=url, trusts_memory_offline=offline).listening() as ring,
-            Shelf(self.database, self._clock, database_url=url).listening() as shelf,
-            Health(
-                pool, self._clock, reach=partial(reaches, shelf, self._environment, providers.reaches)
-            ).shared() as health,
+            self._outlook(pool, providers) as outlook,
         ):
             self._pool, self._keys = pool, ring
             self._estates = recovering.folder
-            sessions = Sessions(pool, self._clock)
             app.state.gateway = Gateway(
                 keys=ring,
-                outlook=Outlook(shelf, health, sessions, self._environment),
+                outlook=outlook,
                 meter=meter,
                 upstreams={
                     **dict.fromkeys(Format, providers),
@@ -167,19 +163,29 @@ class _Wiring:
             )
             noting = asyncio.create_task(ledger_access.lasting(app.state.gateway.note_progress))
             telling = asyncio.create_task(_tell_of(meter))
-            placing = asyncio.create_task(ledger_access.lasting(sessions.go_on_saving))
             await warming
             yield
             await self._drained(app.state.gateway, meter)
-            for task in (noting, telling, placing):
-                task.cancel()
-            await sessions.save()
+            noting.cancel()
+            telling.cancel()
         # What does not close politely ends with the process. The pool waits for whoever has a connection of it.
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await providers.close()
                 await pool.close()
                 await self.database.close()
+
+    @asynccontextmanager
+    async def _outlook(self, pool: "asyncpg.Pool[asyncpg.Record]", providers: HttpUpstream) -> AsyncIterator[Outlook]:
+        """What routes depend on, kept up to date for as long as the block runs."""
+        async with Shelf(self.database, self._clock, database_url=self._settings.database_url).listening() as shelf:
+            reach = partial(reaches, shelf, self._environment, providers.reaches)
+            async with Health(pool, self._clock, reach=reach).shared() as health:
+                sessions = Sessions(pool, self._clock)
+                saving = asyncio.create_task(ledger_access.lasting(sessions.go_on_saving))
+                yield Outlook(shelf, health, sessions, self._environment)
+                saving.cancel()
+                await sessions.save()
 
     async def _drained(self, served: Gateway, meter: Meter) -> None:
         """Wait until every call is recorded, but no longer than one waits for a ledger that is away.

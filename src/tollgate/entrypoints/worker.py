@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from tollgate.entrypoints import ledger_access
+from tollgate.gateway import sessions
 from tollgate.infra import children, idempotency, jobs, migrations, settings, telemetry
 from tollgate.infra import database as databases
 from tollgate.infra.database import Database
@@ -37,7 +38,12 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         async with database.write() as session:
             await idempotency.drop_before(session, clock.now() - idempotency.KEPT_FOR)
 
+    async def forget_sessions() -> None:
+        async with database.write() as session:
+            await sessions.forget(session, now=clock.now())
+
     return [
+        Schedule("sessions", "23,53 * * * *", forget_sessions),
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
         Schedule("grants-end", "* * * * *", end_grants),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),

@@ -14,7 +14,7 @@ import structlog
 
 from tollgate.gateway import store
 from tollgate.gateway.model import Session
-from tollgate.infra.database import DATABASE_AWAY
+from tollgate.infra.database import DATABASE_AWAY, WriteSession
 from tollgate.kit.clock import Clock
 from tollgate.kit.ids import EndpointId, OrganizationId
 
@@ -96,3 +96,8 @@ class Sessions:
             _log.warning("sessions could not be written down", error=type(error).__name__)
             return
         self._written_at.update(dict.fromkeys(unsaved, now))
+
+
+async def forget(session: WriteSession, *, now: datetime) -> None:
+    """Forget, in the database, the sessions that are over."""
+    await store.forget_session_places(session, before=now - KEPT_FOR)

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import asyncpg
+import sqlalchemy as sa
 
 from tollgate.gateway.model import Session
+from tollgate.infra.database import WriteSession
 from tollgate.kit.ids import EndpointId
 
 _PLACE = """
@@ -38,6 +40,6 @@ async def keep_session_places(
     await pool.execute(_KEEP, owners, digests, list(places.values()), now)
 
 
-async def forget_session_places(pool: "asyncpg.Pool[asyncpg.Record]", *, before: datetime) -> None:
+async def forget_session_places(session: WriteSession, *, before: datetime) -> None:
     """Forget the sessions that were served last before then."""
-    await pool.execute("DELETE FROM session_places WHERE served_at < $1", before)
+    await session.execute(sa.text("DELETE FROM session_places WHERE served_at < :before"), {"before": before})

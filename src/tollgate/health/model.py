@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum, auto
 
+from tollgate.kit.ids import EndpointId
 from tollgate.statistics.model import Standing
 
 
@@ -49,6 +50,16 @@ class Condition:
 
 
 HEALTHY = Condition()
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An endpoint whose circuit is open, for people."""
+
+    endpoint_id: EndpointId
+    model: str
+    provider: str
+    circuit: Circuit
 
 
 class Fitness(Enum):

@@ -16,9 +16,9 @@ import asyncpg
 import structlog
 
 from tollgate.health import rules, store
-from tollgate.health.model import HEALTHY, Circuit, Condition, Fault, Fitness, Track
+from tollgate.health.model import HEALTHY, Circuit, Condition, Fault, Fitness, Track, Trouble
 from tollgate.infra import telemetry
-from tollgate.infra.database import DATABASE_AWAY
+from tollgate.infra.database import DATABASE_AWAY, ReadSession
 from tollgate.kit.clock import Clock
 from tollgate.kit.ids import EndpointId
 from tollgate.statistics.model import Standing
@@ -38,6 +38,11 @@ Reach: TypeAlias = Callable[[EndpointId], Awaitable[bool]]
 Item = TypeVar("Item")
 
 _log = structlog.get_logger(__name__)
+
+
+async def troubles(session: ReadSession) -> list[Trouble]:
+    """The endpoints that processes leave alone, or try last, the longest in trouble first."""
+    return await store.troubles(session)
 
 
 async def _no_standings(_at: datetime) -> Mapping[EndpointId, Standing]:

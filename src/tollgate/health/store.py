@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import asyncpg
+import sqlalchemy as sa
 
-from tollgate.health.model import Circuit, Fault
+from tollgate.health.model import Circuit, Fault, Trouble
+from tollgate.infra.database import ReadSession
 from tollgate.kit.ids import EndpointId
 
 _OPEN = "SELECT endpoint_id, fault, opened_at, until, openings, is_told FROM endpoint_circuits"
@@ -21,6 +23,25 @@ _OPENED = """
         WHERE c.opened_at <= excluded.opened_at
 """
 _CLOSED = "DELETE FROM endpoint_circuits WHERE endpoint_id = $1 AND opened_at <= $2"
+
+_TROUBLES = sa.text("""
+    SELECT c.*, e.model, e.provider
+    FROM endpoint_circuits AS c JOIN endpoints AS e ON e.id = c.endpoint_id
+    ORDER BY c.opened_at, c.endpoint_id
+""")
+
+
+async def troubles(session: ReadSession) -> list[Trouble]:
+    """Every open circuit with the names of its endpoint, the oldest first."""
+    return [
+        Trouble(
+            EndpointId(row.endpoint_id),
+            row.model,
+            row.provider,
+            Circuit(Fault(row.fault), row.opened_at, row.until, row.openings, is_told=row.is_told),
+        )
+        for row in await session.execute(_TROUBLES)
+    ]
 
 
 async def open_circuits(pool: "asyncpg.Pool[asyncpg.Record]") -> dict[EndpointId, Circuit]:

@@ -6,8 +6,10 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from tollgate.health.model import Fault, Trouble
 from tollgate.infra import web
 from tollgate.infra.web import Amount, Body
+from tollgate.kit.ids import typed
 from tollgate.kit.money import amount_text
 from tollgate.ledger.model import PRIORITY_DEFAULT, AdjustmentOrder, GrantCategory, GrantTerms
 from tollgate.metering.status import InLedger, OnDisk
@@ -101,6 +103,30 @@ class SpoolView(msgspec.Struct, kw_only=True, frozen=True):
     """Processes that are gone and that nobody has taken over from yet."""
 
 
+class TroubleView(msgspec.Struct, kw_only=True, frozen=True):
+    """An endpoint that calls avoid, or try last."""
+
+    endpoint: str
+    model: str
+    provider: str
+    fault: Fault
+    since: datetime
+    until: datetime
+    """When a call tries it again, or a look at whether it can be reached."""
+
+    @classmethod
+    def of(cls, trouble: Trouble) -> "TroubleView":
+        circuit = trouble.circuit
+        return cls(
+            endpoint=typed("ep", trouble.endpoint_id),
+            model=trouble.model,
+            provider=trouble.provider,
+            fault=circuit.fault,
+            since=circuit.opened_at,
+            until=circuit.until,
+        )
+
+
 class StatusView(msgspec.Struct, kw_only=True, frozen=True):
     """How metering is doing."""
 
@@ -113,8 +139,8 @@ class StatusView(msgspec.Struct, kw_only=True, frozen=True):
     """`null` while the process starts."""
     outbox_age_seconds: int | None
     """Always `null`: nothing is sent out yet that could wait."""
-    providers: None
-    """Always `null`: the health of providers is not judged yet; `tollgate_attempts_total` counts how they answer."""
+    providers: list[TroubleView] | None
+    """The endpoints in trouble, the longest first; none is good news, `null` is that the ledger does not tell."""
 
     @classmethod
     def of(cls, ledger: InLedger | None, disk: OnDisk | None, *, host: str) -> "StatusView":
@@ -127,7 +153,7 @@ class StatusView(msgspec.Struct, kw_only=True, frozen=True):
             else UnpricedView(calls=ledger.unpriced, oldest_at=ledger.unpriced_oldest_at),
             spool=None if disk is None else _spool(disk, host),
             outbox_age_seconds=None,
-            providers=None,
+            providers=None if ledger is None else [TroubleView.of(trouble) for trouble in ledger.troubles],
         )
 
 

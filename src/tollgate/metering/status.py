@@ -5,7 +5,7 @@ Looking changes nothing, and the disk can be looked at while the ledger is away.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +15,8 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
+from tollgate.health import service as health
+from tollgate.health.model import Trouble
 from tollgate.infra import estate, spool
 from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.telemetry import Reading
@@ -55,6 +57,8 @@ class InLedger:
     unpriced_oldest_at: datetime | None
     swept_at: datetime
     """When leases were last looked after."""
+    troubles: Sequence[Trouble]
+    """The endpoints that calls avoid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ async def in_ledger(database: Database) -> InLedger | None:
             oldest = (await session.execute(_OLDEST_HELD)).scalar()
             unpriced = (await session.execute(_UNPRICED)).one()
             swept_at = (await session.execute(_SWEPT_AT)).scalar_one()
+            troubles = await health.troubles(session)
     except (*DATABASE_AWAY, Unavailable) as error:
         _log.warning("the ledger does not tell its status", error=type(error).__name__)
         return None
@@ -94,6 +99,7 @@ async def in_ledger(database: Database) -> InLedger | None:
         unpriced=unpriced.calls,
         unpriced_oldest_at=unpriced.oldest_at,
         swept_at=swept_at,
+        troubles=troubles,
     )
 
 
