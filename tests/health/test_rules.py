@@ -39,8 +39,10 @@ F = Fault.FAILING
 @pytest.mark.parametrize(("faults", "opens"), [
     ([Fault.UNREACHABLE], True),
     ([Fault.LIMITED], True),
-    ([Fault.DENIED], True),
-    ([Fault.GONE], True),
+    ([Fault.DENIED, Fault.DENIED], False),
+    ([Fault.DENIED] * 3, True),
+    ([Fault.GONE, None, Fault.GONE, Fault.GONE], False),
+    ([Fault.GONE] * 3, True),
     ([Fault.SILENT], False),
     ([Fault.SILENT, Fault.SILENT], True),
     ([F, F], False),
@@ -61,10 +63,11 @@ def test_a_circuit_opens_when_an_endpoint_has_proven_unfit(faults: list[Fault | 
         (Fault.UNREACHABLE, [1, 2, 4, 8, 16, 30, 30]),
         (Fault.LIMITED, [2, 4, 8, 16, 32, 60, 60]),
         (Fault.DENIED, [60, 120, 240, 480, 600, 600]),
+        (Fault.FAILING, [5, 10, 20, 40, 60, 60]),
     ],
 )
 def test_each_trial_in_vain_doubles_the_wait_up_to_a_bound(fault: Fault, lasting: list[int]) -> None:
-    track, at = Track(), NOON
+    track, at = Track(in_a_row=2), NOON
     for wait in lasting:
         track = rules.failed(track, fault, began_at=at, at=at)
         assert track.circuit is not None
@@ -126,7 +129,7 @@ def test_an_endpoint_nobody_looks_at_is_not_lost_for_ever() -> None:
 
 
 def test_an_answer_to_what_was_asked_before_the_circuit_opened_closes_nothing() -> None:
-    opened = rules.failed(Track(), Fault.DENIED, began_at=seconds(5), at=seconds(6))
+    opened = rules.failed(Track(in_a_row=2), Fault.DENIED, began_at=seconds(5), at=seconds(6))
     assert rules.served(opened, began_at=seconds(5)) == opened
     assert rules.served(opened, began_at=seconds(6)).circuit is None
 

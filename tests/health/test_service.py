@@ -77,6 +77,12 @@ async def processes(
         yield start
 
 
+def fail(health: Health, place: EndpointId, fault: Fault, clock: FixedClock) -> None:
+    """Often enough for its circuit to open."""
+    for _ in range(3):
+        health.failed(place, fault, began_at=clock.at)
+
+
 async def until(is_so: Callable[[], bool]) -> None:
     """Wait until something is so, which it is in no time."""
     for _ in range(1000):
@@ -94,7 +100,7 @@ async def test_what_one_process_sees_all_know_and_so_do_those_that_start_later(
     processes: Start, clock: FixedClock
 ) -> None:
     first, second = await processes(), await processes()
-    first.failed(ONE, Fault.DENIED, began_at=clock.at)
+    fail(first, ONE, Fault.DENIED, clock)
     await until(lambda: ONE in second.conditions)
     assert second.conditions[ONE].circuit == first.conditions[ONE].circuit
     third = await processes()
@@ -106,10 +112,10 @@ async def test_what_one_process_sees_all_know_and_so_do_those_that_start_later(
 
 async def test_of_two_that_see_something_else_the_later_is_right(processes: Start, clock: FixedClock) -> None:
     first, second = await processes(), await processes()
-    first.failed(ONE, Fault.DENIED, began_at=clock.at)
+    fail(first, ONE, Fault.DENIED, clock)
     await until(lambda: ONE in second.conditions)
     clock.at += timedelta(seconds=100)
-    second.failed(ONE, Fault.GONE, began_at=clock.at)
+    fail(second, ONE, Fault.GONE, clock)
     await until(lambda: _fault(first, ONE) is Fault.GONE)
     assert _fault(second, ONE) is Fault.GONE
 
@@ -131,7 +137,7 @@ async def test_what_cannot_be_reached_is_looked_at_by_nobody_who_waits(
 
 async def test_one_call_has_the_trial_and_the_others_try_it_last(processes: Start, clock: FixedClock) -> None:
     health = await processes()
-    health.failed(ONE, Fault.GONE, began_at=clock.at)
+    fail(health, ONE, Fault.GONE, clock)
     clock.at += timedelta(seconds=60)
     trial = health.in_turn([ONE, TWO], lambda place: place)
     assert next(trial) == ONE
@@ -154,7 +160,7 @@ async def test_while_the_database_is_away_a_process_knows_what_it_saw_itself(
 ) -> None:
     first, second = await processes(), await processes()
     await pool.execute("ALTER TABLE endpoint_circuits RENAME TO away")
-    first.failed(ONE, Fault.DENIED, began_at=clock.at)
+    fail(first, ONE, Fault.DENIED, clock)
     await asyncio.sleep(0.1)
     assert _fault(first, ONE) is Fault.DENIED
     assert ONE not in second.conditions
@@ -166,12 +172,12 @@ async def test_an_endpoint_that_is_taken_out_takes_its_circuit_along(
     pool: "asyncpg.Pool[asyncpg.Record]", processes: Start, clock: FixedClock
 ) -> None:
     health = await processes()
-    health.failed(ONE, Fault.DENIED, began_at=clock.at)
+    fail(health, ONE, Fault.DENIED, clock)
     await until(lambda: not health._unsaved)
     await pool.execute("DELETE FROM endpoints WHERE id = $1", ONE)
     clock.at += timedelta(seconds=1)
     await until(lambda: ONE not in health.conditions)
-    health.failed(ONE, Fault.DENIED, began_at=clock.at)
+    fail(health, ONE, Fault.DENIED, clock)
     await until(lambda: not health._unsaved)
     assert await pool.fetchval("SELECT count(*) FROM endpoint_circuits") == 0
 
@@ -187,7 +193,7 @@ async def test_figures_of_the_last_hour_come_and_go(
     health = Health(pool, clock, reach=net.reach, standings=standings)
     await health._read(with_standings=True)
     assert health.conditions[ONE].standing == figures[ONE]
-    health.failed(ONE, Fault.DENIED, began_at=clock.at)
+    fail(health, ONE, Fault.DENIED, clock)
     figures.clear()
     await health._read(with_standings=True)
     assert health.conditions[ONE].standing is None

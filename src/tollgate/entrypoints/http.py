@@ -183,9 +183,11 @@ class _Wiring:
             async with Health(pool, self._clock, reach=reach).shared() as health:
                 sessions = Sessions(pool, self._clock)
                 saving = asyncio.create_task(ledger_access.lasting(sessions.go_on_saving))
-                yield Outlook(shelf, health, sessions, self._environment)
-                saving.cancel()
-                await sessions.save()
+                try:
+                    yield Outlook(shelf, health, sessions, self._environment)
+                finally:
+                    saving.cancel()
+                    await sessions.save()
 
     async def _drained(self, served: Gateway, meter: Meter) -> None:
         """Wait until every call is recorded, but no longer than one waits for a ledger that is away.

@@ -25,8 +25,9 @@ _PATIENCE = {
     Fault.UNREACHABLE: _Patience(1, 1, 30),
     Fault.SILENT: _Patience(2, 15, 300),
     Fault.LIMITED: _Patience(1, 2, 60),
-    Fault.DENIED: _Patience(1, 60, 600),
-    Fault.GONE: _Patience(1, 60, 600),
+    # Some providers say so of single requests, and nobody's must send everybody elsewhere.
+    Fault.DENIED: _Patience(3, 60, 600),
+    Fault.GONE: _Patience(3, 60, 600),
     Fault.FAILING: _Patience(3, 5, 60),
 }
 _HISTORY = 20
