@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from tests.plans import plan_of, statements_of
@@ -153,7 +152,7 @@ async def test_activity_is_the_tokens_of_everyone_on_each_day(scene: Scene) -> N
     )
     await other.record(
         [
-            Used(at=now, key=await other.a_key(), charged=Decimal(0)),
+            Used(at=now, key=await other.a_key(), adjustment=await other.an_adjustment("-100")),
             Used(at=now, key=await other.a_key(), model="sandbox/echo"),
             Used(at=now - timedelta(days=3), key=await other.a_key()),
         ]

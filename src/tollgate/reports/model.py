@@ -231,7 +231,7 @@ class Generation:
     price: PriceVersion | None
     """The version it was charged by; `None` if no provider answered."""
     items: tuple[ChargeItem, ...]
-    """What makes up the origin amount, rated anew at the price version the call was charged by."""
+    """What makes up the amount, rated anew at the price version the call was charged by."""
 
     @property
     def serving_usage(self) -> Mapping[str, object] | None:
