@@ -2,12 +2,14 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0013_terms"
 down_revision = "0009_recovery"
 branch_labels = None
 depends_on = None
 
+POLICED = ("organizations", "api_keys")
 INSTANT = sa.DateTime(timezone=True)
 
 
@@ -15,10 +17,15 @@ def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     _create_price_adjustments()
     _refuse_rewriting()
+    _store_policies()
+    _announce_organizations("status, routing")
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    _announce_organizations("status")
+    for table in POLICED:
+        op.drop_column(table, "routing")
     op.drop_table("price_adjustments")
     op.execute("DROP FUNCTION refuse_price_adjustment_change")
 
@@ -74,4 +81,19 @@ def _refuse_rewriting() -> None:
     op.execute("""
         CREATE TRIGGER price_adjustments_immutable BEFORE UPDATE OR DELETE ON price_adjustments
         FOR EACH ROW EXECUTE FUNCTION refuse_price_adjustment_change()
+    """)
+
+
+def _store_policies() -> None:
+    """A policy is null where there is none. Changes of a key are announced already, whatever they are."""
+    for table in POLICED:
+        op.add_column(table, sa.Column("routing", JSONB))
+        op.create_check_constraint(f"{table}_routing", table, "jsonb_typeof(routing) = 'object'")
+
+
+def _announce_organizations(columns: str) -> None:
+    op.execute("DROP TRIGGER organizations_announce ON organizations")
+    op.execute(f"""
+        CREATE TRIGGER organizations_announce AFTER UPDATE OF {columns} OR DELETE ON organizations
+        FOR EACH ROW EXECUTE FUNCTION announce_organization('id')
     """)
