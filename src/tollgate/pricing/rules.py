@@ -24,7 +24,9 @@ from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, TOKEN
 from tollgate.pricing.model import Charge, ChargeItem, PriceAdjustment, PriceBook, PriceItem, PriceVersion, Unit
 
 UNIT_PRICE_MAX = Decimal(1_000_000_000)
-"""Unit prices stay below this, so that the product with any real quantity fits the 38 digits of an amount."""
+"""Published unit prices stay below this, and adjusted ones below eleven times as much, so that the product with any
+real quantity fits the 38 digits of an amount.
+"""
 PERCENT_LEAST = Decimal(-100)
 PERCENT_MOST = Decimal(1000)
 PERCENT_DECIMALS_MAX = 4
