@@ -9,6 +9,10 @@ from tests.control_plane import ControlPlane, control_plane, shared_control_plan
 from tollgate.infra.database import Database
 from tollgate.kit.clock import FixedClock
 
+ANYWHERE: dict[str, object] = {
+    "models": None, "providers": None, "ignore": [], "data_collection": "allow", "zdr": False, "max_price": None,
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 async def plane(server_url: str, template: str) -> AsyncIterator[ControlPlane]:
@@ -42,6 +46,7 @@ class TestOrganizations:
             "limits": dict.fromkeys(
                 ["total", "daily", "weekly", "monthly", "rpm", "tpm", "concurrency", "alert_percent"]
             ),
+            "routing": ANYWHERE,
             "created_at": "2026-11-22T12:00:00Z",
         }
 

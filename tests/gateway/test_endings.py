@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.gateway.builders import a_candidate, a_request
-from tests.pricing.builders import JANUARY
+from tests.pricing.builders import JANUARY, an_adjustment
 
 from tollgate.gateway import endings
 from tollgate.gateway.crossing import Crossing
@@ -22,6 +22,7 @@ from tollgate.kit.principal import KeyKind, Principal
 from tollgate.kit.tokens import Kind
 from tollgate.metering.model import AttemptStatus, CallStatus, Settlement
 from tollgate.pricing.model import PriceItem, Unit
+from tollgate.pricing.rules import adjusted
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
 SAID = Answer(usage=read_usage(USAGE), finish_reason="stop", native_finish_reason="end_turn", upstream_id="chatcmpl-1")
@@ -161,6 +162,44 @@ def test_an_organizations_own_price_hides_what_the_provider_charges() -> None:
     own = replace(call.plan.candidates[0].price, organization_id=call.principal.organization_id)
     call.attempts[-1].candidate = replace(call.plan.candidates[0], price=own)
     assert settled(call).call.provider_cost is None
+
+
+@pytest.mark.parametrize(("percent", "amount"), [("-10", "0.000108"), ("25", "0.00015"), ("-100", "0")])
+def test_an_adjusted_price_decides_what_is_paid_and_the_general_one_what_it_is_compared_with(
+    percent: str, amount: str
+) -> None:
+    call = a_call(Ending.FINISHED, failed=1)
+    general = call.plan.candidates[0]
+    given = replace(
+        general, price=adjusted(general.price, an_adjustment(percent, organization_id=OrganizationId(UUID(int=2))))
+    )
+    for attempt in call.attempts:
+        attempt.candidate, attempt.answer = given, SAID
+    settlement = settled(call)
+    record = settlement.call
+    assert (record.origin_amount, record.amount, record.price_version_id) == (AMOUNT, Decimal(amount), given.price.id)
+    assert [attempt.provider_cost for attempt in settlement.attempts] == [AMOUNT, AMOUNT]
+    assert record.provider_cost == AMOUNT
+    assert [(charge.kind, charge.origin_amount) for charge in settlement.charges] == [
+        (Kind.PROMPT, Decimal("0.0001")), (Kind.COMPLETION, Decimal("0.00002")), (Kind.REQUEST, Decimal(0)),
+    ]  # fmt: skip
+    assert sum(charge.amount for charge in settlement.charges) == record.amount
+
+
+@pytest.mark.parametrize(("ending", "answer", "counted"), [
+    (Ending.FINISHED, replace(SAID, finish_reason="error"), None), (Ending.BROKE_OFF, Answer(), 0),
+    (Ending.REFUSED, Answer(), None),
+])  # fmt: skip
+def test_a_spared_call_has_neither_amount_nor_origin_whatever_the_discount(
+    ending: Ending, answer: Answer, counted: int | None
+) -> None:
+    call = a_call(ending, answer)
+    general = call.plan.candidates[0]
+    for attempt in call.attempts:
+        attempt.candidate = replace(general, price=adjusted(general.price, an_adjustment("-10")))
+    settlement = settled(call, counted)
+    assert settlement.call.origin_amount == settlement.call.amount == 0
+    assert {(charge.origin_amount, charge.amount) for charge in settlement.charges} <= {(Decimal(0), Decimal(0))}
 
 
 @pytest.mark.parametrize(("usage", "quantities"), [

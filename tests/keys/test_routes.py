@@ -49,6 +49,13 @@ class TestKeys:
             "label": f"{text[:9]}…{text[-4:]}",
             "project": None,
             "models": None,
+            "routing": {
+                "providers": None,
+                "ignore": [],
+                "data_collection": "allow",
+                "zdr": False,
+                "max_price": None,
+            },
             "limits": dict.fromkeys(
                 ["total", "daily", "weekly", "monthly", "rpm", "tpm", "concurrency", "alert_percent"]
             ),

@@ -1,19 +1,22 @@
 """Prices for tests: valid by default, every part by name."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from tollgate.catalog import seed as catalogue_seed
 from tollgate.infra.database import Database
-from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
+from tollgate.kit.ids import EndpointId, OrganizationId, PriceAdjustmentId, PriceVersionId
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import seed
-from tollgate.pricing.model import STANDARD, PriceItem, PriceVersion, Unit
-from tollgate.pricing.rules import price_in_force
+from tollgate.pricing.model import STANDARD, PriceAdjustment, PriceBook, PriceItem, PriceVersion, Unit
+from tollgate.pricing.rules import prices_in_force
 
 ENDPOINT = EndpointId(UUID(int=1))
+MODEL, PROVIDER = "acme/model", "acme"
+SOMEBODY = OrganizationId(UUID(int=9))
 JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -45,8 +48,27 @@ def a_price(
 
 def at(versions: Iterable[PriceVersion], instant: datetime) -> PriceVersion | None:
     """The general standard version in force at an instant."""
-    somebody = OrganizationId(UUID(int=9))
-    return price_in_force(versions, endpoint_id=ENDPOINT, organization_id=somebody, service_tier=STANDARD, at=instant)
+    return in_force(PriceBook.of(versions), at=instant).get(STANDARD)
+
+
+def in_force(
+    book: PriceBook, *, at: datetime, organization_id: OrganizationId = SOMEBODY
+) -> Mapping[str, PriceVersion]:
+    """What charges a call of the endpoint, by service tier."""
+    return prices_in_force(
+        book, endpoint_id=ENDPOINT, model=MODEL, provider=PROVIDER, organization_id=organization_id, at=at
+    )
+
+
+def an_adjustment(percent: str, *, number: int = 3, since: datetime = JANUARY, **parts: Any) -> PriceAdjustment:
+    """An adjustment, of every price of everybody and without an end unless said otherwise."""
+    open_parts: dict[str, Any] = dict.fromkeys(("organization_id", "model", "provider", "effective_to"))
+    return PriceAdjustment(
+        id=PriceAdjustmentId(UUID(int=number)),
+        percent=Decimal(percent),
+        effective_from=since,
+        **{**open_parts, **parts},
+    )
 
 
 async def priced_endpoint(database: Database, now: datetime) -> EndpointId:

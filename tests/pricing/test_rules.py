@@ -5,13 +5,13 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from tests.pricing.builders import ENDPOINT, JANUARY, a_price, at, free, per_million, tiers
+from tests.pricing.builders import JANUARY, a_price, at, free, in_force, per_million, tiers
 
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import OrganizationId
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import PriceItem, Unit
-from tollgate.pricing.rules import affordable_completion_tokens, check_items, price_in_force, rate, worst_case
+from tollgate.pricing.model import STANDARD, PriceBook, PriceItem, Unit
+from tollgate.pricing.rules import affordable_completion_tokens, check_items, rate, worst_case
 
 CUSTOMER = OrganizationId(UUID(int=7))
 STRANGER = OrganizationId(UUID(int=8))
@@ -191,42 +191,25 @@ class TestWorstCase:
         assert worst_case(200_000, 0, TIERED) == Decimal("1.2")
 
 
-class TestPriceInForce:
-    def test_prefers_the_organizations_own_price(self) -> None:
+class TestPricesInForce:
+    def test_prefer_the_organizations_own_price(self) -> None:
         general, own = a_price(free(Kind.PROMPT)), a_price(free(Kind.PROMPT), organization_id=CUSTOMER)
 
-        def in_force(organization_id: OrganizationId) -> object:
-            return price_in_force(
-                [own, general],
-                endpoint_id=ENDPOINT,
-                organization_id=organization_id,
-                service_tier="standard",
-                at=JANUARY,
-            )
+        for versions in ([own, general], [general, own]):
+            book = PriceBook.of(versions)
+            assert in_force(book, at=JANUARY, organization_id=CUSTOMER) == {STANDARD: own}
+            assert in_force(book, at=JANUARY, organization_id=STRANGER)[STANDARD] is general
 
-        assert in_force(CUSTOMER) is own
-        assert in_force(STRANGER) is general
-
-    def test_prefers_the_tier_that_was_served_to_the_organizations_standard_price(self) -> None:
+    def test_are_told_by_service_tier(self) -> None:
         flex = a_price(free(Kind.PROMPT), service_tier="flex")
         own = a_price(free(Kind.PROMPT), organization_id=CUSTOMER)
 
-        chosen = price_in_force(
-            [own, flex], endpoint_id=ENDPOINT, organization_id=CUSTOMER, service_tier="flex", at=JANUARY
-        )
+        assert in_force(PriceBook.of([own, flex]), at=JANUARY, organization_id=CUSTOMER) == {
+            "flex": flex,
+            STANDARD: own,
+        }
 
-        assert chosen is flex
-
-    def test_falls_back_to_standard_where_the_tier_has_no_price(self) -> None:
-        standard = a_price(free(Kind.PROMPT))
-
-        chosen = price_in_force(
-            [standard], endpoint_id=ENDPOINT, organization_id=CUSTOMER, service_tier="priority", at=JANUARY
-        )
-
-        assert chosen is standard
-
-    def test_changes_exactly_at_the_instant_a_version_begins(self) -> None:
+    def test_change_exactly_at_the_instant_a_version_begins(self) -> None:
         change = datetime(2026, 6, 1, tzinfo=UTC)
         old = a_price(free(Kind.PROMPT), until=change)
         new = a_price(per_million(Kind.PROMPT, "1"), since=change)
@@ -234,7 +217,7 @@ class TestPriceInForce:
         assert at([old, new], change - timedelta(microseconds=1)) is old
         assert at([old, new], change) is new
 
-    def test_is_nothing_before_the_first_version(self) -> None:
+    def test_are_none_before_the_first_version(self) -> None:
         assert at([a_price(free(Kind.PROMPT))], JANUARY - timedelta(days=1)) is None
 
 

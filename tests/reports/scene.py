@@ -26,8 +26,8 @@ from tollgate.ledger.model import Grant, GrantCategory, GrantTerms
 from tollgate.metering import rules as metering
 from tollgate.metering.model import AdmissionRequest, AttemptRecord, AttemptStatus, CallRecord, CallStatus, Settlement
 from tollgate.pricing import service as pricing
-from tollgate.pricing.model import PriceVersion
-from tollgate.pricing.rules import rate
+from tollgate.pricing.model import AdjustmentDraft, PriceAdjustment, PriceVersion
+from tollgate.pricing.rules import adjusted, rate
 
 ENVIRONMENT = {"OPENAI_API_KEY": "sk-nothing"}
 MODEL = "openai/gpt-4.1-mini"
@@ -51,8 +51,8 @@ class Used:
     user: str | None = None
     price: PriceVersion | None = None
     """The scene's own unless said otherwise."""
-    charged: Decimal = Decimal(1)
-    """The share of the list price that is charged."""
+    adjustment: PriceAdjustment | None = None
+    """What made the price another one, if anything did."""
     finish_reason: str | None = "stop"
     metadata: dict[str, str] | None = None
     estimate: dict[Kind, int] | None = None
@@ -86,6 +86,13 @@ class Scene:
             return await accounts.create_project(
                 session, organization_id=self.organization.id, name=name, now=self.clock.now()
             )
+
+    async def an_adjustment(self, percent: str, *, model: str | None = None) -> PriceAdjustment:
+        """A new discount or markup of the organization's."""
+        async with self.database.write() as session:
+            draft = AdjustmentDraft(self.organization.id, model, None, Decimal(percent), self.clock.now())
+            published = await pricing.publish_adjustment(session, draft, now=self.clock.now(), by=None)
+        return published.adjustment
 
     async def record(self, used: Iterable[Used]) -> list[Settlement]:
         """Settle the calls, as the gateway does."""
@@ -138,13 +145,12 @@ class Scene:
     def _settlement(self, used: Used) -> Settlement:
         counts = {} if used.provider is None else used.counts
         quantities, price = UsageQuantities(counts), used.price or self.price
-        charge = rate(UsageQuantities() if used.status is CallStatus.INSURED else quantities, price)
+        if used.adjustment is not None:
+            price = adjusted(price, used.adjustment)
+        charged = UsageQuantities() if used.status is CallStatus.INSURED else quantities
+        charge, origin = rate(charged, price), rate(charged, price.listed)
         call_id = used.call_id or CallId(new_id(used.at))
-        charges = tuple(
-            item._replace(amount=item.origin_amount * used.charged)
-            for item in metering.charge_records(call_id, charge, quantities)
-            if used.provider is not None
-        )
+        charges = metering.charge_records(call_id, charge, quantities, origin=origin) if used.provider else ()
         call = CallRecord(
             organization_id=self.organization.id,
             call_id=call_id,
@@ -169,8 +175,8 @@ class Scene:
             price_version_id=None if used.provider is None else price.id,
             tier=charge.tier,
             currency="USD",
-            origin_amount=charge.amount,
-            amount=charge.amount * used.charged,
+            origin_amount=origin.amount,
+            amount=charge.amount,
             provider_cost=None,
             user_id=used.user,
             session_id=None,

@@ -101,6 +101,7 @@ class TestGeneration:
             "discount": "0",
             "amount": "0.00082",
             "currency": "USD",
+            "adjustment": None,
             "items": [item | {"unit": "per_million_tokens"} for item in items],
         }
 
@@ -170,13 +171,24 @@ class TestGeneration:
 
         assert statuses == [200, 200, 404, 404]
 
-    async def test_shows_the_discount(self, scene: Scene) -> None:
-        used = Used(at=scene.clock.now(), key=await scene.a_key(), charged=Decimal("0.75"))
-        (settled,) = await scene.record([used])
+    @pytest.mark.parametrize(
+        ("percent", "discount", "amount"), [("-25", "0.000205", "0.000615"), ("50", "-0.00041", "0.00123")]
+    )
+    async def test_shows_the_discount_and_what_gave_it(
+        self, scene: Scene, percent: str, discount: str, amount: str
+    ) -> None:
+        adjustment = await scene.an_adjustment(percent)
+        (settled,) = await scene.record([Used(at=scene.clock.now(), key=await scene.a_key(), adjustment=adjustment)])
+        before = REGISTRY.get_sample_value("tollgate_inconsistent_charges_total") or 0
 
-        charge = (await scene.data("/generation", id=typed("gen", settled.call.call_id)))["charge"]
+        found = await scene.data("/generation", id=typed("gen", settled.call.call_id))
 
-        assert (charge["origin"], charge["discount"], charge["amount"]) == ("0.00082", "0.000205", "0.000615")
+        charge = found["charge"]
+        assert (charge["origin"], charge["discount"], charge["amount"]) == ("0.00082", discount, amount)
+        assert charge["adjustment"] == {"id": typed("padj", adjustment.id), "percent": percent}
+        assert sum(Decimal(item["amount"]) for item in charge["items"]) == Decimal(amount)
+        assert found["service_tier"] == "standard"
+        assert (REGISTRY.get_sample_value("tollgate_inconsistent_charges_total") or 0) == before
 
     async def test_alarms_when_the_recorded_charge_is_not_what_its_price_makes_it(self, scene: Scene) -> None:
         (settled,) = await scene.record([Used(at=scene.clock.now(), key=await scene.a_key())])

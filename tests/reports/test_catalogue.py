@@ -12,7 +12,7 @@ from tests.reports.scene import ENVIRONMENT, MODEL, Scene, Used
 from tollgate.catalog import service as catalog
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import service as pricing
-from tollgate.pricing.model import STANDARD, PriceDraft, PriceItem
+from tollgate.pricing.model import STANDARD, AdjustmentDraft, PriceDraft, PriceItem
 
 PAGE_PRICES = {
     "prompt": "0.4",
@@ -153,7 +153,7 @@ async def test_activity_is_the_tokens_of_everyone_on_each_day(scene: Scene) -> N
     )
     await other.record(
         [
-            Used(at=now, key=await other.a_key(), charged=Decimal(0)),
+            Used(at=now, key=await other.a_key(), adjustment=await other.an_adjustment("-100")),
             Used(at=now, key=await other.a_key(), model="sandbox/echo"),
             Used(at=now - timedelta(days=3), key=await other.a_key()),
         ]
@@ -222,3 +222,19 @@ class TestWhatIsKept:
             seen.append((await public(scene, f"/models/{MODEL}"))["data"]["pricing"]["prompt"][0]["price"])
 
         assert seen == ["0.4", "0.25"]
+
+    async def test_ends_with_a_markup_for_everybody_but_not_with_an_organizations_own(self, scene: Scene) -> None:
+        begins, own = scene.clock.now() + timedelta(hours=1), scene.organization.id
+        ends = begins + timedelta(hours=1)
+        async with scene.database.write() as session:
+            for owner, percent in ((None, Decimal(50)), (own, Decimal(-50))):
+                draft = AdjustmentDraft(owner, MODEL, None, percent, begins)
+                made = await pricing.publish_adjustment(session, draft, now=scene.clock.now(), by=None)
+                await pricing.end_adjustment(session, made.adjustment.id, at=ends, now=scene.clock.now())
+
+        seen = []
+        for at in (begins - timedelta(microseconds=1), begins, ends - timedelta(microseconds=1), ends):
+            scene.clock.at = at
+            seen.append((await public(scene, f"/models/{MODEL}"))["data"]["pricing"]["prompt"][0]["price"])
+
+        assert seen == ["0.4", "0.6", "0.6", "0.4"]

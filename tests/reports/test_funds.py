@@ -13,7 +13,7 @@ from tollgate.invoices.model import Month
 from tollgate.keys import service as keys
 from tollgate.keys.model import ApiKey, NewKey
 from tollgate.kit.ids import PLATFORM, typed
-from tollgate.kit.principal import KeyKind
+from tollgate.kit.principal import KeyKind, RoutingPolicy
 from tollgate.kit.tokens import Kind
 from tollgate.ledger import service as ledger
 from tollgate.ledger.model import GrantCategory
@@ -191,9 +191,20 @@ class TestTransactions:
 
 class TestKey:
     async def test_tells_what_it_may_what_it_used_and_what_remains(self, scene: Scene) -> None:
-        scene = await scene.another_organization(credit_limit=None)
+        scene = await scene.another_organization(credit_limit=None, routing=RoutingPolicy(denies_training=True))
         project = await scene.a_project()
-        key = await scene.a_key(project_id=project.id, models=("sandbox/echo",))
+        anywhere: dict[str, object] = {
+            "providers": None,
+            "ignore": [],
+            "data_collection": "allow",
+            "zdr": False,
+            "max_price": None,
+        }
+        key = await scene.a_key(
+            project_id=project.id,
+            models=("sandbox/echo",),
+            routing=RoutingPolicy(zdr=True, max_prompt_price=Decimal(2)),
+        )
         await limit(scene, key, Limits(total=Decimal(100), monthly=Decimal("1.5"), rpm=60))
         await spend_a_dollar(scene, key)
         await scene.hold(key, "0.25")
@@ -205,6 +216,8 @@ class TestKey:
             "kind": "inference",
             "project": typed("prj", project.id),
             "models": ["sandbox/echo"],
+            "routing": anywhere | {"zdr": True, "max_price": {"prompt": "2", "completion": None}},
+            "organization_routing": anywhere | {"models": None, "data_collection": "deny"},
             "limits": {
                 "total": "100",
                 "daily": None,

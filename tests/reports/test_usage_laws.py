@@ -26,6 +26,7 @@ from tollgate.reports.service import usage as service
 START = datetime(2026, 11, 1, tzinfo=UTC)
 QUARTER_HOURS = 3000
 EVERYTHING = Filters()
+DISCOUNT, MARKUP = "-25", "12.3456"
 ZONES = ["UTC", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York"]
 TAGLESS = tuple(dimension for dimension in Dimension if dimension is not Dimension.TAG)
 
@@ -36,7 +37,8 @@ counts = st.dictionaries(
 endings = st.sampled_from(
     [
         {},
-        {"charged": Decimal("0.75")},
+        {"percent": DISCOUNT},
+        {"percent": MARKUP},
         {"status": CallStatus.INSURED},
         {"status": CallStatus.FAILED, "provider": None},
     ]
@@ -65,15 +67,20 @@ async def test_every_report_is_the_sum_of_its_calls(
     scene = await scene.another_organization(timezone=zone)
     keys = [await scene.a_key(), await scene.a_key(project_id=(await scene.a_project()).id)]
     prices = [scene.price, await _tiered(scene)]
+    adjustments = {
+        DISCOUNT: await scene.an_adjustment(DISCOUNT),
+        MARKUP: await scene.an_adjustment(MARKUP, model=MODEL),
+    }
     settled = await scene.record(
         Used(
             at=START + timedelta(seconds=seconds),
             key=keys[key],
             price=prices[price],
+            adjustment=adjustments.get(ending.get("percent", "")) if prices[price] is scene.price else None,
             counts=used | {Kind.REQUEST: 1},
             model=model,
             user=user,
-            **ending,
+            **{name: value for name, value in ending.items() if name != "percent"},
         )
         for seconds, key, price, used, ending, model, user in drawn
     )

@@ -7,6 +7,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from tollgate.kit.ids import OrganizationId, ProjectId
+from tollgate.kit.principal import NO_POLICY, RoutingPolicy
 
 
 class BillingMode(StrEnum):
@@ -39,6 +40,8 @@ class Organization:
     """ISO 4217."""
     status: OrganizationStatus
     created_at: datetime
+    routing: RoutingPolicy = NO_POLICY
+    """Where calls of all its keys may go."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -87,3 +90,4 @@ class NewOrganization:
     credit_limit: Decimal | None = Decimal(0)
     timezone: str = "UTC"
     currency: str = "USD"
+    routing: RoutingPolicy = NO_POLICY

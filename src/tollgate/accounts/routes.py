@@ -1,4 +1,4 @@
-"""The routes of organizations (operator), projects and limits (management)."""
+"""The routes of organizations (operator), projects, limits and the organization's policy (management)."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,6 +18,8 @@ from tollgate.accounts.schemas import (
     LimitsChange,
     LimitsView,
     ListProjects,
+    OrganizationRoutingChange,
+    OrganizationRoutingView,
     OrganizationView,
     ProjectView,
 )
@@ -203,7 +205,34 @@ class LimitsController(Controller):
         return One(data=LimitsView.of(limits))
 
 
-HANDLERS = (OrganizationsController, ProjectsController, LimitsController)
+class RoutingController(Controller):
+    """The organization's own policy: where calls of all its keys may go, whatever they ask for."""
+
+    path = "/routing"
+    tags = ("Routing",)
+
+    @get()
+    async def get_routing(
+        self, database: Injected[Database], manager: Injected[Principal]
+    ) -> One[OrganizationRoutingView]:
+        async with database.read() as session:
+            organization = await service.get_organization(session, manager.organization_id)
+        return One(data=OrganizationRoutingView.of(organization.routing))
+
+    @patch(summary="Change the policy; the next calls obey")
+    async def change_routing(
+        self, data: JSONBody[OrganizationRoutingChange], database: Injected[Database], manager: Injected[Principal]
+    ) -> One[OrganizationRoutingView]:
+        async with database.write() as session:
+            organization = await service.change_organization(
+                session,
+                organization_id=manager.organization_id,
+                edit=lambda organization: replace(organization, routing=data.applied_to(organization.routing)),
+            )
+        return One(data=OrganizationRoutingView.of(organization.routing))
+
+
+HANDLERS = (OrganizationsController, ProjectsController, LimitsController, RoutingController)
 
 
 async def _view(session: ReadSession, project: Project) -> ProjectView:

@@ -1,7 +1,7 @@
 """The use cases of accounts: open organizations, divide them into projects, and set limits on their spending."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import TypeVar
@@ -25,7 +25,15 @@ async def create_organization(session: WriteSession, *, order: NewOrganization, 
         InvalidRequest: something about it cannot be; `field` names the part.
     """
     organization = Organization(
-        id=OrganizationId(new_id(now)), **asdict(order), status=OrganizationStatus.ACTIVE, created_at=now
+        id=OrganizationId(new_id(now)),
+        name=order.name,
+        billing_mode=order.billing_mode,
+        credit_limit=order.credit_limit,
+        timezone=order.timezone,
+        currency=order.currency,
+        status=OrganizationStatus.ACTIVE,
+        created_at=now,
+        routing=order.routing,
     )
     rules.check_organization(organization)
     await _check_timezone(session, organization.timezone)
@@ -50,7 +58,7 @@ async def list_organizations(session: ReadSession, *, before: UUID | None, count
 async def change_organization(
     session: WriteSession, *, organization_id: OrganizationId, edit: Callable[[Organization], Organization]
 ) -> Organization:
-    """Change what may still change: name, status, credit limit, time zone.
+    """Change what may still change: name, status, credit limit, time zone, policy.
 
     Raises:
         NotFound: there is no such organization.

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlmodel import col
 
+from tollgate.accounts import rules
 from tollgate.accounts.model import BillingMode, Limits, Organization, OrganizationStatus, Project
 from tollgate.accounts.tables import LimitsRow, OrganizationRow, ProjectRow
 from tollgate.infra.database import ReadSession, WriteSession
@@ -21,7 +23,7 @@ async def knows_timezone(session: ReadSession, name: str) -> bool:
 
 
 async def add_organization(session: WriteSession, organization: Organization) -> None:
-    session.add(OrganizationRow(**asdict(organization)))
+    session.add(OrganizationRow(**_columns(organization)))
     await session.flush()
 
 
@@ -43,7 +45,7 @@ async def organizations(session: ReadSession, *, before: UUID | None, count: int
 
 
 async def save_organization(session: WriteSession, organization: Organization) -> None:
-    changed = {name: value for name, value in asdict(organization).items() if name not in {"id", "created_at"}}
+    changed = {name: value for name, value in _columns(organization).items() if name not in {"id", "created_at"}}
     await session.execute(
         sa.update(OrganizationRow).where(col(OrganizationRow.id) == organization.id).values(**changed)
     )
@@ -139,7 +141,12 @@ def _organization(row: OrganizationRow) -> Organization:
         currency=row.currency,
         status=OrganizationStatus(row.status),
         created_at=row.created_at,
+        routing=rules.read_policy(row.routing),
     )
+
+
+def _columns(organization: Organization) -> dict[str, Any]:
+    return {**asdict(organization), "routing": rules.stored_policy(organization.routing)}
 
 
 def _project(row: ProjectRow) -> Project:

@@ -2,17 +2,22 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from tollgate.accounts.model import BillingMode, OrganizationStatus
 from tollgate.kit.ids import OrganizationId, ProjectId
 
+POLICY: Any = JSONB(none_as_null=True)
+"""A `RoutingPolicy`, null where there is none."""
+
 
 class OrganizationRow(SQLModel, table=True):
-    """One organization."""
+    """One organization. A trigger announces a change of status or policy, which concern all of its keys."""
 
     __tablename__ = "organizations"
     __table_args__ = (
@@ -20,6 +25,7 @@ class OrganizationRow(SQLModel, table=True):
         sa.CheckConstraint("status IN ('active', 'suspended', 'closed')", name="organizations_status"),
         sa.CheckConstraint("credit_limit >= 0", name="organizations_credit_limit"),
         sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name="organizations_currency"),
+        sa.CheckConstraint("jsonb_typeof(routing) = 'object'", name="organizations_routing"),
     )
 
     id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
@@ -30,6 +36,7 @@ class OrganizationRow(SQLModel, table=True):
     currency: str = Field(sa_type=sa.Text)
     status: OrganizationStatus = Field(sa_type=sa.Text)
     created_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
+    routing: dict[str, Any] | None = Field(default=None, sa_type=POLICY)
 
 
 class ProjectRow(SQLModel, table=True):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from tollgate.catalog.model import Endpoint, Format, Model, Provider
 from tollgate.kit.errors import InvalidRequest
-from tollgate.kit.slugs import MODEL_SLUG
+from tollgate.kit.slugs import MODEL_SLUG, PROVIDER_SLUG
 
 TOKENIZERS = frozenset({"o200k_base", "cl100k_base"})
 """The vocabularies that ship with the gateway."""
@@ -18,7 +18,6 @@ MODALITIES = frozenset({"text", "image", "audio", "video", "file", "embedding"})
 PERMISSION = "TOLLGATE_ALLOW_PRIVATE_UPSTREAMS"
 """The variable that permits http and private networks, as the installation's settings read it."""
 
-_PROVIDER_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _KEY_REFERENCE = re.compile(
     r"env:(?!TOLLGATE_|DATABASE_|PG|STRIPE_|AWS_(?!API_KEY$)|GITHUB_TOKEN$|GITLAB_|SSH_)(?=.{3,128}$)"
@@ -95,7 +94,7 @@ def check_provider(provider: Provider, *, allow_private_upstreams: bool) -> None
     Raises:
         InvalidRequest: naming the field at fault.
     """
-    if not _PROVIDER_SLUG.fullmatch(provider.slug):
+    if not PROVIDER_SLUG.fullmatch(provider.slug):
         raise InvalidRequest("A provider's slug is lower-case letters, digits, '.', '_' and '-'.", field="slug")
     _check_text(provider.name, "name")
     if provider.credential is not None and not _KEY_REFERENCE.fullmatch(provider.credential):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum, auto
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,7 +23,15 @@ from tollgate.kit.ids import CallId
 from tollgate.kit.principal import Principal
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering import rules as metering
-from tollgate.metering.model import Admission, AttemptRecord, AttemptStatus, CallRecord, CallStatus, Settlement
+from tollgate.metering.model import (
+    Admission,
+    AttemptRecord,
+    AttemptStatus,
+    CallRecord,
+    CallStatus,
+    ChargeRecord,
+    Settlement,
+)
 from tollgate.pricing import rules as pricing
 from tollgate.pricing.model import CURRENCY, STANDARD, Charge, PriceVersion
 
@@ -39,7 +48,19 @@ _PAIR_OR_NUL = re.compile(r"(\\\\)|\\u0000")
 _ANY_TIER = "auto"
 _ERROR = "error"
 """The finish reason of an answer that is none."""
-_NOTHING = Charge(items=(), amount=money.ZERO, unpriced=(), tier=0)
+_FREE = Charge(items=(), amount=money.ZERO, unpriced=(), tier=0)
+
+
+class _Rated(NamedTuple):
+    """What the same quantities come to."""
+
+    charge: Charge
+    """At the price that charges the call."""
+    origin: Charge
+    """At that price as it was published, before any discount or markup."""
+
+
+_NOTHING = _Rated(_FREE, _FREE)
 
 
 class Ending(Enum):
@@ -170,11 +191,19 @@ def served_tier(answer: Answer) -> str | None:
 def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:
     """Everything the call leaves behind, and what its customer pays."""
     serving = call.serving
-    rated = _NOTHING if serving is None else pricing.rate(usage.quantities, price_of(serving))
-    status = _status(call, usage.quantities, rated)
-    charge = _NOTHING if _is_spared(call, status, usage.quantities) else rated
-    charges = () if serving is None else metering.charge_records(call.id, charge, usage.quantities)
-    return Settlement(_record(call, status, charge, usage, rated), charges, _attempt_records(call, rated)), charge
+    rated = _NOTHING if serving is None else _rated(usage.quantities, price_of(serving))
+    status = _status(call, usage.quantities, rated.charge)
+    billed = _NOTHING if _is_spared(call, status, usage.quantities) else rated
+    charges: tuple[ChargeRecord, ...] = ()
+    if serving is not None:
+        charges = metering.charge_records(call.id, billed.charge, usage.quantities, origin=billed.origin)
+    record = _record(call, status, billed, usage, rated)
+    return Settlement(record, charges, _attempt_records(call, rated)), billed.charge
+
+
+def _rated(quantities: UsageQuantities, price: PriceVersion) -> _Rated:
+    charge = pricing.rate(quantities, price)
+    return _Rated(charge, charge if price.base is None else pricing.rate(quantities, price.base))
 
 
 def settlement_if_lost(call: Call, counted_output_tokens: int) -> Settlement:
@@ -213,7 +242,7 @@ def _is_insured(call: Call, quantities: UsageQuantities) -> bool:
     )
 
 
-def _record(call: Call, status: CallStatus, charge: Charge, usage: Usage, rated: Charge) -> CallRecord:
+def _record(call: Call, status: CallStatus, billed: _Rated, usage: Usage, rated: _Rated) -> CallRecord:
     request, principal, serving, answer = call.request, call.principal, call.serving, call.answer
     candidate = call.plan.candidates[0] if serving is None else serving.candidate
     metadata = None if request.attribution.metadata is None else _json(request.attribution.metadata)
@@ -242,10 +271,10 @@ def _record(call: Call, status: CallStatus, charge: Charge, usage: Usage, rated:
         quantities=msgspec.json.encode({kind.value: count for kind, count in usage.quantities}).decode(),
         tokens=usage.quantities.prompt_tokens + usage.quantities.completion_tokens,
         price_version_id=None if serving is None or _is_in_vain(call, usage.quantities) else price_of(serving).id,
-        tier=charge.tier,
+        tier=billed.charge.tier,
         currency=CURRENCY,
-        origin_amount=charge.amount,
-        amount=charge.amount,
+        origin_amount=billed.origin.amount,
+        amount=billed.charge.amount,
         provider_cost=None if serving is None else _provider_cost(serving, rated),
         user_id=request.attribution.user,
         session_id=request.attribution.session_id,
@@ -275,27 +304,27 @@ def _raw_usage(usage: UsageReading) -> str:
     return _json({kind.value: count for kind, count in usage.quantities})
 
 
-def _provider_cost(attempt: Attempt, rated: Charge) -> Decimal | None:
+def _provider_cost(attempt: Attempt, rated: _Rated) -> Decimal | None:
     """What the provider charges us: its list price; unknown where the customer has a price of its own."""
     if attempt.candidate.provider.format is Format.SANDBOX:
         return money.ZERO
-    return rated.amount if price_of(attempt).organization_id is None else None
+    return rated.origin.amount if price_of(attempt).listed.organization_id is None else None
 
 
-def _attempt_records(call: Call, rated: Charge) -> tuple[AttemptRecord, ...]:
+def _attempt_records(call: Call, rated: _Rated) -> tuple[AttemptRecord, ...]:
     return tuple(
         _attempt_record(call, attempt, ordinal, rated if attempt is call.serving else _failed(attempt))
         for ordinal, attempt in enumerate(call.attempts, start=1)
     )
 
 
-def _failed(attempt: Attempt) -> Charge | None:
+def _failed(attempt: Attempt) -> _Rated | None:
     """What an attempt in vain cost us, if the provider told its usage all the same."""
     usage = attempt.answer.usage
-    return None if usage is None else pricing.rate(usage.quantities, price_of(attempt))
+    return None if usage is None else _rated(usage.quantities, price_of(attempt))
 
 
-def _attempt_record(call: Call, attempt: Attempt, ordinal: int, rated: Charge | None) -> AttemptRecord:
+def _attempt_record(call: Call, attempt: Attempt, ordinal: int, rated: _Rated | None) -> AttemptRecord:
     answer = attempt.answer
     # A process that dies leaves its last attempt before anyone knows what becomes of it.
     is_cut = call.ending is Ending.LOST and attempt is call.serving and attempt.status is AttemptStatus.FAILED

@@ -178,16 +178,15 @@ def _allowed(models: Sequence[str], principal: Principal) -> list[str]:
 def _prices(
     book: PriceBook, endpoint: Endpoint, organization_id: OrganizationId, at: datetime
 ) -> Mapping[str, PriceVersion]:
-    """The endpoint's prices in force, by service tier."""
-    versions = book.versions(endpoint.id)
-    prices = {}
-    for tier in {version.service_tier for version in versions}:
-        price = pricing.price_in_force(
-            versions, endpoint_id=endpoint.id, organization_id=organization_id, service_tier=tier, at=at
-        )
-        if price is not None and price.service_tier == tier:
-            prices[tier] = price
-    return prices
+    """The endpoint's prices in force, by service tier, as this organization is charged by them."""
+    return pricing.prices_in_force(
+        book,
+        endpoint_id=endpoint.id,
+        model=endpoint.model,
+        provider=endpoint.provider,
+        organization_id=organization_id,
+        at=at,
+    )
 
 
 def tier_of(name: str | None) -> str:

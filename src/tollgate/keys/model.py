@@ -5,7 +5,7 @@ from datetime import datetime
 
 from tollgate.accounts.model import OrganizationStatus
 from tollgate.kit.ids import KeyId, OrganizationId, ProjectId
-from tollgate.kit.principal import KeyKind, Principal
+from tollgate.kit.principal import NO_POLICY, KeyKind, Principal, RoutingPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class ApiKey:
     created_at: datetime
     created_by: KeyId | None
     """The key that made this one; `None` when the command line did."""
+    routing: RoutingPolicy = NO_POLICY
+    """Where its calls may go, beside what its organization says; its models are `models`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class NewKey:
     tags: tuple[str, ...] = ()
     expires_at: datetime | None = None
     created_by: KeyId | None = None
+    routing: RoutingPolicy = NO_POLICY
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from tollgate.accounts.model import OrganizationStatus
-from tollgate.accounts.rules import check_name
+from tollgate.accounts.rules import check_name, check_policy
 from tollgate.keys.model import ApiKey, PresentedKey, Standing
 from tollgate.kit.errors import AuthenticationFailed, Conflict, InvalidRequest, PermissionDenied
 from tollgate.kit.principal import KeyKind, Principal
@@ -138,7 +138,7 @@ def check_kind(principal: Principal, needed: KeyKind) -> None:
 
 
 def check_key(key: ApiKey) -> None:
-    """A key has a proper name, short distinct tags, and an allowlist of slugs.
+    """A key has a proper name, short distinct tags, an allowlist of slugs, and a sound policy.
 
     Raises:
         InvalidRequest: it has not; `field` names the part.
@@ -146,6 +146,7 @@ def check_key(key: ApiKey) -> None:
     check_name(key.name)
     _check_tags(key.tags)
     _check_models(key.models)
+    check_policy(key.routing)
 
 
 def check_expiry(expires_at: datetime | None, now: datetime) -> None:

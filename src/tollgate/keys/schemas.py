@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tollgate.accounts.model import Limits
-from tollgate.accounts.schemas import LimitsChange, LimitsView
+from tollgate.accounts.schemas import LimitsChange, LimitsView, RoutingChange, RoutingView, changed_policy
 from tollgate.infra import web
 from tollgate.infra.web import Body, Paging
 from tollgate.keys.model import ApiKey, Filters, MintedKey, NewKey
 from tollgate.kit.ids import KeyId, OrganizationId, ProjectId, typed
-from tollgate.kit.principal import KeyKind
+from tollgate.kit.principal import NO_POLICY, KeyKind
 
 _Instant = Annotated[datetime, Meta(tz=True)]
 
@@ -24,6 +24,7 @@ class CreateKey(Body, kw_only=True, frozen=True):
     kind: Literal["inference", "management"] | None = None
     project: str | None = None
     models: tuple[str, ...] | None = None
+    routing: RoutingChange | None = None
     limits: LimitsChange | None = None
     tags: tuple[str, ...] | None = None
     expires_at: _Instant | None = None
@@ -38,15 +39,17 @@ class CreateKey(Body, kw_only=True, frozen=True):
             tags=self.tags or (),
             expires_at=self.expires_at,
             created_by=created_by,
+            routing=changed_policy(NO_POLICY, self.routing),
         )
 
 
 class ChangeKey(Body, kw_only=True, frozen=True):
-    """What to change of a key."""
+    """What to change of a key; a `routing` of `null` is no policy at all."""
 
     name: str | UnsetType = UNSET
     project: str | UnsetType | None = UNSET
     models: tuple[str, ...] | UnsetType | None = UNSET
+    routing: RoutingChange | UnsetType | None = UNSET
     limits: LimitsChange | UnsetType = UNSET
     tags: tuple[str, ...] | UnsetType = UNSET
     expires_at: _Instant | UnsetType | None = UNSET
@@ -61,6 +64,7 @@ class ChangeKey(Body, kw_only=True, frozen=True):
             tags=key.tags if self.tags is UNSET else self.tags,
             expires_at=key.expires_at if self.expires_at is UNSET else self.expires_at,
             disabled=key.disabled if self.disabled is UNSET else self.disabled,
+            routing=changed_policy(key.routing, self.routing),
         )
 
 
@@ -89,6 +93,7 @@ class KeyView(Struct, kw_only=True, frozen=True):
     label: str
     project: str | None
     models: tuple[str, ...] | None
+    routing: RoutingView
     limits: LimitsView
     tags: tuple[str, ...]
     expires_at: datetime | None
@@ -105,6 +110,7 @@ class KeyView(Struct, kw_only=True, frozen=True):
             label=key.label,
             project=None if key.project_id is None else typed("prj", key.project_id),
             models=key.models,
+            routing=RoutingView.of(key.routing),
             limits=LimitsView.of(limits),
             tags=key.tags,
             expires_at=None if key.expires_at is None else key.expires_at.astimezone(UTC),

@@ -57,6 +57,7 @@ async def create(session: WriteSession, *, order: NewKey, now: datetime) -> Mint
             revoked_at=None,
             created_at=now,
             created_by=order.created_by,
+            routing=order.routing,
         )
     )
     rules.check_key(minted.key)
@@ -94,7 +95,7 @@ async def change(
     edit: Callable[[ApiKey], ApiKey],
     now: datetime,
 ) -> ApiKey:
-    """Change name, project, allowlist, tags, expiry, or whether the key is disabled.
+    """Change name, project, allowlist, policy, tags, expiry, or whether the key is disabled.
 
     Raises:
         NotFound: the organization has no such key or project.

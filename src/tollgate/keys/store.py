@@ -5,25 +5,31 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import sqlalchemy as sa
 from sqlmodel import col
 
+from tollgate.accounts import rules as accounts
 from tollgate.accounts.model import OrganizationStatus
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.keys.model import ApiKey, Filters, Standing
 from tollgate.keys.tables import ApiKeyRow
 from tollgate.kit.ids import KeyId, OrganizationId
-from tollgate.kit.principal import KeyKind, Principal
+from tollgate.kit.principal import KeyKind, Principal, RoutingPolicy
 
 # Authentication is one round trip, so it reads who owns the key along with the key.
 _STANDINGS = """
     SELECT k.organization_id, k.id, k.kind, k.project_id, k.secret_hash, k.models, k.expires_at, k.disabled,
-           k.revoked_at, o.status AS organization_status, p.archived_at AS project_archived_at
+           k.revoked_at, k.routing, o.status AS organization_status, o.routing AS organization_routing,
+           p.archived_at AS project_archived_at
     FROM api_keys k
     LEFT JOIN organizations o ON o.id = k.organization_id
     LEFT JOIN projects p ON p.organization_id = k.organization_id AND p.id = k.project_id
     WHERE k.public_id = $1
 """
+
+
+_POLICY = msgspec.json.Decoder(RoutingPolicy)
 
 
 async def standings(pool: "asyncpg.Pool[asyncpg.Record]", public_id: str) -> list[Standing]:
@@ -89,6 +95,7 @@ def _columns(key: ApiKey) -> dict[str, Any]:
         **asdict(key),
         "models": None if key.models is None else list(key.models),
         "tags": list(key.tags),
+        "routing": accounts.stored_policy(key.routing),
     }
 
 
@@ -108,6 +115,7 @@ def _key(row: ApiKeyRow) -> ApiKey:
         revoked_at=row.revoked_at,
         created_at=row.created_at,
         created_by=row.created_by,
+        routing=accounts.read_policy(row.routing),
     )
 
 
@@ -120,6 +128,7 @@ def _standing(row: asyncpg.Record) -> Standing:
             project_id=row["project_id"],
             models=None if row["models"] is None else tuple(row["models"]),
             expires_at=row["expires_at"],
+            policies=tuple(_POLICY.decode(row[name]) for name in ("organization_routing", "routing") if row[name]),
         ),
         secret_hash=row["secret_hash"],
         disabled=row["disabled"],

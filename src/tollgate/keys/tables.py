@@ -1,14 +1,18 @@
 """Table of API keys."""
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from tollgate.kit.ids import KeyId, OrganizationId, ProjectId
 from tollgate.kit.principal import KeyKind
 
 TEXTS = sa.ARRAY(sa.Text)
+POLICY: Any = JSONB(none_as_null=True)
+"""A `RoutingPolicy`, null where there is none."""
 
 
 class ApiKeyRow(SQLModel, table=True):
@@ -30,6 +34,7 @@ class ApiKeyRow(SQLModel, table=True):
             "(kind = 'operator') = (organization_id = '00000000-0000-0000-0000-000000000000')", name="api_keys_operator"
         ),
         sa.CheckConstraint("octet_length(secret_hash) = 32", name="api_keys_secret_hash"),
+        sa.CheckConstraint("jsonb_typeof(routing) = 'object'", name="api_keys_routing"),
     )
 
     organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
@@ -47,3 +52,4 @@ class ApiKeyRow(SQLModel, table=True):
     revoked_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
     created_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
     created_by: KeyId | None = Field(default=None, sa_type=sa.Uuid)
+    routing: dict[str, Any] | None = Field(default=None, sa_type=POLICY)

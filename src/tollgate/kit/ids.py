@@ -19,6 +19,7 @@ GrantId = NewType("GrantId", UUID)
 AdjustmentId = NewType("AdjustmentId", UUID)
 EndpointId = NewType("EndpointId", UUID)
 PriceVersionId = NewType("PriceVersionId", UUID)
+PriceAdjustmentId = NewType("PriceAdjustmentId", UUID)
 InvoiceId = NewType("InvoiceId", UUID)
 
 PLATFORM = OrganizationId(UUID(int=0))
@@ -56,6 +57,11 @@ def derived_id(cause: UUID, purpose: str) -> UUID:
     raw[6] = 0x70 | raw[6] & 0x0F
     raw[8] = 0x80 | raw[8] & 0x3F
     return UUID(bytes=bytes(raw))
+
+
+def timestamp_bits(identifier: UUID) -> int:
+    """The first 48 bits: of a UUIDv7, the milliseconds since 1970. An id keeps those of the id it is derived from."""
+    return identifier.int >> 80
 
 
 def typed(prefix: str, identifier: UUID) -> str:

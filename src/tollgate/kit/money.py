@@ -1,8 +1,10 @@
 """Money: exact decimal amounts, or an exception.
 
 Amounts flow from unit prices through charges and transfers to invoices without ever being rounded; the one
-place that rounds is `to_minor_units`, called once for an invoice's total. Amounts are `Decimal`s that were
-made or combined under `EXACT`, a context that raises instead of rounding, and they are stored as NUMERIC(38, 12).
+place that rounds them is `to_minor_units`, called once for an invoice's total. A unit price is rounded, by
+`to_decimals`, when it is made out of another one and a percentage, before anything is charged by it. Amounts are
+`Decimal`s that were made or combined under `EXACT`, a context that raises instead of rounding, and they are stored as
+NUMERIC(38, 12).
 """
 
 import decimal
@@ -26,6 +28,10 @@ EXACT = decimal.Context(
 """The arithmetic of money: 38 digits, and any result that would need rounding raises `decimal.Inexact`."""
 
 ZERO = Decimal(0)
+
+_HALF_AWAY_FROM_ZERO = decimal.Context(
+    prec=EXACT.prec, rounding=decimal.ROUND_HALF_UP, traps=[decimal.InvalidOperation, decimal.FloatOperation]
+)
 
 MINOR_UNIT_DECIMALS = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND"), 0),
@@ -79,8 +85,14 @@ def minor_unit_decimals(currency: str) -> int:
     return MINOR_UNIT_DECIMALS.get(currency, 2)
 
 
+def to_decimals(unit_price: Decimal, decimals: int) -> Decimal:
+    """A unit price rounded to so many decimals, half away from zero."""
+    rounded = unit_price.quantize(Decimal(1).scaleb(-decimals, EXACT), context=_HALF_AWAY_FROM_ZERO)
+    return EXACT.normalize(rounded)
+
+
 def to_minor_units(amount: Decimal, currency: str) -> int:
-    """Round an amount to whole minor units, half away from zero. This is the only rounding there is."""
+    """Round an amount to whole minor units, half away from zero. This is the only rounding of amounts there is."""
     scaled = Fraction(amount) * 10 ** minor_unit_decimals(currency)
     doubled, unit = abs(scaled.numerator) * 2, scaled.denominator
     rounded = (doubled + unit) // (2 * unit)

@@ -110,15 +110,19 @@ def _instant(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def charge_records(call_id: CallId, charge: Charge, quantities: UsageQuantities) -> tuple[ChargeRecord, ...]:
+def charge_records(
+    call_id: CallId, charge: Charge, quantities: UsageQuantities, *, origin: Charge | None = None
+) -> tuple[ChargeRecord, ...]:
     """What a call adds to the rollups: each kind's part of the charge, and at no amount whatever else it used.
+
+    `origin` is the same charge before any discount or markup, item by item; without it there was none.
 
     That is what has no price yet, and of an insured call, whose charge is of nothing, everything. There is always one
     `request` among them, which is how calls are counted.
     """
     records = [
-        ChargeRecord(call_id, item.kind, item.unit, item.unit_price, item.quantity, item.amount, item.amount)
-        for item in charge.items
+        ChargeRecord(call_id, item.kind, item.unit, item.unit_price, item.quantity, listed.amount, item.amount)
+        for item, listed in zip(charge.items, (origin or charge).items, strict=True)
     ]
     charged = {item.kind for item in charge.items} | {Kind.REQUEST}
     records.extend(

@@ -2,16 +2,19 @@
 
 The three states of a price: a kind without an item in the version is not offered (null, shown `-`); an item at 0 is
 free (shown `Free`); an endpoint without a version in force is not priced at all, which is an error before the call.
+
+A price adjustment makes another version of a general one, its unit prices changed by a percentage. That derived version
+has no row: its id follows from both its parents, and whoever meets it finds it again from them.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
-from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceVersionId
+from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId
 from tollgate.kit.tokens import Kind
 
 CURRENCY = "USD"
@@ -57,6 +60,60 @@ class PriceItem:
 
 
 @dataclass(frozen=True, slots=True)
+class AdjustmentDraft:
+    """A price adjustment that is yet to be published; `None` leaves a part of its scope open."""
+
+    organization_id: OrganizationId | None
+    model: str | None
+    provider: str | None
+    percent: Decimal
+    effective_from: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PriceAdjustment:
+    """A discount or markup on the general prices of its scope, on `[effective_from, effective_to)`.
+
+    Once published it never changes but for its end. Its percent has passed `rules.check_percent`.
+    """
+
+    id: PriceAdjustmentId
+    organization_id: OrganizationId | None
+    """Whose calls it is for; `None` for everybody's."""
+    model: str | None
+    """The slug of the model; `None` for all of them."""
+    provider: str | None
+    """The slug of the provider; `None` for all of them."""
+    percent: Decimal
+    """What is added to every unit price: -10 is a discount of a tenth, 20 a markup of a fifth."""
+    effective_from: datetime
+    effective_to: datetime | None
+
+    def in_force(self, at: datetime) -> bool:
+        """Whether a call accepted at this instant is charged by it."""
+        return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedAdjustment:
+    """An adjustment, with who published it and when."""
+
+    adjustment: PriceAdjustment
+    published_at: datetime
+    published_by: KeyId | None
+    """The operator key; `None` for the command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustmentFilters:
+    """Which adjustments to list: those whose scope names all of what is named here."""
+
+    organization_id: OrganizationId | None = None
+    model: str | None = None
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PriceVersion:
     """The prices of one endpoint on `[effective_from, effective_to)`; once published it never changes but for its end.
 
@@ -71,10 +128,19 @@ class PriceVersion:
     effective_from: datetime
     effective_to: datetime | None
     items: tuple[PriceItem, ...]
+    base: "PriceVersion | None" = None
+    """The general version that an adjustment made this one of; `None` for one that was published."""
+    adjustment: PriceAdjustment | None = None
+    """What made this one of its base."""
 
     def in_force(self, at: datetime) -> bool:
         """Whether a call accepted at this instant is charged by this version."""
         return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
+
+    @property
+    def listed(self) -> "PriceVersion":
+        """The version as it was published, before any adjustment: what an origin amount is rated by."""
+        return self.base or self
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +165,32 @@ class Publication:
     """The operator key; `None` for the first start and the command line."""
 
 
+_Scopes: TypeAlias = Mapping[tuple[str | None, str | None], tuple[PriceAdjustment, ...]]
+"""One owner's adjustments, by model and provider."""
+
+
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """The versions a gateway may still need, by endpoint; a snapshot, replaced as a whole when prices change."""
+    """The versions and adjustments a gateway may still need; a snapshot, replaced as a whole when prices change."""
 
     by_endpoint: Mapping[EndpointId, tuple[PriceVersion, ...]]
+    by_owner: Mapping[OrganizationId | None, _Scopes] = field(default_factory=dict)
+    derived: dict[tuple[PriceVersionId, PriceAdjustmentId], PriceVersion] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Versions that adjustments made of others, for `rules.prices_in_force` to make each of them once."""
 
     @classmethod
-    def of(cls, versions: Iterable[PriceVersion]) -> Self:
-        """The book of these versions."""
+    def of(cls, versions: Iterable[PriceVersion], adjustments: Iterable[PriceAdjustment] = ()) -> Self:
+        """The book of these versions and adjustments."""
         shelves: dict[EndpointId, list[PriceVersion]] = {}
         for version in versions:
             shelves.setdefault(version.endpoint_id, []).append(version)
-        return cls({endpoint_id: tuple(shelf) for endpoint_id, shelf in shelves.items()})
+        by_owner: dict[OrganizationId | None, dict[tuple[str | None, str | None], tuple[PriceAdjustment, ...]]] = {}
+        for one in adjustments:
+            scopes = by_owner.setdefault(one.organization_id, {})
+            scopes[one.model, one.provider] = (*scopes.get((one.model, one.provider), ()), one)
+        return cls({endpoint_id: tuple(shelf) for endpoint_id, shelf in shelves.items()}, by_owner)
 
     def versions(self, endpoint_id: EndpointId) -> tuple[PriceVersion, ...]:
         """The endpoint's versions: every organization's, every tier's."""

@@ -1,17 +1,26 @@
-"""The operator's routes of prices."""
+"""The operator's routes of prices and of adjustments of them."""
 
 from typing import Any
 
 from litestar import Controller, Request, get, post
-from litestar.params import JSONBody
+from litestar.params import FromPath, JSONBody
 
 from tollgate.infra import web
 from tollgate.infra.database import Database
 from tollgate.infra.web import Injected, One, Page
 from tollgate.kit.clock import Clock
+from tollgate.kit.ids import PriceAdjustmentId
 from tollgate.kit.principal import Principal
 from tollgate.pricing import service
-from tollgate.pricing.schemas import ListPrices, PriceView, PublishPrice
+from tollgate.pricing.schemas import (
+    AdjustmentView,
+    EndAdjustment,
+    ListAdjustments,
+    ListPrices,
+    PriceView,
+    PublishAdjustment,
+    PublishPrice,
+)
 from tollgate.pricing.service import EndpointDirectory
 
 
@@ -56,4 +65,51 @@ class PricesController(Controller):
         return One(data=PriceView.of(publication, model=data.model, provider=data.provider))
 
 
-HANDLERS = (PricesController,)
+class PriceAdjustmentsController(Controller):
+    """Discounts and markups on the general prices: whose, on what, and since when."""
+
+    path = "/admin/price-adjustments"
+    tags = ("Prices",)
+
+    @get(summary="Discounts and markups, the latest to take effect first")
+    async def list_price_adjustments(
+        self,
+        request: Request[Any, Any, Any],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[AdjustmentView]:
+        asked = web.query(request, ListAdjustments)
+        async with database.read() as session:
+            rows = await service.list_adjustments(session, asked.filters, before=asked.before, count=asked.limit + 1)
+        return web.page(rows, limit=asked.limit, show=AdjustmentView.of, key=lambda row: row.adjustment.id)
+
+    @post(summary="Publish a discount or markup; it takes effect for calls accepted from then on")
+    async def publish_price_adjustment(
+        self,
+        data: JSONBody[PublishAdjustment],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        operator: Injected[Principal],
+    ) -> One[AdjustmentView]:
+        now = clock.now()
+        async with database.write() as session:
+            draft = data.draft(now=now)
+            published = await service.publish_adjustment(session, draft, now=now, by=operator.key_id)
+        return One(data=AdjustmentView.of(published))
+
+    @post("/{adjustment_id:str}/end", status_code=200, summary="Let a discount or markup end, now or later")
+    async def end_price_adjustment(
+        self,
+        adjustment_id: FromPath[str],
+        data: JSONBody[EndAdjustment],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[AdjustmentView]:
+        wanted, now = PriceAdjustmentId(web.parse_id("padj", adjustment_id)), clock.now()
+        async with database.write() as session:
+            ended = await service.end_adjustment(session, wanted, at=data.instant(now=now), now=now)
+        return One(data=AdjustmentView.of(ended))
+
+
+HANDLERS = (PricesController, PriceAdjustmentsController)

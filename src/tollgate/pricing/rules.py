@@ -1,23 +1,37 @@
-"""Rating: from quantities and a price version to a charge, with no I/O, no clock and no rounding.
+"""Rating: from quantities and a price version to a charge, with no I/O, no clock and no rounding of amounts.
 
 The whole request is rated at the tier its prompt tokens fall in. A sub-kind without a price of its own is charged at
 its base kind's; a base kind without a price leaves the charge unpriced. The same prices bound a call before it is made.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 from tollgate.kit import money
 from tollgate.kit.errors import InvalidRequest
-from tollgate.kit.ids import EndpointId, OrganizationId
+from tollgate.kit.ids import (
+    EndpointId,
+    OrganizationId,
+    PriceAdjustmentId,
+    PriceVersionId,
+    derived_id,
+    timestamp_bits,
+)
 from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, TOKEN_KINDS, Kind, UsageQuantities
-from tollgate.pricing.model import STANDARD, Charge, ChargeItem, PriceItem, PriceVersion, Unit
+from tollgate.pricing.model import Charge, ChargeItem, PriceAdjustment, PriceBook, PriceItem, PriceVersion, Unit
 
 UNIT_PRICE_MAX = Decimal(1_000_000_000)
-"""Unit prices stay below this, so that the product with any real quantity fits the 38 digits of an amount."""
+"""Published unit prices stay below this, and adjusted ones below eleven times as much, so that the product with any
+real quantity fits the 38 digits of an amount.
+"""
+PERCENT_LEAST = Decimal(-100)
+PERCENT_MOST = Decimal(1000)
+PERCENT_DECIMALS_MAX = 4
 
+_HUNDRED = Decimal(100)
 _UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
 _SERVICE_TIER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _KIND_ORDER = {kind: position for position, kind in enumerate(Kind)}
@@ -94,32 +108,124 @@ def affordable_completion_tokens(budget: Decimal, prompt_tokens: int, price: Pri
     return int(money.EXACT.divide_int(left.scaleb(6, money.EXACT), dearest))
 
 
-def price_in_force(
-    versions: Iterable[PriceVersion],
+def prices_in_force(
+    book: PriceBook,
     *,
     endpoint_id: EndpointId,
+    model: str,
+    provider: str,
     organization_id: OrganizationId,
-    service_tier: str,
     at: datetime,
-) -> PriceVersion | None:
-    """The version that charges a call accepted `at` this instant, or `None` if the endpoint is not priced then.
+) -> Mapping[str, PriceVersion]:
+    """What charges a call that the endpoint serves and that was accepted `at` this instant, by service tier.
 
-    The service tier decides first, for it is another product: its price, else the standard one. Within a tier the
-    organization's own price wins over the general one.
+    Within a tier the organization's own price wins, and nothing is applied to it. The general price is charged as the
+    one adjustment makes it that applies: see `adjustment_in_force`. Empty if the endpoint is not priced then.
     """
-    best: PriceVersion | None = None
-    best_rank = (False, False)
-    for version in versions:
-        if (
-            version.endpoint_id == endpoint_id
-            and version.organization_id in (organization_id, None)
-            and version.service_tier in (service_tier, STANDARD)
-            and version.in_force(at)
-        ):
-            rank = (version.service_tier == service_tier, version.organization_id is not None)
-            if best is None or rank > best_rank:
-                best, best_rank = version, rank
-    return best
+    prices: dict[str, PriceVersion] = {}
+    for version in book.versions(endpoint_id):
+        owner = version.organization_id
+        if (owner is None or owner == organization_id) and version.in_force(at):
+            known = prices.get(version.service_tier)
+            if known is None or known.organization_id is None:
+                prices[version.service_tier] = version
+    if not book.by_owner:
+        return prices
+    adjustment = adjustment_in_force(book, model=model, provider=provider, organization_id=organization_id, at=at)
+    if adjustment is None:
+        return prices
+    return {
+        tier: _derived(book, version, adjustment) if version.organization_id is None else version
+        for tier, version in prices.items()
+    }
+
+
+def adjustment_in_force(
+    book: PriceBook, *, model: str, provider: str, organization_id: OrganizationId, at: datetime
+) -> PriceAdjustment | None:
+    """The one adjustment that applies to the general prices of this model at this provider, or `None`.
+
+    Adjustments do not add up: the most specific one applies alone. One of the organization's own comes before one for
+    everybody; among these, one for the model at the provider before one for the model, then for the provider, then for
+    everything.
+    """
+    return next(
+        (
+            adjustment
+            for owner in (organization_id, None)
+            if owner in book.by_owner
+            for scope in ((model, provider), (model, None), (None, provider), (None, None))
+            for adjustment in book.by_owner[owner].get(scope, ())
+            if adjustment.in_force(at)
+        ),
+        None,
+    )
+
+
+def _derived(book: PriceBook, version: PriceVersion, adjustment: PriceAdjustment) -> PriceVersion:
+    """The adjusted version. Made once for each book: every call asks for it."""
+    made = book.derived.get((version.id, adjustment.id))
+    if made is None:
+        made = book.derived[version.id, adjustment.id] = adjusted(version, adjustment)
+    return made
+
+
+def adjusted(version: PriceVersion, adjustment: PriceAdjustment) -> PriceVersion:
+    """The general version as the adjustment makes it; itself if that changes nothing.
+
+    Each unit price is changed by the percentage and rounded once, half away from zero, to the decimals that a unit
+    price may have, so that rating stays exact. The same parents make the same version with the same id, for ever.
+    """
+    if adjustment.percent == 0:
+        return version
+    ends = [end for end in (version.effective_to, adjustment.effective_to) if end is not None]
+    return replace(
+        version,
+        id=adjusted_id(version.id, adjustment.id),
+        organization_id=adjustment.organization_id,
+        effective_from=max(version.effective_from, adjustment.effective_from),
+        effective_to=min(ends, default=None),
+        items=tuple(_adjusted_item(item, adjustment.percent) for item in version.items),
+        base=version,
+        adjustment=adjustment,
+    )
+
+
+def adjusted_id(version_id: PriceVersionId, adjustment_id: PriceAdjustmentId) -> PriceVersionId:
+    """The id of the version that the adjustment makes of that one; it keeps that one's timestamp."""
+    return PriceVersionId(derived_id(version_id, f"adjusted:{adjustment_id}"))
+
+
+def _adjusted_item(item: PriceItem, percent: Decimal) -> PriceItem:
+    hundredfold = money.EXACT.multiply(item.unit_price, money.EXACT.add(_HUNDRED, percent))
+    exact = hundredfold.scaleb(-2, money.EXACT)
+    return replace(item, unit_price=money.to_decimals(exact, _decimals_max(item.unit)))
+
+
+def found_again(
+    ids: Collection[PriceVersionId], versions: Iterable[PriceVersion], adjustments: Sequence[PriceAdjustment]
+) -> Mapping[PriceVersionId, PriceVersion]:
+    """Those of the ids that an adjustment, of these, makes of a version, of these, with the version it makes."""
+    stamps = {timestamp_bits(each) for each in ids}
+    return {
+        made: adjusted(version, adjustment)
+        for version in versions
+        if timestamp_bits(version.id) in stamps
+        for adjustment in adjustments
+        if (made := adjusted_id(version.id, adjustment.id)) in ids
+    }
+
+
+def check_percent(percent: Decimal) -> None:
+    """Refuse what is no percentage to adjust prices by: from -100, which makes them free, to 1000, by ten-thousandths.
+
+    Raises:
+        InvalidRequest: `field` is "percent".
+    """
+    if not PERCENT_LEAST <= percent <= PERCENT_MOST:
+        raise InvalidRequest(f"A percentage is from {PERCENT_LEAST} to {PERCENT_MOST}.", field="percent")
+    if money.decimals_of(percent) > PERCENT_DECIMALS_MAX:
+        raise InvalidRequest(f"A percentage has at most {PERCENT_DECIMALS_MAX} decimals.", field="percent")
 
 
 def check_items(items: Sequence[PriceItem]) -> None:
@@ -173,9 +279,14 @@ def _check_unit_price(index: int, item: PriceItem) -> None:
     field = f"items[{index}].price"
     if not item.unit_price.is_finite() or not 0 <= item.unit_price < UNIT_PRICE_MAX:
         raise InvalidRequest(f"A price is a number from 0 to below {UNIT_PRICE_MAX}.", field=field)
-    decimals_max = money.AMOUNT_DECIMALS + _UNIT_EXPONENT[item.unit]
+    decimals_max = _decimals_max(item.unit)
     if money.decimals_of(item.unit_price) > decimals_max:
         raise InvalidRequest(f"A price {item.unit} has at most {decimals_max} decimals.", field=field)
+
+
+def _decimals_max(unit: Unit) -> int:
+    """The decimals a unit price may have so that every amount is exact at the decimals of amounts."""
+    return money.AMOUNT_DECIMALS + _UNIT_EXPONENT[unit]
 
 
 def _check_tiers(indexed: list[tuple[int, PriceItem]]) -> None:

@@ -1,6 +1,6 @@
-"""The API shapes of prices."""
+"""The API shapes of prices and of adjustments of them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated
 
@@ -11,8 +11,20 @@ from tollgate.infra.web import Amount, Body, Paging
 from tollgate.kit.ids import EndpointId, OrganizationId, typed, typed_or_none
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
-from tollgate.pricing.model import STANDARD, PriceDraft, PriceItem, PriceVersion, Publication, Source, Unit
+from tollgate.pricing.model import (
+    STANDARD,
+    AdjustmentDraft,
+    AdjustmentFilters,
+    PriceDraft,
+    PriceItem,
+    PriceVersion,
+    Publication,
+    PublishedAdjustment,
+    Source,
+    Unit,
+)
 
+_Instant = Annotated[datetime, Meta(tz=True)]
 _Tokens = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -50,15 +62,14 @@ class PublishPrice(Body, kw_only=True, frozen=True):
     items: tuple[PriceItemBody, ...]
     service_tier: str | None = None
     organization: str | None = None
-    effective_from: Annotated[datetime, Meta(tz=True)] | None = None
+    effective_from: _Instant | None = None
 
     def draft(self, endpoint_id: EndpointId, *, now: datetime) -> PriceDraft:
-        owner = None if self.organization is None else web.parse_id("org", self.organization, "organization")
         return PriceDraft(
             endpoint_id=endpoint_id,
-            organization_id=None if owner is None else OrganizationId(owner),
+            organization_id=_owner(self.organization),
             service_tier=self.service_tier or STANDARD,
-            effective_from=self.effective_from or now,
+            effective_from=_instant(self.effective_from, now),
             items=tuple(item.item() for item in self.items),
         )
 
@@ -120,3 +131,85 @@ class ListPrices(Paging, kw_only=True, frozen=True):
 
     model: str
     provider: str
+
+
+class PublishAdjustment(Body, kw_only=True, frozen=True):
+    """A discount or markup to publish; what its scope leaves `null` it is for all of.
+
+    It supersedes the one of the same scope that is in force at `effective_from`, which `null` makes now.
+    """
+
+    percent: str
+    """What is added to every unit price: `"-10"` is a discount of a tenth, `"20"` a markup of a fifth."""
+    organization: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    effective_from: _Instant | None = None
+
+    def draft(self, *, now: datetime) -> AdjustmentDraft:
+        return AdjustmentDraft(
+            organization_id=_owner(self.organization),
+            model=self.model,
+            provider=self.provider,
+            percent=web.amount(self.percent, "percent"),
+            effective_from=_instant(self.effective_from, now),
+        )
+
+
+class EndAdjustment(Body, kw_only=True, frozen=True):
+    """When an adjustment ends: `null` is now."""
+
+    effective_to: _Instant | None = None
+
+    def instant(self, *, now: datetime) -> datetime:
+        return _instant(self.effective_to, now)
+
+
+class ListAdjustments(Paging, kw_only=True, frozen=True):
+    """Which adjustments to list: those whose scope names all of what is named here."""
+
+    organization: str | None = None
+    model: str | None = None
+    provider: str | None = None
+
+    @property
+    def filters(self) -> AdjustmentFilters:
+        return AdjustmentFilters(_owner(self.organization), self.model, self.provider)
+
+
+class AdjustmentView(Struct, kw_only=True, frozen=True):
+    """A published adjustment of prices; what is `null` of its scope it is for all of."""
+
+    id: str
+    organization: str | None
+    model: str | None
+    provider: str | None
+    percent: str
+    effective_from: datetime
+    effective_to: datetime | None
+    """`null` until another one supersedes it, or it is ended."""
+    published_at: datetime
+    published_by: str | None
+
+    @classmethod
+    def of(cls, published: PublishedAdjustment) -> "AdjustmentView":
+        adjustment = published.adjustment
+        return cls(
+            id=typed("padj", adjustment.id),
+            organization=typed_or_none("org", adjustment.organization_id),
+            model=adjustment.model,
+            provider=adjustment.provider,
+            percent=amount_text(adjustment.percent),
+            effective_from=adjustment.effective_from,
+            effective_to=adjustment.effective_to,
+            published_at=published.published_at,
+            published_by=typed_or_none("key", published.published_by),
+        )
+
+
+def _owner(text: str | None) -> OrganizationId | None:
+    return None if text is None else OrganizationId(web.parse_id("org", text, "organization"))
+
+
+def _instant(given: datetime | None, now: datetime) -> datetime:
+    return now if given is None else given.astimezone(UTC)

@@ -1,6 +1,7 @@
-"""Use cases of prices: publish a version, see the history, load the book that gateways rate by."""
+"""Use cases of prices: publish a version or an adjustment, see the history, load the book that gateways rate by."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import pairwise, zip_longest
 from typing import Protocol
@@ -8,10 +9,20 @@ from uuid import UUID
 
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
-from tollgate.kit.errors import Conflict, InvalidRequest
-from tollgate.kit.ids import EndpointId, KeyId, PriceVersionId
+from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
+from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId
 from tollgate.pricing import rules, store
-from tollgate.pricing.model import PriceBook, PriceDraft, PriceVersion, Publication, Source
+from tollgate.pricing.model import (
+    AdjustmentDraft,
+    AdjustmentFilters,
+    PriceAdjustment,
+    PriceBook,
+    PriceDraft,
+    PriceVersion,
+    Publication,
+    PublishedAdjustment,
+    Source,
+)
 
 BOOK_KEEPS = timedelta(hours=1)
 """How long a version that has ended stays in the book, for calls that were accepted under it and still run."""
@@ -24,15 +35,25 @@ class EndpointDirectory(Protocol):
 
 
 async def load_book(session: ReadSession, *, now: datetime) -> PriceBook:
-    """The versions that calls accepted lately, now or later are charged by."""
-    return PriceBook.of(await store.versions_needed_after(session, now - BOOK_KEEPS))
+    """The versions and adjustments that calls accepted lately, now or later are charged by."""
+    versions = await store.versions_needed_after(session, now - BOOK_KEEPS)
+    return PriceBook.of(versions, await store.adjustments_needed_after(session, now - BOOK_KEEPS))
 
 
 async def versions(
-    session: ReadSession, version_ids: Collection[PriceVersionId]
+    session: ReadSession, charged: Mapping[PriceVersionId, EndpointId], *, organization_id: OrganizationId
 ) -> Mapping[PriceVersionId, PriceVersion]:
-    """The versions that calls were charged by; each is as it was then, for ever."""
-    return {version.id: version for version in await store.versions(session, version_ids)}
+    """The versions that an organization's calls were charged by; each is as it was then, for ever.
+
+    `charged` names them, each with an endpoint that charged by it: what an adjustment made has no row, and is made anew
+    out of the endpoint's general versions and the adjustments that could apply to the organization.
+    """
+    found = {version.id: version for version in await store.versions(session, charged)}
+    lost = {version_id: endpoint_id for version_id, endpoint_id in charged.items() if version_id not in found}
+    if lost:
+        general = await store.general_versions(session, set(lost.values()))
+        found |= rules.found_again(lost.keys(), general, await store.adjustments_on(session, organization_id))
+    return found
 
 
 async def history(
@@ -106,6 +127,74 @@ def _version(draft: PriceDraft, effective_to: datetime | None, now: datetime) ->
         effective_to=effective_to,
         items=rules.in_order(draft.items),
     )
+
+
+async def publish_adjustment(
+    session: WriteSession, draft: AdjustmentDraft, *, now: datetime, by: KeyId | None
+) -> PublishedAdjustment:
+    """Publish an adjustment; it supersedes the one of the same scope that is in force when it takes effect.
+
+    It begins now or later, and after every one of its scope that is there: what was charged stays as it was charged.
+
+    Raises:
+        InvalidRequest: the percentage or the scope cannot be, or `effective_from` would rewrite what was charged or
+            published; `field` names the part.
+    """
+    rules.check_percent(draft.percent)
+    if draft.effective_from < now:
+        raise InvalidRequest("An adjustment of prices takes effect now or later.", field="effective_from")
+    await store.lock_adjustments(session)
+    latest = await store.latest_adjustment(session, draft)
+    if latest is not None:
+        _check_follows(draft, latest)
+        if latest.effective_to is None:
+            await store.end_adjustment(session, latest.id, draft.effective_from)
+    made = PriceAdjustment(PriceAdjustmentId(new_id(now)), **asdict(draft), effective_to=None)
+    published = PublishedAdjustment(made, now, by)
+    await store.add_adjustment(session, published)
+    return published
+
+
+def _check_follows(draft: AdjustmentDraft, latest: PriceAdjustment) -> None:
+    ended = latest.effective_to is not None and latest.effective_to <= draft.effective_from
+    if draft.effective_from <= latest.effective_from or not (ended or latest.effective_to is None):
+        begins = latest.effective_from.isoformat()
+        raise InvalidRequest(
+            f"An adjustment of this scope that takes effect at {begins} is published already.", field="effective_from"
+        )
+
+
+async def end_adjustment(
+    session: WriteSession, adjustment_id: PriceAdjustmentId, *, at: datetime, now: datetime
+) -> PublishedAdjustment:
+    """Let an adjustment end; from then on the next less specific one applies, or none. Its end is set once.
+
+    Raises:
+        NotFound: there is no such adjustment.
+        InvalidRequest: that instant is past, or not after the adjustment's beginning.
+        Conflict: it ends already.
+    """
+    await store.lock_adjustments(session)
+    published = await store.adjustment(session, adjustment_id)
+    if published is None:
+        raise NotFound("There is no such adjustment of prices.")
+    if published.adjustment.effective_to is not None:
+        raise Conflict(
+            f"This adjustment ends at {published.adjustment.effective_to.isoformat()} already.", field="effective_to"
+        )
+    if at < now:
+        raise InvalidRequest("An adjustment of prices ends now or later.", field="effective_to")
+    if at <= published.adjustment.effective_from:
+        raise InvalidRequest("An adjustment ends after its beginning.", field="effective_to")
+    await store.end_adjustment(session, adjustment_id, at)
+    return replace(published, adjustment=replace(published.adjustment, effective_to=at))
+
+
+async def list_adjustments(
+    session: ReadSession, filters: AdjustmentFilters, *, before: UUID | None, count: int
+) -> list[PublishedAdjustment]:
+    """Adjustments that pass the filters, the latest to take effect first."""
+    return await store.adjustments(session, filters, before=before, count=count)
 
 
 async def publish_histories(

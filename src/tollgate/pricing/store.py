@@ -1,4 +1,4 @@
-"""All SQL of prices: versions with their items, read together and written once."""
+"""All SQL of prices: versions with their items, read together and written once, and the adjustments of them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -17,13 +17,24 @@ from tollgate.infra.chunks import chunks
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit import money
 from tollgate.kit.errors import InvalidRequest
-from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
+from tollgate.kit.ids import EndpointId, OrganizationId, PriceAdjustmentId, PriceVersionId
 from tollgate.kit.tokens import Kind
-from tollgate.pricing.model import PriceItem, PriceVersion, Publication, Source, Unit
-from tollgate.pricing.tables import PriceItemRow, PriceVersionRow
+from tollgate.pricing.model import (
+    AdjustmentDraft,
+    AdjustmentFilters,
+    PriceAdjustment,
+    PriceItem,
+    PriceVersion,
+    Publication,
+    PublishedAdjustment,
+    Source,
+    Unit,
+)
+from tollgate.pricing.tables import PriceAdjustmentRow, PriceItemRow, PriceVersionRow
 
 VERSIONS: sa.Table = PriceVersionRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table classes
 ITEMS: sa.Table = PriceItemRow.__table__  # type: ignore[attr-defined]  # as above
+ADJUSTMENTS: sa.Table = PriceAdjustmentRow.__table__  # type: ignore[attr-defined]  # as above
 
 
 async def lock_prices(session: WriteSession, endpoint_id: EndpointId) -> None:
@@ -56,6 +67,13 @@ async def versions(session: ReadSession, version_ids: Iterable[PriceVersionId]) 
     """The versions with these ids, in no order."""
     wanted = VERSIONS.c.id == sa.any_(sa.cast(list(version_ids), sa.ARRAY(sa.Uuid)))
     return [_version(row) for row in await session.execute(sa.select(*_VERSION_COLUMNS).where(wanted))]
+
+
+async def general_versions(session: ReadSession, endpoint_ids: Iterable[EndpointId]) -> list[PriceVersion]:
+    """Every version of these endpoints that is not one organization's own, in no order."""
+    wanted = VERSIONS.c.endpoint_id == sa.any_(sa.cast(list(endpoint_ids), sa.ARRAY(sa.Uuid)))
+    general = VERSIONS.c.organization_id.is_(None)
+    return [_version(row) for row in await session.execute(sa.select(*_VERSION_COLUMNS).where(wanted, general))]
 
 
 async def timeline(
@@ -196,3 +214,95 @@ def _columns(publication: Publication) -> dict[str, Any]:
         "published_at": publication.published_at,
         "published_by": publication.published_by,
     }
+
+
+async def lock_adjustments(session: WriteSession) -> None:
+    """Wait for whoever else is publishing an adjustment, until the transaction ends; readers go on."""
+    await session.execute(sa.text("LOCK TABLE price_adjustments IN SHARE ROW EXCLUSIVE MODE"))
+
+
+async def adjustments_needed_after(session: ReadSession, instant: datetime) -> list[PriceAdjustment]:
+    """Every adjustment that is in force at some time after the instant."""
+    ends = ADJUSTMENTS.c.effective_to
+    return [each.adjustment for each in await _read_adjustments(session, sa.or_(ends.is_(None), ends > instant))]
+
+
+async def adjustments_on(session: ReadSession, organization_id: OrganizationId) -> list[PriceAdjustment]:
+    """Every adjustment there ever was that could apply to the organization: its own, and those for everybody."""
+    owner = ADJUSTMENTS.c.organization_id
+    found = await _read_adjustments(session, sa.or_(owner.is_(None), owner == organization_id))
+    return [each.adjustment for each in found]
+
+
+async def adjustments(
+    session: ReadSession, filters: AdjustmentFilters, *, before: UUID | None, count: int
+) -> list[PublishedAdjustment]:
+    """Adjustments whose scope names what the filters name, the latest to take effect first."""
+    conditions = [ADJUSTMENTS.c[name] == value for name, value in asdict(filters).items() if value is not None]
+    if before is not None:
+        last = sa.select(ADJUSTMENTS.c.effective_from, ADJUSTMENTS.c.id).where(ADJUSTMENTS.c.id == before)
+        conditions.append(sa.tuple_(ADJUSTMENTS.c.effective_from, ADJUSTMENTS.c.id) < last.scalar_subquery())
+    return await _read_adjustments(session, *conditions, count=count)
+
+
+async def adjustment(session: ReadSession, adjustment_id: PriceAdjustmentId) -> PublishedAdjustment | None:
+    return next(iter(await _read_adjustments(session, ADJUSTMENTS.c.id == adjustment_id)), None)
+
+
+async def latest_adjustment(session: ReadSession, draft: AdjustmentDraft) -> PriceAdjustment | None:
+    """The last adjustment, in order of time, of the draft's own scope."""
+    scope = [
+        ADJUSTMENTS.c[name].is_not_distinct_from(getattr(draft, name))
+        for name in ("organization_id", "model", "provider")
+    ]
+    found = await _read_adjustments(session, *scope, count=1)
+    return found[0].adjustment if found else None
+
+
+async def end_adjustment(session: WriteSession, adjustment_id: PriceAdjustmentId, at: datetime) -> None:
+    """Let an open adjustment end at this instant."""
+    await session.execute(sa.update(ADJUSTMENTS).where(ADJUSTMENTS.c.id == adjustment_id).values(effective_to=at))
+
+
+async def add_adjustment(session: WriteSession, published: PublishedAdjustment) -> None:
+    """Insert an adjustment.
+
+    Raises:
+        InvalidRequest: the organization, model or provider it is for does not exist; `field` names it.
+    """
+    row = {
+        **asdict(published.adjustment),
+        "published_at": published.published_at,
+        "published_by": published.published_by,
+    }
+    try:
+        await session.execute(sa.insert(ADJUSTMENTS).values(row))
+    except IntegrityError as error:
+        for part in ("organization", "model", "provider"):
+            if f"price_adjustments_{part}" in str(error.orig):
+                raise InvalidRequest(f"There is no such {part}.", field=part) from error
+        raise
+
+
+async def _read_adjustments(
+    session: ReadSession, *conditions: sa.ColumnElement[bool], count: int | None = None
+) -> list[PublishedAdjustment]:
+    """The adjustments, the latest to take effect first."""
+    newest_first = (ADJUSTMENTS.c.effective_from.desc(), ADJUSTMENTS.c.id.desc())
+    rows = await session.execute(sa.select(ADJUSTMENTS).where(*conditions).order_by(*newest_first).limit(count))
+    return [
+        PublishedAdjustment(
+            PriceAdjustment(
+                id=PriceAdjustmentId(row.id),
+                organization_id=row.organization_id,
+                model=row.model,
+                provider=row.provider,
+                percent=money.EXACT.normalize(row.percent),
+                effective_from=row.effective_from,
+                effective_to=row.effective_to,
+            ),
+            row.published_at,
+            row.published_by,
+        )
+        for row in rows
+    ]

@@ -1,4 +1,4 @@
-"""Tables of price versions and items. The database refuses versions that overlap, and changes to published ones."""
+"""Tables of price versions, items and adjustments. The database refuses overlap, and changes to what is published."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlmodel import Field, SQLModel
 
-from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceVersionId
+from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import Source, Unit
 
@@ -63,3 +63,34 @@ class PriceItemRow(SQLModel, table=True):
     unit: Unit = Field(sa_type=sa.Text)
     prompt_tokens_from: int = Field(sa_type=sa.BigInteger)
     prompt_tokens_below: int | None = Field(sa_type=sa.BigInteger)
+
+
+class PriceAdjustmentRow(SQLModel, table=True):
+    """One published adjustment. Only `effective_to` may change, and only once, from nothing to an instant."""
+
+    __tablename__ = "price_adjustments"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="price_adjustments_organization"),
+        sa.ForeignKeyConstraint(["model"], ["models.slug"], name="price_adjustments_model"),
+        sa.ForeignKeyConstraint(["provider"], ["providers.slug"], name="price_adjustments_provider"),
+        sa.CheckConstraint("effective_from < effective_to", name="price_adjustments_period"),
+        sa.CheckConstraint("percent BETWEEN -100 AND 1000", name="price_adjustments_percent"),
+        ExcludeConstraint(
+            (sa.text("COALESCE(organization_id, '00000000-0000-0000-0000-000000000000'::uuid)"), "="),
+            (sa.text("COALESCE(model, '')"), "="),
+            (sa.text("COALESCE(provider, '')"), "="),
+            (sa.text("tstzrange(effective_from, effective_to)"), "&&"),
+            using="gist",
+            name="price_adjustments_no_overlap",
+        ),
+    )
+
+    id: PriceAdjustmentId = Field(primary_key=True, sa_type=sa.Uuid)
+    organization_id: OrganizationId | None = Field(sa_type=sa.Uuid)
+    model: str | None = Field(sa_type=sa.Text)
+    provider: str | None = Field(sa_type=sa.Text)
+    percent: Decimal = Field(sa_type=sa.Numeric(8, 4))
+    effective_from: datetime = Field(sa_type=sa.DateTime(timezone=True))
+    effective_to: datetime | None = Field(sa_type=sa.DateTime(timezone=True))
+    published_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
+    published_by: KeyId | None = Field(sa_type=sa.Uuid)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from tollgate.accounts.model import Limits
+from tollgate.accounts.model import Limits, Organization
 from tollgate.catalog.model import Endpoint, Model, Provider
 from tollgate.keys.model import ApiKey
 from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId
@@ -218,8 +218,8 @@ class KeyStanding:
     key: ApiKey
     limits: Limits
     spent: Spent
-    currency: str | None
-    """`None` for operator keys, which spend nothing."""
+    organization: Organization | None
+    """Whose it is; `None` for operator keys, which spend nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class Generation:
     price: PriceVersion | None
     """The version it was charged by; `None` if no provider answered."""
     items: tuple[ChargeItem, ...]
-    """What makes up the origin amount, rated anew at the price version the call was charged by."""
+    """What makes up the amount, rated anew at the price version the call was charged by."""
 
     @property
     def serving_usage(self) -> Mapping[str, object] | None:

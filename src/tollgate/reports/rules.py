@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tollgate.kit import money, period
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import PriceBook, PriceVersion
+from tollgate.pricing.model import PriceAdjustment, PriceBook, PriceVersion
 from tollgate.pricing.rules import rate
 from tollgate.reports.model import Asked, DayOfTokens, Granularity, Listing, ListingFilter, ListingOrder, Offer
 
@@ -181,12 +182,13 @@ def _cost(price: PriceVersion) -> Decimal:
 
 
 def next_change(book: PriceBook, now: datetime) -> datetime | None:
-    """When the next price begins or ends; `None` if none will."""
+    """When the next price, or adjustment of prices, begins or ends; `None` if none will."""
+    versions = chain.from_iterable(book.by_endpoint.values())
+    adjustments = (one for scopes in book.by_owner.values() for shelf in scopes.values() for one in shelf)
     ends = (
         instant
-        for versions in book.by_endpoint.values()
-        for version in versions
-        for instant in (version.effective_from, version.effective_to)
+        for dated in chain[PriceVersion | PriceAdjustment](versions, adjustments)
+        for instant in (dated.effective_from, dated.effective_to)
         if instant is not None and instant > now
     )
     return min(ends, default=None)

@@ -13,7 +13,7 @@ from tollgate.kit.ids import OrganizationId, typed, typed_or_none
 from tollgate.kit.money import EXACT, amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.metering.model import AttemptStatus, CallStatus
-from tollgate.pricing.model import ChargeItem, Unit
+from tollgate.pricing.model import ChargeItem, PriceAdjustment, Unit
 from tollgate.reports.model import Attempt, CallFilter, Generation
 from tollgate.reports.rules import throughput
 from tollgate.reports.schemas.selection import Selection
@@ -68,23 +68,41 @@ class ChargeItemView(Struct, kw_only=True, frozen=True):
         )
 
 
+class PercentView(Struct, kw_only=True, frozen=True):
+    """The discount (`"-10"`) or markup (`"20"`) on every unit price; which of our adjustments it was of."""
+
+    id: str
+    percent: str
+
+    @classmethod
+    def of(cls, adjustment: PriceAdjustment) -> "PercentView":
+        return cls(id=typed("padj", adjustment.id), percent=amount_text(adjustment.percent))
+
+
 class ChargeView(Struct, kw_only=True, frozen=True):
-    """What a call cost: `amount` is `origin` less `discount`, and `origin` is the sum of the items."""
+    """What a call cost: `amount` is `origin` less `discount`, and the sum of the items.
+
+    `origin` is what it would have cost without the adjustment of prices that applied, and the same where none did. Of a
+    markup, the discount is negative.
+    """
 
     origin: str
     discount: str
     amount: str
     currency: str
+    adjustment: PercentView | None
     items: list[ChargeItemView]
 
     @classmethod
     def of(cls, generation: Generation) -> "ChargeView":
-        call = generation.call
+        call, price = generation.call, generation.price
+        adjustment = None if price is None else price.adjustment
         return cls(
             origin=amount_text(call.origin_amount),
             discount=amount_text(EXACT.subtract(call.origin_amount, call.amount)),
             amount=amount_text(call.amount),
             currency=call.currency,
+            adjustment=None if adjustment is None else PercentView.of(adjustment),
             items=[ChargeItemView.of(item) for item in generation.items],
         )
 

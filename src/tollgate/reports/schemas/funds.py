@@ -6,7 +6,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from tollgate.accounts.model import Limits
-from tollgate.accounts.schemas import LimitsView
+from tollgate.accounts.schemas import LimitsView, OrganizationRoutingView, RoutingView
 from tollgate.infra.web import Paging
 from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.money import amount_text
@@ -132,6 +132,9 @@ class KeyStandingView(Struct, kw_only=True, frozen=True):
     kind: KeyKind
     project: str | None
     models: tuple[str, ...] | None
+    routing: RoutingView
+    organization_routing: OrganizationRoutingView | None
+    """What binds every key of the organization; operator keys are of none."""
     limits: LimitsView
     usage: SpentView
     remaining: RemainingView
@@ -140,7 +143,7 @@ class KeyStandingView(Struct, kw_only=True, frozen=True):
 
     @classmethod
     def of(cls, standing: KeyStanding) -> "KeyStandingView":
-        key = standing.key
+        key, organization = standing.key, standing.organization
         return cls(
             id=typed("key", key.id),
             name=key.name,
@@ -148,9 +151,11 @@ class KeyStandingView(Struct, kw_only=True, frozen=True):
             kind=key.kind,
             project=typed_or_none("prj", key.project_id),
             models=key.models,
+            routing=RoutingView.of(key.routing),
+            organization_routing=None if organization is None else OrganizationRoutingView.of(organization.routing),
             limits=LimitsView.of(standing.limits),
             usage=SpentView.of(standing.spent),
             remaining=RemainingView.of(standing.limits, standing.spent),
-            currency=standing.currency,
+            currency=None if organization is None else organization.currency,
             expires_at=key.expires_at,
         )

@@ -60,8 +60,12 @@ async def generation(
 async def _told(session: ReadSession, *, organization_id: OrganizationId, calls: Sequence[Call]) -> list[Generation]:
     """The calls with what was tried for each, and the make-up of its charge."""
     attempts = await store.attempts(session, organization_id=organization_id, calls=calls)
-    price_ids = {call.price_version_id for call in calls if call.price_version_id is not None}
-    prices = await pricing.versions(session, price_ids)
+    charged = {
+        call.price_version_id: call.endpoint_id
+        for call in calls
+        if call.price_version_id is not None and call.endpoint_id is not None
+    }
+    prices = await pricing.versions(session, charged, organization_id=organization_id)
     found = []
     for call in calls:
         price = None if call.price_version_id is None else prices.get(call.price_version_id)
@@ -70,16 +74,18 @@ async def _told(session: ReadSession, *, organization_id: OrganizationId, calls:
 
 
 def _charge_items(call: Call, price: PriceVersion | None) -> tuple[ChargeItem, ...]:
-    """The origin amount, kind by kind. Calls that cost nothing for how they ended have nothing to explain."""
+    """The charge, kind by kind. Calls that cost nothing for how they ended have nothing to explain."""
     if price is None or (call.origin_amount == 0 and call.status in _SPARED):
         return ()
     charge = rating.rate(call.quantities, price)
-    if charge.amount != call.origin_amount:
-        telemetry.INCONSISTENT.inc()
-        _log.error(
-            "charge_is_inconsistent",
-            call_id=str(call.id),
-            recorded=money.amount_text(call.origin_amount),
-            rated=money.amount_text(charge.amount),
-        )
+    origin = charge if price.base is None else rating.rate(call.quantities, price.base)
+    for recorded, rated in ((call.amount, charge.amount), (call.origin_amount, origin.amount)):
+        if recorded != rated:
+            telemetry.INCONSISTENT.inc()
+            _log.error(
+                "charge_is_inconsistent",
+                call_id=str(call.id),
+                recorded=money.amount_text(recorded),
+                rated=money.amount_text(rated),
+            )
     return charge.items

@@ -117,14 +117,15 @@ def _listing(
     offers = []
     for endpoint in catalogue.endpoints_of(slug):
         provider = catalogue.providers[endpoint.provider]
-        # PLATFORM has no price of its own, so this is the general one, which everyone may know.
-        price = rating.price_in_force(
-            book.versions(endpoint.id),
+        # PLATFORM has no price or adjustment of its own, so this is what everybody pays, and everyone may know it.
+        price = rating.prices_in_force(
+            book,
             endpoint_id=endpoint.id,
+            model=endpoint.model,
+            provider=endpoint.provider,
             organization_id=PLATFORM,
-            service_tier=STANDARD,
             at=now,
-        )
+        ).get(STANDARD)
         routable = endpoint.enabled and is_routable(provider, environment)
         offers.append(Offer(endpoint=endpoint, provider=provider, price=price, routable=routable))
     return Listing(catalogue.models[slug], tuple(offers))

@@ -61,7 +61,7 @@ async def key_standing(session: ReadSession, *, principal: Principal, now: datet
             zone=_UTC if organization is None else organization.zone,
             now=now,
         ),
-        currency=None if organization is None else organization.currency,
+        organization=organization,
     )
 
 

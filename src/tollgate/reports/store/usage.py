@@ -40,16 +40,15 @@ _FROM_ROLLUPS = """
     WHERE organization_id = :organization_id AND bucket >= :since AND bucket < :until
 """
 
-# A rollup row holds the one unit price of its kind, price version and tier, so it prices each call that went into it.
-# The call's own amount then scales what that comes to, by its discount. As in the rollups, a call that no provider
-# served is no usage, and what an insured one used stands at no price.
+# A rollup row holds the one unit price of its kind, price version and tier, any discount or markup in it, so it prices
+# each call that went into it. As in the rollups, a call that no provider served is no usage, and what an insured one
+# used stands at no price.
 _FROM_CALLS = """
     SELECT c.accepted_at AS at, c.project_id, c.key_id, c.model, c.provider, c.user_id, used.kind,
            CASE used.kind WHEN 'request' THEN 1 ELSE 0 END AS calls,
            CASE WHEN used.kind <> 'request' OR r.unit IS NOT NULL THEN used.quantity::numeric END AS quantity,
            coalesce(round(used.quantity::numeric * r.unit_price
-                          * CASE r.unit WHEN 'per_million_tokens' THEN 0.000001 ELSE 1 END
-                          * c.amount / nullif(c.origin_amount, 0), 12), 0) AS amount
+                          * CASE r.unit WHEN 'per_million_tokens' THEN 0.000001 ELSE 1 END, 12), 0) AS amount
     FROM calls AS c
     CROSS JOIN LATERAL jsonb_each_text(jsonb_build_object('request', 1) || c.quantities) AS used (kind, quantity)
     LEFT JOIN rollups AS r
