@@ -20,6 +20,8 @@ from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.telemetry import Reading
 from tollgate.kit.errors import Unavailable
 from tollgate.metering.safekeeping import SPOOL_FILE
+from tollgate.statistics import service as statistics
+from tollgate.statistics.model import Backlog
 
 _LEDGER_SECONDS_MAX = 5
 """A ledger that does not answer this within so long is as good as away."""
@@ -55,6 +57,8 @@ class InLedger:
     unpriced_oldest_at: datetime | None
     swept_at: datetime
     """When leases were last looked after."""
+    statistics: Backlog
+    """What the worker has not folded yet of how endpoints did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ async def in_ledger(database: Database) -> InLedger | None:
             oldest = (await session.execute(_OLDEST_HELD)).scalar()
             unpriced = (await session.execute(_UNPRICED)).one()
             swept_at = (await session.execute(_SWEPT_AT)).scalar_one()
+            backlog = await statistics.backlog(session)
     except (*DATABASE_AWAY, Unavailable) as error:
         _log.warning("the ledger does not tell its status", error=type(error).__name__)
         return None
@@ -94,6 +99,7 @@ async def in_ledger(database: Database) -> InLedger | None:
         unpriced=unpriced.calls,
         unpriced_oldest_at=unpriced.oldest_at,
         swept_at=swept_at,
+        statistics=backlog,
     )
 
 
