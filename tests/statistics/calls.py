@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from math import floor
 from random import Random
@@ -11,11 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from tests.metering.scene import Caller, Pool, Scene, a_settlement, an_attempt, free
+from tests.metering.scene import Caller, Pool, Scene, a_settlement, an_attempt
 
 from tollgate.infra.identity import new_id
 from tollgate.kit.ids import CallId, EndpointId
+from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import AttemptRecord, AttemptStatus, CallRecord, CallStatus, Settlement
+from tollgate.metering.rules import charge_records
+from tollgate.pricing.model import Charge
 from tollgate.statistics.model import EndpointStatistics, Figures, Spread, Tally
 from tollgate.statistics.sketch import RELATIVE_ERROR
 
@@ -32,8 +36,20 @@ def a_call(caller: Caller, at: datetime, endpoint: EndpointId, **said: Any) -> S
     settlement = a_settlement(caller, CallId(new_id(at)), at, **{"prompt": 10, "completion": 100, **said})
     tried = an_attempt(settlement.call, 1, ended)._replace(endpoint_id=endpoint, latency_ms=first_token_ms, **attempt)
     if settlement.call.status is CallStatus.INSURED:
-        settlement = free(settlement, CallStatus.INSURED)
+        settlement = _insured(settlement)
     return settlement._replace(attempts=(tried,))
+
+
+def _insured(settlement: Settlement) -> Settlement:
+    """The same call, which its customer does not pay, though it used what it used."""
+    call, nothing = settlement.call, Charge(items=(), amount=Decimal(0), unpriced=(), tier=0)
+    charges = charge_records(call.call_id, nothing, UsageQuantities({Kind(k): n for k, n in _counts(call).items()}))
+    return settlement._replace(call=call._replace(origin_amount=nothing.amount, amount=nothing.amount), charges=charges)
+
+
+def _counts(call: CallRecord) -> dict[str, int]:
+    counts: dict[str, int] = json.loads(call.quantities)
+    return counts
 
 
 def after_others(settlement: Settlement, *others: tuple[EndpointId, int | None, str]) -> Settlement:
