@@ -44,7 +44,7 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
     return [
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
         Schedule("grants-end", "* * * * *", end_grants),
-        Schedule("statistics", "* * * * * */20", fold_statistics),
+        Schedule("statistics", "* * * * * */10", fold_statistics),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
     ]

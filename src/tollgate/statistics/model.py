@@ -1,6 +1,7 @@
 """What is known of how an endpoint has been doing, as values. What has no samples is `None`, never zero."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
@@ -104,7 +105,7 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one settlement left of one endpoint's attempts that began in the same five minutes."""
+    """What batches of settlements left of one endpoint's attempts that began in the same five minutes."""
 
     endpoint_id: EndpointId
     starts_at: datetime
@@ -116,14 +117,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """All samples of one measure, at least one. Everything but the quantiles in the sketch is exact."""
+    """All samples of one measure, at least one. Everything but the quantiles in the sketches is exact."""
 
     count: int
     sum: int
     min: int
     max: int
-    sketch: bytes
-    """As `sketch.Sketch` writes it: equal for the same samples, whatever way they were put together."""
+    sketches: tuple[bytes, ...]
+    """As `sketch.Sketch` writes them: each is of some of the samples, none of one that is in another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,16 @@ class Observed:
 
 
 Buckets = dict[Slot, Observed]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the buckets tell of one endpoint in each window."""
+
+    live: Observed = Observed()
+    long: Observed = Observed()
+    hours: Mapping[datetime, Tally] = field(default_factory=dict)
+    """By their beginnings, those of the last day that have buckets."""
 
 
 @dataclass(frozen=True, slots=True)

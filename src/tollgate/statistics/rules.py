@@ -5,7 +5,7 @@ Everything here only adds: in which order samples come, and in which parts they 
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tollgate.kit.ids import EndpointId
@@ -15,6 +15,7 @@ from tollgate.statistics.model import (
     Figures,
     Grain,
     HourOfUptime,
+    Known,
     Measured,
     Observed,
     Sample,
@@ -68,24 +69,28 @@ def measured(values: Sequence[int]) -> Measured | None:
     """All the samples of a measure; `None` if there are none."""
     if not values:
         return None
-    return Measured(len(values), sum(values), min(values), max(values), Sketch(values).written())
+    return Measured(len(values), sum(values), min(values), max(values), (Sketch.of(values).written(),))
 
 
 def united(parts: Iterable[Measured | None]) -> Measured | None:
-    """The samples of all the parts."""
+    """The samples of all the parts, their sketches side by side."""
     known = [part for part in parts if part is not None]
     if len(known) <= 1:
         return known[0] if known else None
-    sketch = Sketch()
-    for part in known:
-        sketch.merge(part.sketch)
     return Measured(
         count=sum(part.count for part in known),
         sum=sum(part.sum for part in known),
         min=min(part.min for part in known),
         max=max(part.max for part in known),
-        sketch=sketch.written(),
+        sketches=tuple(sketch for part in known for sketch in part.sketches),
     )
+
+
+def compact(measure: Measured | None) -> Measured | None:
+    """The same samples in one sketch: equal for equal samples, whatever they were put together from."""
+    if measure is None or len(measure.sketches) == 1:
+        return measure
+    return replace(measure, sketches=(Sketch.merged(measure.sketches).written(),))
 
 
 def added(tallies: Iterable[Tally]) -> Tally:
@@ -114,6 +119,11 @@ def observed(samples: Sequence[Sample]) -> Observed:
     )
 
 
+def compacted(seen: Observed) -> Observed:
+    """The same with one sketch for each measure, as buckets have it."""
+    return replace(seen, latency=compact(seen.latency), throughput=compact(seen.throughput))
+
+
 def finest(samples: Iterable[Sample]) -> Buckets:
     """The samples as buckets of the finest grain."""
     together: dict[Slot, list[Sample]] = defaultdict(list)
@@ -130,7 +140,7 @@ def folded(samples: Iterable[Sample], *, now: datetime) -> Buckets:
             starts_at = start_of(grain, slot.starts_at)
             if starts_at >= kept_from(grain, now):
                 parts[Slot(slot.endpoint_id, grain, starts_at)].append(seen)
-    return {slot: merged(several) for slot, several in parts.items()}
+    return {slot: compacted(merged(several)) for slot, several in parts.items()}
 
 
 def quantiles(measure: Measured, percents: Sequence[int]) -> list[float]:
@@ -139,9 +149,8 @@ def quantiles(measure: Measured, percents: Sequence[int]) -> list[float]:
     Meant is the one at the place `percent * (count - 1) // 100`, the smallest at 0; the sketch's relative error is the
     most that the answer can be away from it.
     """
-    sketch = Sketch()
-    sketch.merge(measure.sketch)
-    about = (sketch.value_at(percent * (measure.count - 1) // _PERCENT) for percent in percents)
+    places = [percent * (measure.count - 1) // _PERCENT for percent in percents]
+    about = Sketch.merged(measure.sketches).values_at(places)
     return [min(max(value, float(measure.min)), float(measure.max)) for value in about]
 
 
@@ -169,57 +178,40 @@ def figures(parts: Sequence[Observed]) -> Figures:
     )
 
 
-@dataclass(slots=True)
-class _Windowed:
-    """One endpoint's parts of each window."""
+def statistics(
+    known: Mapping[EndpointId, Known], samples: Iterable[Sample], *, now: datetime
+) -> dict[EndpointId, EndpointStatistics]:
+    """The figures of every endpoint of which anything is known in some window, by buckets and by samples.
 
-    live: list[Observed] = field(default_factory=list)
-    long: list[Observed] = field(default_factory=list)
-    hours: dict[datetime, list[Tally]] = field(default_factory=lambda: defaultdict(list))
-
-
-def statistics(buckets: Buckets, samples: Iterable[Sample], *, now: datetime) -> dict[EndpointId, EndpointStatistics]:
-    """The figures of every endpoint of which anything is known in some window.
-
-    The samples are those that are in no bucket yet. Buckets outside of the windows count in none.
+    The samples are those that are in no bucket yet.
     """
-    gathered: dict[EndpointId, _Windowed] = defaultdict(_Windowed)
     begun = windows(now)
-    for slot, seen in buckets.items():
-        _sort_in(gathered[slot.endpoint_id], slot, seen, begun)
+    waiting: dict[EndpointId, list[tuple[datetime, Observed]]] = defaultdict(list)
     for slot, seen in finest(samples).items():
-        of_endpoint = gathered[slot.endpoint_id]
-        _sort_in(of_endpoint, slot, seen, begun)
-        if slot.starts_at >= begun.long:
-            of_endpoint.long.append(seen)
-        if slot.starts_at >= begun.day:
-            of_endpoint.hours[start_of(Grain.HOUR, slot.starts_at)].append(seen.tally)
+        if slot.starts_at >= min(begun.long, begun.day):
+            waiting[slot.endpoint_id].append((slot.starts_at, seen))
     return {
-        endpoint_id: EndpointStatistics(
-            live=figures(of_endpoint.live),
-            long=figures(of_endpoint.long),
-            last_day=added(tally for tallies in of_endpoint.hours.values() for tally in tallies),
-            hourly=_hourly(of_endpoint.hours, begun),
-        )
-        for endpoint_id, of_endpoint in gathered.items()
-        if of_endpoint.live or of_endpoint.long or of_endpoint.hours
+        endpoint_id: _statistics(known.get(endpoint_id, Known()), waiting[endpoint_id], begun)
+        for endpoint_id in (*known, *(each for each in waiting if each not in known))
     }
 
 
-def _sort_in(of_endpoint: _Windowed, slot: Slot, seen: Observed, begun: Windows) -> None:
-    """Count a bucket in the windows that are made of such as it."""
-    match slot.grain:
-        case Grain.FIVE_MINUTES:
-            if slot.starts_at >= begun.live:
-                of_endpoint.live.append(seen)
-        case Grain.HOUR:
-            if begun.long <= slot.starts_at < begun.days:
-                of_endpoint.long.append(seen)
-            if slot.starts_at >= begun.day:
-                of_endpoint.hours[slot.starts_at].append(seen.tally)
-        case Grain.DAY:
-            if slot.starts_at >= begun.days:
-                of_endpoint.long.append(seen)
+def _statistics(known: Known, waiting: Sequence[tuple[datetime, Observed]], begun: Windows) -> EndpointStatistics:
+    def since(start: datetime) -> list[Observed]:
+        return [seen for starts_at, seen in waiting if starts_at >= start]
+
+    hours: dict[datetime, list[Tally]] = defaultdict(list)
+    for starts_at, tally in known.hours.items():
+        hours[starts_at].append(tally)
+    for starts_at, seen in waiting:
+        if starts_at >= begun.day:
+            hours[start_of(Grain.HOUR, starts_at)].append(seen.tally)
+    return EndpointStatistics(
+        live=figures([known.live, *since(begun.live)]),
+        long=figures([known.long, *since(begun.long)]),
+        last_day=added(tally for tallies in hours.values() for tally in tallies),
+        hourly=_hourly(hours, begun),
+    )
 
 
 def _hourly(hours: Mapping[datetime, Sequence[Tally]], begun: Windows) -> tuple[HourOfUptime, ...]:
@@ -232,12 +224,15 @@ def no_statistics(now: datetime) -> EndpointStatistics:
     return EndpointStatistics(hourly=_hourly({}, windows(now)))
 
 
-def standings(buckets: Buckets, samples: Iterable[Sample], *, now: datetime) -> dict[EndpointId, Standing]:
+def standings(
+    live: Mapping[EndpointId, Observed], samples: Iterable[Sample], *, now: datetime
+) -> dict[EndpointId, Standing]:
     """The last hour of every endpoint of which anything is known in it; the samples are in no bucket yet."""
     parts: dict[EndpointId, list[Observed]] = defaultdict(list)
-    since = windows(now).live
-    for slot, seen in (*buckets.items(), *finest(samples).items()):
-        if slot.grain is Grain.FIVE_MINUTES and slot.starts_at >= since:
+    for endpoint_id, seen in live.items():
+        parts[endpoint_id].append(seen)
+    for slot, seen in finest(samples).items():
+        if slot.starts_at >= windows(now).live:
             parts[slot.endpoint_id].append(seen)
     return {endpoint_id: _standing(merged(several)) for endpoint_id, several in parts.items()}
 

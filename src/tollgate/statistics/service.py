@@ -11,7 +11,7 @@ from datetime import datetime
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.ids import EndpointId
 from tollgate.statistics import rules, store
-from tollgate.statistics.model import Backlog, EndpointStatistics, Grain, Standing
+from tollgate.statistics.model import Backlog, EndpointStatistics, Grain, Observed, Standing
 
 SAMPLES_MAX = 10_000
 """How many samples are folded in one transaction."""
@@ -23,9 +23,9 @@ async def statistics(session: ReadSession, *, now: datetime) -> Mapping[Endpoint
     Hundreds of endpoints take a fraction of a second to add up, in a thread: whoever is asked often keeps the answer.
     """
     windows = rules.windows(now)
-    buckets = await store.buckets(session, windows)
+    known = await store.known(session, windows)
     samples = await store.waiting(session, since=windows.long)
-    return await asyncio.to_thread(rules.statistics, buckets, samples, now=now)
+    return await asyncio.to_thread(rules.statistics, known, samples, now=now)
 
 
 def nothing_known(*, now: datetime) -> EndpointStatistics:
@@ -36,9 +36,9 @@ def nothing_known(*, now: datetime) -> EndpointStatistics:
 async def standings(session: ReadSession, *, now: datetime) -> Mapping[EndpointId, Standing]:
     """The last hour of every endpoint of which anything is known in it."""
     windows = rules.windows(now)
-    buckets = await store.live_buckets(session, windows)
+    live = await store.known_live(session, windows)
     samples = await store.waiting(session, since=windows.live)
-    return await asyncio.to_thread(rules.standings, buckets, samples, now=now)
+    return await asyncio.to_thread(rules.standings, live, samples, now=now)
 
 
 async def backlog(session: ReadSession) -> Backlog:
@@ -56,7 +56,7 @@ async def fold(session: WriteSession, *, now: datetime) -> int:
     samples = await store.take(session, most=SAMPLES_MAX)
     new = await asyncio.to_thread(rules.folded, samples, now=now)
     before = await store.buckets_of(session, new)
-    whole = {slot: rules.merged([before[slot], seen]) if slot in before else seen for slot, seen in new.items()}
-    await store.put(session, whole)
+    whole = {slot: rules.merged([before.get(slot, Observed()), seen]) for slot, seen in new.items()}
+    await store.put(session, {slot: rules.compacted(seen) for slot, seen in whole.items()})
     await store.drop_before(session, {grain: rules.kept_from(grain, now) for grain in Grain})
     return len(samples)

@@ -1,10 +1,12 @@
-"""The sketch: how samples are spread, in some hundred bytes. The only door to its library, and pure.
+"""The sketch: how samples are spread, in a few hundred bytes. The only door to its library, and pure.
 
 Each value from one on is counted in a bin whose bounds are two percent apart, and zeros apart from them. So merging is
 adding counts: sketches of the same samples are equal, whatever the order and the parts they came in.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from operator import add
 
 import msgspec
 from ddsketch.mapping import LogarithmicMapping
@@ -14,42 +16,52 @@ RELATIVE_ERROR = 0.01
 """How far from a sample the sketch's value for it can be, as a share of the sample."""
 
 _MAPPING = LogarithmicMapping(RELATIVE_ERROR)
-_LETTER = msgspec.msgpack.Decoder(tuple[int, int, list[int]])
+_WRITTEN = msgspec.msgpack.Decoder(tuple[int, int, list[int]])
 
 
 class Sketch:
     """Counts of non-negative integers."""
 
-    def __init__(self, values: Iterable[int] = ()) -> None:
-        self._zeros = 0
-        self._bins = DenseStore()
-        for value in values:
-            if value:
-                self._bins.add(_MAPPING.key(value))
-            else:
-                self._zeros += 1
+    def __init__(self, zeros: int, lowest: int, counts: Sequence[int]) -> None:
+        self._zeros = zeros
+        self._lowest = lowest
+        """The key of the first bin."""
+        self._counts = counts
+        """From there on, bin by bin; neither the first nor the last is empty."""
 
-    def merge(self, written: bytes) -> None:
-        """Count what another sketch has counted."""
-        zeros, lowest, counts = _LETTER.decode(written)
-        self._zeros += zeros
-        if counts:
-            other = DenseStore()
-            other.bins, other.count = list(counts), sum(counts)
-            other.offset = other.min_key = lowest
-            other.max_key = lowest + len(counts) - 1
-            self._bins.merge(other)
+    @classmethod
+    def of(cls, values: Iterable[int]) -> "Sketch":
+        """The sketch of these values."""
+        known = Counter(values)
+        zeros = known.pop(0, 0)
+        bins: Counter[int] = Counter()
+        for value, count in known.items():
+            bins[_MAPPING.key(value)] += count
+        if not bins:
+            return cls(zeros, 0, ())
+        return cls(zeros, min(bins), [bins[key] for key in range(min(bins), max(bins) + 1)])
+
+    @classmethod
+    def merged(cls, written: Iterable[bytes]) -> "Sketch":
+        """The sketch of everything that these have counted; a fast way to what the library does one by one."""
+        read = [_WRITTEN.decode(each) for each in written]
+        counted = [(lowest, counts) for _, lowest, counts in read if counts]
+        zeros = sum(zeros for zeros, _, _ in read)
+        if not counted:
+            return cls(zeros, 0, ())
+        first = min(lowest for lowest, _ in counted)
+        totals = [0] * (max(lowest + len(counts) for lowest, counts in counted) - first)
+        for lowest, counts in counted:
+            begin, end = lowest - first, lowest - first + len(counts)
+            totals[begin:end] = map(add, totals[begin:end], counts)
+        return cls(zeros, first, totals)
 
     def written(self) -> bytes:
-        """The sketch as bytes: the zeros, the key of the lowest bin, and the counts from there to the highest."""
-        bins = self._bins
-        if not bins.count:
-            return msgspec.msgpack.encode((self._zeros, 0, []))
-        counts = bins.bins[bins.min_key - bins.offset : bins.max_key - bins.offset + 1]
-        return msgspec.msgpack.encode((self._zeros, bins.min_key, [int(count) for count in counts]))
+        """The sketch as bytes."""
+        return msgspec.msgpack.encode((self._zeros, self._lowest, self._counts))
 
-    def value_at(self, rank: int) -> float:
-        """About the sample that stands at this place, the smallest at 0, within RELATIVE_ERROR of it."""
-        if rank < self._zeros:
-            return 0.0
-        return _MAPPING.value(self._bins.key_at_rank(rank - self._zeros))
+    def values_at(self, ranks: Iterable[int]) -> list[float]:
+        """About the samples that stand at these places, the smallest at 0, each within RELATIVE_ERROR of it."""
+        bins = DenseStore()
+        bins.bins, bins.offset = list(self._counts), self._lowest
+        return [0.0 if rank < self._zeros else _MAPPING.value(bins.key_at_rank(rank - self._zeros)) for rank in ranks]

@@ -1,6 +1,6 @@
 """All SQL of statistics but that of settling, which leaves the samples (migrations/sql, 0010)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,64 +11,124 @@ from sqlmodel import col
 from tollgate.infra.chunks import chunks
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.ids import EndpointId
-from tollgate.statistics.model import Backlog, Buckets, Grain, Measured, Observed, Sample, Slot, Tally, Windows
+from tollgate.statistics.model import Backlog, Buckets, Grain, Known, Measured, Observed, Sample, Slot, Tally, Windows
 from tollgate.statistics.tables import INSTANT, SAMPLES, BucketRow, GrainRow
 
 _BUCKETS: sa.Table = BucketRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it to every table
 _KEY = ("grain", "starts_at", "endpoint_id")
 
 
-async def buckets(session: ReadSession, windows: Windows) -> Buckets:
-    """The buckets that make up the windows: all that are known, or of a grain that a window asks for."""
-    grain, starts_at = col(BucketRow.grain), col(BucketRow.starts_at)
-    hours = sa.or_(sa.and_(starts_at >= windows.long, starts_at < windows.days), starts_at >= windows.day)
-    wanted = sa.or_(
-        sa.and_(grain == Grain.FIVE_MINUTES, starts_at >= windows.live),
-        sa.and_(grain == Grain.HOUR, hours),
-        sa.and_(grain == Grain.DAY, starts_at >= windows.days),
-    )
-    return await _found(session, wanted)
+# What a window is made of is added up where it lies, and only sketches travel one by one.
+_PARTS = """
+    SELECT endpoint_id, sum(ok)::bigint AS ok, sum(failed)::bigint AS failed,
+           sum(latency_count)::bigint AS latency_count, sum(latency_sum) AS latency_sum,
+           min(latency_min) AS latency_min, max(latency_max) AS latency_max,
+           coalesce(array_agg(latency_sketch) FILTER (WHERE latency_count > 0), '{}') AS latency_sketches,
+           sum(throughput_count)::bigint AS throughput_count, sum(throughput_sum) AS throughput_sum,
+           min(throughput_min) AS throughput_min, max(throughput_max) AS throughput_max,
+           coalesce(array_agg(throughput_sketch) FILTER (WHERE throughput_count > 0), '{}') AS throughput_sketches
+    FROM endpoint_buckets
+"""
+_LIVE = sa.text(f"{_PARTS} WHERE grain = 5 AND starts_at >= :since GROUP BY endpoint_id").bindparams(
+    sa.bindparam("since", type_=INSTANT)
+)
+_LONG = sa.text(f"""
+    {_PARTS}
+    WHERE grain = 60 AND starts_at >= :since AND starts_at < :days OR grain = 1440 AND starts_at >= :days
+    GROUP BY endpoint_id
+""").bindparams(sa.bindparam("since", type_=INSTANT), sa.bindparam("days", type_=INSTANT))
+_HOURS = sa.text("""
+    SELECT endpoint_id, array_agg(starts_at) AS starts, array_agg(ok) AS ok, array_agg(failed) AS failed
+    FROM endpoint_buckets
+    WHERE grain = 60 AND starts_at >= :since
+    GROUP BY endpoint_id
+""").bindparams(sa.bindparam("since", type_=INSTANT))
 
 
-async def live_buckets(session: ReadSession, windows: Windows) -> Buckets:
-    """The buckets of the last hour."""
-    return await _found(
-        session, sa.and_(col(BucketRow.grain) == Grain.FIVE_MINUTES, col(BucketRow.starts_at) >= windows.live)
-    )
-
-
-async def buckets_of(session: ReadSession, slots: Collection[Slot]) -> Buckets:
-    """Those of these buckets that there are."""
-    keys = [(slot.grain, slot.starts_at, slot.endpoint_id) for slot in slots]
-    found: Buckets = {}
-    for some in chunks(keys):
-        wanted = sa.tuple_(*(_BUCKETS.c[name] for name in _KEY)).in_(some)
-        found |= await _found(session, wanted)
-    return found
-
-
-async def _found(session: ReadSession, wanted: sa.ColumnElement[bool]) -> Buckets:
-    rows = await session.execute(sa.select(_BUCKETS).where(wanted))
+async def known(session: ReadSession, windows: Windows) -> dict[EndpointId, Known]:
+    """What buckets tell of each endpoint of which they tell anything in some window."""
+    live = await known_live(session, windows)
+    long = _parts(await session.execute(_LONG, {"since": windows.long, "days": windows.days}))
+    hours = {
+        EndpointId(row.endpoint_id): {
+            starts_at: Tally(ok, failed) for starts_at, ok, failed in zip(row.starts, row.ok, row.failed, strict=True)
+        }
+        for row in await session.execute(_HOURS, {"since": windows.day})
+    }
+    nothing = Observed()
     return {
-        Slot(EndpointId(row.endpoint_id), Grain(row.grain), row.starts_at): Observed(
+        endpoint_id: Known(live.get(endpoint_id, nothing), long.get(endpoint_id, nothing), hours.get(endpoint_id, {}))
+        for endpoint_id in live.keys() | long.keys() | hours.keys()
+    }
+
+
+async def known_live(session: ReadSession, windows: Windows) -> dict[EndpointId, Observed]:
+    """What buckets tell of the last hour."""
+    return _parts(await session.execute(_LIVE, {"since": windows.live}))
+
+
+def _parts(rows: Iterable[Any]) -> dict[EndpointId, Observed]:
+    return {
+        EndpointId(row.endpoint_id): Observed(
             tally=Tally(row.ok, row.failed),
-            latency=_measured(row.latency_count, row.latency_sum, row.latency_min, row.latency_max, row.latency_sketch),
+            latency=_measured(
+                row.latency_count, row.latency_sum, row.latency_min, row.latency_max, row.latency_sketches
+            ),
             throughput=_measured(
-                row.throughput_count, row.throughput_sum, row.throughput_min, row.throughput_max, row.throughput_sketch
+                row.throughput_count,
+                row.throughput_sum,
+                row.throughput_min,
+                row.throughput_max,
+                row.throughput_sketches,
             ),
         )
         for row in rows
     }
 
 
-def _measured(count: int, total: Any, least: int, most: int, sketch: bytes) -> Measured | None:
-    return Measured(count, int(total), least, most, sketch) if count else None
+def _measured(count: int, total: Any, least: int, most: int, sketches: Sequence[bytes]) -> Measured | None:
+    return Measured(count, int(total), least, most, tuple(sketches)) if count else None
+
+
+async def buckets_of(session: ReadSession, slots: Collection[Slot]) -> Buckets:
+    """Those of these buckets that there are."""
+    found: Buckets = {}
+    for some in chunks([(slot.grain, slot.starts_at, slot.endpoint_id) for slot in slots]):
+        wanted = sa.tuple_(*(_BUCKETS.c[name] for name in _KEY)).in_(some)
+        for row in await session.execute(sa.select(_BUCKETS).where(wanted)):
+            found[Slot(EndpointId(row.endpoint_id), Grain(row.grain), row.starts_at)] = Observed(
+                tally=Tally(row.ok, row.failed),
+                latency=_measured(
+                    row.latency_count, row.latency_sum, row.latency_min, row.latency_max, [row.latency_sketch]
+                ),
+                throughput=_measured(
+                    row.throughput_count,
+                    row.throughput_sum,
+                    row.throughput_min,
+                    row.throughput_max,
+                    [row.throughput_sketch],
+                ),
+            )
+    return found
+
+
+_WAITING = sa.text("""
+    SELECT endpoint_id, starts_at, sum(ok)::bigint AS ok, sum(failed)::bigint AS failed,
+           coalesce(array_agg(value) FILTER (WHERE measure = 1), '{}') AS latencies_ms,
+           coalesce(array_agg(value) FILTER (WHERE measure = 2), '{}') AS throughputs
+    FROM (SELECT endpoint_id, starts_at, ok, failed, 0 AS measure, NULL::bigint AS value FROM endpoint_samples
+          UNION ALL
+          SELECT endpoint_id, starts_at, 0, 0, 1, unnest(latencies_ms) FROM endpoint_samples
+          UNION ALL
+          SELECT endpoint_id, starts_at, 0, 0, 2, unnest(throughputs) FROM endpoint_samples) AS s
+    WHERE starts_at >= :since
+    GROUP BY endpoint_id, starts_at
+""").bindparams(sa.bindparam("since", type_=INSTANT))
 
 
 async def waiting(session: ReadSession, *, since: datetime) -> list[Sample]:
-    """The samples of that time that no bucket holds yet."""
-    rows = await session.execute(sa.select(SAMPLES).where(SAMPLES.c.starts_at >= since))
-    return [_sample(row) for row in rows]
+    """What no bucket holds yet of that time, in one sample for each endpoint and five minutes."""
+    return [_sample(row) for row in await session.execute(_WAITING, {"since": since})]
 
 
 def _sample(row: Any) -> Sample:
@@ -107,7 +167,7 @@ async def take(session: WriteSession, *, most: int) -> list[Sample]:
 
 
 async def put(session: WriteSession, buckets: Buckets) -> None:
-    """Write the buckets as they are now, whether they were there before or not."""
+    """Write the buckets as they are now, whether they were there before or not; each measure has one sketch."""
     rows = [_row(slot, seen) for slot, seen in buckets.items()]
     for some in chunks(rows):
         statement = insert(_BUCKETS).values(list(some))
@@ -133,7 +193,7 @@ def _columns(name: str, measure: Measured | None) -> dict[str, object]:
         f"{name}_sum": 0 if measure is None else measure.sum,
         f"{name}_min": None if measure is None else measure.min,
         f"{name}_max": None if measure is None else measure.max,
-        f"{name}_sketch": None if measure is None else measure.sketch,
+        f"{name}_sketch": None if measure is None else measure.sketches[0],
     }
 
 
