@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0011_health"
-down_revision = "0009_recovery"
+down_revision = "0010_statistics"
 branch_labels = None
 depends_on = None
 

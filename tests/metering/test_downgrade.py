@@ -1,5 +1,7 @@
 """Every migration can be undone: what it made is gone, and it can be applied again."""
 
+from datetime import timedelta
+
 import asyncpg
 import pytest
 from alembic import command
@@ -8,10 +10,13 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.metering.scene import Scene, a_settlement
 
+from tollgate.entrypoints import doctor
 from tollgate.infra import migrations, upgrades
 from tollgate.infra.identity import new_id
 from tollgate.kit.ids import CallId
 from tollgate.metering.model import Settlement
+from tollgate.statistics import service as statistics
+from tollgate.statistics.model import Grain, Tally
 
 OURS = """
     SELECT 'relation ' || c.relname FROM pg_class AS c WHERE c.relnamespace = 'public'::regnamespace
@@ -96,3 +101,28 @@ async def _settle(url: str, settlement: Settlement, *, columns: int | None = Non
         )
     finally:
         await connection.close()
+
+
+async def test_calls_before_there_were_statistics_are_in_none_and_nobody_misses_them(
+    database_url: str, scene: Scene
+) -> None:
+    at = scene.clock.at = await scene.pool.fetchval("SELECT date_trunc('milliseconds', clock_timestamp())")
+    caller = await scene.a_caller(credit="1")
+    before, after = (a_settlement(caller, CallId(new_id(at)), at, prompt=100) for _ in range(2))
+    await _down_to(database_url, "0009_recovery")
+    await _settle(database_url, before)
+
+    await upgrades.upgrade(database_url)
+    await _settle(database_url, after)
+
+    async with scene.database.write() as session:
+        assert await statistics.fold(session, now=at) == 1
+        (known,) = (await statistics.statistics(session, now=at)).values()
+        report = await doctor.examine_snapshot(session)
+    assert known.live.tally == known.long.tally == Tally(ok=1)
+    assert "endpoint statistics" not in report.complaints
+
+    since = await scene.pool.fetch("SELECT grain, whole_from FROM endpoint_grains")
+    assert {row["grain"] for row in since if row["whole_from"] > at + timedelta(hours=1)} == set(Grain)
+    await scene.pool.execute("UPDATE endpoint_grains SET whole_from = '-infinity'")
+    assert "endpoint statistics" in (await doctor.examine(scene.database)).complaints

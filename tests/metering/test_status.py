@@ -65,6 +65,7 @@ async def test_an_installation_at_rest_has_nothing_to_tell(plane: ControlPlane) 
     assert seen["ledger"]["swept_at"] is not None
     assert seen["in_flight"] == {"holds": 0, "held": {}, "oldest_at": None}
     assert (seen["orphans"], seen["unpriced"]) == (0, {"calls": 0, "oldest_at": None})
+    assert seen["statistics"] == {"waiting": 0, "oldest_at": None}
     assert {**seen["spool"], "host": ""} == {
         "host": "", "waiting": 0, "oldest_at": None, "refused": 0, "unreadable": 0, "processes": 1, "left_behind": 0,
     }  # fmt: skip

@@ -118,12 +118,6 @@ class TestEndpoints:
         assert openai["data_policy"]["logging"] == "30 days"
         assert openai["status_page"] == "https://status.openai.com"
         assert (openai["protocols"], openai["ignorable_parameters"]) == (["openai", "anthropic"], [])
-        assert openai["stats"] == {
-            "latency_ms": dict.fromkeys(("min", "max", "avg", "p50", "p90", "p99")),
-            "throughput": dict.fromkeys(("min", "max", "avg", "p50", "p90", "p99")),
-            "uptime": {"last_hour": None, "last_day": None, "hourly": None},
-            "window": None,
-        }
 
     async def test_that_are_not_priced_yet_say_so(self, scene: Scene) -> None:
         scene.clock.at = datetime(2025, 1, 1, tzinfo=UTC)

@@ -45,6 +45,7 @@ from tollgate.keys import rules as key_rules
 from tollgate.keys.service import KeyRing
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.kit.errors import Unavailable
+from tollgate.kit.ids import EndpointId
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.metering import routes as metering
 from tollgate.metering import status as metering_status
@@ -52,6 +53,8 @@ from tollgate.metering.service import Meter
 from tollgate.metering.status import OnDisk
 from tollgate.pricing import routes as pricing
 from tollgate.reports import routes as reports
+from tollgate.statistics import service as statistics
+from tollgate.statistics.model import Standing
 
 CONTROL_PLANE = (
     *accounts.HANDLERS,
@@ -180,7 +183,7 @@ class _Wiring:
         """What routes depend on, kept up to date for as long as the block runs."""
         async with Shelf(self.database, self._clock, database_url=self._settings.database_url).listening() as shelf:
             reach = partial(reaches, shelf, self._environment, providers.reaches)
-            async with Health(pool, self._clock, reach=reach).shared() as health:
+            async with Health(pool, self._clock, reach=reach, standings=self._standings).shared() as health:
                 sessions = Sessions(pool, self._clock)
                 saving = asyncio.create_task(ledger_access.lasting(sessions.go_on_saving))
                 try:
@@ -188,6 +191,10 @@ class _Wiring:
                 finally:
                     saving.cancel()
                     await sessions.save()
+
+    async def _standings(self, at: datetime) -> Mapping[EndpointId, Standing]:
+        async with self.database.read() as session:
+            return await statistics.standings(session, now=at)
 
     async def _drained(self, served: Gateway, meter: Meter) -> None:
         """Wait until every call is recorded, but no longer than one waits for a ledger that is away.

@@ -16,6 +16,7 @@ from tollgate.invoices import tasks as invoices
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.metering import service as metering
 from tollgate.metering import tasks as grants
+from tollgate.statistics import tasks as statistics
 
 _CONNECTIONS_MAX = 4
 _RECOVERY_CONNECTIONS_MAX = 3
@@ -34,6 +35,9 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
     async def end_grants() -> None:
         await grants.end_grants(database, clock)
 
+    async def fold_statistics() -> None:
+        await statistics.fold(database, clock)
+
     async def drop_old_answers() -> None:
         async with database.write() as session:
             await idempotency.drop_before(session, clock.now() - idempotency.KEPT_FOR)
@@ -46,6 +50,7 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         Schedule("sessions", "23,53 * * * *", forget_sessions),
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
         Schedule("grants-end", "* * * * *", end_grants),
+        Schedule("statistics", "* * * * * */10", fold_statistics),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
     ]

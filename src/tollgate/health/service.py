@@ -14,12 +14,14 @@ from typing import TypeAlias, TypeVar
 
 import asyncpg
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from tollgate.health import rules, store
 from tollgate.health.model import HEALTHY, Circuit, Condition, Fault, Fitness, Track, Trouble
 from tollgate.infra import telemetry
 from tollgate.infra.database import DATABASE_AWAY, ReadSession
 from tollgate.kit.clock import Clock
+from tollgate.kit.errors import Unavailable
 from tollgate.kit.ids import EndpointId
 from tollgate.statistics.model import Standing
 
@@ -185,7 +187,7 @@ class Health:
         try:
             stored = await store.open_circuits(self._pool)
             standings = await self._standings(asked_at) if with_standings else None
-        except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+        except (*DATABASE_AWAY, asyncpg.PostgresError, Unavailable, SQLAlchemyError) as error:
             _log.warning("health could not be read", error=type(error).__name__)
             return
         open_here = {endpoint_id for endpoint_id, track in self._tracks.items() if track.circuit is not None}

@@ -78,6 +78,10 @@ UNPRICED_TIERS = Counter(
 INCONSISTENT = Counter(
     "tollgate_inconsistent_charges_total", "Calls whose charge is not what their price version makes it. Alarm on any."
 )
+SAMPLES_FOLDED = Counter(
+    "tollgate_samples_folded_total",
+    "Samples of how endpoints did that the worker folded. Alarm if it stands still while calls are settled.",
+)
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
 
 _CAUSES_MAX = 10

@@ -85,6 +85,14 @@ class UnpricedView(msgspec.Struct, kw_only=True, frozen=True):
     oldest_at: datetime | None
 
 
+class StatisticsView(msgspec.Struct, kw_only=True, frozen=True):
+    """What the worker has not folded yet of how endpoints did: up to half a minute's worth; it is in every figure."""
+
+    waiting: int
+    oldest_at: datetime | None
+    """When the calls of the oldest of it were recorded."""
+
+
 class SpoolView(msgspec.Struct, kw_only=True, frozen=True):
     """What lies on the disk of the host that answers, for this ledger; another host has its own."""
 
@@ -135,6 +143,7 @@ class StatusView(msgspec.Struct, kw_only=True, frozen=True):
     orphans: int | None
     """Of the calls in flight, those whose lease is over: their host is lost, and the next sweep settles them."""
     unpriced: UnpricedView | None
+    statistics: StatisticsView | None
     spool: SpoolView | None
     """`null` while the process starts."""
     outbox_age_seconds: int | None
@@ -151,6 +160,9 @@ class StatusView(msgspec.Struct, kw_only=True, frozen=True):
             unpriced=None
             if ledger is None
             else UnpricedView(calls=ledger.unpriced, oldest_at=ledger.unpriced_oldest_at),
+            statistics=None
+            if ledger is None
+            else StatisticsView(waiting=ledger.statistics.samples, oldest_at=ledger.statistics.oldest_at),
             spool=None if disk is None else _spool(disk, host),
             outbox_age_seconds=None,
             providers=None if ledger is None else [TroubleView.of(trouble) for trouble in ledger.troubles],

@@ -22,6 +22,8 @@ from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.telemetry import Reading
 from tollgate.kit.errors import Unavailable
 from tollgate.metering.safekeeping import SPOOL_FILE
+from tollgate.statistics import service as statistics
+from tollgate.statistics.model import Backlog
 
 _LEDGER_SECONDS_MAX = 5
 """A ledger that does not answer this within so long is as good as away."""
@@ -59,6 +61,8 @@ class InLedger:
     """When leases were last looked after."""
     troubles: Sequence[Trouble]
     """The endpoints that calls avoid."""
+    statistics: Backlog
+    """What the worker has not folded yet of how endpoints did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ async def in_ledger(database: Database) -> InLedger | None:
             unpriced = (await session.execute(_UNPRICED)).one()
             swept_at = (await session.execute(_SWEPT_AT)).scalar_one()
             troubles = await health.troubles(session)
+            backlog = await statistics.backlog(session)
     except (*DATABASE_AWAY, Unavailable) as error:
         _log.warning("the ledger does not tell its status", error=type(error).__name__)
         return None
@@ -100,6 +105,7 @@ async def in_ledger(database: Database) -> InLedger | None:
         unpriced_oldest_at=unpriced.oldest_at,
         swept_at=swept_at,
         troubles=troubles,
+        statistics=backlog,
     )
 
 

@@ -1,4 +1,4 @@
-"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0009)."""
+"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0009 and 0010)."""
 
 import json
 from collections.abc import Mapping, Sequence

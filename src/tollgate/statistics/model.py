@@ -1,7 +1,12 @@
 """What is known of how an endpoint has been doing, as values. What has no samples is `None`, never zero."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import IntEnum
+from typing import NamedTuple
+
+from tollgate.kit.ids import EndpointId
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +82,94 @@ class Standing:
     """The median time to the first token."""
     throughput: int | None
     """The median tokens per second, in thousandths."""
+
+
+NO_STANDING = Standing(tally=Tally(), latency_ms=None, throughput=None)
+
+
+class Grain(IntEnum):
+    """How long a stretch of time one bucket is for, in minutes. Stretches are of UTC, and each is part of the next."""
+
+    FIVE_MINUTES = 5
+    HOUR = 60
+    DAY = 1440
+
+
+class Slot(NamedTuple):
+    """What one bucket is of: an endpoint's attempts that began in one stretch of time."""
+
+    endpoint_id: EndpointId
+    grain: Grain
+    starts_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What batches of settlements left of one endpoint's attempts that began in the same five minutes."""
+
+    endpoint_id: EndpointId
+    starts_at: datetime
+    tally: Tally
+    latencies_ms: tuple[int, ...]
+    throughputs: tuple[int, ...]
+    """In thousandths of a token per second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All samples of one measure, at least one. Everything but the quantiles in the sketches is exact."""
+
+    count: int
+    sum: int
+    min: int
+    max: int
+    sketches: tuple[bytes, ...]
+    """As `sketch.Sketch` writes them: each is of some of the samples, none of one that is in another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known of a stretch of time; a measure without samples is `None`."""
+
+    tally: Tally = Tally()
+    latency: Measured | None = None
+    """In milliseconds."""
+    throughput: Measured | None = None
+    """In thousandths of a token per second."""
+
+
+Buckets = dict[Slot, Observed]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the buckets tell of one endpoint in each window."""
+
+    live: Observed = Observed()
+    long: Observed = Observed()
+    hours: Mapping[datetime, Tally] = field(default_factory=dict)
+    """By their beginnings, those of the last day that have buckets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Where the windows of one moment begin; none of them has an end."""
+
+    live: datetime
+    """The beginning of the five minutes an hour ago."""
+    long: datetime
+    """The beginning of the hour thirty days ago."""
+    days: datetime
+    """The first midnight in the long window: from there on it is made of days, up to there of hours."""
+    day: datetime
+    """The beginning of the first of the last twenty-four hours, this one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be folded; it is in every figure all the same."""
+
+    samples: int
+    """How many rows: one for each endpoint of a batch of settlements."""
+    oldest_at: datetime | None
+    """When the calls of the oldest of them were recorded."""

@@ -16,6 +16,7 @@ from tollgate.reports.schemas.catalogue import (
     ActivityParameters,
     DayEntry,
     EndpointEntry,
+    EndpointsParameters,
     ModelEntry,
     ModelList,
     ModelsParameters,
@@ -68,18 +69,23 @@ class CatalogueController(Controller):
             listing = await catalogue.listing(session, f"{author}/{name}", now=clock.now())
         return OneModel.of(ModelEntry.of(listing))
 
-    @get("/models/{author:str}/{name:str}/endpoints", summary="Where a model is offered, and on what terms")
+    @get(
+        "/models/{author:str}/{name:str}/endpoints",
+        summary="Where a model is offered, on what terms, and how it has been doing there",
+    )
     async def list_endpoints(
         self,
+        request: AnyRequest,
         author: FromPath[str],
         name: FromPath[str],
         database: Injected[Database],
         clock: Injected[Clock],
         catalogue: Injected[PublicCatalogue],
     ) -> Page[EndpointEntry]:
+        asked = web.query(request, EndpointsParameters)
         async with database.read() as session:
             listing = await catalogue.listing(session, f"{author}/{name}", now=clock.now())
-        return Page(data=[EndpointEntry.of(offer, listing.model) for offer in listing.offers])
+        return Page(data=[EndpointEntry.of(offer, listing.model, asked.window) for offer in listing.offers])
 
     @get("/models/{author:str}/{name:str}/activity", summary="Tokens a day of UTC, of everyone together")
     async def show_activity(

@@ -1,7 +1,8 @@
 """The API shapes of the public catalogue. Of a provider's credential there is nothing in them, not even its name."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -15,6 +16,8 @@ from tollgate.pricing.model import CURRENCY, PriceItem, PriceVersion, Unit
 from tollgate.pricing.schemas import Tier
 from tollgate.reports.model import DayOfTokens, Listing, ListingFilter, ListingOrder, Offer
 from tollgate.reports.rules import ACTIVITY_DAYS_MAX, cheapest_price
+from tollgate.statistics import model as statistics
+from tollgate.statistics.model import EndpointStatistics, HourOfUptime
 
 _SHOWN_KINDS = (
     Kind.PROMPT,
@@ -179,22 +182,74 @@ class Spread(Struct, kw_only=True, frozen=True):
     p90: float | None = None
     p99: float | None = None
 
+    @classmethod
+    def of(cls, spread: statistics.Spread | None) -> "Spread":
+        if spread is None:
+            return cls()
+        return cls(min=spread.min, max=spread.max, avg=spread.avg, p50=spread.p50, p90=spread.p90, p99=spread.p99)
+
+
+class UptimeHour(Struct, kw_only=True, frozen=True):
+    """One hour of UTC: how many attempts were served, and how many failed for the provider's fault."""
+
+    start: datetime
+    uptime: float | None
+    ok: int
+    failed: int
+
+    @classmethod
+    def of(cls, hour: HourOfUptime) -> "UptimeHour":
+        tally = hour.tally
+        return cls(start=hour.starts_at, uptime=tally.uptime, ok=tally.ok, failed=tally.failed)
+
 
 class Uptime(Struct, kw_only=True, frozen=True):
-    """The share of calls that did not fail for the provider's fault; `null` without calls."""
+    """The share of calls that did not fail for the provider's fault, from 0 to 1; `null` without calls."""
 
-    last_hour: float | None = None
-    last_day: float | None = None
-    hourly: list[float | None] | None = None
+    last_hour: float | None
+    last_day: float | None
+    hourly: list[UptimeHour]
+    """The last twenty-four hours, oldest first, this one included."""
+
+
+class StatsWindow(StrEnum):
+    """What latency and throughput are told of: the last hour, or the last thirty days."""
+
+    LIVE = "live"
+    LONG = "long"
+
+
+class EndpointsParameters(Body, kw_only=True, frozen=True):
+    """Which statistics to tell."""
+
+    window: StatsWindow = StatsWindow.LIVE
 
 
 class Stats(Struct, kw_only=True, frozen=True):
-    """How an endpoint has been doing."""
+    """How an endpoint has been doing: milliseconds to the first token of streams, and tokens per second.
 
-    latency_ms: Spread = Spread()
-    throughput: Spread = Spread()
-    uptime: Uptime = Uptime()
-    window: str | None = None
+    Least, most and average are exact, the others within one percent of a sample.
+    """
+
+    latency_ms: Spread
+    throughput: Spread
+    uptime: Uptime
+    window: Literal["1h", "30d"]
+    """Of latency and throughput."""
+
+    @classmethod
+    def of(cls, known: EndpointStatistics, window: StatsWindow) -> "Stats":
+        figures = known.live if window is StatsWindow.LIVE else known.long
+        return cls(
+            latency_ms=Spread.of(figures.latency_ms),
+            throughput=Spread.of(figures.throughput),
+            uptime=Uptime(
+                last_hour=known.live.tally.uptime,
+                last_day=known.last_day.uptime,
+                hourly=[UptimeHour.of(hour) for hour in known.hourly],
+            ),
+            window="1h" if window is StatsWindow.LIVE else "30d",
+        )
 
 
 class EndpointEntry(Struct, kw_only=True, frozen=True):
@@ -215,10 +270,10 @@ class EndpointEntry(Struct, kw_only=True, frozen=True):
     data_policy: DataPolicyView
     status_page: str | None
     routable: bool
-    stats: Stats = Stats()
+    stats: Stats
 
     @classmethod
-    def of(cls, offer: Offer, model: Model) -> "EndpointEntry":
+    def of(cls, offer: Offer, model: Model, window: StatsWindow) -> "EndpointEntry":
         endpoint, provider = offer.endpoint, offer.provider
         return cls(
             id=typed("ep", endpoint.id),
@@ -235,6 +290,7 @@ class EndpointEntry(Struct, kw_only=True, frozen=True):
             data_policy=DataPolicyView.of(endpoint.data_policy),
             status_page=provider.status_page,
             routable=offer.routable,
+            stats=Stats.of(offer.statistics, window),
         )
 
 

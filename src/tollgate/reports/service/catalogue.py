@@ -1,11 +1,12 @@
-"""The public catalogue: every model with its endpoints, their prices in force, and how much it is used.
+"""The public catalogue: every model with its endpoints, their prices in force, how they do, and how much it is used.
 
-Anyone may ask, without a key and as often as they like, so it is kept in memory and read anew only when it changed.
+Anyone may ask, without a key and as often as they like, so it is kept in memory. Catalogue and prices are read anew
+when they changed; statistics, which change with every call, when they are a second old, or later if reading takes long.
 """
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tollgate.catalog import service as catalog
@@ -14,13 +15,19 @@ from tollgate.catalog.rules import is_routable
 from tollgate.infra.database import ReadSession
 from tollgate.kit import period
 from tollgate.kit.errors import ModelNotFound
-from tollgate.kit.ids import PLATFORM
+from tollgate.kit.ids import PLATFORM, EndpointId
 from tollgate.pricing import rules as rating
 from tollgate.pricing import service as pricing
 from tollgate.pricing.model import STANDARD, PriceBook
 from tollgate.reports import rules
 from tollgate.reports.model import DayOfTokens, Listing, Offer
 from tollgate.reports.store import usage as store
+from tollgate.statistics import service as statistics
+from tollgate.statistics.model import EndpointStatistics
+
+STATISTICS_FRESH_FOR = timedelta(seconds=1)
+_LEISURE = 20
+"""How many times as long as they took to read statistics are kept, so that asking cannot make reading all there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +46,45 @@ class _Edition:
         return revision == self.revision and self.since <= now and (self.until is None or now < self.until)
 
 
+@dataclass(frozen=True, slots=True)
+class _Standings:
+    """How endpoints were doing at one moment."""
+
+    at: datetime
+    until: datetime
+    by_endpoint: Mapping[EndpointId, EndpointStatistics]
+    nothing: EndpointStatistics
+    """Of the endpoints of which nothing is known."""
+
+    def is_current(self, now: datetime) -> bool:
+        return self.at <= now < self.until
+
+    def shown_in(self, listing: Listing) -> Listing:
+        """The model with the statistics of its endpoints."""
+        offers = (
+            replace(offer, statistics=self.by_endpoint.get(offer.endpoint.id, self.nothing)) for offer in listing.offers
+        )
+        return replace(listing, offers=tuple(offers))
+
+
 class PublicCatalogue:
     """What anyone may see of one database, where calls can be sent to from one environment.
 
-    A question costs one small query, for the revision. What is kept is one edition, so it is as large as the catalogue.
+    A question costs one small query, for the revision; statistics are added up in a twentieth of the time at most,
+    however many ask. What is kept is one edition, so it is as large as the catalogue.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._edition: _Edition | None = None
         self._reading = asyncio.Lock()
+        self._standings: _Standings | None = None
+        self._adding_up = asyncio.Lock()
 
     async def listings(self, session: ReadSession, *, now: datetime) -> list[Listing]:
-        """Every model, in order of slug. Offers say whether calls can be sent to them."""
-        return list((await self._current(session, now)).listings.values())
+        """Every model, in order of slug. Offers say whether calls can be sent to them, and how they have been doing."""
+        edition, standings = await self._current(session, now), await self._current_standings(session, now)
+        return [standings.shown_in(listing) for listing in edition.listings.values()]
 
     async def listing(self, session: ReadSession, slug: str, *, now: datetime) -> Listing:
         """One model.
@@ -60,7 +92,8 @@ class PublicCatalogue:
         Raises:
             ModelNotFound: there is none of this slug.
         """
-        return _found((await self._current(session, now)).listings, slug)
+        listing = _found((await self._current(session, now)).listings, slug)
+        return (await self._current_standings(session, now)).shown_in(listing)
 
     async def providers(self, session: ReadSession, *, now: datetime) -> list[Provider]:
         """Every provider, in order of slug."""
@@ -89,6 +122,24 @@ class PublicCatalogue:
             if self._edition is None or not self._edition.is_current(revision, now):
                 self._edition = await _read(session, self._environment, now)
             return self._edition
+
+    async def _current_standings(self, session: ReadSession, now: datetime) -> _Standings:
+        async with self._adding_up:
+            if self._standings is None or not self._standings.is_current(now):
+                self._standings = await _read_standings(session, now)
+            return self._standings
+
+
+async def _read_standings(session: ReadSession, now: datetime) -> _Standings:
+    began = asyncio.get_running_loop().time()
+    by_endpoint = await statistics.statistics(session, now=now)
+    took = timedelta(seconds=asyncio.get_running_loop().time() - began)
+    return _Standings(
+        at=now,
+        until=now + max(STATISTICS_FRESH_FOR, took * _LEISURE),
+        by_endpoint=by_endpoint,
+        nothing=statistics.nothing_known(now=now),
+    )
 
 
 def _found(listings: Mapping[str, Listing], slug: str) -> Listing:
