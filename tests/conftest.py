@@ -2,10 +2,12 @@
 
 import itertools
 import os
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
@@ -19,6 +21,9 @@ from tollgate.kit.clock import FixedClock
 TEMPLATE = "tollgate_template"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 _NUMBERS = itertools.count(1)
+_MEMORY = Path("/dev/shm")  # noqa: S108 - TemporaryDirectory makes a private directory there
+_MEMORY_BYTES_MIN = 4 * 1024**3
+"""What must be free there: a server in each of several processes may take up to a gigabyte."""
 
 
 def url_of(server_url: str, database_name: str) -> str:
@@ -38,13 +43,23 @@ async def a_copy(server_url: str, template: str, name: str) -> AsyncIterator[str
 
 
 @pytest.fixture(scope="session")
-async def server_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+def server_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the server keeps its data: in memory if there is enough, since a database is copied for most tests."""
+    if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _MEMORY_BYTES_MIN:
+        yield tmp_path_factory.mktemp("data")
+        return
+    with TemporaryDirectory(prefix="tollgate-tests-", dir=_MEMORY) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+async def server_url(server_dir: Path) -> AsyncIterator[str]:
     """A server whose role may create databases: TOLLGATE_TEST_DATABASE_URL, or one of our own."""
     given = os.environ.get("TOLLGATE_TEST_DATABASE_URL")
     if given:
         yield given
         return
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("data"), durable=False)
+    server = EmbeddedPostgres(server_dir, durable=False)
     await server.start()
     yield server.url
     await server.stop()

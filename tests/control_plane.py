@@ -103,12 +103,14 @@ async def control_plane(
 
 
 @asynccontextmanager
-async def shared_control_plane(server_url: str, template: str, name: str) -> AsyncIterator[ControlPlane]:
+async def shared_control_plane(
+    server_url: str, template: str, name: str, *, more: tuple[ControllerRouterHandler, ...] = ()
+) -> AsyncIterator[ControlPlane]:
     """A control plane for the tests of a whole module, on a database of its own, at the clock of every test."""
     clock = FixedClock(NOON)
     async with a_copy(server_url, template, f"{template}_{name}") as url:
         database, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
-        async with control_plane(database, pool, clock, database_url=url) as opened:
+        async with control_plane(database, pool, clock, database_url=url, more=more) as opened:
             yield opened
         await pool.close()
         await database.close()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from litestar import get, post
 from litestar.exceptions import HTTPException
-from tests.control_plane import ControlPlane, control_plane
+from tests.control_plane import ControlPlane, control_plane, shared_control_plane
 
 from tollgate.accounts import service as accounts
 from tollgate.infra import idempotency
@@ -68,14 +68,28 @@ async def nothing() -> dict[str, str]:
     return {}
 
 
-@pytest.fixture
-async def plane(
-    database: Database, pool: "asyncpg.Pool[asyncpg.Record]", clock: FixedClock, database_url: str
-) -> AsyncIterator[ControlPlane]:
+HANDLERS = (scripted, refused, deferred, nothing)
+
+
+@pytest.fixture(autouse=True)
+def _beginning() -> None:
+    """The scripted route ends well and waits for nothing until the test says otherwise."""
     Script.ending, Script.started, Script.proceed = None, asyncio.Event(), asyncio.Event()
     Script.proceed.set()
-    more = (scripted, refused, deferred, nothing)
-    async with control_plane(database, pool, clock, database_url=database_url, more=more) as opened:
+
+
+@pytest.fixture(scope="module")
+async def plane(server_url: str, template: str) -> AsyncIterator[ControlPlane]:
+    """One for all whose keys are their own: nobody else's repeat is theirs."""
+    async with shared_control_plane(server_url, template, "idempotency", more=HANDLERS) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def fresh(
+    database: Database, pool: "asyncpg.Pool[asyncpg.Record]", clock: FixedClock, database_url: str
+) -> AsyncIterator[ControlPlane]:
+    async with control_plane(database, pool, clock, database_url=database_url, more=HANDLERS) as opened:
         yield opened
 
 
@@ -152,8 +166,8 @@ class TestRepeat:
 
         assert (first.status_code, again.status_code) == (200, 401)
 
-    async def test_of_a_read_is_just_read(self, plane: ControlPlane, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        answers = [await plane.call("GET", "/scripted", headers=ONCE) for _ in range(2)]
+    async def test_of_a_read_is_just_read(self, fresh: ControlPlane, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        answers = [await fresh.call("GET", "/scripted", headers=ONCE) for _ in range(2)]
 
         assert [answer.headers.get("Idempotent-Replayed") for answer in answers] == [None, None]
         assert await pool.fetchval("SELECT count(*) FROM idempotent_answers") == 0
@@ -182,19 +196,19 @@ class TestRepeat:
 
 
 class TestOldAnswers:
-    async def test_are_dropped_and_their_writes_happen_again(self, plane: ControlPlane) -> None:
-        manager = await plane.a_manager()
-        await plane.call("POST", "/scripted", key=manager, headers=ONCE)
+    async def test_are_dropped_and_their_writes_happen_again(self, fresh: ControlPlane) -> None:
+        manager = await fresh.a_manager()
+        await fresh.call("POST", "/scripted", key=manager, headers=ONCE)
 
         replayed = []
         for later in (timedelta(), timedelta(seconds=1)):
-            async with plane.database.write() as session:
-                await idempotency.drop_before(session, plane.clock.now() + later)
-            again = await plane.call("POST", "/scripted", key=manager, headers=ONCE)
+            async with fresh.database.write() as session:
+                await idempotency.drop_before(session, fresh.clock.now() + later)
+            again = await fresh.call("POST", "/scripted", key=manager, headers=ONCE)
             replayed.append(again.headers.get("Idempotent-Replayed"))
 
         assert replayed == ["true", None]
-        assert await _projects(plane, manager) == 2
+        assert await _projects(fresh, manager) == 2
 
 
 class TestFailure:
@@ -214,11 +228,11 @@ class TestFailure:
         assert await _projects(plane, manager) == 1
 
     async def test_of_the_commit_itself_is_told_instead_of_the_answer(
-        self, plane: ControlPlane, pool: "asyncpg.Pool[asyncpg.Record]"
+        self, fresh: ControlPlane, pool: "asyncpg.Pool[asyncpg.Record]"
     ) -> None:
         await pool.execute("CREATE TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
 
-        answer = await plane.call("POST", "/scripted/deferred", headers=ONCE)
+        answer = await fresh.call("POST", "/scripted/deferred", headers=ONCE)
 
         assert answer.status_code == 500
         assert answer.json()["error"]["type"] == "internal"
@@ -264,10 +278,10 @@ class TestRace:
 
 class TestStorage:
     async def test_holds_neither_the_secret_nor_what_would_open_it(
-        self, plane: ControlPlane, pool: "asyncpg.Pool[asyncpg.Record]"
+        self, fresh: ControlPlane, pool: "asyncpg.Pool[asyncpg.Record]"
     ) -> None:
-        manager = await plane.a_manager()
-        answer = await plane.call("POST", "/keys", key=manager, json={"name": "mine"}, headers=ONCE)
+        manager = await fresh.a_manager()
+        answer = await fresh.call("POST", "/keys", key=manager, json={"name": "mine"}, headers=ONCE)
 
         (row,) = await pool.fetch("SELECT * FROM idempotent_answers")
 

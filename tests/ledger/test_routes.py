@@ -6,14 +6,28 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tests.control_plane import ControlPlane, control_plane
+from tests.conftest import NOON
+from tests.control_plane import ControlPlane, control_plane, shared_control_plane
 
 from tollgate.infra.database import Database
 from tollgate.kit.clock import FixedClock
 
 
+@pytest.fixture(scope="module")
+async def shared(server_url: str, template: str) -> AsyncIterator[ControlPlane]:
+    async with shared_control_plane(server_url, template, "ledger") as opened:
+        yield opened
+
+
 @pytest.fixture
-async def plane(
+def plane(shared: ControlPlane) -> ControlPlane:
+    """One for all, at noon: each test looks at organizations of its own."""
+    shared.clock.at = NOON
+    return shared
+
+
+@pytest.fixture
+async def fresh(
     database: Database, pool: "asyncpg.Pool[asyncpg.Record]", clock: FixedClock, database_url: str
 ) -> AsyncIterator[ControlPlane]:
     async with control_plane(database, pool, clock, database_url=database_url) as opened:
@@ -176,11 +190,11 @@ class TestAdjustments:
             assert (await plane.call("POST", path, json=body)).status_code == 400, body
         assert await data(plane, "GET", path, 200) == []
 
-    async def test_of_nobody_are_not_found(self, plane: ControlPlane) -> None:
-        path = (await path_of(plane, "adjustments")).replace("org_0", "org_1")
-        assert (await plane.call("POST", path, json={"amount": "1", "reason": "x"})).status_code == 404
-        assert (await plane.call("GET", path)).status_code == 404
-        assert await plane.pool.fetchval("SELECT count(*) FROM counters") == 0
+    async def test_of_nobody_are_not_found(self, fresh: ControlPlane) -> None:
+        path = (await path_of(fresh, "adjustments")).replace("org_0", "org_1")
+        assert (await fresh.call("POST", path, json={"amount": "1", "reason": "x"})).status_code == 404
+        assert (await fresh.call("GET", path)).status_code == 404
+        assert await fresh.pool.fetchval("SELECT count(*) FROM counters") == 0
 
 
 async def test_a_repeat_with_its_idempotency_key_happens_once(plane: ControlPlane) -> None:
