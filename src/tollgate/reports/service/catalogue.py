@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from litestar.datastructures import State
+
 from tollgate.catalog import service as catalog
 from tollgate.catalog.model import Catalogue, Provider
 from tollgate.catalog.rules import is_routable
@@ -89,6 +91,12 @@ class PublicCatalogue:
             if self._edition is None or not self._edition.is_current(revision, now):
                 self._edition = await _read(session, self._environment, now)
             return self._edition
+
+
+def shared_in(state: State, environment: Mapping[str, str]) -> PublicCatalogue:
+    """The catalogue that everything sharing this state shares, made when it is first asked for."""
+    shared: PublicCatalogue = state.setdefault("public_catalogue", PublicCatalogue(environment))
+    return shared
 
 
 def _found(listings: Mapping[str, Listing], slug: str) -> Listing:

@@ -1,0 +1,146 @@
+"""Pictures of figures: where each mark of a chart stands, in per cent, so that it is drawn at any width."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from tollgate.console.model import ABSENT, DayRow, DaysChart, Mark, Range, SpreadRow, UptimeHour, UptimeStrip
+from tollgate.console.rules import figures
+from tollgate.reports.model import DayOfTokens
+from tollgate.statistics.model import EndpointStatistics, HourOfUptime, Spread, Tally
+
+_WHOLE = Fraction(100)
+_BAR_SHARE = Fraction(4, 5)
+"""How much of its place a bar takes; the rest is between it and its neighbours."""
+_STEADY, _SHAKY = Fraction(999, 1000), Fraction(95, 100)
+"""From where on an hour's uptime is good, and from where on it is fair."""
+_HEIGHTS = {"good": Fraction(100), "fair": Fraction(70), "poor": Fraction(40), "none": Fraction(12)}
+"""Hours differ in height as well as in colour, for those who do not see the one."""
+_CEILINGS = (1, 2, 5)
+
+
+def per_cent(part: Fraction) -> str:
+    """A place in a picture, to two decimals: `33.33%`."""
+    hundredths = round(part * 100)
+    whole, rest = divmod(hundredths, 100)
+    return f"{whole}.{rest:02}%" if rest else f"{whole}%"
+
+
+def ceiling_of(highest: int) -> int:
+    """The least of 1, 2, 5, 10, 20, 50, … that is not below the highest: where the axis ends."""
+    decade = 1
+    while True:
+        for step in _CEILINGS:
+            if step * decade >= highest:
+                return step * decade
+        decade *= 10
+
+
+def days_chart(days: Sequence[DayOfTokens]) -> DaysChart:
+    """Tokens per day as bars, what was read below what was written; `days` is not empty."""
+    total = sum(day.prompt_tokens + day.completion_tokens for day in days)
+    ceiling = ceiling_of(max(day.prompt_tokens + day.completion_tokens for day in days))
+    busiest = max(days, key=lambda day: day.prompt_tokens + day.completion_tokens)
+    first, last = figures.day(days[0].day), figures.day(days[-1].day)
+    said = f"{figures.count(total)} tokens from {first} to {last}; the most on {figures.day(busiest.day)}"
+    return DaysChart(
+        says=said if total else f"No tokens from {first} to {last}",
+        marks=_day_marks(days, ceiling),
+        ceiling=figures.count(ceiling),
+        middle=figures.count(ceiling // 2) if ceiling > 1 else "",
+        first_day=figures.short_day(days[0].day),
+        last_day=figures.short_day(days[-1].day),
+        total=figures.tokens(total) if total else figures.NO_FIGURE,
+        rows=tuple(_day_row(day) for day in reversed(days)),
+        empty=not total,
+    )
+
+
+def small_days(days: Sequence[DayOfTokens]) -> tuple[Mark, ...]:
+    """Tokens per day as bars without an axis, so the busiest day is the tallest; none if nothing was used."""
+    highest = max((day.prompt_tokens + day.completion_tokens for day in days), default=0)
+    return _day_marks(days, highest) if highest else ()
+
+
+def _day_marks(days: Sequence[DayOfTokens], ceiling: int) -> tuple[Mark, ...]:
+    marks = []
+    step = _WHOLE / len(days)
+    for number, day in enumerate(days):
+        read, written = (_WHOLE * part / ceiling for part in (day.prompt_tokens, day.completion_tokens))
+        all_told = day.prompt_tokens + day.completion_tokens
+        says = f"{figures.day(day.day)}: {figures.count(all_told)} tokens"
+        left, width = per_cent(step * number + step * (1 - _BAR_SHARE) / 2), per_cent(step * _BAR_SHARE)
+        for tone, top, height in (("read", _WHOLE - read, read), ("written", _WHOLE - read - written, written)):
+            if height:
+                marks.append(Mark(left, per_cent(top), width, per_cent(height), tone, says))
+    return tuple(marks)
+
+
+def _day_row(day: DayOfTokens) -> DayRow:
+    return DayRow(
+        day=figures.day(day.day),
+        prompt=figures.tokens(day.prompt_tokens),
+        completion=figures.tokens(day.completion_tokens),
+        total=figures.tokens(day.prompt_tokens + day.completion_tokens),
+    )
+
+
+def spread_rows(
+    spreads: Sequence[tuple[str, Spread | None]], *, unit: str, decimals: int
+) -> tuple[tuple[SpreadRow, ...], str]:
+    """Each provider's spread on one scale from zero, and where that scale ends; `decimals` are those of least and most.
+
+    Means have two decimals.
+    """
+    highest = max((spread.max for _, spread in spreads if spread is not None), default=None)
+    rows = tuple(_spread_row(provider, spread, highest, unit, decimals) for provider, spread in spreads)
+    return rows, figures.rounded(highest, decimals)
+
+
+def _spread_row(provider: str, spread: Spread | None, highest: float | None, unit: str, decimals: int) -> SpreadRow:
+    if spread is None:
+        return SpreadRow(provider, ABSENT, ABSENT, ABSENT, None, f"{provider}: no samples yet")
+    least, most = figures.rounded(spread.min, decimals), figures.rounded(spread.max, decimals)
+    mean = figures.rounded(spread.avg, 2)
+    drawn = None
+    if highest:
+        start, extent, middle = (
+            _WHOLE * Fraction(value) / Fraction(highest) for value in (spread.min, spread.max - spread.min, spread.avg)
+        )
+        drawn = Range(per_cent(start), per_cent(extent), per_cent(middle))
+    says = f"{provider}: {least} to {most} {unit}, {mean} on average"
+    return SpreadRow(provider, least, most, mean, drawn, says)
+
+
+def uptime_strip(provider: str, statistics: EndpointStatistics) -> UptimeStrip:
+    """The last hours, oldest first."""
+    hours = statistics.hourly
+    step = _WHOLE / max(len(hours), 1)
+    told = [UptimeHour(figures.hour(hour.starts_at), figures.share(hour.tally)) for hour in hours]
+    return UptimeStrip(
+        says=f"Uptime of {provider} by the hour: {figures.share(statistics.last_day)} over the last day",
+        marks=tuple(_hour_mark(number, step, hour, told[number]) for number, hour in enumerate(hours)),
+        hours=tuple(reversed(told)),
+        first_hour=figures.clock_hour(hours[0].starts_at) if hours else "",
+        last_hour=figures.clock_hour(hours[-1].starts_at) if hours else "",
+    )
+
+
+def _hour_mark(number: int, step: Fraction, hour: HourOfUptime, told: UptimeHour) -> Mark:
+    tone = _tone(hour.tally)
+    height = _HEIGHTS[tone]
+    return Mark(
+        x=per_cent(step * number + step * (1 - _BAR_SHARE) / 2),
+        y=per_cent(_WHOLE - height),
+        width=per_cent(step * _BAR_SHARE),
+        height=per_cent(height),
+        tone=tone,
+        says=f"{told.hour}  {told.uptime}",
+    )
+
+
+def _tone(tally: Tally) -> str:
+    counted = tally.ok + tally.failed
+    if not counted:
+        return "none"
+    served = Fraction(tally.ok, counted)
+    return "good" if served >= _STEADY else "fair" if served >= _SHAKY else "poor"
