@@ -113,6 +113,7 @@ class SpreadTable:
     hint: str
     rows: tuple[SpreadRow, ...]
     scale_end: str
+    """What the far end of the pictures stands for; empty without any samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,7 @@ class PolicyRow:
 
     label: str
     text: str
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ _STEADY, _SHAKY = Fraction(999, 1000), Fraction(95, 100)
 """From where on an hour's uptime is good, and from where on it is fair."""
 _HEIGHTS = {"good": Fraction(100), "fair": Fraction(70), "poor": Fraction(40), "none": Fraction(12)}
 """Hours differ in height as well as in colour, for those who do not see the one."""
-_CEILINGS = (1, 2, 5)
+_CEILINGS = (1, 2, 3, 4, 5, 6, 8)
 
 
 def per_cent(part: Fraction) -> str:
@@ -26,7 +26,7 @@ def per_cent(part: Fraction) -> str:
 
 
 def ceiling_of(highest: int) -> int:
-    """The least of 1, 2, 5, 10, 20, 50, … that is not below the highest: where the axis ends."""
+    """The least of 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, … that is not below the highest: where the axis ends."""
     decade = 1
     while True:
         for step in _CEILINGS:
@@ -46,7 +46,7 @@ def days_chart(days: Sequence[DayOfTokens]) -> DaysChart:
         says=said if total else f"No tokens from {first} to {last}",
         marks=_day_marks(days, ceiling),
         ceiling=figures.count(ceiling),
-        middle=figures.count(ceiling // 2) if ceiling > 1 else "",
+        middle="" if ceiling % 2 else figures.count(ceiling // 2),
         first_day=figures.short_day(days[0].day),
         last_day=figures.short_day(days[-1].day),
         total=figures.tokens(total) if total else figures.NO_FIGURE,
@@ -93,7 +93,7 @@ def spread_rows(
     """
     highest = max((spread.max for _, spread in spreads if spread is not None), default=None)
     rows = tuple(_spread_row(provider, spread, highest, unit, decimals) for provider, spread in spreads)
-    return rows, figures.rounded(highest, decimals)
+    return rows, "" if highest is None else figures.rounded(highest, decimals)
 
 
 def _spread_row(provider: str, spread: Spread | None, highest: float | None, unit: str, decimals: int) -> SpreadRow:

@@ -113,18 +113,14 @@ def _badge(offer: Offer) -> Badge:
 
 def policy_rows(policy: DataPolicy) -> tuple[PolicyRow, ...]:
     """What happens to prompts; what is not known is said to be so."""
-    training = _NOT_KNOWN if policy.training is None else str(policy.training).lower()
-    moderation = policy.moderation
-    return (
-        PolicyRow("Prompt training", training),
-        PolicyRow("Prompt logging", _logging(policy.logging)),
-        PolicyRow("Moderation", _NOT_KNOWN if moderation is None else f"Responsibility of {moderation}"),
-    )
+    training = None if policy.training is None else str(policy.training).lower()
+    moderation = None if policy.moderation is None else f"Responsibility of {policy.moderation}"
+    logging = None if policy.logging is None else _logging(policy.logging)
+    told = (("Prompt training", training), ("Prompt logging", logging), ("Moderation", moderation))
+    return tuple(PolicyRow(label, text or _NOT_KNOWN, known=text is not None) for label, text in told)
 
 
-def _logging(kept: str | None) -> str:
-    if kept is None:
-        return _NOT_KNOWN
+def _logging(kept: str) -> str:
     if kept == "zero":
         return "Zero retention"
     days = _DAYS.fullmatch(kept)
