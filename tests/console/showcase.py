@@ -22,9 +22,9 @@ from tollgate.statistics.model import EndpointStatistics, Figures, HourOfUptime,
 
 LAST_HOUR = datetime(2025, 10, 10, 15, tzinfo=UTC)
 PARAMETERS = (
-    "max_completion_tokens temperature top_p frequency_penalty presence_penalty seed logit_bias logprobs "
-    "top_logprobs response_format stop tools tool_choice parallel_tool_calls"
-).split()
+    "max_completion_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "logit_bias",
+    "logprobs", "top_logprobs", "response_format", "stop", "tools", "tool_choice", "parallel_tool_calls",
+)  # fmt: skip
 HOSTILE = '<script>alert("1")</script> & \'"><img src=x onerror=alert(2)>'
 """What must arrive as this text wherever somebody could have written it."""
 
@@ -69,7 +69,7 @@ def an_endpoint(model: Model, provider: Provider, **facts: object) -> Endpoint:
         context_length=1_047_576,
         max_output=32_768,
         protocols=("openai", "anthropic"),
-        supported_parameters=tuple(PARAMETERS),
+        supported_parameters=PARAMETERS,
         data_policy=DataPolicy(training=False, logging="zero", moderation="developer"),
         supports_cancel=True,
         enabled=True,
@@ -165,7 +165,7 @@ HOSTILE_LISTING = Listing(
 LISTINGS = (TIERED, SEED, EMPTY, HOSTILE_LISTING, UNPRICED, ECHO)
 
 
-def days(until: date, *, count: int = 30) -> list[DayOfTokens]:
+def busy_days(until: date, *, count: int) -> list[DayOfTokens]:
     """Days of use that rise and fall with the week, ending on this one."""
     told = []
     for number in range(count):
@@ -185,21 +185,21 @@ class ShownCatalogue(PublicCatalogue):
         """By how much less than the seed's a model is used."""
 
     async def listings(self, session: ReadSession, *, now: datetime) -> list[Listing]:
+        del session, now
         return list(self.shown.values())
 
     async def listing(self, session: ReadSession, slug: str, *, now: datetime) -> Listing:
+        del session, now
         if slug not in self.shown:
             raise ModelNotFound(f"There is no model {slug!r}.")
         return self.shown[slug]
 
     async def activity(self, session: ReadSession, slug: str, *, days: int, now: datetime) -> list[DayOfTokens]:
+        del session
         divided = self.used.get(slug)
         return [
             DayOfTokens(day.day, 0, 0)
             if divided is None
             else DayOfTokens(day.day, day.prompt_tokens // divided, day.completion_tokens // divided)
-            for day in _DAYS(now.date(), count=days)
+            for day in busy_days(now.date(), count=days)
         ]
-
-
-_DAYS = days

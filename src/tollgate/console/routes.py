@@ -1,7 +1,9 @@
 """The console's routes, beside the interface and not below it: pages for whoever comes with a browser, no key asked."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from litestar import HttpMethod, Request, Response, route
@@ -28,12 +30,22 @@ _ASK_AGAIN = "no-cache"
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
 
-def shown_catalogue(request: AnyRequest, environment: Injected[Mapping[str, str]]) -> PublicCatalogue:
-    """The one that the application's requests share, those of the interface as well."""
-    return shared_in(request.app.state, environment)
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What pages are made of: the catalogue that the interface's requests share too, and the interface's address."""
+
+    catalogue: PublicCatalogue
+    base_url: str
 
 
-_SHOWN = {"catalogue": Provide(shown_catalogue, sync_to_thread=False)}
+def shown_to(request: AnyRequest, environment: Injected[Mapping[str, str]], settings: Injected[Settings]) -> Shown:
+    """What whoever sent this request is shown."""
+    scheme, host = str(request.scope["scheme"]), request.headers.get("host")
+    base_url = api_url(public_url=settings.public_url, scheme=scheme, host=host)
+    return Shown(shared_in(request.app.state, environment), base_url)
+
+
+_SHOWN = {"shown": Provide(shown_to, sync_to_thread=False)}
 
 
 @route("/", http_method=_READING, include_in_schema=False)
@@ -44,13 +56,13 @@ async def front() -> Redirect:
 
 @route("/models", http_method=_READING, include_in_schema=False, dependencies=_SHOWN)
 async def find_models(
-    request: AnyRequest, database: Injected[Database], clock: Injected[Clock], catalogue: Injected[PublicCatalogue]
+    request: AnyRequest, database: Injected[Database], clock: Injected[Clock], shown: Injected[Shown]
 ) -> Response[bytes]:
     """The catalogue."""
     asked = web.query(request, CatalogueParameters).question()
     async with database.read() as session:
-        page = await service.find_models(session, catalogue, asked=asked, now=clock.now())
-    return _page(request, pages.catalogue(page))
+        page = await service.find_models(session, shown.catalogue, asked=asked, now=clock.now())
+    return _page(request, await asyncio.to_thread(pages.catalogue, page))
 
 
 @route("/models/{author:str}/{name:str}", http_method=_READING, include_in_schema=False, dependencies=_SHOWN)
@@ -60,18 +72,15 @@ async def show_model(
     name: FromPath[str],
     database: Injected[Database],
     clock: Injected[Clock],
-    catalogue: Injected[PublicCatalogue],
-    settings: Injected[Settings],
+    shown: Injected[Shown],
 ) -> Response[bytes]:
     """A model's page."""
     web.query(request, web.Nothing)
-    base_url = api_url(
-        public_url=settings.public_url, scheme=str(request.scope["scheme"]), host=request.headers.get("host")
-    )
     async with database.read() as session:
-        slug = f"{author}/{name}"
-        page = await service.show_model(session, catalogue, slug=slug, base_url=base_url, now=clock.now())
-    return _page(request, pages.model(page))
+        page = await service.show_model(
+            session, shown.catalogue, slug=f"{author}/{name}", base_url=shown.base_url, now=clock.now()
+        )
+    return _page(request, await asyncio.to_thread(pages.model, page))
 
 
 @route("/assets/{name:str}", http_method=_READING, include_in_schema=False)

@@ -1,5 +1,9 @@
-"""What there is to see, fetched for one page: listings with their statistics, and the days they were used on."""
+"""What there is to see, fetched for one page: listings with their statistics, and the days they were used on.
 
+Pages take milliseconds to make, and whoever likes may ask for them: they are made beside the loop that serves calls.
+"""
+
+import asyncio
 from datetime import datetime
 
 from tollgate.console.model import CataloguePage, CatalogueQuestion, ModelPage
@@ -16,12 +20,12 @@ async def find_models(
 ) -> CataloguePage:
     """The catalogue's page for this question."""
     listings = await catalogue.listings(session, now=now)
-    shown = catalogue_page.on_page(catalogue_page.found(listings, asked), asked.page)
+    models = await asyncio.to_thread(catalogue_page.found, listings, asked)
     days = {
         slug: await catalogue.activity(session, slug, days=DAYS, now=now)
-        for slug in (listing.model.slug for listing in shown)
+        for slug in (listing.model.slug for listing in catalogue_page.on_page(models, asked.page))
     }
-    return catalogue_page.catalogue_page(listings, asked, days)
+    return await asyncio.to_thread(catalogue_page.catalogue_page, listings, models, asked, days)
 
 
 async def show_model(
@@ -34,4 +38,4 @@ async def show_model(
     """
     listing = await catalogue.listing(session, slug, now=now)
     days = await catalogue.activity(session, slug, days=DAYS, now=now)
-    return model_page.model_page(listing, days, base_url=base_url)
+    return await asyncio.to_thread(model_page.model_page, listing, days, base_url=base_url)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from tollgate.console.model import (
+    NO_FIGURE,
     CatalogueOrder,
     CataloguePage,
     CatalogueQuestion,
@@ -48,10 +49,12 @@ def on_page(models: Sequence[Listing], page: int) -> Sequence[Listing]:
 
 
 def catalogue_page(
-    listings: Sequence[Listing], asked: CatalogueQuestion, days: Mapping[str, Sequence[DayOfTokens]]
+    listings: Sequence[Listing],
+    models: Sequence[Listing],
+    asked: CatalogueQuestion,
+    days: Mapping[str, Sequence[DayOfTokens]],
 ) -> CataloguePage:
-    """The page of what was asked for among all listings; `days` holds the use of the models on it."""
-    models = found(listings, asked)
+    """The page of the models that were found among all listings; `days` holds the use of those on it."""
     shown = on_page(models, asked.page)
     everything = [offer for listing in listings for offer in listing.offers]
     providers = {offer.provider.slug: offer.provider.name for offer in everything}
@@ -98,7 +101,7 @@ def _row(listing: Listing, days: Sequence[DayOfTokens]) -> CatalogueRow:
         input_price=None if price is None else first_price(price, Kind.PROMPT),
         output_price=None if price is None else first_price(price, Kind.COMPLETION),
         days=charts.small_days(days),
-        tokens=figures.tokens(total) if total else figures.NO_FIGURE,
+        tokens=figures.tokens(total) if total else NO_FIGURE,
     )
 
 

@@ -1,28 +1,40 @@
 """Pictures of figures: where each mark of a chart stands, in per cent, so that it is drawn at any width."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 
-from tollgate.console.model import ABSENT, DayRow, DaysChart, Mark, Range, SpreadRow, UptimeHour, UptimeStrip
+from tollgate.console.model import ABSENT, NO_FIGURE, DayRow, DaysChart, Mark, Range, SpreadRow, UptimeHour, UptimeStrip
 from tollgate.console.rules import figures
 from tollgate.reports.model import DayOfTokens
 from tollgate.statistics.model import EndpointStatistics, HourOfUptime, Spread, Tally
 
-_WHOLE = Fraction(100)
-_BAR_SHARE = Fraction(4, 5)
-"""How much of its place a bar takes; the rest is between it and its neighbours."""
-_STEADY, _SHAKY = Fraction(999, 1000), Fraction(95, 100)
-"""From where on an hour's uptime is good, and from where on it is fair."""
-_HEIGHTS = {"good": Fraction(100), "fair": Fraction(70), "poor": Fraction(40), "none": Fraction(12)}
+_WHOLE = 10_000
+"""Places are reckoned in hundredths of a per cent."""
+_BAR_SHARE, _GAP_SHARE = 8, 2
+"""How many tenths of its place a bar takes, and how many are between it and its neighbours."""
+_STEADY, _SHAKY = 999, 950
+"""From how many attempts served of a thousand on an hour is good, and from how many on it is fair."""
+_HEIGHTS = {"good": _WHOLE, "fair": 7000, "poor": 4000, "none": 1200}
 """Hours differ in height as well as in colour, for those who do not see the one."""
 _CEILINGS = (1, 2, 3, 4, 5, 6, 8)
 
 
-def per_cent(part: Fraction) -> str:
-    """A place in a picture, to two decimals: `33.33%`."""
-    hundredths = round(part * 100)
-    whole, rest = divmod(hundredths, 100)
+def per_cent(place: int) -> str:
+    """A place in a picture, as pictures are written: `33.33%` for 3333."""
+    whole, rest = divmod(place, 100)
     return f"{whole}.{rest:02}%" if rest else f"{whole}%"
+
+
+def _share(part: int, whole: int) -> int:
+    """A share as a place, to the nearest."""
+    return (2 * part * _WHOLE + whole) // (2 * whole)
+
+
+def _bars(count: int) -> list[tuple[str, str]]:
+    """Where each of so many bars begins and how wide it is."""
+    if not count:
+        return []
+    width = per_cent(_WHOLE * _BAR_SHARE // (10 * count))
+    return [(per_cent(_WHOLE * (10 * number + _GAP_SHARE // 2) // (10 * count)), width) for number in range(count)]
 
 
 def ceiling_of(highest: int) -> int:
@@ -49,29 +61,28 @@ def days_chart(days: Sequence[DayOfTokens]) -> DaysChart:
         middle="" if ceiling % 2 else figures.count(ceiling // 2),
         first_day=figures.short_day(days[0].day),
         last_day=figures.short_day(days[-1].day),
-        total=figures.tokens(total) if total else figures.NO_FIGURE,
+        total=figures.tokens(total) if total else NO_FIGURE,
         rows=tuple(_day_row(day) for day in reversed(days)),
         empty=not total,
     )
 
 
 def small_days(days: Sequence[DayOfTokens]) -> tuple[Mark, ...]:
-    """Tokens per day as bars without an axis, so the busiest day is the tallest; none if nothing was used."""
+    """Tokens per day as bars without an axis: the busiest day is the tallest; none if nothing was used."""
     highest = max((day.prompt_tokens + day.completion_tokens for day in days), default=0)
     return _day_marks(days, highest) if highest else ()
 
 
 def _day_marks(days: Sequence[DayOfTokens], ceiling: int) -> tuple[Mark, ...]:
     marks = []
-    step = _WHOLE / len(days)
-    for number, day in enumerate(days):
-        read, written = (_WHOLE * part / ceiling for part in (day.prompt_tokens, day.completion_tokens))
+    for day, (left, width) in zip(days, _bars(len(days)), strict=True):
         all_told = day.prompt_tokens + day.completion_tokens
+        read, top = _share(day.prompt_tokens, ceiling), _share(all_told, ceiling)
         says = f"{figures.day(day.day)}: {figures.count(all_told)} tokens"
-        left, width = per_cent(step * number + step * (1 - _BAR_SHARE) / 2), per_cent(step * _BAR_SHARE)
-        for tone, top, height in (("read", _WHOLE - read, read), ("written", _WHOLE - read - written, written)):
-            if height:
-                marks.append(Mark(left, per_cent(top), width, per_cent(height), tone, says))
+        if day.prompt_tokens:
+            marks.append(Mark(left, per_cent(_WHOLE - read), width, per_cent(read), "read", says))
+        if day.completion_tokens:
+            marks.append(Mark(left, per_cent(_WHOLE - top), width, per_cent(top - read), "written", says))
     return tuple(marks)
 
 
@@ -103,10 +114,8 @@ def _spread_row(provider: str, spread: Spread | None, highest: float | None, uni
     mean = figures.rounded(spread.avg, 2)
     drawn = None
     if highest:
-        start, extent, middle = (
-            _WHOLE * Fraction(value) / Fraction(highest) for value in (spread.min, spread.max - spread.min, spread.avg)
-        )
-        drawn = Range(per_cent(start), per_cent(extent), per_cent(middle))
+        start, end, middle = (round(value / highest * _WHOLE) for value in (spread.min, spread.max, spread.avg))
+        drawn = Range(per_cent(start), per_cent(end - start), per_cent(middle))
     says = f"{provider}: {least} to {most} {unit}, {mean} on average"
     return SpreadRow(provider, least, most, mean, drawn, says)
 
@@ -114,33 +123,25 @@ def _spread_row(provider: str, spread: Spread | None, highest: float | None, uni
 def uptime_strip(provider: str, statistics: EndpointStatistics) -> UptimeStrip:
     """The last hours, oldest first."""
     hours = statistics.hourly
-    step = _WHOLE / max(len(hours), 1)
     told = [UptimeHour(figures.hour(hour.starts_at), figures.share(hour.tally)) for hour in hours]
     return UptimeStrip(
         says=f"Uptime of {provider} by the hour: {figures.share(statistics.last_day)} over the last day",
-        marks=tuple(_hour_mark(number, step, hour, told[number]) for number, hour in enumerate(hours)),
+        marks=tuple(map(_hour_mark, hours, told, _bars(len(hours)))),
         hours=tuple(reversed(told)),
         first_hour=figures.clock_hour(hours[0].starts_at) if hours else "",
         last_hour=figures.clock_hour(hours[-1].starts_at) if hours else "",
     )
 
 
-def _hour_mark(number: int, step: Fraction, hour: HourOfUptime, told: UptimeHour) -> Mark:
+def _hour_mark(hour: HourOfUptime, told: UptimeHour, bar: tuple[str, str]) -> Mark:
     tone = _tone(hour.tally)
-    height = _HEIGHTS[tone]
-    return Mark(
-        x=per_cent(step * number + step * (1 - _BAR_SHARE) / 2),
-        y=per_cent(_WHOLE - height),
-        width=per_cent(step * _BAR_SHARE),
-        height=per_cent(height),
-        tone=tone,
-        says=f"{told.hour}  {told.uptime}",
-    )
+    height, (left, width) = _HEIGHTS[tone], bar
+    return Mark(left, per_cent(_WHOLE - height), width, per_cent(height), tone, f"{told.hour}  {told.uptime}")
 
 
 def _tone(tally: Tally) -> str:
     counted = tally.ok + tally.failed
     if not counted:
         return "none"
-    served = Fraction(tally.ok, counted)
-    return "good" if served >= _STEADY else "fair" if served >= _SHAKY else "poor"
+    served = tally.ok * 1000
+    return "good" if served >= _STEADY * counted else "fair" if served >= _SHAKY * counted else "poor"
