@@ -81,7 +81,7 @@ class TestTheContractsCoverEverySlice:
 
     @pytest.fixture
     def slices(self, repository: Path) -> list[Path]:
-        machinery = {"console", "entrypoints", "infra", "kit"}
+        machinery = {"entrypoints", "infra", "kit"}
         folders = (folder.parent for folder in (repository / "src" / "tollgate").glob("*/__init__.py"))
         return [folder for folder in folders if folder.name not in machinery]
 

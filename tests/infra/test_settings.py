@@ -34,6 +34,19 @@ def test_the_log_tells_names_in_one_warning_and_no_values() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["https://gateway.example.com", "http://10.0.0.1:8000", "https://[::1]/tollgate"])
+def test_a_public_url_is_the_beginning_of_an_address(text: str) -> None:
+    assert settings.read({"TOLLGATE_DATABASE_URL": "x", "TOLLGATE_PUBLIC_URL": text}).public_url == text
+
+
+@pytest.mark.parametrize(
+    "text", ["gateway.example.com", "https://x/", "ftp://x", "https://x?y", "https://x'", "https://"]
+)
+def test_a_public_url_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(BadSetting, match="use one such as https://gateway"):
+        settings.read({"TOLLGATE_DATABASE_URL": "x", "TOLLGATE_PUBLIC_URL": text})
+
+
 def test_a_stop_takes_no_longer_than_its_parts() -> None:
     configured = Settings("", drain_timeout_seconds=20, settle_timeout_seconds=7)
     assert configured.stop_seconds_max == 20 + 7 + 10

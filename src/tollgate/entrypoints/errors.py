@@ -11,6 +11,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from tollgate.console import pages
+from tollgate.console.model import FailurePage
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.infra import telemetry
 from tollgate.infra.database import DATABASE_AWAY
@@ -18,6 +20,7 @@ from tollgate.kit.errors import (
     AuthenticationFailed,
     Conflict,
     InvalidRequest,
+    ModelNotFound,
     NotFound,
     PayloadTooLarge,
     PaymentRequired,
@@ -57,6 +60,14 @@ _FAMILY_OF_STATUS: Mapping[int, type[TollgateError]] = {
 _RETRY_DATABASE_SECONDS = 5
 _RATES = {"rpm": "Requests", "tpm": "Tokens"}
 """The limits that have names in headers, which are OpenAI's: the same as on answers, see gateway.headers."""
+
+_TITLES: Mapping[int, str] = {
+    400: "This cannot be shown",
+    404: "Nothing is here",
+    405: "This cannot be done here",
+    503: "Back in a moment",
+}
+_OTHER_TITLE = "Something went wrong"
 
 _log = structlog.get_logger(__name__)
 
@@ -128,12 +139,12 @@ def as_tollgate_error(error: Exception) -> TollgateError:
     return TollgateError("Something went wrong on our side. It has been logged.")
 
 
-def _answer_any(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
+def _answer_any(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     ours = as_tollgate_error(error)
     return _answer(request, ours, status_of(ours))
 
 
-def _answer_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
+def _answer_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Litestar's own refusals: no such route, another method, a body too large, a value it could not convert."""
     if error.status_code >= _INTERNAL and error.status_code not in _FAMILY_OF_STATUS:
         return _answer_any(request, error)
@@ -142,14 +153,31 @@ def _answer_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Re
 
 def _answer(
     request: Request[Any, Any, Any], error: TollgateError, status: int, headers: Mapping[str, str] | None = None
-) -> Response[dict[str, object]]:
-    """The error in the shape of the protocol that is spoken below this path."""
+) -> Response[Any]:
+    """The error as a page for people, or in the shape of the protocol that is spoken below this path."""
+    if _reads_pages(request):
+        return _page(request, error, status, headers)
     spoken = f"{request.url.path}/".startswith(f"{ANTHROPIC_PATH}/")
     body = anthropic_error_body(error, status) if spoken else error_body(error, status)
     told = {**(headers or {}), **error_headers(error)}
     if spoken and "X-Generation-Id" in told:
         told["Request-Id"] = told["X-Generation-Id"]
     return Response(body, status_code=status, headers=told)
+
+
+def _reads_pages(request: Request[Any, Any, Any]) -> bool:
+    """Whether a browser asked, for something outside the interface."""
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
+
+
+def _page(
+    request: Request[Any, Any, Any], error: TollgateError, status: int, headers: Mapping[str, str] | None
+) -> Response[Any]:
+    telemetry.ERRORS.labels(error.type).inc()
+    looked_for = request.path_params.get("name", "") if isinstance(error, ModelNotFound) else ""
+    page = FailurePage(status, _TITLES.get(status, _OTHER_TITLE), error.message, looked_for)
+    told = {**(headers or {}), **error_headers(error), **pages.HEADERS, "Cache-Control": "no-store"}
+    return Response(pages.failure(page), status_code=status, headers=told, media_type=pages.MEDIA_TYPE)
 
 
 def _refusal(request: Request[Any, Any, Any], error: HTTPException) -> TollgateError:

@@ -23,6 +23,7 @@ from tollgate.accounts import routes as accounts
 from tollgate.catalog import routes as catalog
 from tollgate.catalog import service as endpoints
 from tollgate.catalog.model import Format
+from tollgate.console import routes as console
 from tollgate.entrypoints import docs, ledger_access, operations
 from tollgate.entrypoints.errors import ANTHROPIC_PATH, EXCEPTION_HANDLERS, status_told
 from tollgate.gateway import routes as gateway
@@ -97,6 +98,7 @@ def build(
         [
             Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
             Router(ANTHROPIC_PATH, route_handlers=[*gateway.ANTHROPIC, anthropic_catalogue]),
+            *console.HANDLERS,
             *operations.HANDLERS,
             *docs.HANDLERS,
         ],

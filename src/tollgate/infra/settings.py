@@ -17,6 +17,7 @@ _LISTENERS = 2
 _CLOSING_SECONDS = 10
 """What a process may take to close, beside what its calls and their records do."""
 _AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~-]+)*")
 _LEASE_SECONDS_MIN = 15
 """Leases are renewed every few seconds, once half of one is over."""
 _POOL_MIN = 6
@@ -53,6 +54,8 @@ class Settings:
     """How long calls in flight may go on after a stop was asked for."""
     invoice_grace_seconds: int = 3600
     """How long after a period's end its invoice waits for late records before the worker finalises it."""
+    public_url: str | None = None
+    """Where people and programs reach this installation, for sample code; without it, where a page was asked for."""
     database_pool_max: int = 14
     """Connections each gateway process keeps to the database at most, all told."""
 
@@ -86,6 +89,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         if text is not None and text != "":
             given[name] = _parsed(name, kind, text)
     settings = Settings(**given)  # type: ignore[arg-type]  # each value was parsed to its field's own type
+    if settings.public_url is not None and not _ORIGIN.fullmatch(settings.public_url):
+        raise BadSetting(f"{PREFIX}PUBLIC_URL is {settings.public_url!r}; use one such as https://gateway.example.com")
     if settings.lease_seconds < _LEASE_SECONDS_MIN:
         raise BadSetting(f"{PREFIX}LEASE_SECONDS is {settings.lease_seconds}; use {_LEASE_SECONDS_MIN} or more")
     if settings.database_pool_max < _POOL_MIN:

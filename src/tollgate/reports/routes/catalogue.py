@@ -23,15 +23,14 @@ from tollgate.reports.schemas.catalogue import (
     OneModel,
     ProviderEntry,
 )
-from tollgate.reports.service.catalogue import PublicCatalogue
+from tollgate.reports.service.catalogue import PublicCatalogue, shared_in
 
 AnyRequest = Request[Any, Any, Any]
 
 
 def catalogue_of_this_application(request: AnyRequest, environment: Injected[Mapping[str, str]]) -> PublicCatalogue:
     """The one that the application's requests share."""
-    shared: PublicCatalogue = request.app.state.setdefault("public_catalogue", PublicCatalogue(environment))
-    return shared
+    return shared_in(request.app.state, environment)
 
 
 class CatalogueController(Controller):

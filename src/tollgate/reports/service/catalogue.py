@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from litestar.datastructures import State
+
 from tollgate.catalog import service as catalog
 from tollgate.catalog.model import Catalogue, Provider
 from tollgate.catalog.rules import is_routable
@@ -140,6 +142,12 @@ async def _read_standings(session: ReadSession, now: datetime) -> _Standings:
         by_endpoint=by_endpoint,
         nothing=statistics.nothing_known(now=now),
     )
+
+
+def shared_in(state: State, environment: Mapping[str, str]) -> PublicCatalogue:
+    """The catalogue that everything sharing this state shares, made when it is first asked for."""
+    shared: PublicCatalogue = state.setdefault("public_catalogue", PublicCatalogue(environment))
+    return shared
 
 
 def _found(listings: Mapping[str, Listing], slug: str) -> Listing:
