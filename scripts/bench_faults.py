@@ -7,20 +7,21 @@ same. What they remember is the truth that a ledger is held against.
 import asyncio
 import json
 import multiprocessing
+import socket
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from enum import StrEnum
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-import uvloop
 from scripts.bench_group import BenchFailed
 
 NAMES = ("first", "second", "third", "fourth")
 """Cheapest first."""
-PROMPT_TOKENS, COMPLETION_TOKENS = 20, 10
+PROMPT_TOKENS, COMPLETION_TOKENS = 8, 4
+"""Of every call, and less than is held for it."""
 SLOW_SECONDS = 0.4
 RETRY_AFTER_SECONDS = 1
 
@@ -38,7 +39,9 @@ class Fault(StrEnum):
     """What a provider can suffer from."""
 
     REFUSED = "refused"
-    """Nobody listens."""
+    """Nobody listens: connections are refused at once."""
+    DEAD = "dead"
+    """Nothing comes back at all: connections are waited for in vain."""
     HANG = "hang"
     """It takes the question, and says nothing."""
     HANG_IN_BODY = "hang-in-body"
@@ -104,8 +107,7 @@ class Providers:
 
 def _serve(pipe: Connection) -> None:
     """Do what is asked until nobody asks any more."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        loop.run(_serve_wishes(pipe))
+    asyncio.run(_serve_wishes(pipe))
 
 
 async def _serve_wishes(pipe: Connection) -> None:
@@ -135,12 +137,15 @@ class _Provider:
         self._fault: Fault | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
+        self._dead = ExitStack()
 
     async def suffer(self, fault: Fault | None) -> None:
         """From now on; `None` is nothing."""
         self._fault = fault
-        if fault is Fault.REFUSED:
+        self._dead.close()
+        if fault in {Fault.REFUSED, Fault.DEAD}:
             self._hang_up()
+            self._dead.enter_context(_dead(self.port) if fault is Fault.DEAD else nullcontext())
         elif self._server is None:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
@@ -186,6 +191,21 @@ class _Provider:
             # Nothing is pipelined: whatever can be read is the end of the caller's patience.
             await reader.read(1)
             writer.close()
+
+
+@contextmanager
+def _dead(port: int) -> Iterator[None]:
+    """A port whose queue of connections is full: the kernel drops what else comes."""
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        listening.listen(0)
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(("127.0.0.1", port))
+        yield
 
 
 def _said_instead(fault: Fault, *, streams: bool) -> bytes:
