@@ -70,8 +70,8 @@ class Plan:
 
     @property
     def calls_each(self) -> int:
-        """While a fault lasts, and before the first one."""
-        return max(1, int(self.calls * _SUFFERING_SHARE) // (len(self.phases) + 1))
+        """While a fault lasts; half as many before each."""
+        return max(2, int(self.calls * _SUFFERING_SHARE) // len(self.phases))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Passage:
 
 @dataclass(slots=True)
 class Round:
-    """Every phase once, between calls while all were healthy."""
+    """Every phase once, and the calls between them, while all were healthy."""
 
     healthy: list[Called] = field(default_factory=list)
     passages: list[Passage] = field(default_factory=list)
@@ -171,14 +171,15 @@ def _rounds(plan: Plan, callers: Callers, providers: Providers) -> list[Round]:
 
 
 def _round(plan: Plan, callers: Callers, providers: Providers, done: Callable[[], None]) -> Round:
-    """Every phase, and a phase without faults before them, and with what is left of the calls after them."""
-    one = Round(callers.make(plan.calls_each))
-    for phase in plan.phases:
+    """Every phase, with calls without faults before each of them, and what is left of the calls after the last."""
+    one, before = Round(), plan.calls_each // 2
+    for at, phase in enumerate(plan.phases, start=1):
+        one.healthy += callers.make(before)
         providers.suffer(phase.faults)
         suffered = callers.make(plan.calls_each)
         providers.suffer({})
-        calls_after = plan.calls_each * (len(plan.phases) - len(one.passages) - 1)
-        left = plan.calls - len(_calls_of(one)) - len(suffered) - calls_after
+        reserved = (before + plan.calls_each) * (len(plan.phases) - at)
+        left = plan.calls - len(_calls_of(one)) - len(suffered) - reserved
         one.passages.append(_recovered(phase, suffered, callers, left))
         done()
     one.healthy += callers.make(plan.calls - len(_calls_of(one)))
