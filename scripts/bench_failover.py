@@ -295,7 +295,7 @@ def _show(result: dict[str, Any]) -> None:
     records = result["records"]
     console.print(
         f"{result['answered']:,} of {result['calls']:,} calls answered ({result['success_percent']:.3f} %, the goal is "
-        f"{result['goal_percent']} %). With those to warm up {records['calls']:,} are recorded, each once, for "
+        f"{result['goal_percent']} %). With those to warm up {records['calls']:,} are recorded, for "
         f"{records['amount']} USD."
     )
 
