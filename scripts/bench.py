@@ -9,6 +9,7 @@ import sys
 
 import click
 from scripts.bench_admission import admission
+from scripts.bench_failover import failover
 from scripts.bench_prompt import prompt
 
 
@@ -21,6 +22,7 @@ def main() -> None:
 
 main.add_command(prompt)
 main.add_command(admission)
+main.add_command(failover)
 
 if __name__ == "__main__":
     main()

@@ -95,6 +95,13 @@ def running(workers: int, **settings: str) -> Iterator[Group]:
                     process.kill()
 
 
+def grant(group: Group) -> None:
+    """Let the first organization spend."""
+    (organization,) = group.get("/admin/organizations", key=group.operator_key)["data"]
+    given = {"amount": str(GRANT), "category": "promotional", "reason": "benchmark"}
+    group.post(f"/admin/organizations/{organization['id']}/grants", given, key=group.operator_key)
+
+
 def _told(process: "subprocess.Popen[bytes]") -> dict[str, str]:
     """The line that a group prints as soon as it answers."""
     patience = threading.Timer(_START_SECONDS_MAX, process.terminate)

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.bench_group import GRANT, BenchFailed, Caller, Group, running
+from scripts.bench_group import BenchFailed, Caller, Group, grant, running
 from scripts.bench_turns import in_turns, quantile
 
 _WORDS = (
@@ -55,13 +55,6 @@ class Timed:
 
     milliseconds: list[float] = field(default_factory=list)
     used: Used = Used(0, 0, 0, Decimal(0))
-
-
-def _grant(group: Group) -> None:
-    """Let the first organization spend."""
-    (organization,) = group.get("/admin/organizations", key=group.operator_key)["data"]
-    grant = {"amount": str(GRANT), "category": "promotional", "reason": "benchmark"}
-    group.post(f"/admin/organizations/{organization['id']}/grants", grant, key=group.operator_key)
 
 
 def _reported(group: Group) -> Used:
@@ -161,7 +154,7 @@ def prompt(*, tokens: int, workers: int, as_json: bool, calls: int, **shape: Any
     """
     plan = Plan(calls_max=calls, small=_chat_body("Be brief."), large=_chat_body(_prose(tokens)), **shape)
     with running(workers, TOLLGATE_BODY_BYTES_MAX=str(2 * len(plan.large))) as group:
-        _grant(group)
+        grant(group)
         warm = [_half(group, plan, beside_large=True)]
         rounds = _rounds(group, plan)
         reported = _reported(group)

@@ -1,9 +1,11 @@
-"""Replies over HTTP: who is interrupted reads on without a gap, and a connection serves the next call."""
+"""Replies over HTTP: who is interrupted reads on without a gap, a connection serves the next call, nobody is there."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+import pytest
 from tests.gateway.fake_provider import DONE, USAGE, chunk
 from tests.gateway.scripted import Script
 from tests.gateway.test_exchange import a_call
@@ -12,6 +14,7 @@ from tollgate.gateway.endings import Ending
 from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import UpstreamRequest, Wire
 from tollgate.gateway.upstream import HttpUpstream
+from tollgate.kit.errors import ProviderUnreachable
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PIECES = [b"<%04d>" % number for number in range(200)]
@@ -46,6 +49,20 @@ async def test_an_interrupted_read_loses_nothing() -> None:
         await provider.close()
     assert read == b"".join(PIECES)
     assert interrupted > len(PIECES) // 3
+
+
+async def test_a_host_that_accepts_no_connection_cannot_be_reached_however_short_the_wait_for_an_answer() -> None:
+    with socket.socket() as listening, socket.socket() as one, socket.socket() as other:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for waiting in (one, other):  # They fill the queue, and the kernel drops what comes after them.
+            waiting.settimeout(0)
+            waiting.connect_ex(listening.getsockname())
+        provider = HttpUpstream(connect_seconds=5, first_byte_seconds=1, idle_seconds=5)
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with pytest.raises(ProviderUnreachable):
+            await provider.send(UpstreamRequest(address, {}, b"", stream=False))
+        await provider.close()
 
 
 async def test_the_connection_of_a_stream_that_ended_serves_the_next() -> None:

@@ -50,9 +50,28 @@ def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tm
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.long
+def test_failing_over_is_measured_and_every_call_is_recorded(repository: Path, tmp_path: Path) -> None:
+    shape = ("--calls", "600", "--rate", "40", "--connections", "16", "--fault", "refused", "--fault", "garbage")
+    done = bench(repository, tmp_path, "failover", *shape, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["calls"] == result["answered"] == 600
+    assert result["records"]["calls"] > 600
+    assert [phase["name"] for phase in result["phases"]] == ["refused", "garbage"]
+    assert all(phase["success_percent"] == 100 and phase["hit"] > 0 for phase in result["phases"])
+    assert all(phase["first_hit_ms"] > 0 and phase["back_seconds"] >= 0 for phase in result["phases"])
+    assert_nothing_is_left(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(("--help",), "admission"), (("prompt", "--help"), "prompt"), (("admission", "--help"), "organizations")],
+    [
+        (("--help",), "admission"),
+        (("prompt", "--help"), "prompt"),
+        (("admission", "--help"), "organizations"),
+        (("failover", "--help"), "hang-in-body"),
+    ],
 )
 def test_help_tells_what_can_be_measured(
     repository: Path, tmp_path: Path, arguments: tuple[str, ...], told: str

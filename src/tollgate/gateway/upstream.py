@@ -26,6 +26,8 @@ ANSWER_SECONDS_MAX = 3600
 _BROKE = "The connection to the provider broke before it answered."
 _NO_CONNECTION = "client error (Connect)"
 """What the library says of a request for which no connection came about."""
+_CONNECTING_SHARE = 0.9
+"""Of the wait for an answer to begin, at most, for the connection: else it is unknown which of them did not come."""
 _LOOK_SECONDS = 1
 """How long an answer is waited for where only the connection matters."""
 
@@ -35,7 +37,7 @@ class HttpUpstream:
 
     def __init__(self, *, connect_seconds: int, first_byte_seconds: int, idle_seconds: int) -> None:
         self._patience = _Patience(connect_seconds, first_byte_seconds, idle_seconds)
-        self._clients: dict[tuple[int, int], Client] = {}
+        self._clients: dict[tuple[float, int], Client] = {}
         """By how long they wait for connections, and for anything at all: the library knows no other way."""
 
     async def send(self, request: UpstreamRequest) -> Reply:
@@ -89,11 +91,12 @@ class HttpUpstream:
 
     def _client(self, patience: "_Patience") -> Client:
         silence_seconds = max(patience.first_byte_seconds, patience.idle_seconds)
-        key = (patience.connect_seconds, silence_seconds)
+        connect_seconds = min(patience.connect_seconds, _CONNECTING_SHARE * patience.first_byte_seconds)
+        key = (connect_seconds, silence_seconds)
         if key not in self._clients:
             self._clients[key] = (
                 ClientBuilder()
-                .connect_timeout(timedelta(seconds=patience.connect_seconds))
+                .connect_timeout(timedelta(seconds=connect_seconds))
                 # The library leaves a request under way whose sender lost patience; this ends it.
                 .read_timeout(timedelta(seconds=silence_seconds + 1))
                 .follow_redirects(enable=False)
