@@ -59,7 +59,7 @@ async def find_models(
     request: AnyRequest, database: Injected[Database], clock: Injected[Clock], shown: Injected[Shown]
 ) -> Response[bytes]:
     """The catalogue."""
-    asked = web.query(request, CatalogueParameters).question()
+    asked = web.query(request, CatalogueParameters, others_allowed=True).question()
     async with database.read() as session:
         page = await service.find_models(session, shown.catalogue, asked=asked, now=clock.now())
     return _page(request, await asyncio.to_thread(pages.catalogue, page))
@@ -75,7 +75,6 @@ async def show_model(
     shown: Injected[Shown],
 ) -> Response[bytes]:
     """A model's page."""
-    web.query(request, web.Nothing)
     async with database.read() as session:
         page = await service.show_model(
             session, shown.catalogue, slug=f"{author}/{name}", base_url=shown.base_url, now=clock.now()
@@ -86,7 +85,6 @@ async def show_model(
 @route("/assets/{name:str}", http_method=_READING, include_in_schema=False)
 async def take_asset(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
     """A file that pages load."""
-    web.query(request, web.Nothing)
     asset = shelf.take(name)
     if asset is None:
         raise NotFound(f"There is no file {name[:200]!r}.")

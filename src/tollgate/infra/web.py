@@ -153,8 +153,10 @@ def decode(body: bytes, shape: type[Shape]) -> Shape:
     return decoded
 
 
-def query(request: ASGIConnection[Any, Any, Any, Any], shape: type[Shape]) -> Shape:
+def query(request: ASGIConnection[Any, Any, Any, Any], shape: type[Shape], *, others_allowed: bool = False) -> Shape:
     """Read the query parameters as the shape. Fields that hold tuples take comma lists and may be repeated.
+
+    With `others_allowed`, parameters that the shape does not have are left out: links to pages gather them on their way.
 
     Raises:
         InvalidRequest: a parameter is unknown, repeated or of another type; `field` is its name.
@@ -163,6 +165,8 @@ def query(request: ASGIConnection[Any, Any, Any, Any], shape: type[Shape]) -> Sh
     kinds = _kinds(shape)
     for name, text in _parameters(request.scope["query_string"]):
         kind = kinds.get(name)
+        if kind is None and others_allowed:
+            continue
         if kind is None:
             raise InvalidRequest(f"There is no query parameter {name[:80]!r} here.", field=name[:80])
         if inspect.VarTupleType in kind:
