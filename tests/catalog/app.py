@@ -12,6 +12,7 @@ from litestar.di import Provide
 from tollgate.catalog import routes as catalogue_routes
 from tollgate.catalog.service import find_endpoint
 from tollgate.entrypoints.errors import EXCEPTION_HANDLERS
+from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
 from tollgate.infra.settings import Settings
 from tollgate.infra.web import StrictBodies
@@ -21,6 +22,8 @@ from tollgate.kit.principal import KeyKind, Principal
 from tollgate.pricing import routes as price_routes
 
 OPERATOR = Principal(KeyKind.OPERATOR, KeyId(UUID(int=5)), PLATFORM, None, None, None)
+ADDRESS = "192.0.2.7"
+"""Where the operator is."""
 ENVIRONMENT = {"GROQ_API_KEY": "gsk"}
 
 
@@ -37,7 +40,10 @@ async def operator_client(database: Database, clock: Clock) -> AsyncIterator[Asy
     }
     app = Litestar(
         [*catalogue_routes.HANDLERS, *price_routes.HANDLERS],
-        dependencies={name: _provide(value) for name, value in injected.items()},
+        dependencies={
+            "act": Provide(lambda: Act(clock.now(), OPERATOR.key_id, ADDRESS), sync_to_thread=False),
+            **{name: _provide(value) for name, value in injected.items()},
+        },
         exception_handlers=EXCEPTION_HANDLERS,
         plugins=[StrictBodies()],
     )

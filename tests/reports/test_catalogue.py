@@ -10,6 +10,7 @@ from tests.pricing.builders import per_million, tiers
 from tests.reports.scene import ENVIRONMENT, MODEL, Scene, Used
 
 from tollgate.catalog import service as catalog
+from tollgate.infra.changes import Act
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import service as pricing
 from tollgate.pricing.model import STANDARD, PriceDraft, PriceItem
@@ -204,7 +205,9 @@ class TestWhatIsKept:
         async with scene.database.write() as session:
             await pricing.publish(session, draft, now=scene.clock.now(), by=None)
         async with scene.database.write() as session:
-            await catalog.change_model(session, MODEL, edit=lambda model: replace(model, name="Renamed"))
+            await catalog.change_model(
+                session, MODEL, edit=lambda model: replace(model, name="Renamed"), act=Act(scene.clock.now())
+            )
 
         shown = (await public(scene, f"/models/{MODEL}"))["data"]
         assert (shown["name"], shown["pricing"]["prompt"][0]["price"]) == ("Renamed", "0.4")

@@ -1,9 +1,12 @@
-"""The operator's routes of the catalogue. Providers and models are listed by slug, endpoints newest first."""
+"""The operator's routes of the catalogue.
+
+Providers and models are listed by slug, endpoints and changes newest first.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from litestar import Controller, Request, get, patch, post
+from litestar import Controller, Request, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from tollgate.catalog import service
@@ -12,21 +15,23 @@ from tollgate.catalog.schemas import (
     ChangeEndpoint,
     ChangeModel,
     ChangeProvider,
+    ChangeView,
     CreateEndpoint,
     CreateModel,
     CreateProvider,
     EndpointView,
+    ListChanges,
     ListEndpoints,
     ModelView,
     ProviderView,
 )
 from tollgate.infra import web
+from tollgate.infra.changes import Act, Wanted
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
 from tollgate.infra.settings import Settings
 from tollgate.infra.web import Injected, One, Page, Paging
-from tollgate.kit.clock import Clock
-from tollgate.kit.ids import EndpointId
+from tollgate.kit.ids import EndpointId, typed
 from tollgate.kit.principal import Principal
 
 AnyRequest = Request[Any, Any, Any]
@@ -60,11 +65,11 @@ class ProvidersController(Controller):
         database: Injected[Database],
         settings: Injected[Settings],
         environment: Injected[Mapping[str, str]],
-        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+        act: Injected[Act],
     ) -> One[ProviderView]:
         async with database.write() as session:
             provider = await service.create_provider(
-                session, data.provider(), allow_private_upstreams=settings.allow_private_upstreams
+                session, data.provider(), allow_private_upstreams=settings.allow_private_upstreams, act=act
             )
         return One(data=ProviderView.of(provider, environment))
 
@@ -87,13 +92,29 @@ class ProvidersController(Controller):
         database: Injected[Database],
         settings: Injected[Settings],
         environment: Injected[Mapping[str, str]],
-        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+        act: Injected[Act],
     ) -> One[ProviderView]:
         async with database.write() as session:
             provider = await service.change_provider(
-                session, slug, edit=data.applied_to, allow_private_upstreams=settings.allow_private_upstreams
+                session, slug, edit=data.applied_to, allow_private_upstreams=settings.allow_private_upstreams, act=act
             )
         return One(data=ProviderView.of(provider, environment))
+
+    @delete("/{slug:str}", summary="Take out a provider that serves nothing")
+    async def delete_provider(self, slug: FromPath[str], database: Injected[Database], act: Injected[Act]) -> None:
+        async with database.write() as session:
+            await service.delete_provider(session, slug, act=act)
+
+    @get("/{slug:str}/history", summary="What became of a provider, newest first")
+    async def show_history(
+        self,
+        request: AnyRequest,
+        slug: FromPath[str],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[ChangeView]:
+        asked = web.query(request, Paging)
+        return await _changes(database, Wanted(kind="provider", subject=slug), asked)
 
 
 class ModelsController(Controller):
@@ -119,11 +140,10 @@ class ModelsController(Controller):
         self,
         data: JSONBody[CreateModel],
         database: Injected[Database],
-        clock: Injected[Clock],
-        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+        act: Injected[Act],
     ) -> One[ModelView]:
         async with database.write() as session:
-            return One(data=ModelView.of(await service.create_model(session, data.model(clock.now()))))
+            return One(data=ModelView.of(await service.create_model(session, data.model(act.at), act=act)))
 
     @get("/{author:str}/{name:str}")
     async def get_model(
@@ -143,11 +163,30 @@ class ModelsController(Controller):
         name: FromPath[str],
         data: JSONBody[ChangeModel],
         database: Injected[Database],
-        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+        act: Injected[Act],
     ) -> One[ModelView]:
         async with database.write() as session:
-            model = await service.change_model(session, f"{author}/{name}", edit=data.applied_to)
+            model = await service.change_model(session, f"{author}/{name}", edit=data.applied_to, act=act)
         return One(data=ModelView.of(model))
+
+    @delete("/{author:str}/{name:str}", summary="Take out a model that nothing refers to")
+    async def delete_model(
+        self, author: FromPath[str], name: FromPath[str], database: Injected[Database], act: Injected[Act]
+    ) -> None:
+        async with database.write() as session:
+            await service.delete_model(session, f"{author}/{name}", act=act)
+
+    @get("/{author:str}/{name:str}/history", summary="What became of a model, newest first")
+    async def show_history(
+        self,
+        request: AnyRequest,
+        author: FromPath[str],
+        name: FromPath[str],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[ChangeView]:
+        asked = web.query(request, Paging)
+        return await _changes(database, Wanted(kind="model", subject=f"{author}/{name}"), asked)
 
 
 class EndpointsController(Controller):
@@ -175,12 +214,11 @@ class EndpointsController(Controller):
         self,
         data: JSONBody[CreateEndpoint],
         database: Injected[Database],
-        clock: Injected[Clock],
-        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+        act: Injected[Act],
     ) -> One[EndpointView]:
-        endpoint = data.endpoint(EndpointId(new_id(clock.now())))
+        endpoint = data.endpoint(EndpointId(new_id(act.at)))
         async with database.write() as session:
-            return One(data=EndpointView.of(await service.create_endpoint(session, endpoint)))
+            return One(data=EndpointView.of(await service.create_endpoint(session, endpoint, act=act)))
 
     @get("/{endpoint_id:str}")
     async def get_endpoint(
@@ -199,14 +237,59 @@ class EndpointsController(Controller):
         endpoint_id: FromPath[str],
         data: JSONBody[ChangeEndpoint],
         database: Injected[Database],
-        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+        act: Injected[Act],
     ) -> One[EndpointView]:
         wanted = EndpointId(web.parse_id("ep", endpoint_id))
         async with database.write() as session:
-            return One(data=EndpointView.of(await service.change_endpoint(session, wanted, edit=data.applied_to)))
+            endpoint = await service.change_endpoint(session, wanted, edit=data.applied_to, act=act)
+        return One(data=EndpointView.of(endpoint))
+
+    @delete("/{endpoint_id:str}", summary="Take out an endpoint that never had a price")
+    async def delete_endpoint(
+        self, endpoint_id: FromPath[str], database: Injected[Database], act: Injected[Act]
+    ) -> None:
+        wanted = EndpointId(web.parse_id("ep", endpoint_id))
+        async with database.write() as session:
+            await service.delete_endpoint(session, wanted, act=act)
+
+    @get("/{endpoint_id:str}/history", summary="What became of an endpoint, newest first")
+    async def show_history(
+        self,
+        request: AnyRequest,
+        endpoint_id: FromPath[str],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[ChangeView]:
+        asked = web.query(request, Paging)
+        return await _changes(
+            database, Wanted(kind="endpoint", subject=typed("ep", web.parse_id("ep", endpoint_id))), asked
+        )
 
 
-HANDLERS = (ProvidersController, ModelsController, EndpointsController)
+class ChangesController(Controller):
+    """What was done to the catalogue."""
+
+    path = "/admin/catalogue/changes"
+    tags = ("Catalogue",)
+
+    @get(summary="Every change to catalogue and prices, newest first")
+    async def list_changes(
+        self,
+        request: AnyRequest,
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[ChangeView]:
+        asked = web.query(request, ListChanges)
+        return await _changes(database, asked.wanted(), asked)
+
+
+HANDLERS = (ProvidersController, ModelsController, EndpointsController, ChangesController)
+
+
+async def _changes(database: Database, wanted: Wanted, asked: Paging) -> Page[ChangeView]:
+    async with database.read() as session:
+        rows = await service.list_changes(session, wanted, before=asked.before, count=asked.limit + 1)
+    return web.page(rows, limit=asked.limit, show=ChangeView.of, key=lambda row: row.id)
 
 
 def _page(rows: Sequence[Slugged], limit: int, show: Callable[[Slugged], View]) -> Page[View]:

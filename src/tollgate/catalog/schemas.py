@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType, structs
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from tollgate.catalog import encodings, rules
 from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
+from tollgate.infra import web
+from tollgate.infra.changes import Action, Change, Facts, Wanted
 from tollgate.infra.web import Body, Paging
-from tollgate.kit.ids import EndpointId, typed
+from tollgate.kit.ids import EndpointId, KeyId, typed, typed_or_none
 
 
 def _given(body: Body) -> dict[str, Any]:
@@ -247,3 +250,54 @@ class ListEndpoints(Paging, kw_only=True, frozen=True):
 
     model: str | None = None
     provider: str | None = None
+
+
+class ListChanges(Paging, kw_only=True, frozen=True):
+    """Which changes; what is left out restricts nothing."""
+
+    kind: Literal["provider", "model", "endpoint", "alias", "price"] | None = None
+    subject: str | None = None
+    by: str | None = None
+    after: Annotated[datetime, Meta(tz=True)] | None = None
+    """At this instant or later."""
+    before_time: Annotated[datetime, Meta(tz=True)] | None = msgspec.field(default=None, name="before")
+    """Before this instant."""
+
+    def wanted(self) -> Wanted:
+        return Wanted(
+            kind=self.kind,
+            subject=self.subject,
+            by=None if self.by is None else KeyId(web.parse_id("key", self.by, "by")),
+            since=self.after,
+            until=self.before_time,
+        )
+
+
+class ChangeView(Struct, kw_only=True, frozen=True):
+    """One change: what was done to what, and the subject's public fields before and after."""
+
+    id: str
+    at: datetime
+    by: str | None
+    """The operator's key; `null` for the first start, the command line and imports."""
+    address: str | None
+    """Where from; `null` where there was no connection."""
+    action: Action
+    kind: str
+    subject: str
+    before: Facts | None
+    after: Facts | None
+
+    @classmethod
+    def of(cls, change: Change) -> "ChangeView":
+        return cls(
+            id=typed("change", change.id),
+            at=change.act.at,
+            by=typed_or_none("key", change.act.by),
+            address=change.act.address,
+            action=change.deed.action,
+            kind=change.deed.kind,
+            subject=change.deed.subject,
+            before=change.deed.before,
+            after=change.deed.after,
+        )

@@ -1,13 +1,18 @@
-"""Use cases of the catalogue: what operators add and change, and the snapshot that routing reads."""
+"""Use cases of the catalogue: what operators add, change and delete, and the snapshot that routing reads.
+
+Changes happen one at a time, and each is written down with what was before.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
-from tollgate.catalog import rules, store
+from tollgate.catalog import record, rules, store
 from tollgate.catalog.model import Catalogue, Endpoint, Model, Provider
+from tollgate.infra import changes
+from tollgate.infra.changes import Act, Change, Wanted
 from tollgate.infra.database import ReadSession, WriteSession
-from tollgate.kit.errors import InvalidRequest, NotFound
+from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
 from tollgate.kit.ids import EndpointId
 
 Found = TypeVar("Found")
@@ -38,7 +43,12 @@ def _provider_of(endpoint: Endpoint) -> str:
 
 
 async def add_all(
-    session: WriteSession, *, providers: Sequence[Provider], models: Sequence[Model], endpoints: Sequence[Endpoint]
+    session: WriteSession,
+    *,
+    providers: Sequence[Provider],
+    models: Sequence[Model],
+    endpoints: Sequence[Endpoint],
+    act: Act,
 ) -> None:
     """Add many at once, as an import does.
 
@@ -52,10 +62,14 @@ async def add_all(
         rules.check_model(model)
     for endpoint in endpoints:
         rules.check_endpoint(endpoint)
+    await store.lock_catalogue(session)
     await store.add_all(session, providers=providers, models=models, endpoints=endpoints)
+    await record.created(session, [*providers, *models, *endpoints], act=act)
 
 
-async def create_provider(session: WriteSession, provider: Provider, *, allow_private_upstreams: bool) -> Provider:
+async def create_provider(
+    session: WriteSession, provider: Provider, *, allow_private_upstreams: bool, act: Act
+) -> Provider:
     """Add a provider.
 
     Raises:
@@ -63,12 +77,14 @@ async def create_provider(session: WriteSession, provider: Provider, *, allow_pr
         Conflict: the slug is taken.
     """
     rules.check_provider(provider, allow_private_upstreams=allow_private_upstreams)
+    await store.lock_catalogue(session)
     await store.add_provider(session, provider)
+    await record.created(session, [provider], act=act)
     return provider
 
 
 async def change_provider(
-    session: WriteSession, slug: str, *, edit: Callable[[Provider], Provider], allow_private_upstreams: bool
+    session: WriteSession, slug: str, *, edit: Callable[[Provider], Provider], allow_private_upstreams: bool, act: Act
 ) -> Provider:
     """Change a provider.
 
@@ -76,10 +92,33 @@ async def change_provider(
         NotFound: there is none of this slug.
         InvalidRequest: a new value is not usable.
     """
-    changed = edit(_found(await store.provider(session, slug, lock=True), "provider"))
+    await store.lock_catalogue(session)
+    before = await get_provider(session, slug)
+    changed = edit(before)
     rules.check_provider(changed, allow_private_upstreams=allow_private_upstreams)
-    await store.save_provider(session, changed)
+    if changed != before:
+        await store.save_provider(session, changed)
+        await record.changed(session, before, changed, act=act)
     return changed
+
+
+async def delete_provider(session: WriteSession, slug: str, *, act: Act) -> None:
+    """Take a provider out of the catalogue that serves nothing.
+
+    Raises:
+        NotFound: there is none of this slug.
+        Conflict: it has endpoints.
+    """
+    await store.lock_catalogue(session)
+    provider = await get_provider(session, slug)
+    if count := await store.endpoint_count(session, provider=slug):
+        raise Conflict(
+            f"{count} endpoints are at {slug}. Delete those that never had a price, and disable the others: calls "
+            "and invoices refer to them.",
+            metadata={"refers": {"endpoints": count}},
+        )
+    await store.delete_provider(session, slug)
+    await record.deleted(session, provider, act=act)
 
 
 async def get_provider(session: ReadSession, slug: str) -> Provider:
@@ -96,7 +135,7 @@ async def list_providers(session: ReadSession, *, after: str | None, count: int)
     return await store.providers(session, after=after, count=count)
 
 
-async def create_model(session: WriteSession, model: Model) -> Model:
+async def create_model(session: WriteSession, model: Model, *, act: Act) -> Model:
     """Add a model.
 
     Raises:
@@ -104,21 +143,46 @@ async def create_model(session: WriteSession, model: Model) -> Model:
         Conflict: the slug is taken.
     """
     rules.check_model(model)
+    await store.lock_catalogue(session)
     await store.add_model(session, model)
+    await record.created(session, [model], act=act)
     return model
 
 
-async def change_model(session: WriteSession, slug: str, *, edit: Callable[[Model], Model]) -> Model:
+async def change_model(session: WriteSession, slug: str, *, edit: Callable[[Model], Model], act: Act) -> Model:
     """Change a model.
 
     Raises:
         NotFound: there is none of this slug.
         InvalidRequest: a new value is not usable.
     """
-    changed = edit(_found(await store.model(session, slug, lock=True), "model"))
+    await store.lock_catalogue(session)
+    before = await get_model(session, slug)
+    changed = edit(before)
     rules.check_model(changed)
-    await store.save_model(session, changed)
+    if changed != before:
+        await store.save_model(session, changed)
+        await record.changed(session, before, changed, act=act)
     return changed
+
+
+async def delete_model(session: WriteSession, slug: str, *, act: Act) -> None:
+    """Take a model out of the catalogue that is offered nowhere.
+
+    Raises:
+        NotFound: there is none of this slug.
+        Conflict: it has endpoints.
+    """
+    await store.lock_catalogue(session)
+    model = await get_model(session, slug)
+    if count := await store.endpoint_count(session, model=slug):
+        raise Conflict(
+            f"{slug} has {count} endpoints. Delete those that never had a price, and disable the others: calls and "
+            "invoices refer to them.",
+            metadata={"refers": {"endpoints": count}},
+        )
+    await store.delete_model(session, slug)
+    await record.deleted(session, model, act=act)
 
 
 async def get_model(session: ReadSession, slug: str) -> Model:
@@ -135,7 +199,7 @@ async def list_models(session: ReadSession, *, after: str | None, count: int) ->
     return await store.models(session, after=after, count=count)
 
 
-async def create_endpoint(session: WriteSession, endpoint: Endpoint) -> Endpoint:
+async def create_endpoint(session: WriteSession, endpoint: Endpoint, *, act: Act) -> Endpoint:
     """Offer a model at a provider.
 
     Raises:
@@ -143,16 +207,18 @@ async def create_endpoint(session: WriteSession, endpoint: Endpoint) -> Endpoint
         Conflict: the provider has the model already.
     """
     rules.check_endpoint(endpoint)
+    await store.lock_catalogue(session)
     if await store.model(session, endpoint.model) is None:
         raise InvalidRequest(f"There is no model {endpoint.model[:200]!r}.", field="model")
     if await store.provider(session, endpoint.provider) is None:
         raise InvalidRequest(f"There is no provider {endpoint.provider[:80]!r}.", field="provider")
     await store.add_endpoint(session, endpoint)
+    await record.created(session, [endpoint], act=act)
     return endpoint
 
 
 async def change_endpoint(
-    session: WriteSession, endpoint_id: EndpointId, *, edit: Callable[[Endpoint], Endpoint]
+    session: WriteSession, endpoint_id: EndpointId, *, edit: Callable[[Endpoint], Endpoint], act: Act
 ) -> Endpoint:
     """Change an endpoint; its model and provider stay.
 
@@ -160,10 +226,27 @@ async def change_endpoint(
         NotFound: there is none of this id.
         InvalidRequest: a new value is not usable.
     """
-    changed = edit(_found(await store.endpoint(session, endpoint_id, lock=True), "endpoint"))
+    await store.lock_catalogue(session)
+    before = await get_endpoint(session, endpoint_id)
+    changed = edit(before)
     rules.check_endpoint(changed)
-    await store.save_endpoint(session, changed)
+    if changed != before:
+        await store.save_endpoint(session, changed)
+        await record.changed(session, before, changed, act=act)
     return changed
+
+
+async def delete_endpoint(session: WriteSession, endpoint_id: EndpointId, *, act: Act) -> None:
+    """Take an endpoint out of the catalogue that never had a price, so that no call was ever made to it.
+
+    Raises:
+        NotFound: there is none of this id.
+        Conflict: it has prices, which are kept for good, as are the calls that were charged by them.
+    """
+    await store.lock_catalogue(session)
+    endpoint = await get_endpoint(session, endpoint_id)
+    await store.delete_endpoint(session, endpoint_id)
+    await record.deleted(session, endpoint, act=act)
 
 
 async def get_endpoint(session: ReadSession, endpoint_id: EndpointId) -> Endpoint:
@@ -194,6 +277,11 @@ async def find_endpoint(session: ReadSession, *, model: str, provider: str) -> E
     if await store.model(session, model) is None:
         raise InvalidRequest(f"There is no model {model[:200]!r}.", field="model")
     raise InvalidRequest(f"{model} is not offered by {provider[:80]!r}.", field="provider")
+
+
+async def list_changes(session: ReadSession, wanted: Wanted, *, before: UUID | None, count: int) -> list[Change]:
+    """What was done to catalogue and prices, newest first."""
+    return await changes.read(session, wanted, before=before, count=count)
 
 
 def _found(value: Found | None, name: str) -> Found:

@@ -21,7 +21,8 @@ MODELS: sa.Table = ModelRow.__table__  # type: ignore[attr-defined]  # as above
 ENDPOINTS: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]  # as above
 REVISION: sa.Table = RevisionRow.__table__  # type: ignore[attr-defined]  # as above
 
-
+_CHANGING = int.from_bytes(b"catalog")
+"""The advisory lock of whoever changes the catalogue."""
 _POLICY = (ENDPOINTS.c.training, ENDPOINTS.c.logging, ENDPOINTS.c.moderation)
 _WHOLE_ENDPOINTS = sa.select(
     *(column for column in ENDPOINTS.c if column not in _POLICY),
@@ -37,9 +38,17 @@ async def revision(session: ReadSession) -> int:
     return int((await session.execute(sa.select(REVISION.c.revision))).scalar_one())
 
 
-async def provider(session: ReadSession, slug: str, *, lock: bool = False) -> Provider | None:
+async def lock_catalogue(session: WriteSession) -> None:
+    """Wait for whoever else is changing providers, models, endpoints or aliases, until the transaction ends.
+
+    So what a change was checked against still holds when it is committed. Readers and whoever publishes prices go on.
+    """
+    await session.execute(sa.select(sa.func.pg_advisory_xact_lock(_CHANGING)))
+
+
+async def provider(session: ReadSession, slug: str) -> Provider | None:
     """The provider of this slug."""
-    row = await _one(session, sa.select(PROVIDERS).where(PROVIDERS.c.slug == slug), lock=lock)
+    row = await _one(session, sa.select(PROVIDERS).where(PROVIDERS.c.slug == slug))
     return None if row is None else _provider(row)
 
 
@@ -48,9 +57,9 @@ async def providers(session: ReadSession, *, after: str | None = None, count: in
     return [_provider(row) for row in await _listed(session, PROVIDERS, after, count)]
 
 
-async def model(session: ReadSession, slug: str, *, lock: bool = False) -> Model | None:
+async def model(session: ReadSession, slug: str) -> Model | None:
     """The model of this slug."""
-    row = await _one(session, sa.select(MODELS).where(MODELS.c.slug == slug), lock=lock)
+    row = await _one(session, sa.select(MODELS).where(MODELS.c.slug == slug))
     return None if row is None else _model(row)
 
 
@@ -77,10 +86,8 @@ async def _text(session: ReadSession, rows: sa.Select[Any]) -> str:
     return (await session.execute(sa.select(sa.cast(listed, sa.Text)))).scalar_one() or "[]"
 
 
-async def _one(session: ReadSession, statement: sa.Select[Any], *, lock: bool = False) -> sa.Row[Any] | None:
-    found: sa.Row[Any] | None = (
-        await session.execute(statement.with_for_update() if lock else statement)
-    ).one_or_none()
+async def _one(session: ReadSession, statement: sa.Select[Any]) -> sa.Row[Any] | None:
+    found: sa.Row[Any] | None = (await session.execute(statement)).one_or_none()
     return found
 
 
@@ -91,9 +98,9 @@ async def _listed(session: ReadSession, table: sa.Table, after: str | None, coun
     return (await session.execute(statement)).all()
 
 
-async def endpoint(session: ReadSession, endpoint_id: EndpointId, *, lock: bool = False) -> Endpoint | None:
+async def endpoint(session: ReadSession, endpoint_id: EndpointId) -> Endpoint | None:
     """The endpoint of this id."""
-    row = await _one(session, sa.select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id), lock=lock)
+    row = await _one(session, sa.select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id))
     return None if row is None else _endpoint(row)
 
 
@@ -190,6 +197,41 @@ async def save_model(session: WriteSession, changed: Model) -> None:
 async def save_endpoint(session: WriteSession, changed: Endpoint) -> None:
     """Write every field of an endpoint."""
     await session.execute(sa.update(ENDPOINTS).where(ENDPOINTS.c.id == changed.id).values(_columns(changed)))
+
+
+async def endpoint_count(session: ReadSession, *, model: str | None = None, provider: str | None = None) -> int:
+    """How many endpoints a model or a provider has."""
+    statement = sa.select(sa.func.count()).select_from(ENDPOINTS)
+    for column, value in ((ENDPOINTS.c.model, model), (ENDPOINTS.c.provider, provider)):
+        if value is not None:
+            statement = statement.where(column == value)
+    return int((await session.execute(statement)).scalar_one())
+
+
+async def delete_provider(session: WriteSession, slug: str) -> None:
+    """Delete a provider that has no endpoints."""
+    await session.execute(sa.delete(PROVIDERS).where(PROVIDERS.c.slug == slug))
+
+
+async def delete_model(session: WriteSession, slug: str) -> None:
+    """Delete a model that nothing refers to."""
+    await session.execute(sa.delete(MODELS).where(MODELS.c.slug == slug))
+
+
+async def delete_endpoint(session: WriteSession, endpoint_id: EndpointId) -> None:
+    """Delete an endpoint.
+
+    Raises:
+        Conflict: it has prices. Whoever is publishing one at this moment is waited for.
+    """
+    try:
+        await session.execute(sa.delete(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id))
+    except IntegrityError as error:
+        raise Conflict(
+            "This endpoint has prices, and with them the calls that were charged by them: both are kept for good. "
+            'Disable it instead: PATCH {"enabled": false}.',
+            metadata={"refers": ["prices"]},
+        ) from error
 
 
 def _columns(endpoint: Endpoint) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from tollgate.gateway.service import Gateway, Surroundings
 from tollgate.gateway.snapshot import Shelf
 from tollgate.infra import database as databases
 from tollgate.infra import migrations, settings, telemetry, web
+from tollgate.infra.changes import Act
 from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.idempotency import Idempotency, database_for
 from tollgate.infra.settings import Settings
@@ -64,6 +65,8 @@ _log = structlog.get_logger(__name__)
 
 BEARERS = {"caller": None, "operator": KeyKind.OPERATOR, "manager": KeyKind.MANAGEMENT}
 """What handlers call the principal they ask for, and the kind of key it must have."""
+_ASKING = {**BEARERS, "act": KeyKind.OPERATOR}
+"""What handlers may ask for that takes a key, and its kind: an act is an operator's."""
 
 
 def create_app() -> Litestar:
@@ -208,10 +211,10 @@ class _Wiring:
         # A function, not a method: Litestar copies the routers it is given, with all that methods hold on to.
         async def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
             asked_for = handler.parsed_fn_signature.parameters.keys()
-            for name in BEARERS.keys() & asked_for:
+            for name in _ASKING.keys() & asked_for:
                 presented = key_rules.presented_in(connection.scope["headers"])
                 principal = await self.authenticate(presented, self._clock.now())
-                kind = BEARERS[name]
+                kind = _ASKING[name]
                 if kind is not None:
                     key_rules.check_kind(principal, kind)
                 connection.state.bearer = principal
@@ -226,6 +229,10 @@ class _Wiring:
         def database(request: Request[Any, Any, Any]) -> Database:
             return database_for(request, self.database)
 
+        def act(request: Request[Any, Any, Any]) -> Act:
+            bearer: Principal = request.state.bearer
+            return Act(self._clock.now(), bearer.key_id, None if request.client is None else request.client.host)
+
         values = {
             "clock": self._clock,
             "settings": self._settings,
@@ -237,6 +244,7 @@ class _Wiring:
         }
         return {
             "database": Provide(database, sync_to_thread=False),
+            "act": Provide(act, sync_to_thread=False),
             **{name: Provide(_bearer(), sync_to_thread=False) for name in BEARERS},
             **{name: Provide(_always(value), sync_to_thread=False) for name, value in values.items()},
         }

@@ -14,6 +14,7 @@ from genai_prices.data import providers as price_list
 from tollgate.catalog import known_providers, newcomers
 from tollgate.catalog import service as catalogue
 from tollgate.catalog.model import Catalogue, Endpoint, Model, Provider
+from tollgate.infra.changes import Act
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.ids import EndpointId
@@ -160,6 +161,7 @@ async def apply(session: WriteSession, planned: Plan, *, now: datetime, progress
         providers=list(planned.providers.values()),
         models=list(planned.models.values()),
         endpoints=planned.endpoints,
+        act=Act(now),
     )
     for start in range(0, len(planned.histories), _HISTORIES_AT_ONCE):
         histories = planned.histories[start : start + _HISTORIES_AT_ONCE]

@@ -6,15 +6,20 @@ from itertools import pairwise, zip_longest
 from typing import Protocol
 from uuid import UUID
 
+from tollgate.infra import changes
+from tollgate.infra.changes import Act, Action, Deed
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import Conflict, InvalidRequest
-from tollgate.kit.ids import EndpointId, KeyId, PriceVersionId
+from tollgate.kit.ids import EndpointId, KeyId, PriceVersionId, typed
 from tollgate.pricing import rules, store
 from tollgate.pricing.model import PriceBook, PriceDraft, PriceVersion, Publication, Source
 
 BOOK_KEEPS = timedelta(hours=1)
 """How long a version that has ended stays in the book, for calls that were accepted under it and still run."""
+
+SUBJECT = "price"
+"""What changes of prices are on record as."""
 
 
 class EndpointDirectory(Protocol):
@@ -54,8 +59,9 @@ async def publish(
     now: datetime,
     by: KeyId | None,
     source: Source = Source.OPERATOR,
+    address: str | None = None,
 ) -> Publication:
-    """Publish a version; it supersedes the one in force when it takes effect.
+    """Publish a version; it supersedes the one in force when it takes effect. `address` is where it came from.
 
     The first version of an endpoint, organization and tier may begin at any time; later ones begin now or later, and
     after every version that is there, so that no call is priced twice.
@@ -77,7 +83,16 @@ async def publish(
             await store.end(session, timeline[-1].id, draft.effective_from)
     publication = Publication(_version(draft, None, now), source, now, by)
     await store.add(session, [publication])
+    await _record(session, [publication], act=Act(now, by, address))
     return publication
+
+
+async def _record(session: WriteSession, published: Sequence[Publication], *, act: Act) -> None:
+    deeds = [
+        Deed(Action.PUBLISHED, SUBJECT, typed("price", publication.version.id), None, rules.facts_of(publication))
+        for publication in published
+    ]
+    await changes.record(session, deeds, act=act)
 
 
 def _check(draft: PriceDraft) -> None:
@@ -124,7 +139,9 @@ async def publish_histories(
     if taken & {(history[0].endpoint_id, history[0].service_tier) for history in histories}:
         raise Conflict("An endpoint has prices already; publish its next version instead.")
     versions = [version for history in histories for version in _chained(history, now)]
-    await store.add(session, [Publication(version, source, now, None) for version in versions])
+    publications = [Publication(version, source, now, None) for version in versions]
+    await store.add(session, publications)
+    await _record(session, publications, act=Act(now))
     return versions
 
 

@@ -164,7 +164,7 @@ async def add(session: WriteSession, published: Sequence[Publication]) -> None:
     """Insert versions with their items, with few statements, because each moves the revision.
 
     Raises:
-        InvalidRequest: the organization they are for does not exist.
+        InvalidRequest: the organization or the endpoint they are for does not exist.
     """
     try:
         for chunk in chunks([_columns(publication) for publication in published]):
@@ -172,6 +172,8 @@ async def add(session: WriteSession, published: Sequence[Publication]) -> None:
     except IntegrityError as error:
         if "price_versions_organization" in str(error.orig):
             raise InvalidRequest("There is no such organization.", field="organization") from error
+        if "price_versions_endpoint" in str(error.orig):
+            raise InvalidRequest("The endpoint was deleted at this moment.", field="model") from error
         raise
     items = [
         {"price_version_id": publication.version.id, "position": position, **asdict(item)}
