@@ -154,10 +154,10 @@ class TestDeleting:
     async def test_needs_what_refers_to_be_gone_first(self, client: AsyncClient, clock: FixedClock) -> None:
         endpoint = await an_endpoint(client, clock)
 
-        for path in ("/admin/providers/groq", "/admin/models/meta/llama-4"):
+        for path, refers in (("/admin/providers/groq", "meta/llama-4"), ("/admin/models/meta/llama-4", "groq")):
             refused = await client.delete(path)
             assert (refused.status_code, refused.json()["error"]["type"]) == (409, "conflict")
-            assert refused.json()["error"]["metadata"] == {"refers": {"endpoints": 1}}
+            assert refused.json()["error"]["metadata"] == {"refers": {"endpoints": [refers]}}
             assert "disable" in refused.json()["error"]["message"]
         for path in (f"/admin/endpoints/{endpoint}", "/admin/providers/groq", "/admin/models/meta/llama-4"):
             assert (await client.delete(path)).status_code == 204

@@ -10,6 +10,7 @@ from tests.pricing.builders import per_million, tiers
 from tests.reports.scene import ENVIRONMENT, MODEL, Scene, Used
 
 from tollgate.catalog import service as catalog
+from tollgate.catalog.model import Alias
 from tollgate.infra.changes import Act
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import service as pricing
@@ -225,3 +226,44 @@ class TestWhatIsKept:
             seen.append((await public(scene, f"/models/{MODEL}"))["data"]["pricing"]["prompt"][0]["price"])
 
         assert seen == ["0.4", "0.25"]
+
+
+class TestLives:
+    async def change(self, scene: Scene, **life: Any) -> None:
+        async with scene.database.write() as session:
+            await catalog.change_model(
+                session, "sandbox/echo", edit=lambda model: replace(model, **life), act=Act(scene.clock.now())
+            )
+
+    async def alias(self, scene: Scene, slug: str) -> None:
+        async with scene.database.write() as session:
+            alias = Alias(slug, MODEL, scene.clock.now())
+            await catalog.create_alias(session, alias, act=Act(scene.clock.now()))
+
+    async def test_a_model_is_listed_until_it_is_retired_and_its_page_stays(self, scene: Scene) -> None:
+        retires = scene.clock.now() + timedelta(hours=1)
+        await self.change(scene, deprecated_at=scene.clock.now(), retires_at=retires, replaced_by=MODEL)
+
+        before = (await public(scene, "/models"))["data"]
+        scene.clock.at = retires
+        after = (await public(scene, "/models"))["data"]
+        page = (await public(scene, "/models/sandbox/echo"))["data"]
+
+        assert [model["id"] for model in before] == [MODEL, "sandbox/echo"]
+        assert [model["id"] for model in after] == [MODEL]
+        assert page == before[1]
+        assert (page["deprecated_at"], page["retires_at"], page["replaced_by"], page["aliases"]) == (
+            "2026-11-22T12:00:00Z", "2026-11-22T13:00:00Z", MODEL, [],
+        )  # fmt: skip
+
+    async def test_aliases_are_shown_beside_their_model_and_lead_to_it(self, scene: Scene) -> None:
+        await self.alias(scene, "openai/mini")
+        await self.alias(scene, "openai/latest")
+
+        model, other = (await public(scene, "/models"))["data"]
+        assert (model["aliases"], other["aliases"]) == (["openai/latest", "openai/mini"], [])
+        for place in ("", "/endpoints", "/activity?days=3"):
+            moved = await scene.client.get(f"/models/openai/mini{place}")
+            assert (moved.status_code, moved.content) == (301, b"")
+            assert moved.headers["location"] == f"/models/{MODEL}{place}"
+            assert (await scene.client.get(moved.headers["location"])).status_code == 200

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from tollgate.catalog.model import Endpoint, Model, Provider
+from tollgate.catalog.model import Alias, Endpoint, Model, Provider
 from tollgate.infra import changes
 from tollgate.infra.changes import Act, Action, Deed, Facts
 from tollgate.infra.database import WriteSession
 from tollgate.kit.ids import typed
 
-Subject = Provider | Model | Endpoint
-KINDS: dict[type[Any], str] = {Provider: "provider", Model: "model", Endpoint: "endpoint"}
+Subject = Provider | Model | Endpoint | Alias
+KINDS: dict[type[Any], str] = {Provider: "provider", Model: "model", Endpoint: "endpoint", Alias: "alias"}
 
 
 async def created(session: WriteSession, subjects: Iterable[Subject], *, act: Act) -> None:

@@ -1,6 +1,6 @@
 """The operator's routes of the catalogue.
 
-Providers and models are listed by slug, endpoints and changes newest first.
+Providers, models and aliases are listed by slug, endpoints and changes newest first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +10,14 @@ from litestar import Controller, Request, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from tollgate.catalog import service
-from tollgate.catalog.model import Model, Provider
+from tollgate.catalog.model import Alias, Model, Provider
 from tollgate.catalog.schemas import (
+    AliasView,
     ChangeEndpoint,
     ChangeModel,
     ChangeProvider,
     ChangeView,
+    CreateAlias,
     CreateEndpoint,
     CreateModel,
     CreateProvider,
@@ -35,7 +37,7 @@ from tollgate.kit.ids import EndpointId, typed
 from tollgate.kit.principal import Principal
 
 AnyRequest = Request[Any, Any, Any]
-Slugged = TypeVar("Slugged", Model, Provider)
+Slugged = TypeVar("Slugged", Model, Provider, Alias)
 View = TypeVar("View")
 
 
@@ -266,6 +268,50 @@ class EndpointsController(Controller):
         )
 
 
+class AliasesController(Controller):
+    """Other slugs of models."""
+
+    path = "/admin/aliases"
+    tags = ("Catalogue",)
+
+    @get()
+    async def list_aliases(
+        self,
+        request: AnyRequest,
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[AliasView]:
+        asked = web.query(request, Paging)
+        async with database.read() as session:
+            rows = await service.list_aliases(session, after=asked.cursor, count=asked.limit + 1)
+        return _page(rows, asked.limit, AliasView.of)
+
+    @post()
+    async def create_alias(
+        self, data: JSONBody[CreateAlias], database: Injected[Database], act: Injected[Act]
+    ) -> One[AliasView]:
+        async with database.write() as session:
+            return One(data=AliasView.of(await service.create_alias(session, data.alias(act.at), act=act)))
+
+    @get("/{author:str}/{name:str}")
+    async def get_alias(
+        self,
+        author: FromPath[str],
+        name: FromPath[str],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> One[AliasView]:
+        async with database.read() as session:
+            return One(data=AliasView.of(await service.get_alias(session, f"{author}/{name}")))
+
+    @delete("/{author:str}/{name:str}", summary="Let a slug lead nowhere again")
+    async def delete_alias(
+        self, author: FromPath[str], name: FromPath[str], database: Injected[Database], act: Injected[Act]
+    ) -> None:
+        async with database.write() as session:
+            await service.delete_alias(session, f"{author}/{name}", act=act)
+
+
 class ChangesController(Controller):
     """What was done to the catalogue."""
 
@@ -283,7 +329,7 @@ class ChangesController(Controller):
         return await _changes(database, asked.wanted(), asked)
 
 
-HANDLERS = (ProvidersController, ModelsController, EndpointsController, ChangesController)
+HANDLERS = (ProvidersController, ModelsController, EndpointsController, AliasesController, ChangesController)
 
 
 async def _changes(database: Database, wanted: Wanted, asked: Paging) -> Page[ChangeView]:

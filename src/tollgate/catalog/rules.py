@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from tollgate.catalog.model import Endpoint, Format, Model, Provider
+from tollgate.catalog.model import Alias, Endpoint, Format, Model, Provider
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.slugs import MODEL_SLUG
 
@@ -186,6 +186,38 @@ def check_model(model: Model) -> None:
     _check_members(model.input_modalities, MODALITIES, "input_modalities")
     _check_members(model.output_modalities, MODALITIES, "output_modalities")
     _check_members((model.tokenizer,), TOKENIZERS, "tokenizer")
+    if model.deprecated_at is not None and model.retires_at is not None and model.retires_at < model.deprecated_at:
+        raise InvalidRequest("A model is deprecated before it retires.", field="retires_at")
+
+
+def check_replacement(model: Model, replacements: Mapping[str, str | None]) -> None:
+    """Refuse a model that would be replaced by itself, by nothing there is, or in a circle.
+
+    `replacements` has every other model, with what it is replaced by.
+
+    Raises:
+        InvalidRequest: naming `replaced_by`.
+    """
+    line, following = [model.slug], model.replaced_by
+    while following is not None:
+        line.append(following)
+        if following in line[:-1]:
+            raise InvalidRequest(f"This leads back: {' → '.join(line)}.", field="replaced_by")
+        if following not in replacements:
+            raise InvalidRequest(f"There is no model {following[:200]!r}.", field="replaced_by")
+        following = replacements[following]
+
+
+def check_alias(alias: Alias) -> None:
+    """Refuse an alias that no call could name.
+
+    Raises:
+        InvalidRequest: naming the field at fault.
+    """
+    if not MODEL_SLUG.fullmatch(alias.slug):
+        raise InvalidRequest(
+            "An alias is author/name, as a model's slug is: lower-case letters, digits, '.', '_' and '-'.", field="slug"
+        )
 
 
 def check_endpoint(endpoint: Endpoint) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from tollgate.catalog import encodings, rules
-from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
+from tollgate.catalog.model import Alias, DataPolicy, Endpoint, Format, Model, Provider
 from tollgate.infra import web
 from tollgate.infra.changes import Action, Change, Facts, Wanted
 from tollgate.infra.web import Body, Paging
@@ -82,6 +82,9 @@ class ProviderView(Struct, kw_only=True, frozen=True):
         )
 
 
+Instant = Annotated[datetime, Meta(tz=True)]
+
+
 class CreateModel(Body, kw_only=True, frozen=True):
     """A new model; what is `null` or left out takes its default."""
 
@@ -91,6 +94,9 @@ class CreateModel(Body, kw_only=True, frozen=True):
     input_modalities: tuple[str, ...] | None = None
     output_modalities: tuple[str, ...] | None = None
     tokenizer: str | None = None
+    deprecated_at: Instant | None = None
+    retires_at: Instant | None = None
+    replaced_by: str | None = None
 
     def model(self, now: datetime) -> Model:
         return Model(
@@ -101,6 +107,9 @@ class CreateModel(Body, kw_only=True, frozen=True):
             output_modalities=self.output_modalities or ("text",),
             tokenizer=self.tokenizer or encodings.encoding_of(self.slug),
             created_at=now,
+            deprecated_at=self.deprecated_at,
+            retires_at=self.retires_at,
+            replaced_by=self.replaced_by,
         )
 
 
@@ -112,6 +121,12 @@ class ChangeModel(Body, kw_only=True, frozen=True):
     input_modalities: tuple[str, ...] | UnsetType = UNSET
     output_modalities: tuple[str, ...] | UnsetType = UNSET
     tokenizer: str | UnsetType = UNSET
+    deprecated_at: Instant | UnsetType | None = UNSET
+    """From when on callers are told to move on."""
+    retires_at: Instant | UnsetType | None = UNSET
+    """From when on it serves no more."""
+    replaced_by: str | UnsetType | None = UNSET
+    """The model that serves in its place once it is retired."""
 
     def applied_to(self, model: Model) -> Model:
         return replace(model, **_given(self))
@@ -128,6 +143,9 @@ class ModelView(Struct, kw_only=True, frozen=True):
     output_modalities: tuple[str, ...]
     tokenizer: str
     created_at: datetime
+    deprecated_at: datetime | None
+    retires_at: datetime | None
+    replaced_by: str | None
 
     @classmethod
     def of(cls, model: Model) -> "ModelView":
@@ -140,7 +158,32 @@ class ModelView(Struct, kw_only=True, frozen=True):
             output_modalities=model.output_modalities,
             tokenizer=model.tokenizer,
             created_at=model.created_at,
+            deprecated_at=model.deprecated_at,
+            retires_at=model.retires_at,
+            replaced_by=model.replaced_by,
         )
+
+
+class CreateAlias(Body, kw_only=True, frozen=True):
+    """Another slug for a model."""
+
+    slug: str
+    model: str
+
+    def alias(self, now: datetime) -> Alias:
+        return Alias(self.slug, self.model, now)
+
+
+class AliasView(Struct, kw_only=True, frozen=True):
+    """An alias."""
+
+    slug: str
+    model: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, alias: Alias) -> "AliasView":
+        return cls(slug=alias.slug, model=alias.model, created_at=alias.created_at)
 
 
 class DataPolicyBody(Body, kw_only=True, frozen=True):
@@ -258,9 +301,9 @@ class ListChanges(Paging, kw_only=True, frozen=True):
     kind: Literal["provider", "model", "endpoint", "alias", "price"] | None = None
     subject: str | None = None
     by: str | None = None
-    after: Annotated[datetime, Meta(tz=True)] | None = None
+    after: Instant | None = None
     """At this instant or later."""
-    before_time: Annotated[datetime, Meta(tz=True)] | None = msgspec.field(default=None, name="before")
+    before_time: Instant | None = msgspec.field(default=None, name="before")
     """Before this instant."""
 
     def wanted(self) -> Wanted:

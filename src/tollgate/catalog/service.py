@@ -8,7 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from tollgate.catalog import record, rules, store
-from tollgate.catalog.model import Catalogue, Endpoint, Model, Provider
+from tollgate.catalog.model import Alias, Catalogue, Endpoint, Model, Provider
 from tollgate.infra import changes
 from tollgate.infra.changes import Act, Change, Wanted
 from tollgate.infra.database import ReadSession, WriteSession
@@ -26,7 +26,7 @@ async def current_revision(session: ReadSession) -> int:
 async def load_catalogue(session: ReadSession) -> Catalogue:
     """Everything that can be called, with the revision it is of."""
     revision = await store.revision(session)
-    providers, models, endpoints = await store.everything(session)
+    providers, models, endpoints, aliases = await store.everything(session)
     shelves: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         shelves.setdefault(endpoint.model, []).append(endpoint)
@@ -35,6 +35,7 @@ async def load_catalogue(session: ReadSession) -> Catalogue:
         models={model.slug: model for model in models},
         providers={provider.slug: provider for provider in providers},
         endpoints={model: tuple(sorted(shelf, key=_provider_of)) for model, shelf in shelves.items()},
+        aliases={alias.slug: alias.model for alias in aliases},
     )
 
 
@@ -111,11 +112,11 @@ async def delete_provider(session: WriteSession, slug: str, *, act: Act) -> None
     """
     await store.lock_catalogue(session)
     provider = await get_provider(session, slug)
-    if count := await store.endpoint_count(session, provider=slug):
+    if models := await store.models_at(session, slug):
         raise Conflict(
-            f"{count} endpoints are at {slug}. Delete those that never had a price, and disable the others: calls "
-            "and invoices refer to them.",
-            metadata={"refers": {"endpoints": count}},
+            f"{slug} has endpoints: {', '.join(models)}. Delete those that never had a price, and disable the others, "
+            "to which calls and invoices refer.",
+            metadata={"refers": {"endpoints": models}},
         )
     await store.delete_provider(session, slug)
     await record.deleted(session, provider, act=act)
@@ -140,10 +141,13 @@ async def create_model(session: WriteSession, model: Model, *, act: Act) -> Mode
 
     Raises:
         InvalidRequest: a field is not usable.
-        Conflict: the slug is taken.
+        Conflict: the slug is taken, by a model or an alias.
     """
     rules.check_model(model)
     await store.lock_catalogue(session)
+    if await store.alias(session, model.slug) is not None:
+        raise Conflict(f"{model.slug} is an alias. Delete that first.")
+    rules.check_replacement(model, await store.replacements(session))
     await store.add_model(session, model)
     await record.created(session, [model], act=act)
     return model
@@ -160,6 +164,8 @@ async def change_model(session: WriteSession, slug: str, *, edit: Callable[[Mode
     before = await get_model(session, slug)
     changed = edit(before)
     rules.check_model(changed)
+    if changed.replaced_by != before.replaced_by:
+        rules.check_replacement(changed, await store.replacements(session))
     if changed != before:
         await store.save_model(session, changed)
         await record.changed(session, before, changed, act=act)
@@ -167,19 +173,20 @@ async def change_model(session: WriteSession, slug: str, *, edit: Callable[[Mode
 
 
 async def delete_model(session: WriteSession, slug: str, *, act: Act) -> None:
-    """Take a model out of the catalogue that is offered nowhere.
+    """Take a model out of the catalogue that nothing refers to.
 
     Raises:
         NotFound: there is none of this slug.
-        Conflict: it has endpoints.
+        Conflict: it has endpoints or aliases, or replaces another model.
     """
     await store.lock_catalogue(session)
     model = await get_model(session, slug)
-    if count := await store.endpoint_count(session, model=slug):
+    if refers := await store.referrers(session, slug):
+        told = "; ".join(f"{what}: {', '.join(names)}" for what, names in refers.items())
         raise Conflict(
-            f"{slug} has {count} endpoints. Delete those that never had a price, and disable the others: calls and "
-            "invoices refer to them.",
-            metadata={"refers": {"endpoints": count}},
+            f"Something refers to {slug}: {told}. Retire it instead: PATCH retires_at, and replaced_by if something "
+            "replaces it. An endpoint that had a price is disabled, not deleted.",
+            metadata={"refers": refers},
         )
     await store.delete_model(session, slug)
     await record.deleted(session, model, act=act)
@@ -197,6 +204,50 @@ async def get_model(session: ReadSession, slug: str) -> Model:
 async def list_models(session: ReadSession, *, after: str | None, count: int) -> list[Model]:
     """The models in order of slug, from the one that follows `after`."""
     return await store.models(session, after=after, count=count)
+
+
+async def create_alias(session: WriteSession, alias: Alias, *, act: Act) -> Alias:
+    """Give a model another slug.
+
+    Raises:
+        InvalidRequest: the slug cannot be one, or there is no such model.
+        Conflict: the slug is taken, by a model or an alias.
+    """
+    rules.check_alias(alias)
+    await store.lock_catalogue(session)
+    if await store.model(session, alias.slug) is not None:
+        raise Conflict(f"There is a model {alias.slug}. Retire it with replaced_by instead.")
+    if await store.model(session, alias.model) is None:
+        raise InvalidRequest(f"There is no model {alias.model[:200]!r}.", field="model")
+    await store.add_alias(session, alias)
+    await record.created(session, [alias], act=act)
+    return alias
+
+
+async def delete_alias(session: WriteSession, slug: str, *, act: Act) -> None:
+    """Let a slug lead nowhere again.
+
+    Raises:
+        NotFound: there is no such alias.
+    """
+    await store.lock_catalogue(session)
+    alias = await get_alias(session, slug)
+    await store.delete_alias(session, slug)
+    await record.deleted(session, alias, act=act)
+
+
+async def get_alias(session: ReadSession, slug: str) -> Alias:
+    """The alias of this slug.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return _found(await store.alias(session, slug), "alias")
+
+
+async def list_aliases(session: ReadSession, *, after: str | None, count: int) -> list[Alias]:
+    """The aliases in order of slug, from the one that follows `after`."""
+    return await store.aliases(session, after=after, count=count)
 
 
 async def create_endpoint(session: WriteSession, endpoint: Endpoint, *, act: Act) -> Endpoint:

@@ -9,8 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
-from tollgate.catalog.tables import EndpointRow, ModelRow, ProviderRow, RevisionRow
+from tollgate.catalog.model import Alias, DataPolicy, Endpoint, Format, Model, Provider
+from tollgate.catalog.tables import AliasRow, EndpointRow, ModelRow, ProviderRow, RevisionRow
 from tollgate.infra.chunks import chunks
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.errors import Conflict
@@ -19,10 +19,12 @@ from tollgate.kit.ids import EndpointId
 PROVIDERS: sa.Table = ProviderRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table classes
 MODELS: sa.Table = ModelRow.__table__  # type: ignore[attr-defined]  # as above
 ENDPOINTS: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]  # as above
+ALIASES: sa.Table = AliasRow.__table__  # type: ignore[attr-defined]  # as above
 REVISION: sa.Table = RevisionRow.__table__  # type: ignore[attr-defined]  # as above
 
 _CHANGING = int.from_bytes(b"catalog")
 """The advisory lock of whoever changes the catalogue."""
+_NAMED_MAX = 10
 _POLICY = (ENDPOINTS.c.training, ENDPOINTS.c.logging, ENDPOINTS.c.moderation)
 _WHOLE_ENDPOINTS = sa.select(
     *(column for column in ENDPOINTS.c if column not in _POLICY),
@@ -30,6 +32,7 @@ _WHOLE_ENDPOINTS = sa.select(
 )
 _PROVIDERS_TEXT = msgspec.json.Decoder(list[Provider])
 _MODELS_TEXT = msgspec.json.Decoder(list[Model])
+_ALIASES_TEXT = msgspec.json.Decoder(list[Alias])
 _ENDPOINTS_TEXT = msgspec.json.Decoder(list[Endpoint])
 
 
@@ -68,7 +71,24 @@ async def models(session: ReadSession, *, after: str | None = None, count: int |
     return [_model(row) for row in await _listed(session, MODELS, after, count)]
 
 
-async def everything(session: ReadSession) -> tuple[list[Provider], list[Model], list[Endpoint]]:
+async def replacements(session: ReadSession) -> dict[str, str | None]:
+    """Every model, with what it is replaced by."""
+    rows = await session.execute(sa.select(MODELS.c.slug, MODELS.c.replaced_by))
+    return {row.slug: row.replaced_by for row in rows}
+
+
+async def alias(session: ReadSession, slug: str) -> Alias | None:
+    """The alias of this slug."""
+    row = await _one(session, sa.select(ALIASES).where(ALIASES.c.slug == slug))
+    return None if row is None else Alias(**row._asdict())
+
+
+async def aliases(session: ReadSession, *, after: str | None = None, count: int | None = None) -> list[Alias]:
+    """The aliases in order of slug, from the one that follows `after`."""
+    return [Alias(**row._asdict()) for row in await _listed(session, ALIASES, after, count)]
+
+
+async def everything(session: ReadSession) -> tuple[list[Provider], list[Model], list[Endpoint], list[Alias]]:
     """All there is, in no order.
 
     A gateway reads it while calls wait. So each table comes as one text, which is decoded in a fraction of the time
@@ -78,6 +98,7 @@ async def everything(session: ReadSession) -> tuple[list[Provider], list[Model],
         _PROVIDERS_TEXT.decode(await _text(session, sa.select(PROVIDERS))),
         _MODELS_TEXT.decode(await _text(session, sa.select(MODELS))),
         _ENDPOINTS_TEXT.decode(await _text(session, _WHOLE_ENDPOINTS)),
+        _ALIASES_TEXT.decode(await _text(session, sa.select(ALIASES))),
     )
 
 
@@ -157,6 +178,15 @@ async def add_endpoint(session: WriteSession, added: Endpoint) -> None:
     await _insert(session, ENDPOINTS, _columns(added), message)
 
 
+async def add_alias(session: WriteSession, added: Alias) -> None:
+    """Insert an alias.
+
+    Raises:
+        Conflict: there is one of this slug.
+    """
+    await _insert(session, ALIASES, asdict(added), f"There is an alias {added.slug} already.")
+
+
 async def _insert(
     session: WriteSession, table: sa.Table, values: dict[str, Any] | Sequence[dict[str, Any]], message: str
 ) -> None:
@@ -199,13 +229,10 @@ async def save_endpoint(session: WriteSession, changed: Endpoint) -> None:
     await session.execute(sa.update(ENDPOINTS).where(ENDPOINTS.c.id == changed.id).values(_columns(changed)))
 
 
-async def endpoint_count(session: ReadSession, *, model: str | None = None, provider: str | None = None) -> int:
-    """How many endpoints a model or a provider has."""
-    statement = sa.select(sa.func.count()).select_from(ENDPOINTS)
-    for column, value in ((ENDPOINTS.c.model, model), (ENDPOINTS.c.provider, provider)):
-        if value is not None:
-            statement = statement.where(column == value)
-    return int((await session.execute(statement)).scalar_one())
+async def models_at(session: ReadSession, provider: str) -> list[str]:
+    """The models that have endpoints at a provider; at most a few of them, in order."""
+    statement = sa.select(ENDPOINTS.c.model).where(ENDPOINTS.c.provider == provider)
+    return list((await session.execute(statement.order_by(ENDPOINTS.c.model).limit(_NAMED_MAX))).scalars())
 
 
 async def delete_provider(session: WriteSession, slug: str) -> None:
@@ -216,6 +243,29 @@ async def delete_provider(session: WriteSession, slug: str) -> None:
 async def delete_model(session: WriteSession, slug: str) -> None:
     """Delete a model that nothing refers to."""
     await session.execute(sa.delete(MODELS).where(MODELS.c.slug == slug))
+
+
+async def delete_alias(session: WriteSession, slug: str) -> None:
+    """Delete an alias."""
+    await session.execute(sa.delete(ALIASES).where(ALIASES.c.slug == slug))
+
+
+async def referrers(session: ReadSession, model: str) -> dict[str, list[str]]:
+    """What refers to a model, by what it is to it; at most a few of each, in order."""
+    named = {
+        "endpoints": sa.select(ENDPOINTS.c.provider).where(ENDPOINTS.c.model == model),
+        "aliases": sa.select(ALIASES.c.slug).where(ALIASES.c.model == model),
+        "replaces": sa.select(MODELS.c.slug).where(MODELS.c.replaced_by == model),
+    }
+    return {
+        what: names
+        for what, statement in named.items()
+        if (
+            names := list(
+                (await session.execute(statement.order_by(sa.literal_column("1")).limit(_NAMED_MAX))).scalars()
+            )
+        )
+    }
 
 
 async def delete_endpoint(session: WriteSession, endpoint_id: EndpointId) -> None:

@@ -111,6 +111,8 @@ def _plan_model(planned: Plan, here: _Here, entry: ListedModel, slug: str, now: 
     model = here.catalogue.models.get(slug) or planned.models.get(slug) or _model(entry, slug, now)
     endpoint = here.endpoints.get((slug, entry.provider)) or _endpoint(entry, slug, provider, now)
     reason = newcomers.why_not(model, endpoint, listed_as=entry.id)
+    if slug in here.catalogue.aliases:
+        reason = f"it is an alias of {here.catalogue.aliases[slug]} here"
     if reason is None and (slug, entry.provider) in planned.pairs:
         reason = "the list has this model of the provider twice"
     if reason is not None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from tollgate.catalog import rules as catalog
+from tollgate.catalog.model import Model
 from tollgate.gateway import bounds, routing, tokenizer
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call
@@ -96,7 +97,8 @@ class Admissions:
             await self._meter.admit(asking)
         except CatalogueIsStale:
             snapshot = await self._shelf.refresh(stale=snapshot)
-        slug = routing.models_of(request, principal, snapshot.catalogue)[0].partition(":")[0]
+        wanted = routing.models_of(request, principal, snapshot.catalogue, self._clock.now())
+        slug = wanted[0].partition(":")[0]
         return (await tokenizer.count_prompt(request.prompt, snapshot.catalogue.models[slug].tokenizer)).likely
 
     def _plan(self, principal: Principal, crossing: Crossing, snapshot: Snapshot, now: datetime) -> Plan:
@@ -131,6 +133,7 @@ class Admissions:
             plan=plan,
             vocabulary=vocabulary,
             prompt=prompt,
+            asked_for=_asked_for(crossing.request, snapshot, now),
         )
         bound = bounds.of(crossing.request, plan.candidates, prompt)
         call.admission = await self._meter.admit(
@@ -161,3 +164,14 @@ class Admissions:
             revision=snapshot.revision,
             only_asks=True,
         )
+
+
+def _asked_for(request: Request, snapshot: Snapshot, at: datetime) -> dict[str, Model]:
+    """By the slug of each model that may serve, the first model asked for that leads to it."""
+    found: dict[str, Model] = {}
+    for wanted in request.models:
+        slug = wanted.partition(":")[0]
+        serving, named = snapshot.catalogue.resolve(slug, at), snapshot.catalogue.named(slug)
+        if serving is not None and named is not None:
+            found.setdefault(serving.slug, named)
+    return found

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from tollgate.catalog.model import Format
+from tollgate.catalog.model import Format, Model
 from tollgate.gateway import routing
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, UsageReading
@@ -76,6 +76,8 @@ class Call:
     vocabulary: str
     """The model's own encoding."""
     prompt: PromptTokens
+    asked_for: Mapping[str, Model] = field(default_factory=dict)
+    """By the slug of the model that serves, the one its caller asked for: another one if that is retired."""
     admission: Admission | None = None
     """What was held for it, and what its rates had left."""
     output_cap: int | None = None

@@ -69,7 +69,7 @@ def plan(
     planned: list[Candidate] = []
     excluded: dict[str, str] = {}
     unsayable: list[str] = []
-    for wanted in models_of(request, principal, catalogue):
+    for wanted in models_of(request, principal, catalogue, at):
         slug, _, pinned = wanted.partition(":")
         candidates = []
         for endpoint in catalogue.endpoints_of(slug):
@@ -93,23 +93,24 @@ def plan(
     return Plan(tried, tuple(excluded.items()))
 
 
-def models_of(request: Request, principal: Principal, catalogue: Catalogue) -> Sequence[str]:
-    """The models asked for that exist and that the key may call, each as it was asked for.
+def models_of(request: Request, principal: Principal, catalogue: Catalogue, at: datetime) -> Sequence[str]:
+    """The models that serve those asked for and that the key may call, each with the provider it is pinned to.
 
     Raises:
         ModelNotFound, ModelNotAllowed: there is none.
     """
-    return _allowed(_known(request.models, catalogue), principal)
+    return _allowed(_known(request.models, catalogue, at), principal)
 
 
 def _named(endpoint: Endpoint) -> str:
     return f"{endpoint.model}:{endpoint.provider}"
 
 
-def _known(models: Sequence[str], catalogue: Catalogue) -> list[str]:
-    known = [model for model in models if model.partition(":")[0] in catalogue.models]
+def _known(models: Sequence[str], catalogue: Catalogue, at: datetime) -> list[str]:
+    named = [(slug, f"{colon}{pinned}") for slug, colon, pinned in (model.partition(":") for model in models)]
+    known = [f"{model.slug}{pin}" for slug, pin in named if (model := catalogue.resolve(slug, at)) is not None]
     if not known:
-        raise ModelNotFound(f"There is no model {models[0]!r}; GET /models lists them.", field="model")
+        raise ModelNotFound(catalogue.why_not(models[0], at), field="model")
     return known
 
 

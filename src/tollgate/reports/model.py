@@ -283,6 +283,17 @@ class Listing:
 
     model: Model
     offers: tuple[Offer, ...]
+    aliases: tuple[str, ...] = ()
+    """The other slugs that lead to it, in order."""
+
+
+class ModelMoved(Exception):
+    """The slug is an alias: what was asked about is found under the model's own."""
+
+    def __init__(self, alias: str, model: str) -> None:
+        super().__init__(f"{alias} is an alias of {model}")
+        self.alias = alias
+        self.model = model
 
 
 @dataclass(frozen=True, slots=True)

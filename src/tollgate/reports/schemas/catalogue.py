@@ -1,7 +1,7 @@
 """The API shapes of the public catalogue. Of a provider's credential there is nothing in them, not even its name."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -106,6 +106,12 @@ class ModelEntry(Struct, kw_only=True, frozen=True):
     protocols: list[str]
     supported_parameters: list[str]
     pricing: Pricing | None
+    deprecated_at: datetime | None
+    """From when on callers should move on; it serves as before."""
+    retires_at: datetime | None
+    """From when on it serves no more, and what replaces it serves in its place."""
+    replaced_by: str | None
+    aliases: tuple[str, ...]
 
     @classmethod
     def of(cls, listing: Listing) -> "ModelEntry":
@@ -125,6 +131,10 @@ class ModelEntry(Struct, kw_only=True, frozen=True):
             protocols=_united([endpoint.protocols for endpoint in endpoints]),
             supported_parameters=_united([endpoint.supported_parameters for endpoint in endpoints]),
             pricing=_pricing(cheapest_price(listing.offers)),
+            deprecated_at=model.deprecated_at,
+            retires_at=model.retires_at,
+            replaced_by=model.replaced_by,
+            aliases=listing.aliases,
         )
 
 
