@@ -35,3 +35,24 @@ CREATE TABLE model_aliases (
 );
 CREATE TRIGGER model_aliases_revision AFTER INSERT OR UPDATE OR DELETE ON model_aliases
     FOR EACH STATEMENT EXECUTE FUNCTION move_catalogue_revision();
+
+-- What a model reads and writes is not known of those that only an import has told of: it took them to read and write
+-- text, and whatever else had a price. Those that an operator has described since, or priced, stay as they are.
+
+CREATE FUNCTION pg_temp.imported_modalities(model text, direction text) RETURNS text[] LANGUAGE sql AS $$
+    SELECT ARRAY['text'] || array_agg(sort.modality ORDER BY sort.modality DESC) FILTER (WHERE EXISTS (
+        SELECT FROM endpoints AS e
+        JOIN price_versions AS v ON v.endpoint_id = e.id
+        JOIN price_items AS i ON i.price_version_id = v.id
+        WHERE e.model = imported_modalities.model AND i.kind = direction || '_' || sort.modality))
+    FROM (VALUES ('image'), ('audio')) AS sort (modality)
+$$;
+CREATE TEMPORARY TABLE imported ON COMMIT DROP AS
+    SELECT e.model AS slug FROM endpoints AS e JOIN price_versions AS v ON v.endpoint_id = e.id
+    GROUP BY e.model HAVING bool_and(v.source = 'import');
+UPDATE models SET input_modalities = '{}'
+    WHERE slug IN (SELECT slug FROM imported) AND input_modalities = pg_temp.imported_modalities(slug, 'input');
+UPDATE models SET output_modalities = '{}'
+    WHERE slug IN (SELECT slug FROM imported) AND output_modalities = pg_temp.imported_modalities(slug, 'output');
+DROP TABLE imported;
+DROP FUNCTION pg_temp.imported_modalities;

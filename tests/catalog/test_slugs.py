@@ -116,6 +116,17 @@ class TestOperators:
         ]  # fmt: skip
         assert changes[0]["before"] == alias
 
+    async def test_say_that_they_do_not_know_what_a_model_reads(self, client: AsyncClient) -> None:
+        given = {"input_modalities": [], "output_modalities": ["text", "audio"]}
+
+        made = await create(client, "/admin/models", LLAMA | given)
+        told = await client.patch("/admin/models/meta/llama-4", json={"input_modalities": ["text", "image"]})
+        forgotten = await client.patch("/admin/models/meta/llama-4", json={"input_modalities": []})
+
+        assert made == made | given
+        assert told.json()["data"]["input_modalities"] == ["text", "image"]
+        assert forgotten.json()["data"] == made
+
     async def test_cannot_use_a_slug_twice(self, client: AsyncClient) -> None:
         await create(client, "/admin/models", LLAMA)
         await create(client, "/admin/aliases", {"slug": "meta/llama", "model": "meta/llama-4"})

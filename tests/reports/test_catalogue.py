@@ -256,6 +256,17 @@ class TestLives:
             "2026-11-22T12:00:00Z", "2026-11-22T13:00:00Z", MODEL, [],
         )  # fmt: skip
 
+    async def test_a_model_of_which_it_is_not_known_what_it_reads_is_no_answer_to_who_asks_for_that(
+        self, scene: Scene
+    ) -> None:
+        await self.change(scene, input_modalities=())
+
+        listed = (await public(scene, "/models"))["data"]
+        asked = (await public(scene, "/models", input_modalities="text"))["data"]
+
+        assert [model["input_modalities"] for model in listed] == [["text", "image"], []]
+        assert [model["id"] for model in asked] == [MODEL]
+
     async def test_aliases_are_shown_beside_their_model_and_lead_to_it(self, scene: Scene) -> None:
         await self.alias(scene, "openai/mini")
         await self.alias(scene, "openai/latest")

@@ -44,7 +44,9 @@ class Model:
     name: str
     description: str
     input_modalities: tuple[str, ...]
+    """In the words of `rules.MODALITIES`; empty if it is not known what it reads."""
     output_modalities: tuple[str, ...]
+    """Empty if it is not known what it writes."""
     tokenizer: str
     created_at: datetime
     deprecated_at: datetime | None = None

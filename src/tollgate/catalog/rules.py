@@ -183,8 +183,8 @@ def check_model(model: Model) -> None:
     _check_text(model.name, "name")
     if len(model.description) > _TEXT_CHARACTERS_MAX:
         raise InvalidRequest(f"A description has at most {_TEXT_CHARACTERS_MAX} characters.", field="description")
-    _check_members(model.input_modalities, MODALITIES, "input_modalities")
-    _check_members(model.output_modalities, MODALITIES, "output_modalities")
+    _check_known(model.input_modalities, MODALITIES, "input_modalities")
+    _check_known(model.output_modalities, MODALITIES, "output_modalities")
     _check_members((model.tokenizer,), TOKENIZERS, "tokenizer")
     if model.deprecated_at is not None and model.retires_at is not None and model.retires_at < model.deprecated_at:
         raise InvalidRequest("A model is deprecated before it retires.", field="retires_at")
@@ -246,6 +246,10 @@ def _check_text(text: str, field: str) -> None:
 def _check_members(values: tuple[str, ...], known: frozenset[str], field: str) -> None:
     if not values:
         raise InvalidRequest(f"{field} names at least one of: {', '.join(sorted(known))}.", field=field)
+    _check_known(values, known, field)
+
+
+def _check_known(values: tuple[str, ...], known: frozenset[str], field: str) -> None:
     for value in values:
         if value not in known:
             raise InvalidRequest(f"{value[:80]!r} is not one of: {', '.join(sorted(known))}.", field=field)

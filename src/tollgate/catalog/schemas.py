@@ -86,7 +86,10 @@ Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class CreateModel(Body, kw_only=True, frozen=True):
-    """A new model; what is `null` or left out takes its default."""
+    """A new model; what is `null` or left out takes its default.
+
+    Modalities are text unless given; an empty list says that they are not known.
+    """
 
     slug: str
     name: str
@@ -103,8 +106,8 @@ class CreateModel(Body, kw_only=True, frozen=True):
             slug=self.slug,
             name=self.name,
             description=self.description or "",
-            input_modalities=self.input_modalities or ("text",),
-            output_modalities=self.output_modalities or ("text",),
+            input_modalities=("text",) if self.input_modalities is None else self.input_modalities,
+            output_modalities=("text",) if self.output_modalities is None else self.output_modalities,
             tokenizer=self.tokenizer or encodings.encoding_of(self.slug),
             created_at=now,
             deprecated_at=self.deprecated_at,

@@ -133,8 +133,7 @@ def _plan_model(planned: Plan, here: _Here, entry: ListedModel, slug: str, now: 
 
 
 def _model(entry: ListedModel, slug: str, now: datetime) -> Model:
-    priced = {item.kind for history in entry.prices.values() for dated in history for item in dated.items}
-    return newcomers.model(slug, name=entry.name, description=entry.description, priced=priced, now=now)
+    return newcomers.model(slug, name=entry.name, description=entry.description, now=now)
 
 
 def _endpoint(entry: ListedModel, slug: str, provider: Provider, now: datetime) -> Endpoint:

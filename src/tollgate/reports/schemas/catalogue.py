@@ -99,6 +99,7 @@ class ModelEntry(Struct, kw_only=True, frozen=True):
     created: int
     """Seconds since 1970."""
     input_modalities: tuple[str, ...]
+    """Empty if it is not known what the model reads, as of one that only a price list tells of."""
     output_modalities: tuple[str, ...]
     context_length: int | None
     max_output: int | None
