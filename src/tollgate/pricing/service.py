@@ -7,12 +7,13 @@ from typing import Protocol
 from uuid import UUID
 
 from tollgate.infra import changes
-from tollgate.infra.changes import Act, Action, Deed
+from tollgate.infra.changes import Act, Deed
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import EndpointId, KeyId, PriceVersionId, typed
 from tollgate.pricing import rules, store
+from tollgate.pricing.comparison import Action, Comparison, succeed
 from tollgate.pricing.model import PriceBook, PriceDraft, PriceVersion, Publication, Source
 
 BOOK_KEEPS = timedelta(hours=1)
@@ -89,10 +90,33 @@ async def publish(
 
 async def _record(session: WriteSession, published: Sequence[Publication], *, act: Act) -> None:
     deeds = [
-        Deed(Action.PUBLISHED, SUBJECT, typed("price", publication.version.id), None, rules.facts_of(publication))
+        Deed(
+            changes.Action.PUBLISHED, SUBJECT, typed("price", publication.version.id), None, rules.facts_of(publication)
+        )
         for publication in published
     ]
     await changes.record(session, deeds, act=act)
+
+
+async def compare(session: ReadSession, draft: PriceDraft, *, now: datetime) -> Comparison:
+    """What publishing the version would change; a conflict, with the reason, if it could not be published then.
+
+    Raises:
+        InvalidRequest: its items are at fault.
+    """
+    _check(draft)
+    timeline = await store.timeline(
+        session,
+        endpoint_id=draft.endpoint_id,
+        organization_id=draft.organization_id,
+        service_tier=draft.service_tier,
+    )
+    try:
+        if timeline:
+            _check_succession(draft, timeline[-1], now)
+    except InvalidRequest as refusal:
+        return Comparison(Action.CONFLICT, detail=refusal.message)
+    return succeed(draft, timeline)
 
 
 def _check(draft: PriceDraft) -> None:
