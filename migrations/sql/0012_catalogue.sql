@@ -56,3 +56,47 @@ UPDATE models SET output_modalities = '{}'
     WHERE slug IN (SELECT slug FROM imported) AND output_modalities = pg_temp.imported_modalities(slug, 'output');
 DROP TABLE imported;
 DROP FUNCTION pg_temp.imported_modalities;
+
+-- A version that was published for later can be withdrawn until it begins. It is kept, as is everything published: a
+-- call that was charged by it at the last moment still finds it. What it would have superseded goes on.
+
+ALTER TABLE price_versions ADD COLUMN withdrawn_at timestamptz;
+ALTER TABLE price_versions DROP CONSTRAINT price_versions_no_overlap;
+ALTER TABLE price_versions ADD CONSTRAINT price_versions_no_overlap EXCLUDE USING gist (
+    endpoint_id WITH =,
+    COALESCE(organization_id, '00000000-0000-0000-0000-000000000000'::uuid) WITH =,
+    service_tier WITH =,
+    tstzrange(effective_from, effective_to) WITH &&
+) WHERE (withdrawn_at IS NULL);
+
+CREATE OR REPLACE FUNCTION refuse_price_change() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    allowed price_versions := OLD;
+BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.withdrawn_at IS NULL THEN
+        IF NEW.withdrawn_at IS NOT NULL THEN
+            -- Withdrawn, before it charged any call.
+            IF OLD.effective_from > now() THEN
+                allowed.withdrawn_at := NEW.withdrawn_at;
+            END IF;
+        ELSIF OLD.effective_to IS NULL THEN
+            -- Superseded.
+            allowed.effective_to := NEW.effective_to;
+        ELSIF OLD.effective_to > now() AND EXISTS (
+            SELECT FROM price_versions AS withdrawn
+            WHERE withdrawn.endpoint_id = OLD.endpoint_id
+                AND withdrawn.organization_id IS NOT DISTINCT FROM OLD.organization_id
+                AND withdrawn.service_tier = OLD.service_tier
+                AND withdrawn.withdrawn_at IS NOT NULL
+                AND withdrawn.effective_from = OLD.effective_to
+                AND withdrawn.effective_to IS NOT DISTINCT FROM NEW.effective_to
+        ) THEN
+            -- What superseded it was withdrawn, so it lasts until that would have ended.
+            allowed.effective_to := NEW.effective_to;
+        END IF;
+        IF NEW IS DISTINCT FROM OLD AND NEW IS NOT DISTINCT FROM allowed THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'A published price is superseded, never edited' USING ERRCODE = 'restrict_violation';
+END $$;

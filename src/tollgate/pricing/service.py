@@ -1,6 +1,7 @@
-"""Use cases of prices: publish a version, see the history, load the book that gateways rate by."""
+"""Use cases of prices: publish a version, withdraw it before it begins, see the history, load the book to rate by."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise, zip_longest
 from typing import Protocol
@@ -10,7 +11,7 @@ from tollgate.infra import changes
 from tollgate.infra.changes import Act, Deed
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
-from tollgate.kit.errors import Conflict, InvalidRequest
+from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
 from tollgate.kit.ids import EndpointId, KeyId, PriceVersionId, typed
 from tollgate.pricing import rules, store
 from tollgate.pricing.comparison import Action, Comparison, succeed
@@ -44,7 +45,7 @@ async def versions(
 async def history(
     session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
 ) -> list[Publication]:
-    """Versions of an endpoint, of every organization and tier, the latest to take effect first."""
+    """Versions of an endpoint, of every organization and tier, withdrawn ones too, the latest to take effect first."""
     return await store.history(session, endpoint_id, before=before, count=count)
 
 
@@ -96,6 +97,45 @@ async def _record(session: WriteSession, published: Sequence[Publication], *, ac
         for publication in published
     ]
     await changes.record(session, deeds, act=act)
+
+
+async def withdraw(session: WriteSession, version_id: PriceVersionId, *, act: Act) -> Publication:
+    """Take back a version before it begins. What it would have superseded lasts until it would have ended.
+
+    It is kept and shown, and its time is free for another version.
+
+    Raises:
+        NotFound: there is none of this id.
+        Conflict: it has begun, or was withdrawn before.
+    """
+    published = await store.publication(session, version_id)
+    if published is None:
+        raise NotFound("There is no such price.")
+    version = published.version
+    await store.lock_prices(session, version.endpoint_id)
+    timeline = await store.timeline(
+        session,
+        endpoint_id=version.endpoint_id,
+        organization_id=version.organization_id,
+        service_tier=version.service_tier,
+    )
+    # Read again: it may have been withdrawn while we waited, and its end may have come to be known.
+    current = next((each for each in timeline if each.id == version_id), None)
+    if current is None:
+        raise Conflict("This price was withdrawn already.")
+    if current.effective_from <= act.at:
+        raise Conflict(
+            "This price has begun, and what was in force never changes. Publish one that supersedes it instead: "
+            "POST /admin/prices."
+        )
+    await store.withdraw(session, version_id, act.at)
+    for before in timeline:
+        if before.effective_to == current.effective_from:
+            await store.end(session, before.id, current.effective_to)
+    gone = replace(published, version=current, withdrawn_at=act.at)
+    deed = Deed(changes.Action.WITHDRAWN, SUBJECT, typed("price", version_id), rules.facts_of(gone), None)
+    await changes.record(session, [deed], act=act)
+    return gone
 
 
 async def compare(session: ReadSession, draft: PriceDraft, *, now: datetime) -> Comparison:
