@@ -42,6 +42,11 @@ async def versions(
     return {version.id: version for version in await store.versions(session, version_ids)}
 
 
+async def versions_of(session: ReadSession, endpoint_id: EndpointId, *, service_tier: str) -> list[PriceVersion]:
+    """Every version of the endpoint and tier that ever stood, of every organization."""
+    return await store.versions_of(session, endpoint_id, service_tier=service_tier)
+
+
 async def history(
     session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
 ) -> list[Publication]:
@@ -71,7 +76,7 @@ async def publish(
     Raises:
         InvalidRequest: items are at fault, or `effective_from` would rewrite what has been charged or published.
     """
-    _check(draft)
+    check(draft)
     await store.lock_prices(session, draft.endpoint_id)
     timeline = await store.timeline(
         session,
@@ -144,7 +149,7 @@ async def compare(session: ReadSession, draft: PriceDraft, *, now: datetime) -> 
     Raises:
         InvalidRequest: its items are at fault.
     """
-    _check(draft)
+    check(draft)
     timeline = await store.timeline(
         session,
         endpoint_id=draft.endpoint_id,
@@ -159,7 +164,12 @@ async def compare(session: ReadSession, draft: PriceDraft, *, now: datetime) -> 
     return succeed(draft, timeline)
 
 
-def _check(draft: PriceDraft) -> None:
+def check(draft: PriceDraft) -> None:
+    """Refuse a version that nothing could be charged by, whatever else is published.
+
+    Raises:
+        InvalidRequest: naming the part at fault.
+    """
     rules.check_items(draft.items)
     rules.check_service_tier(draft.service_tier)
 
@@ -211,7 +221,7 @@ async def publish_histories(
 
 def _check_history(history: Sequence[PriceDraft]) -> None:
     for draft in history:
-        _check(draft)
+        check(draft)
     for earlier, later in pairwise(history):
         if later.effective_from <= earlier.effective_from:
             raise InvalidRequest("The versions of a history are in order of time.", field="effective_from")

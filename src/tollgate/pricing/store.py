@@ -59,6 +59,14 @@ async def versions(session: ReadSession, version_ids: Iterable[PriceVersionId]) 
     return [_version(row) for row in await session.execute(sa.select(*_VERSION_COLUMNS).where(wanted))]
 
 
+async def versions_of(session: ReadSession, endpoint_id: EndpointId, *, service_tier: str) -> list[PriceVersion]:
+    """The versions of an endpoint and tier, of every organization, the latest to take effect first."""
+    statement = sa.select(*_VERSION_COLUMNS).where(
+        VERSIONS.c.endpoint_id == endpoint_id, VERSIONS.c.service_tier == service_tier
+    )
+    return [_version(row) for row in await session.execute(statement.order_by(*_NEWEST_FIRST))]
+
+
 async def timeline(
     session: ReadSession, *, endpoint_id: EndpointId, organization_id: OrganizationId | None, service_tier: str
 ) -> list[PriceVersion]:

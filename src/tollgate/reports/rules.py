@@ -3,15 +3,27 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tollgate.kit import money, period
 from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.ids import EndpointId
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import PriceBook, PriceVersion
+from tollgate.pricing.model import STANDARD, PriceBook, PriceItem, PriceVersion
 from tollgate.pricing.rules import rate
-from tollgate.reports.model import Asked, DayOfTokens, Granularity, Listing, ListingFilter, ListingOrder, Offer
+from tollgate.reports.model import (
+    Asked,
+    Bulk,
+    DayOfTokens,
+    Effect,
+    Granularity,
+    Listing,
+    ListingFilter,
+    ListingOrder,
+    Offer,
+)
 
 ROWS_MAX = 100_000
 """The most rows one report may have."""
@@ -29,6 +41,11 @@ _SHORTEST_PIECE = {
 }
 _COMMON_CALL = UsageQuantities({Kind.REQUEST: 1, Kind.PROMPT: 3000, Kind.COMPLETION: 1000})
 """What prices of different shapes are compared by: three tokens read for each one written."""
+
+UTC_ZONE = ZoneInfo("UTC")
+_ANY_ENDPOINT = EndpointId(UUID(int=0))
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+"""Rating looks at neither."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -178,6 +195,36 @@ def cheapest_price(offers: Sequence[Offer]) -> PriceVersion | None:
 
 def _cost(price: PriceVersion) -> Decimal:
     return rate(_COMMON_CALL, price).amount
+
+
+def previewed_month(named: str | None, *, now: datetime) -> Period:
+    """The calendar month of UTC of this name, as in 2026-11; without one, the last that is over.
+
+    Raises:
+        InvalidRequest: it is no month; `field` is "month".
+    """
+    if named is not None:
+        return _month(named, UTC_ZONE)
+    return period.month_of(period.month_of(now, UTC_ZONE).start - timedelta(microseconds=1), UTC_ZONE)
+
+
+def steps(items: Sequence[PriceItem]) -> list[int]:
+    """The prompt tokens at which prices change, from 0 on."""
+    return sorted({0, *(item.prompt_tokens_from for item in items)})
+
+
+def fits(tier: int, priced_by: PriceVersion, items: Sequence[PriceItem]) -> bool:
+    """Whether all calls of this tier fall into one tier of the other prices, so that their sums can be rated."""
+    above = next((step for step in steps(priced_by.items) if step > tier), None)
+    return not any(tier < step and (above is None or step < above) for step in steps(items))
+
+
+def effect(bulk: Bulk, items: Sequence[PriceItem]) -> Effect:
+    """What the calls would have cost at these prices, of which one tier holds them all: rating is additive within."""
+    covering = tuple(PriceItem(item.kind, item.unit_price, item.unit) for item in items if item.covers(bulk.tier))
+    instead = PriceVersion(bulk.price_version_id, _ANY_ENDPOINT, None, STANDARD, _ANY_TIME, None, covering)
+    charge = rate(bulk.quantities, instead)
+    return Effect(bulk.calls, bulk.amount, charge.amount, frozenset(charge.unpriced))
 
 
 def next_change(book: PriceBook, now: datetime) -> datetime | None:
