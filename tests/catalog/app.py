@@ -14,7 +14,7 @@ from tollgate.catalog.service import find_endpoint
 from tollgate.entrypoints.errors import EXCEPTION_HANDLERS
 from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
-from tollgate.infra.settings import Settings
+from tollgate.infra.names import Reach
 from tollgate.infra.web import StrictBodies
 from tollgate.kit.clock import Clock
 from tollgate.kit.ids import PLATFORM, KeyId
@@ -27,6 +27,14 @@ ADDRESS = "192.0.2.7"
 ENVIRONMENT = {"GROQ_API_KEY": "gsk"}
 
 
+NAMES = {"api.groq.com": ("104.18.2.3", "2606:4700::6812:203")}
+"""Where names lead to, where they lead anywhere."""
+
+
+async def resolve(name: str) -> tuple[str, ...]:
+    return NAMES.get(name, ())
+
+
 @asynccontextmanager
 async def operator_client(database: Database, clock: Clock) -> AsyncIterator[AsyncClient]:
     """A client that is taken for an operator."""
@@ -34,9 +42,9 @@ async def operator_client(database: Database, clock: Clock) -> AsyncIterator[Asy
         "database": database,
         "clock": clock,
         "operator": OPERATOR,
-        "settings": Settings(database_url="unused"),
         "environment": ENVIRONMENT,
         "endpoints": find_endpoint,
+        "reach": Reach(resolve, private=False),
     }
     app = Litestar(
         [*catalogue_routes.HANDLERS, *price_routes.HANDLERS],

@@ -96,11 +96,42 @@ class TestModels:
             ({"provider": "nobody"}, []),
             ({"supported_parameters": "tools,seed"}, [MODEL]),
             ({"input_modalities": "text,image"}, [MODEL]),
+            ({"output_modalities": "text"}, [MODEL, "sandbox/echo"]),
+            ({"output_modalities": "text,audio"}, []),
+            ({"author": "sandbox"}, ["sandbox/echo"]),
+            ({"protocol": "openai,anthropic"}, [MODEL, "sandbox/echo"]),
+            ({"protocol": "responses"}, []),
+            ({"context_length": "1000000"}, [MODEL]),
+            ({"context_length": "128000", "provider": "sandbox"}, ["sandbox/echo"]),
+            ({"context_length": "128001", "provider": "sandbox"}, []),
+            ({"max_price": "0.4"}, [MODEL]),
+            ({"max_price": "0.39"}, []),
+            ({"sort": "-id"}, ["sandbox/echo", MODEL]),
             ({"sort": "created"}, ["sandbox/echo", MODEL]),
+            ({"sort": "-created"}, [MODEL, "sandbox/echo"]),
             ({"sort": "price"}, [MODEL, "sandbox/echo"]),
+            ({"sort": "-price"}, ["sandbox/echo", MODEL]),
+            ({"sort": "context_length"}, [MODEL, "sandbox/echo"]),
+            ({"sort": "-context_length"}, ["sandbox/echo", MODEL]),
         ):
             found = await public(scene, "/models", **parameters)
             assert [model["id"] for model in found["data"]] == expected, parameters
+
+    async def test_are_not_found_by_words_that_mean_nothing(self, scene: Scene) -> None:
+        for name, value in (
+            ("sort", "colour"),
+            ("sort", "--id"),
+            ("protocol", "grpc"),
+            ("input_modalities", "text,smell"),
+            ("output_modalities", "taste"),
+            ("context_length", "long"),
+            ("context_length", "0"),
+            ("max_price", "cheap"),
+            ("max_price", "-1"),
+        ):
+            answer = await scene.client.get("/models", params={name: value})
+            assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request"), value
+            assert answer.json()["error"]["metadata"]["field"].startswith(name)
 
     async def test_that_are_none_are_not_found(self, scene: Scene) -> None:
         for path in ("/models/no/model", "/models/no/model/endpoints", "/models/no/model/activity"):
@@ -145,7 +176,8 @@ async def test_providers_are_listed_without_their_address(scene: Scene) -> None:
     providers = (await public(scene, "/providers"))["data"]
 
     assert [provider["slug"] for provider in providers] == ["anthropic", "azure", "openai", "sandbox"]
-    assert providers[3] == {"slug": "sandbox", "name": "Sandbox", "status_page": None, "regions": []}
+    assert providers[3] == {"slug": "sandbox", "name": "Sandbox", "status_page": None, "regions": [], "models": 1}
+    assert [provider["models"] for provider in providers] == [0, 1, 1, 1]
 
 
 async def test_activity_is_the_tokens_of_everyone_on_each_day(scene: Scene) -> None:

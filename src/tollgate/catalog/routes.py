@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from litestar import Controller, Request, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
+from msgspec import UNSET
 
 from tollgate.catalog import service
 from tollgate.catalog.model import Alias, Model, Provider
@@ -31,7 +32,7 @@ from tollgate.infra import web
 from tollgate.infra.changes import Act, Wanted
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
-from tollgate.infra.settings import Settings
+from tollgate.infra.names import Reach
 from tollgate.infra.web import Injected, One, Page, Paging
 from tollgate.kit.ids import EndpointId, typed
 from tollgate.kit.principal import Principal
@@ -65,13 +66,14 @@ class ProvidersController(Controller):
         self,
         data: JSONBody[CreateProvider],
         database: Injected[Database],
-        settings: Injected[Settings],
         environment: Injected[Mapping[str, str]],
+        reach: Injected[Reach],
         act: Injected[Act],
     ) -> One[ProviderView]:
+        await service.check_whereabouts(data.base_url, reach=reach)
         async with database.write() as session:
             provider = await service.create_provider(
-                session, data.provider(), allow_private_upstreams=settings.allow_private_upstreams, act=act
+                session, data.provider(), allow_private_upstreams=reach.private, act=act
             )
         return One(data=ProviderView.of(provider, environment))
 
@@ -92,13 +94,15 @@ class ProvidersController(Controller):
         slug: FromPath[str],
         data: JSONBody[ChangeProvider],
         database: Injected[Database],
-        settings: Injected[Settings],
         environment: Injected[Mapping[str, str]],
+        reach: Injected[Reach],
         act: Injected[Act],
     ) -> One[ProviderView]:
+        if data.base_url is not UNSET:
+            await service.check_whereabouts(data.base_url, reach=reach)
         async with database.write() as session:
             provider = await service.change_provider(
-                session, slug, edit=data.applied_to, allow_private_upstreams=settings.allow_private_upstreams, act=act
+                session, slug, edit=data.applied_to, allow_private_upstreams=reach.private, act=act
             )
         return One(data=ProviderView.of(provider, environment))
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -116,8 +116,8 @@ def check_provider(provider: Provider, *, allow_private_upstreams: bool) -> None
 def check_base_url(base_url: str, *, allow_private_upstreams: bool) -> None:
     """Refuse a URL that is no plain https address of the public network (http and private ones by permission).
 
-    Only what the text itself says is judged: a public name that resolves to a private address passes. The text of a
-    variable is judged when it is read, by `base_url_of`.
+    Only what the text itself says is judged; what its name leads to, by `check_addresses`. The text of a variable is
+    judged when it is read, by `base_url_of`.
 
     Raises:
         InvalidRequest: with the reason.
@@ -146,6 +146,24 @@ def _check_address(base_url: str, *, allow_private_upstreams: bool) -> None:
         raise InvalidRequest(f"Use https. {_HOW_TO_PERMIT}", field="base_url")
     if _is_private(host):
         raise InvalidRequest(f"{host} is not on the public network. {_HOW_TO_PERMIT}", field="base_url")
+
+
+def name_of(base_url: str) -> str | None:
+    """The name in an address that passed `check_base_url`; `None` if it is a reference to a variable."""
+    return None if _ADDRESS_REFERENCE.fullmatch(base_url) else urlsplit(base_url).hostname
+
+
+def check_addresses(name: str, addresses: Iterable[str]) -> None:
+    """Refuse a name of which any address is outside the public network.
+
+    Raises:
+        InvalidRequest: naming the address, with `base_url` as the field.
+    """
+    for address in addresses:
+        if _is_private(address):
+            raise InvalidRequest(
+                f"{name} leads to {address}, which is not on the public network. {_HOW_TO_PERMIT}", field="base_url"
+            )
 
 
 _HOW_TO_PERMIT = f"Set {PERMISSION}=1 to permit http and private networks."

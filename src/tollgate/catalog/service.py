@@ -12,6 +12,7 @@ from tollgate.catalog.model import Alias, Catalogue, Endpoint, Model, Provider
 from tollgate.infra import changes
 from tollgate.infra.changes import Act, Change, Wanted
 from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.infra.names import Reach
 from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
 from tollgate.kit.ids import EndpointId
 
@@ -66,6 +67,22 @@ async def add_all(
     await store.lock_catalogue(session)
     await store.add_all(session, providers=providers, models=models, endpoints=endpoints)
     await record.created(session, [*providers, *models, *endpoints], act=act)
+
+
+async def check_whereabouts(base_url: str | None, *, reach: Reach) -> None:
+    """Refuse an address that leads into a private network, before a transaction waits for an answer about its name.
+
+    A name that leads nowhere passes: it may not be known here yet.
+
+    Raises:
+        InvalidRequest: it does, or is no address.
+    """
+    if base_url is None or reach.private:
+        return
+    rules.check_base_url(base_url, allow_private_upstreams=False)
+    name = rules.name_of(base_url)
+    if name is not None:
+        rules.check_addresses(name, await reach.resolve(name))
 
 
 async def create_provider(

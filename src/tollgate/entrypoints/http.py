@@ -30,10 +30,11 @@ from tollgate.gateway.sandbox import SandboxUpstream
 from tollgate.gateway.service import Gateway, Surroundings
 from tollgate.gateway.snapshot import Shelf
 from tollgate.infra import database as databases
-from tollgate.infra import migrations, settings, telemetry, web
+from tollgate.infra import migrations, names, settings, telemetry, web
 from tollgate.infra.changes import Act
 from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.idempotency import Idempotency, database_for
+from tollgate.infra.names import Reach, Resolve
 from tollgate.infra.settings import Settings
 from tollgate.invoices import routes as invoices
 from tollgate.keys import routes as keys
@@ -82,9 +83,10 @@ def build(
     environment: Mapping[str, str],
     clock: Clock,
     handlers: Sequence[ControllerRouterHandler] = CONTROL_PLANE,
+    resolve: Resolve = names.resolve,
 ) -> Litestar:
     """The application: the data plane's plain ASGI routes beside the control plane's handlers."""
-    wiring = _Wiring(configured, environment, clock)
+    wiring = _Wiring(configured, environment, clock, resolve)
     once = Idempotency(wiring.database, clock, presented_in=key_rules.presented_in, authenticate=wiring.authenticate)
     control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=[wiring.guard()])
     anthropic_catalogue = Router("/", route_handlers=reports.ANTHROPIC_HANDLERS, guards=[wiring.guard()])
@@ -115,11 +117,12 @@ def build(
 class _Wiring:
     """What the handlers are given. Connections are made when the application starts, not before."""
 
-    def __init__(self, configured: Settings, environment: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, configured: Settings, environment: Mapping[str, str], clock: Clock, resolve: Resolve) -> None:
         self.database = databases.connect(configured.database_url, connections_max=configured.control_plane_connections)
         self._settings = configured
         self._environment = environment
         self._clock = clock
+        self._resolve = resolve
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._keys: KeyRing | None = None
         self._estates: Path | None = None
@@ -241,6 +244,7 @@ class _Wiring:
             "on_disk": self.on_disk,
             "metrics_dir": self._environment.get(settings.METRICS_DIR_VARIABLE),
             "endpoints": endpoints.find_endpoint,
+            "reach": Reach(self._resolve, private=self._settings.allow_private_upstreams),
         }
         return {
             "database": Provide(database, sync_to_thread=False),

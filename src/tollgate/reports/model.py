@@ -287,59 +287,6 @@ class Listing:
     """The other slugs that lead to it, in order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bulk:
-    """What an organization's calls of one price and tier used together."""
-
-    organization_id: OrganizationId
-    price_version_id: PriceVersionId
-    tier: int
-    """The prompt tokens from which on it was the tier of these calls."""
-    quantities: UsageQuantities
-    amount: Decimal
-    """What they cost before any discount."""
-
-    @property
-    def calls(self) -> int:
-        """How many they are."""
-        return self.quantities[Kind.REQUEST]
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What calls did cost before any discount, and what they would have cost at other prices."""
-
-    calls: int
-    amount: Decimal
-    new_amount: Decimal
-    unpriced: frozenset[Kind] = frozenset()
-    """What they used and the other prices do not price: `new_amount` leaves it out."""
-
-    def __add__(self, other: "Effect") -> "Effect":
-        return Effect(
-            self.calls + other.calls,
-            EXACT.add(self.amount, other.amount),
-            EXACT.add(self.new_amount, other.new_amount),
-            self.unpriced | other.unpriced,
-        )
-
-
-NO_EFFECT = Effect(0, ZERO, ZERO)
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """The effect that prices would have had on a month."""
-
-    window: Period
-    by_organization: Mapping[OrganizationId, Effect]
-
-    @property
-    def total(self) -> Effect:
-        """On everyone together."""
-        return sum(self.by_organization.values(), NO_EFFECT)
-
-
 class ModelMoved(Exception):
     """The slug is an alias: what was asked about is found under the model's own."""
 
@@ -355,16 +302,33 @@ class ListingFilter:
 
     text: str | None = None
     """Part of the slug or the name, in any case."""
-    providers: tuple[str, ...] = ()
-    """At least one of them offers the model."""
+    author: str | None = None
     supported_parameters: tuple[str, ...] = ()
     input_modalities: tuple[str, ...] = ()
-    """The model takes all of them."""
+    """The model takes all of them, as far as is known."""
+    output_modalities: tuple[str, ...] = ()
+    """The model gives all of them, as far as is known."""
+    providers: tuple[str, ...] = ()
+    """The next ones are met by one and the same offer: it is of one of these providers, …"""
+    protocols: tuple[str, ...] = ()
+    """… can be reached in each of these ways, …"""
+    context_length: int | None = None
+    """… is known to take prompts that long, …"""
+    max_price: Decimal | None = None
+    """… and has prices for prompts, none of them above this, in US dollars per million tokens."""
 
 
 class ListingOrder(StrEnum):
-    """How models are sorted: by slug, newest first, or cheapest first with the unpriced last."""
+    """How models are sorted: by slug, newest, cheapest or longest first; with a minus the other way round.
+
+    Models of which it is not known come last either way.
+    """
 
     ID = "id"
     CREATED = "created"
     PRICE = "price"
+    CONTEXT_LENGTH = "context_length"
+    ID_REVERSED = "-id"
+    OLDEST = "-created"
+    DEAREST = "-price"
+    SHORTEST_CONTEXT = "-context_length"

@@ -1,23 +1,21 @@
 """What a report covers and how its figures are derived, with no I/O: windows, pieces, speeds, and safe cells."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tollgate.kit import money, period
 from tollgate.kit.errors import InvalidRequest
-from tollgate.kit.ids import EndpointId
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import STANDARD, PriceBook, PriceItem, PriceVersion
+from tollgate.pricing.model import PriceBook, PriceVersion
 from tollgate.pricing.rules import rate
 from tollgate.reports.model import (
     Asked,
-    Bulk,
     DayOfTokens,
-    Effect,
     Granularity,
     Listing,
     ListingFilter,
@@ -43,9 +41,6 @@ _COMMON_CALL = UsageQuantities({Kind.REQUEST: 1, Kind.PROMPT: 3000, Kind.COMPLET
 """What prices of different shapes are compared by: three tokens read for each one written."""
 
 UTC_ZONE = ZoneInfo("UTC")
-_ANY_ENDPOINT = EndpointId(UUID(int=0))
-_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
-"""Rating looks at neither."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -165,27 +160,66 @@ def matches(listing: Listing, wanted: ListingFilter) -> bool:
     supported = {parameter for offer in listing.offers for parameter in offer.endpoint.supported_parameters}
     return (
         (text in model.slug.casefold() or text in model.name.casefold())
-        and (not wanted.providers or any(offer.provider.slug in wanted.providers for offer in listing.offers))
+        and wanted.author in {None, model.author}
         and supported.issuperset(wanted.supported_parameters)
         and set(model.input_modalities).issuperset(wanted.input_modalities)
+        and set(model.output_modalities).issuperset(wanted.output_modalities)
+        and (not _concerns_offers(wanted) or any(_offers(offer, wanted) for offer in listing.offers))
     )
+
+
+def _concerns_offers(wanted: ListingFilter) -> bool:
+    return bool(wanted.providers or wanted.protocols) or (wanted.context_length, wanted.max_price) != (None, None)
+
+
+def _offers(offer: Offer, wanted: ListingFilter) -> bool:
+    endpoint = offer.endpoint
+    return (
+        (not wanted.providers or offer.provider.slug in wanted.providers)
+        and set(endpoint.protocols).issuperset(wanted.protocols)
+        and (wanted.context_length is None or (endpoint.context_length or 0) >= wanted.context_length)
+        and (wanted.max_price is None or _costs_at_most(wanted.max_price, offer.price))
+    )
+
+
+def _costs_at_most(ceiling: Decimal, price: PriceVersion | None) -> bool:
+    prompts = [] if price is None else [item.unit_price for item in price.items if item.kind is Kind.PROMPT]
+    return bool(prompts) and max(prompts) <= ceiling
 
 
 def sorted_listings(listings: Sequence[Listing], order: ListingOrder) -> list[Listing]:
     """The models in that order; those alike in it by slug."""
+    name = order.removeprefix("-")
     by_slug = sorted(listings, key=lambda listing: listing.model.slug)
-    match order:
-        case ListingOrder.ID:
-            return by_slug
-        case ListingOrder.CREATED:
-            return sorted(by_slug, key=lambda listing: listing.model.created_at, reverse=True)
-        case ListingOrder.PRICE:
-            return sorted(by_slug, key=_cost_of_listing)
+    known = [(key, listing) for listing in by_slug if (key := _SORT_KEYS[name](listing)) is not None]
+    largest_first = (name in _LARGEST_FIRST) is not order.startswith("-")
+    known.sort(key=lambda pair: pair[0], reverse=largest_first)
+    return [listing for _, listing in known] + [each for each in by_slug if _SORT_KEYS[name](each) is None]
 
 
-def _cost_of_listing(listing: Listing) -> Decimal:
+def _cost_of_listing(listing: Listing) -> Decimal | None:
     price = cheapest_price(listing.offers)
-    return Decimal("Infinity") if price is None else _cost(price)
+    return None if price is None else _cost(price)
+
+
+def _context_length(listing: Listing) -> int | None:
+    lengths = (offer.endpoint.context_length for offer in listing.offers)
+    return max((length for length in lengths if length is not None), default=None)
+
+
+_SORT_KEYS: Mapping[str, Callable[[Listing], Any]] = {
+    ListingOrder.ID: lambda listing: listing.model.slug,
+    ListingOrder.CREATED: lambda listing: listing.model.created_at,
+    ListingOrder.PRICE: _cost_of_listing,
+    ListingOrder.CONTEXT_LENGTH: _context_length,
+}
+"""What models are sorted by; `None` is not known."""
+_LARGEST_FIRST = frozenset({ListingOrder.CREATED, ListingOrder.CONTEXT_LENGTH})
+
+
+def models_by_provider(listings: Iterable[Listing]) -> Mapping[str, int]:
+    """How many of the models each provider offers."""
+    return Counter(offer.provider.slug for listing in listings for offer in listing.offers)
 
 
 def cheapest_price(offers: Sequence[Offer]) -> PriceVersion | None:
@@ -206,25 +240,6 @@ def previewed_month(named: str | None, *, now: datetime) -> Period:
     if named is not None:
         return _month(named, UTC_ZONE)
     return period.month_of(period.month_of(now, UTC_ZONE).start - timedelta(microseconds=1), UTC_ZONE)
-
-
-def steps(items: Sequence[PriceItem]) -> list[int]:
-    """The prompt tokens at which prices change, from 0 on."""
-    return sorted({0, *(item.prompt_tokens_from for item in items)})
-
-
-def fits(tier: int, priced_by: PriceVersion, items: Sequence[PriceItem]) -> bool:
-    """Whether all calls of this tier fall into one tier of the other prices, so that their sums can be rated."""
-    above = next((step for step in steps(priced_by.items) if step > tier), None)
-    return not any(tier < step and (above is None or step < above) for step in steps(items))
-
-
-def effect(bulk: Bulk, items: Sequence[PriceItem]) -> Effect:
-    """What the calls would have cost at these prices, of which one tier holds them all: rating is additive within."""
-    covering = tuple(PriceItem(item.kind, item.unit_price, item.unit) for item in items if item.covers(bulk.tier))
-    instead = PriceVersion(bulk.price_version_id, _ANY_ENDPOINT, None, STANDARD, _ANY_TIME, None, covering)
-    charge = rate(bulk.quantities, instead)
-    return Effect(bulk.calls, bulk.amount, charge.amount, frozenset(charge.unpriced))
 
 
 def next_change(book: PriceBook, now: datetime) -> datetime | None:

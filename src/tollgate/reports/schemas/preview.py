@@ -5,19 +5,20 @@ from typing import Any
 
 from msgspec import Struct
 
-from tollgate.infra.web import Body
 from tollgate.kit import money
 from tollgate.kit.ids import typed
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import CURRENCY
-from tollgate.reports.model import Effect, Preview
+from tollgate.pricing.schemas import PublishPrice
+from tollgate.reports.effects import Effect, Preview
 
 
-class PreviewParameters(Body, kw_only=True, frozen=True):
-    """Which month of UTC; the last whole one unless said."""
+class PreviewPrice(PublishPrice, kw_only=True, frozen=True):
+    """A version that might be published, and the calls to try it on."""
 
     month: str | None = None
+    """Which month of UTC, as in 2026-11; the last one that is over, unless said."""
 
 
 class EffectView(Struct, kw_only=True, frozen=True):

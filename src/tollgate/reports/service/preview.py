@@ -6,8 +6,8 @@ from tollgate.kit.money import ZERO
 from tollgate.kit.period import Period
 from tollgate.pricing import service as pricing
 from tollgate.pricing.model import PriceDraft
-from tollgate.reports import rules
-from tollgate.reports.model import NO_EFFECT, Bulk, Effect, Preview
+from tollgate.reports import effects
+from tollgate.reports.effects import NO_EFFECT, Bulk, Effect, Preview
 from tollgate.reports.store import preview as store
 
 
@@ -29,20 +29,20 @@ async def preview(session: ReadSession, draft: PriceDraft, *, window: Period) ->
         if version.organization_id is None or version.organization_id == owner
     }
     bulks = await store.rolled_up(session, list(versions), window=window, owner=owner)
-    effects: dict[OrganizationId, Effect] = {}
+    found: dict[OrganizationId, Effect] = {}
 
     def add(organization_id: OrganizationId, effect: Effect) -> None:
-        effects[organization_id] = effects.get(organization_id, NO_EFFECT) + effect
+        found[organization_id] = found.get(organization_id, NO_EFFECT) + effect
 
     cut = []
     for bulk in bulks:
-        if rules.fits(bulk.tier, versions[bulk.price_version_id], draft.items):
-            add(bulk.organization_id, rules.effect(bulk, draft.items))
+        if effects.fits(bulk.tier, versions[bulk.price_version_id], draft.items):
+            add(bulk.organization_id, effects.effect(bulk, draft.items))
         else:
             cut.append(bulk)
     for organization_id, effect in await _call_by_call(session, cut, draft, window=window):
         add(organization_id, effect)
-    return Preview(window, effects)
+    return Preview(window, found)
 
 
 async def _call_by_call(
@@ -51,11 +51,11 @@ async def _call_by_call(
     """The effects on calls whose tier the new prices cut: what they did cost as it was summed up, the rest anew."""
     if not cut:
         return []
-    steps = rules.steps(draft.items)
+    steps = effects.steps(draft.items)
     found = await store.call_by_call(session, cut, steps, window=window, owner=draft.organization_id)
     did_cost = [(bulk.organization_id, Effect(bulk.calls, bulk.amount, ZERO)) for bulk in cut]
     would_cost = []
     for (organization_id, step), quantities in found.items():
-        anew = rules.effect(Bulk(organization_id, cut[0].price_version_id, step, quantities, ZERO), draft.items)
+        anew = effects.effect(Bulk(organization_id, cut[0].price_version_id, step, quantities, ZERO), draft.items)
         would_cost.append((organization_id, Effect(0, ZERO, anew.new_amount, anew.unpriced)))
     return did_cost + would_cost
