@@ -79,6 +79,12 @@ async def running(app: Litestar) -> AsyncIterator[None]:
         await whole
 
 
+async def nowhere(name: str) -> tuple[str, ...]:
+    """A network without names."""
+    del name
+    return ()
+
+
 @asynccontextmanager
 async def control_plane(
     database: Database,
@@ -95,7 +101,7 @@ async def control_plane(
     handlers = (*http.CONTROL_PLANE, *(each for each in more if each not in http.CONTROL_PLANE))
     with TemporaryDirectory(prefix="tollgate-") as folder:
         configured = Settings(database_url, data_dir=Path(folder))
-        app: Any = http.build(configured, environment={}, clock=clock, handlers=handlers)
+        app: Any = http.build(configured, environment={}, clock=clock, handlers=handlers, resolve=nowhere)
         async with running(app):
             transport = httpx.ASGITransport(app, raise_app_exceptions=True)
             async with httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as client:

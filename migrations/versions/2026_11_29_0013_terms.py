@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0013_terms"
-down_revision = "0011_health"
+down_revision = "0012_catalogue"
 branch_labels = None
 depends_on = None
 

@@ -12,8 +12,9 @@ from litestar.di import Provide
 from tollgate.catalog import routes as catalogue_routes
 from tollgate.catalog.service import find_endpoint
 from tollgate.entrypoints.errors import EXCEPTION_HANDLERS
+from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
-from tollgate.infra.settings import Settings
+from tollgate.infra.names import Reach
 from tollgate.infra.web import StrictBodies
 from tollgate.kit.clock import Clock
 from tollgate.kit.ids import PLATFORM, KeyId
@@ -21,7 +22,17 @@ from tollgate.kit.principal import KeyKind, Principal
 from tollgate.pricing import routes as price_routes
 
 OPERATOR = Principal(KeyKind.OPERATOR, KeyId(UUID(int=5)), PLATFORM, None, None, None)
+ADDRESS = "192.0.2.7"
+"""Where the operator is."""
 ENVIRONMENT = {"GROQ_API_KEY": "gsk"}
+
+
+NAMES = {"api.groq.com": ("104.18.2.3", "2606:4700::6812:203")}
+"""Where names lead to, where they lead anywhere."""
+
+
+async def resolve(name: str) -> tuple[str, ...]:
+    return NAMES.get(name, ())
 
 
 @asynccontextmanager
@@ -31,13 +42,16 @@ async def operator_client(database: Database, clock: Clock) -> AsyncIterator[Asy
         "database": database,
         "clock": clock,
         "operator": OPERATOR,
-        "settings": Settings(database_url="unused"),
         "environment": ENVIRONMENT,
         "endpoints": find_endpoint,
+        "reach": Reach(resolve, private=False),
     }
     app = Litestar(
         [*catalogue_routes.HANDLERS, *price_routes.HANDLERS],
-        dependencies={name: _provide(value) for name, value in injected.items()},
+        dependencies={
+            "act": Provide(lambda: Act(clock.now(), OPERATOR.key_id, ADDRESS), sync_to_thread=False),
+            **{name: _provide(value) for name, value in injected.items()},
+        },
         exception_handlers=EXCEPTION_HANDLERS,
         plugins=[StrictBodies()],
     )

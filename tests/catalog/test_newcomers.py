@@ -12,15 +12,14 @@ from openai.types.shared.responses_model import ResponsesModel
 from tollgate.catalog import newcomers
 from tollgate.catalog.known_providers import KNOWN, STOP_WHEN_CLOSED, provider_of
 from tollgate.catalog.model import DataPolicy, Endpoint, Model
-from tollgate.catalog.rules import PROTOCOLS
+from tollgate.catalog.rules import PROTOCOLS, check_model
 from tollgate.kit.ids import EndpointId
-from tollgate.kit.tokens import Kind
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def a_model(slug: str = "groq/llama-4", *priced: Kind) -> Model:
-    return newcomers.model(slug, name="Llama 4", description="", priced=priced, now=NOW)
+def a_model(slug: str = "groq/llama-4") -> Model:
+    return newcomers.model(slug, name="Llama 4", description="", now=NOW)
 
 
 def an_endpoint(provider: str, upstream_model: str = "llama-4") -> Endpoint:
@@ -33,17 +32,18 @@ def an_endpoint(provider: str, upstream_model: str = "llama-4") -> Endpoint:
     )
 
 
-def test_a_model_reads_and_writes_text_and_what_is_priced() -> None:
-    model = a_model("groq/llama-4", Kind.PROMPT, Kind.INPUT_IMAGE, Kind.OUTPUT_AUDIO)
+def test_what_a_model_reads_and_writes_is_not_known() -> None:
+    model = a_model("groq/llama-4")
 
-    assert (model.input_modalities, model.output_modalities) == (("text", "image"), ("text", "audio"))
+    assert (model.input_modalities, model.output_modalities) == ((), ())
+    check_model(model)
 
 
 def test_a_model_that_embeds_writes_vectors_alone() -> None:
     for slug in ("openai/text-embedding-3-large", "cohere/embed-v4.0", "doubleword/qwen3-embedding-8b"):
-        model = a_model(slug, Kind.PROMPT)
-        assert (model.input_modalities, model.output_modalities) == (("text",), ("embedding",))
-    assert a_model("embedders/llama-4").output_modalities == ("text",)
+        model = a_model(slug)
+        assert (model.input_modalities, model.output_modalities) == ((), ("embedding",))
+    assert a_model("embedders/llama-4").output_modalities == ()
 
 
 @pytest.mark.parametrize(

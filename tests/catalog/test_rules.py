@@ -169,7 +169,7 @@ def test_a_secret_given_as_a_credential_is_not_repeated_in_the_refusal() -> None
         ({"slug": "Meta/Llama"}, "slug"),
         ({"name": ""}, "name"),
         ({"description": "x" * 4001}, "description"),
-        ({"input_modalities": ("text", "")}, "input_modalities"),
+        ({"input_modalities": ("text", "taste")}, "input_modalities"),
         ({"output_modalities": ("smell",)}, "output_modalities"),
         ({"tokenizer": "gpt2"}, "tokenizer"),
     ],

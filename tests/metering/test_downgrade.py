@@ -32,7 +32,7 @@ OURS = """
 """
 
 
-async def _down_to(url: str, revision: str) -> None:
+async def down_to(url: str, revision: str) -> None:
     def down(connection: Connection) -> None:
         attributes = {"connection": connection}
         command.downgrade(Config(toml_file=migrations.ROOT / "pyproject.toml", attributes=attributes), revision)
@@ -55,7 +55,7 @@ async def _things(url: str) -> list[str]:
 @pytest.mark.parametrize("revision", ["0002_catalogue_and_prices", "base"])
 async def test_what_was_undone_can_be_done_again(database_url: str, revision: str) -> None:
     complete = await _things(database_url)
-    await _down_to(database_url, revision)
+    await down_to(database_url, revision)
     left = await _things(database_url)
     assert not any(name in each for each in left for name in ("ledger", "calls", "counters", "uuid7", "record"))
     if revision == "base":
@@ -78,7 +78,7 @@ async def test_calls_settle_before_and_after_the_estimate_and_are_kept_on_the_wa
     estimate = '{"prompt": 7}'
     await _settle(database_url, first._replace(call=first.call._replace(estimate=estimate)))
 
-    await _down_to(database_url, "0006_jobs")
+    await down_to(database_url, "0006_jobs")
     await _settle(database_url, second, columns=len(second.call) - 1)
     await upgrades.upgrade(database_url)
     await _settle(database_url, third._replace(call=third.call._replace(estimate=estimate)))
@@ -109,7 +109,7 @@ async def test_calls_before_there_were_statistics_are_in_none_and_nobody_misses_
     at = scene.clock.at = await scene.pool.fetchval("SELECT date_trunc('milliseconds', clock_timestamp())")
     caller = await scene.a_caller(credit="1")
     before, after = (a_settlement(caller, CallId(new_id(at)), at, prompt=100) for _ in range(2))
-    await _down_to(database_url, "0009_recovery")
+    await down_to(database_url, "0009_recovery")
     await _settle(database_url, before)
 
     await upgrades.upgrade(database_url)

@@ -19,6 +19,7 @@ from tollgate.catalog.service import find_endpoint
 from tollgate.entrypoints import price_import
 from tollgate.entrypoints.cli_prices import prices
 from tollgate.entrypoints.price_import import Plan
+from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import typed
@@ -201,7 +202,9 @@ async def test_what_an_operator_changed_in_the_catalogue_stays(
     await import_all(database, clock.now())
     async with database.write() as session:
         endpoint_id = await find_endpoint(session, model="groq/llama-4", provider="groq")
-        await catalogue.change_endpoint(session, endpoint_id, edit=lambda endpoint: replace(endpoint, enabled=False))
+        await catalogue.change_endpoint(
+            session, endpoint_id, edit=lambda endpoint: replace(endpoint, enabled=False), act=Act(clock.now())
+        )
     changed = await load(database)
 
     await import_all(database, clock.now())

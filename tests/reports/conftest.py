@@ -9,10 +9,13 @@ import httpx
 import pytest
 from litestar import Litestar, Request
 from litestar.di import Provide
+from tests.catalog.app import OPERATOR
 from tests.reports.scene import ENVIRONMENT, Scene, a_scene
 
+from tollgate.catalog.service import find_endpoint
 from tollgate.entrypoints.errors import EXCEPTION_HANDLERS
 from tollgate.infra.database import Database
+from tollgate.infra.web import StrictBodies
 from tollgate.keys.rules import check_kind
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import KeyId, OrganizationId, ProjectId
@@ -43,12 +46,19 @@ async def client(
         check_kind(principal, KeyKind.MANAGEMENT)
         return principal
 
-    injected = {"database": database, "clock": clock, "environment": ENVIRONMENT}
+    injected: dict[str, object] = {
+        "database": database,
+        "clock": clock,
+        "environment": ENVIRONMENT,
+        "operator": OPERATOR,
+        "endpoints": find_endpoint,
+    }
     app = Litestar(
         HANDLERS,
         dependencies={name: _provide(value) for name, value in injected.items()}
         | {"manager": Provide(manager), "caller": Provide(caller)},
         exception_handlers=EXCEPTION_HANDLERS,
+        plugins=[StrictBodies()],
         logging_config=None,
     )
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types ASGI more loosely than Litestar

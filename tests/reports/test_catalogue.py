@@ -10,6 +10,8 @@ from tests.pricing.builders import per_million, tiers
 from tests.reports.scene import ENVIRONMENT, MODEL, Scene, Used
 
 from tollgate.catalog import service as catalog
+from tollgate.catalog.model import Alias
+from tollgate.infra.changes import Act
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import service as pricing
 from tollgate.pricing.model import STANDARD, AdjustmentDraft, PriceDraft, PriceItem
@@ -94,11 +96,42 @@ class TestModels:
             ({"provider": "nobody"}, []),
             ({"supported_parameters": "tools,seed"}, [MODEL]),
             ({"input_modalities": "text,image"}, [MODEL]),
+            ({"output_modalities": "text"}, [MODEL, "sandbox/echo"]),
+            ({"output_modalities": "text,audio"}, []),
+            ({"author": "sandbox"}, ["sandbox/echo"]),
+            ({"protocol": "openai,anthropic"}, [MODEL, "sandbox/echo"]),
+            ({"protocol": "responses"}, []),
+            ({"context_length": "1000000"}, [MODEL]),
+            ({"context_length": "128000", "provider": "sandbox"}, ["sandbox/echo"]),
+            ({"context_length": "128001", "provider": "sandbox"}, []),
+            ({"max_price": "0.4"}, [MODEL]),
+            ({"max_price": "0.39"}, []),
+            ({"sort": "-id"}, ["sandbox/echo", MODEL]),
             ({"sort": "created"}, ["sandbox/echo", MODEL]),
+            ({"sort": "-created"}, [MODEL, "sandbox/echo"]),
             ({"sort": "price"}, [MODEL, "sandbox/echo"]),
+            ({"sort": "-price"}, ["sandbox/echo", MODEL]),
+            ({"sort": "context_length"}, [MODEL, "sandbox/echo"]),
+            ({"sort": "-context_length"}, ["sandbox/echo", MODEL]),
         ):
             found = await public(scene, "/models", **parameters)
             assert [model["id"] for model in found["data"]] == expected, parameters
+
+    async def test_are_not_found_by_words_that_mean_nothing(self, scene: Scene) -> None:
+        for name, value in (
+            ("sort", "colour"),
+            ("sort", "--id"),
+            ("protocol", "grpc"),
+            ("input_modalities", "text,smell"),
+            ("output_modalities", "taste"),
+            ("context_length", "long"),
+            ("context_length", "0"),
+            ("max_price", "cheap"),
+            ("max_price", "-1"),
+        ):
+            answer = await scene.client.get("/models", params={name: value})
+            assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request"), value
+            assert answer.json()["error"]["metadata"]["field"].startswith(name)
 
     async def test_that_are_none_are_not_found(self, scene: Scene) -> None:
         for path in ("/models/no/model", "/models/no/model/endpoints", "/models/no/model/activity"):
@@ -137,7 +170,8 @@ async def test_providers_are_listed_without_their_address(scene: Scene) -> None:
     providers = (await public(scene, "/providers"))["data"]
 
     assert [provider["slug"] for provider in providers] == ["anthropic", "azure", "openai", "sandbox"]
-    assert providers[3] == {"slug": "sandbox", "name": "Sandbox", "status_page": None, "regions": []}
+    assert providers[3] == {"slug": "sandbox", "name": "Sandbox", "status_page": None, "regions": [], "models": 1}
+    assert [provider["models"] for provider in providers] == [0, 1, 1, 1]
 
 
 async def test_activity_is_the_tokens_of_everyone_on_each_day(scene: Scene) -> None:
@@ -198,7 +232,9 @@ class TestWhatIsKept:
         async with scene.database.write() as session:
             await pricing.publish(session, draft, now=scene.clock.now(), by=None)
         async with scene.database.write() as session:
-            await catalog.change_model(session, MODEL, edit=lambda model: replace(model, name="Renamed"))
+            await catalog.change_model(
+                session, MODEL, edit=lambda model: replace(model, name="Renamed"), act=Act(scene.clock.now())
+            )
 
         shown = (await public(scene, f"/models/{MODEL}"))["data"]
         assert (shown["name"], shown["pricing"]["prompt"][0]["price"]) == ("Renamed", "0.4")
@@ -232,3 +268,55 @@ class TestWhatIsKept:
             seen.append((await public(scene, f"/models/{MODEL}"))["data"]["pricing"]["prompt"][0]["price"])
 
         assert seen == ["0.4", "0.6", "0.6", "0.4"]
+
+
+class TestLives:
+    async def change(self, scene: Scene, **life: Any) -> None:
+        async with scene.database.write() as session:
+            await catalog.change_model(
+                session, "sandbox/echo", edit=lambda model: replace(model, **life), act=Act(scene.clock.now())
+            )
+
+    async def alias(self, scene: Scene, slug: str) -> None:
+        async with scene.database.write() as session:
+            alias = Alias(slug, MODEL, scene.clock.now())
+            await catalog.create_alias(session, alias, act=Act(scene.clock.now()))
+
+    async def test_a_model_is_listed_until_it_is_retired_and_its_page_stays(self, scene: Scene) -> None:
+        retires = scene.clock.now() + timedelta(hours=1)
+        await self.change(scene, deprecated_at=scene.clock.now(), retires_at=retires, replaced_by=MODEL)
+
+        before = (await public(scene, "/models"))["data"]
+        scene.clock.at = retires
+        after = (await public(scene, "/models"))["data"]
+        page = (await public(scene, "/models/sandbox/echo"))["data"]
+
+        assert [model["id"] for model in before] == [MODEL, "sandbox/echo"]
+        assert [model["id"] for model in after] == [MODEL]
+        assert page == before[1]
+        assert (page["deprecated_at"], page["retires_at"], page["replaced_by"], page["aliases"]) == (
+            "2026-11-22T12:00:00Z", "2026-11-22T13:00:00Z", MODEL, [],
+        )  # fmt: skip
+
+    async def test_a_model_of_which_it_is_not_known_what_it_reads_is_no_answer_to_who_asks_for_that(
+        self, scene: Scene
+    ) -> None:
+        await self.change(scene, input_modalities=())
+
+        listed = (await public(scene, "/models"))["data"]
+        asked = (await public(scene, "/models", input_modalities="text"))["data"]
+
+        assert [model["input_modalities"] for model in listed] == [["text", "image"], []]
+        assert [model["id"] for model in asked] == [MODEL]
+
+    async def test_aliases_are_shown_beside_their_model_and_lead_to_it(self, scene: Scene) -> None:
+        await self.alias(scene, "openai/mini")
+        await self.alias(scene, "openai/latest")
+
+        model, other = (await public(scene, "/models"))["data"]
+        assert (model["aliases"], other["aliases"]) == (["openai/latest", "openai/mini"], [])
+        for place in ("", "/endpoints", "/activity?days=3"):
+            moved = await scene.client.get(f"/models/openai/mini{place}")
+            assert (moved.status_code, moved.content) == (301, b"")
+            assert moved.headers["location"] == f"/models/{MODEL}{place}"
+            assert (await scene.client.get(moved.headers["location"])).status_code == 200

@@ -1,7 +1,7 @@
 """The catalogue as values: models, providers, endpoints, and the snapshot of them all that routing reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -44,14 +44,39 @@ class Model:
     name: str
     description: str
     input_modalities: tuple[str, ...]
+    """In the words of `rules.MODALITIES`; empty if it is not known what it reads."""
     output_modalities: tuple[str, ...]
+    """Empty if it is not known what it writes."""
     tokenizer: str
     created_at: datetime
+    deprecated_at: datetime | None = None
+    """From when on callers are told to move on; it serves as before."""
+    retires_at: datetime | None = None
+    """From when on it serves no more, and what replaces it serves in its place."""
+    replaced_by: str | None = None
+    """The slug of another model; following it from model to model never leads back."""
 
     @property
     def author(self) -> str:
         """Who made the model: the first part of its slug."""
         return self.slug.partition("/")[0]
+
+    def is_retired(self, at: datetime) -> bool:
+        """Whether it serves no more."""
+        return self.retires_at is not None and self.retires_at <= at
+
+    def is_deprecated(self, at: datetime) -> bool:
+        """Whether callers are told to move on."""
+        return self.deprecated_at is not None and self.deprecated_at <= at
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another slug of a model. No model has it for its own."""
+
+    slug: str
+    model: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +137,34 @@ class Catalogue:
     providers: Mapping[str, Provider]
     endpoints: Mapping[str, tuple[Endpoint, ...]]
     """By model slug, each in order of provider; a model without any has none."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """From alias to model slug."""
+
+    def named(self, slug: str) -> Model | None:
+        """The model that has this slug, or this alias."""
+        return self.models.get(self.aliases.get(slug, slug))
+
+    def resolve(self, slug: str, at: datetime) -> Model | None:
+        """The model that serves who asks for this slug: the one so named or, once that is retired, what replaces it.
+
+        `None` if there is no such model, or the last one in the line is retired too.
+        """
+        model = self.named(slug)
+        for _ in self.models:  # a line is no longer than that, for it never leads back
+            if model is None or not model.is_retired(at):
+                return model
+            model = None if model.replaced_by is None else self.models.get(model.replaced_by)
+        return None
+
+    def why_not(self, wanted: str, at: datetime) -> str:
+        """Why nothing serves who asks for this model, be it pinned to a provider, as in `author/name:provider`."""
+        model = self.named(wanted.partition(":")[0])
+        if model is None or model.retires_at is None or not model.is_retired(at):
+            return f"There is no model {wanted!r}; GET /models lists them."
+        retired = f"{model.slug} was retired on {model.retires_at.isoformat()}"
+        if model.replaced_by is None:
+            return f"{retired}, and nothing replaces it; GET /models lists the others."
+        return f"{retired}, and so is what replaced it, {model.replaced_by}; GET /models lists the others."
 
     def endpoints_of(self, model: str) -> tuple[Endpoint, ...]:
         """The endpoints of a model, disabled ones too; none if there is no such model."""

@@ -1,6 +1,5 @@
 """What enters the catalogue from a price list: the model and the endpoint as far as a list knows them, or why not."""
 
-from collections.abc import Collection
 from datetime import datetime
 
 from tollgate.catalog import known_providers, rules
@@ -9,33 +8,25 @@ from tollgate.catalog.model import DataPolicy, Endpoint, Model, Provider
 from tollgate.catalog.seed import GPT_4_1_MINI, SANDBOX_ECHO
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import EndpointId
-from tollgate.kit.tokens import Kind
 
 _KEPT_BY_HAND = frozenset({GPT_4_1_MINI.slug, SANDBOX_ECHO.slug})
-_IN = (("image", Kind.INPUT_IMAGE), ("audio", Kind.INPUT_AUDIO))
-_OUT = (("image", Kind.OUTPUT_IMAGE), ("audio", Kind.OUTPUT_AUDIO))
 
 
-def model(slug: str, *, name: str, description: str, priced: Collection[Kind], now: datetime) -> Model:
-    """The model as a list knows it. Its modalities are text and what is priced; the list knows no others.
+def model(slug: str, *, name: str, description: str, now: datetime) -> Model:
+    """The model as a list knows it, which is to say not what it reads and writes.
 
-    Only of a model that embeds we know by its name that it writes no text.
+    A list prices images or sounds where they cost something of their own; a model that reads them at the price of text
+    looks as if it did not. Only of a model that embeds we know by its name that it writes no text.
     """
     return Model(
         slug=slug,
         name=name,
         description=description,
-        input_modalities=("text", *(modality for modality, kind in _IN if kind in priced)),
-        output_modalities=_output_modalities(slug, priced),
+        input_modalities=(),
+        output_modalities=("embedding",) if known_providers.is_embedding(slug) else (),
         tokenizer=encoding_of(slug),
         created_at=now,
     )
-
-
-def _output_modalities(slug: str, priced: Collection[Kind]) -> tuple[str, ...]:
-    if known_providers.is_embedding(slug):
-        return ("embedding",)
-    return ("text", *(modality for modality, kind in _OUT if kind in priced))
 
 
 def endpoint(

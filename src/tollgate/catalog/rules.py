@@ -2,11 +2,11 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from tollgate.catalog.model import Endpoint, Format, Model, Provider
+from tollgate.catalog.model import Alias, Endpoint, Format, Model, Provider
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.slugs import MODEL_SLUG, PROVIDER_SLUG
 
@@ -116,8 +116,8 @@ def check_provider(provider: Provider, *, allow_private_upstreams: bool) -> None
 def check_base_url(base_url: str, *, allow_private_upstreams: bool) -> None:
     """Refuse a URL that is no plain https address of the public network (http and private ones by permission).
 
-    Only what the text itself says is judged: a public name that resolves to a private address passes. The text of a
-    variable is judged when it is read, by `base_url_of`.
+    Only what the text itself says is judged; what its name leads to, by `check_addresses`. The text of a variable is
+    judged when it is read, by `base_url_of`.
 
     Raises:
         InvalidRequest: with the reason.
@@ -146,6 +146,24 @@ def _check_address(base_url: str, *, allow_private_upstreams: bool) -> None:
         raise InvalidRequest(f"Use https. {_HOW_TO_PERMIT}", field="base_url")
     if _is_private(host):
         raise InvalidRequest(f"{host} is not on the public network. {_HOW_TO_PERMIT}", field="base_url")
+
+
+def name_of(base_url: str) -> str | None:
+    """The name in an address that passed `check_base_url`; `None` if it is a reference to a variable."""
+    return None if _ADDRESS_REFERENCE.fullmatch(base_url) else urlsplit(base_url).hostname
+
+
+def check_addresses(name: str, addresses: Iterable[str]) -> None:
+    """Refuse a name of which any address is outside the public network.
+
+    Raises:
+        InvalidRequest: naming the address, with `base_url` as the field.
+    """
+    for address in addresses:
+        if _is_private(address):
+            raise InvalidRequest(
+                f"{name} leads to {address}, which is not on the public network. {_HOW_TO_PERMIT}", field="base_url"
+            )
 
 
 _HOW_TO_PERMIT = f"Set {PERMISSION}=1 to permit http and private networks."
@@ -183,12 +201,41 @@ def check_model(model: Model) -> None:
     _check_text(model.name, "name")
     if len(model.description) > _TEXT_CHARACTERS_MAX:
         raise InvalidRequest(f"A description has at most {_TEXT_CHARACTERS_MAX} characters.", field="description")
-    for field in ("input_modalities", "output_modalities"):
-        # None at all: they are not known.
-        modalities: tuple[str, ...] = getattr(model, field)
-        if modalities:
-            _check_members(modalities, MODALITIES, field)
+    _check_known(model.input_modalities, MODALITIES, "input_modalities")
+    _check_known(model.output_modalities, MODALITIES, "output_modalities")
     _check_members((model.tokenizer,), TOKENIZERS, "tokenizer")
+    if model.deprecated_at is not None and model.retires_at is not None and model.retires_at < model.deprecated_at:
+        raise InvalidRequest("A model is deprecated before it retires.", field="retires_at")
+
+
+def check_replacement(model: Model, replacements: Mapping[str, str | None]) -> None:
+    """Refuse a model that would be replaced by itself, by nothing there is, or in a circle.
+
+    `replacements` has every other model, with what it is replaced by.
+
+    Raises:
+        InvalidRequest: naming `replaced_by`.
+    """
+    line, following = [model.slug], model.replaced_by
+    while following is not None:
+        line.append(following)
+        if following in line[:-1]:
+            raise InvalidRequest(f"This leads back: {' → '.join(line)}.", field="replaced_by")
+        if following not in replacements:
+            raise InvalidRequest(f"There is no model {following[:200]!r}.", field="replaced_by")
+        following = replacements[following]
+
+
+def check_alias(alias: Alias) -> None:
+    """Refuse an alias that no call could name.
+
+    Raises:
+        InvalidRequest: naming the field at fault.
+    """
+    if not MODEL_SLUG.fullmatch(alias.slug):
+        raise InvalidRequest(
+            "An alias is author/name, as a model's slug is: lower-case letters, digits, '.', '_' and '-'.", field="slug"
+        )
 
 
 def check_endpoint(endpoint: Endpoint) -> None:
@@ -221,6 +268,10 @@ def _check_text(text: str, field: str) -> None:
 def _check_members(values: tuple[str, ...], known: frozenset[str], field: str) -> None:
     if not values:
         raise InvalidRequest(f"{field} names at least one of: {', '.join(sorted(known))}.", field=field)
+    _check_known(values, known, field)
+
+
+def _check_known(values: tuple[str, ...], known: frozenset[str], field: str) -> None:
     for value in values:
         if value not in known:
             raise InvalidRequest(f"{value[:80]!r} is not one of: {', '.join(sorted(known))}.", field=field)

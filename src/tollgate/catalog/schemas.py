@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType, structs
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from tollgate.catalog import encodings, rules
-from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider, Timeouts
+from tollgate.catalog.model import Alias, DataPolicy, Endpoint, Format, Model, Provider, Timeouts
+from tollgate.infra import web
+from tollgate.infra.changes import Action, Change, Facts, Wanted
 from tollgate.infra.web import Body, Paging
-from tollgate.kit.ids import EndpointId, typed
+from tollgate.kit.ids import EndpointId, KeyId, typed, typed_or_none
 
 
 def _given(body: Body) -> dict[str, Any]:
@@ -79,8 +82,14 @@ class ProviderView(Struct, kw_only=True, frozen=True):
         )
 
 
+Instant = Annotated[datetime, Meta(tz=True)]
+
+
 class CreateModel(Body, kw_only=True, frozen=True):
-    """A new model; what is `null` or left out takes its default."""
+    """A new model; what is `null` or left out takes its default.
+
+    Modalities are text unless given; an empty list says that they are not known.
+    """
 
     slug: str
     name: str
@@ -88,6 +97,9 @@ class CreateModel(Body, kw_only=True, frozen=True):
     input_modalities: tuple[str, ...] | None = None
     output_modalities: tuple[str, ...] | None = None
     tokenizer: str | None = None
+    deprecated_at: Instant | None = None
+    retires_at: Instant | None = None
+    replaced_by: str | None = None
 
     def model(self, now: datetime) -> Model:
         return Model(
@@ -98,6 +110,9 @@ class CreateModel(Body, kw_only=True, frozen=True):
             output_modalities=self.output_modalities or (),
             tokenizer=self.tokenizer or encodings.encoding_of(self.slug),
             created_at=now,
+            deprecated_at=self.deprecated_at,
+            retires_at=self.retires_at,
+            replaced_by=self.replaced_by,
         )
 
 
@@ -109,6 +124,12 @@ class ChangeModel(Body, kw_only=True, frozen=True):
     input_modalities: tuple[str, ...] | UnsetType = UNSET
     output_modalities: tuple[str, ...] | UnsetType = UNSET
     tokenizer: str | UnsetType = UNSET
+    deprecated_at: Instant | UnsetType | None = UNSET
+    """From when on callers are told to move on."""
+    retires_at: Instant | UnsetType | None = UNSET
+    """From when on it serves no more."""
+    replaced_by: str | UnsetType | None = UNSET
+    """The model that serves in its place once it is retired."""
 
     def applied_to(self, model: Model) -> Model:
         return replace(model, **_given(self))
@@ -125,6 +146,9 @@ class ModelView(Struct, kw_only=True, frozen=True):
     output_modalities: tuple[str, ...]
     tokenizer: str
     created_at: datetime
+    deprecated_at: datetime | None
+    retires_at: datetime | None
+    replaced_by: str | None
 
     @classmethod
     def of(cls, model: Model) -> "ModelView":
@@ -137,7 +161,32 @@ class ModelView(Struct, kw_only=True, frozen=True):
             output_modalities=model.output_modalities,
             tokenizer=model.tokenizer,
             created_at=model.created_at,
+            deprecated_at=model.deprecated_at,
+            retires_at=model.retires_at,
+            replaced_by=model.replaced_by,
         )
+
+
+class CreateAlias(Body, kw_only=True, frozen=True):
+    """Another slug for a model."""
+
+    slug: str
+    model: str
+
+    def alias(self, now: datetime) -> Alias:
+        return Alias(self.slug, self.model, now)
+
+
+class AliasView(Struct, kw_only=True, frozen=True):
+    """An alias."""
+
+    slug: str
+    model: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, alias: Alias) -> "AliasView":
+        return cls(slug=alias.slug, model=alias.model, created_at=alias.created_at)
 
 
 class DataPolicyBody(Body, kw_only=True, frozen=True):
@@ -265,3 +314,54 @@ class ListEndpoints(Paging, kw_only=True, frozen=True):
 
     model: str | None = None
     provider: str | None = None
+
+
+class ListChanges(Paging, kw_only=True, frozen=True):
+    """Which changes; what is left out restricts nothing."""
+
+    kind: Literal["provider", "model", "endpoint", "alias", "price"] | None = None
+    subject: str | None = None
+    by: str | None = None
+    after: Instant | None = None
+    """At this instant or later."""
+    before_time: Instant | None = msgspec.field(default=None, name="before")
+    """Before this instant."""
+
+    def wanted(self) -> Wanted:
+        return Wanted(
+            kind=self.kind,
+            subject=self.subject,
+            by=None if self.by is None else KeyId(web.parse_id("key", self.by, "by")),
+            since=self.after,
+            until=self.before_time,
+        )
+
+
+class ChangeView(Struct, kw_only=True, frozen=True):
+    """One change: what was done to what, and the subject's public fields before and after."""
+
+    id: str
+    at: datetime
+    by: str | None
+    """The operator's key; `null` for the first start, the command line and imports."""
+    address: str | None
+    """Where from; `null` where there was no connection."""
+    action: Action
+    kind: str
+    subject: str
+    before: Facts | None
+    after: Facts | None
+
+    @classmethod
+    def of(cls, change: Change) -> "ChangeView":
+        return cls(
+            id=typed("change", change.id),
+            at=change.act.at,
+            by=typed_or_none("key", change.act.by),
+            address=change.act.address,
+            action=change.deed.action,
+            kind=change.deed.kind,
+            subject=change.deed.subject,
+            before=change.deed.before,
+            after=change.deed.after,
+        )

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime
 
-from tollgate.catalog import rules, store
+from tollgate.catalog import record, rules, store
 from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
+from tollgate.infra import changes
+from tollgate.infra.changes import Act, Action
 from tollgate.infra.database import WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.ids import EndpointId
@@ -75,21 +77,31 @@ _GPT_4_1_MINI_PARAMETERS = (
 
 
 async def seed(session: WriteSession, now: datetime) -> dict[tuple[str, str], EndpointId]:
-    """Add what is missing, change nothing that is there; answers the seeded endpoints by (model, provider)."""
+    """Add what is missing, change nothing that is there; answers the seeded endpoints by (model, provider).
+
+    A provider that an operator deleted stays deleted. Nothing else of it can be: its endpoints have prices.
+    """
+    await store.lock_catalogue(session)
+    added: list[record.Subject] = []
+    deleted = await changes.subjects(session, kind="provider", action=Action.DELETED)
     for provider in (OPENAI, AZURE, ANTHROPIC, SANDBOX):
-        if await store.provider(session, provider.slug) is None:
+        if provider.slug not in deleted and await store.provider(session, provider.slug) is None:
             await store.add_provider(session, provider)
+            added.append(provider)
     for model in (GPT_4_1_MINI, SANDBOX_ECHO):
         rules.check_model(model)
         if await store.model(session, model.slug) is None:
             await store.add_model(session, model)
+            added.append(model)
     seeded = {}
     for endpoint in _endpoints(now):
         rules.check_endpoint(endpoint)
         present = await store.endpoint_of(session, model=endpoint.model, provider=endpoint.provider)
         if present is None:
             await store.add_endpoint(session, endpoint)
+            added.append(endpoint)
         seeded[endpoint.model, endpoint.provider] = (present or endpoint).id
+    await record.created(session, added, act=Act(now))
     return seeded
 
 

@@ -9,8 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider, Timeouts
-from tollgate.catalog.tables import EndpointRow, ModelRow, ProviderRow, RevisionRow
+from tollgate.catalog.model import Alias, DataPolicy, Endpoint, Format, Model, Provider, Timeouts
+from tollgate.catalog.tables import AliasRow, EndpointRow, ModelRow, ProviderRow, RevisionRow
 from tollgate.infra.chunks import chunks
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.errors import Conflict
@@ -19,9 +19,12 @@ from tollgate.kit.ids import EndpointId
 PROVIDERS: sa.Table = ProviderRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table classes
 MODELS: sa.Table = ModelRow.__table__  # type: ignore[attr-defined]  # as above
 ENDPOINTS: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]  # as above
+ALIASES: sa.Table = AliasRow.__table__  # type: ignore[attr-defined]  # as above
 REVISION: sa.Table = RevisionRow.__table__  # type: ignore[attr-defined]  # as above
 
-
+_CHANGING = int.from_bytes(b"catalog")
+"""The advisory lock of whoever changes the catalogue."""
+_NAMED_MAX = 10
 _PARTS = {
     "data_policy": {name: ENDPOINTS.c[name] for name in ("training", "logging", "moderation")},
     "timeouts": {
@@ -41,6 +44,7 @@ _WHOLE_ENDPOINTS = sa.select(
 )
 _PROVIDERS_TEXT = msgspec.json.Decoder(list[Provider])
 _MODELS_TEXT = msgspec.json.Decoder(list[Model])
+_ALIASES_TEXT = msgspec.json.Decoder(list[Alias])
 _ENDPOINTS_TEXT = msgspec.json.Decoder(list[Endpoint])
 
 
@@ -49,9 +53,17 @@ async def revision(session: ReadSession) -> int:
     return int((await session.execute(sa.select(REVISION.c.revision))).scalar_one())
 
 
-async def provider(session: ReadSession, slug: str, *, lock: bool = False) -> Provider | None:
+async def lock_catalogue(session: WriteSession) -> None:
+    """Wait for whoever else is changing providers, models, endpoints or aliases, until the transaction ends.
+
+    So what a change was checked against still holds when it is committed. Readers and whoever publishes prices go on.
+    """
+    await session.execute(sa.select(sa.func.pg_advisory_xact_lock(_CHANGING)))
+
+
+async def provider(session: ReadSession, slug: str) -> Provider | None:
     """The provider of this slug."""
-    row = await _one(session, sa.select(PROVIDERS).where(PROVIDERS.c.slug == slug), lock=lock)
+    row = await _one(session, sa.select(PROVIDERS).where(PROVIDERS.c.slug == slug))
     return None if row is None else _provider(row)
 
 
@@ -60,9 +72,9 @@ async def providers(session: ReadSession, *, after: str | None = None, count: in
     return [_provider(row) for row in await _listed(session, PROVIDERS, after, count)]
 
 
-async def model(session: ReadSession, slug: str, *, lock: bool = False) -> Model | None:
+async def model(session: ReadSession, slug: str) -> Model | None:
     """The model of this slug."""
-    row = await _one(session, sa.select(MODELS).where(MODELS.c.slug == slug), lock=lock)
+    row = await _one(session, sa.select(MODELS).where(MODELS.c.slug == slug))
     return None if row is None else _model(row)
 
 
@@ -71,7 +83,24 @@ async def models(session: ReadSession, *, after: str | None = None, count: int |
     return [_model(row) for row in await _listed(session, MODELS, after, count)]
 
 
-async def everything(session: ReadSession) -> tuple[list[Provider], list[Model], list[Endpoint]]:
+async def replacements(session: ReadSession) -> dict[str, str | None]:
+    """Every model, with what it is replaced by."""
+    rows = await session.execute(sa.select(MODELS.c.slug, MODELS.c.replaced_by))
+    return {row.slug: row.replaced_by for row in rows}
+
+
+async def alias(session: ReadSession, slug: str) -> Alias | None:
+    """The alias of this slug."""
+    row = await _one(session, sa.select(ALIASES).where(ALIASES.c.slug == slug))
+    return None if row is None else Alias(**row._asdict())
+
+
+async def aliases(session: ReadSession, *, after: str | None = None, count: int | None = None) -> list[Alias]:
+    """The aliases in order of slug, from the one that follows `after`."""
+    return [Alias(**row._asdict()) for row in await _listed(session, ALIASES, after, count)]
+
+
+async def everything(session: ReadSession) -> tuple[list[Provider], list[Model], list[Endpoint], list[Alias]]:
     """All there is, in no order.
 
     A gateway reads it while calls wait. So each table comes as one text, which is decoded in a fraction of the time
@@ -81,6 +110,7 @@ async def everything(session: ReadSession) -> tuple[list[Provider], list[Model],
         _PROVIDERS_TEXT.decode(await _text(session, sa.select(PROVIDERS))),
         _MODELS_TEXT.decode(await _text(session, sa.select(MODELS))),
         _ENDPOINTS_TEXT.decode(await _text(session, _WHOLE_ENDPOINTS)),
+        _ALIASES_TEXT.decode(await _text(session, sa.select(ALIASES))),
     )
 
 
@@ -89,10 +119,8 @@ async def _text(session: ReadSession, rows: sa.Select[Any]) -> str:
     return (await session.execute(sa.select(sa.cast(listed, sa.Text)))).scalar_one() or "[]"
 
 
-async def _one(session: ReadSession, statement: sa.Select[Any], *, lock: bool = False) -> sa.Row[Any] | None:
-    found: sa.Row[Any] | None = (
-        await session.execute(statement.with_for_update() if lock else statement)
-    ).one_or_none()
+async def _one(session: ReadSession, statement: sa.Select[Any]) -> sa.Row[Any] | None:
+    found: sa.Row[Any] | None = (await session.execute(statement)).one_or_none()
     return found
 
 
@@ -103,9 +131,9 @@ async def _listed(session: ReadSession, table: sa.Table, after: str | None, coun
     return (await session.execute(statement)).all()
 
 
-async def endpoint(session: ReadSession, endpoint_id: EndpointId, *, lock: bool = False) -> Endpoint | None:
+async def endpoint(session: ReadSession, endpoint_id: EndpointId) -> Endpoint | None:
     """The endpoint of this id."""
-    row = await _one(session, sa.select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id), lock=lock)
+    row = await _one(session, sa.select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id))
     return None if row is None else _endpoint(row)
 
 
@@ -162,6 +190,15 @@ async def add_endpoint(session: WriteSession, added: Endpoint) -> None:
     await _insert(session, ENDPOINTS, _columns(added), message)
 
 
+async def add_alias(session: WriteSession, added: Alias) -> None:
+    """Insert an alias.
+
+    Raises:
+        Conflict: there is one of this slug.
+    """
+    await _insert(session, ALIASES, asdict(added), f"There is an alias {added.slug} already.")
+
+
 async def _insert(
     session: WriteSession, table: sa.Table, values: dict[str, Any] | Sequence[dict[str, Any]], message: str
 ) -> None:
@@ -202,6 +239,61 @@ async def save_model(session: WriteSession, changed: Model) -> None:
 async def save_endpoint(session: WriteSession, changed: Endpoint) -> None:
     """Write every field of an endpoint."""
     await session.execute(sa.update(ENDPOINTS).where(ENDPOINTS.c.id == changed.id).values(_columns(changed)))
+
+
+async def models_at(session: ReadSession, provider: str) -> list[str]:
+    """The models that have endpoints at a provider; at most a few of them, in order."""
+    statement = sa.select(ENDPOINTS.c.model).where(ENDPOINTS.c.provider == provider)
+    return list((await session.execute(statement.order_by(ENDPOINTS.c.model).limit(_NAMED_MAX))).scalars())
+
+
+async def delete_provider(session: WriteSession, slug: str) -> None:
+    """Delete a provider that has no endpoints."""
+    await session.execute(sa.delete(PROVIDERS).where(PROVIDERS.c.slug == slug))
+
+
+async def delete_model(session: WriteSession, slug: str) -> None:
+    """Delete a model that nothing refers to."""
+    await session.execute(sa.delete(MODELS).where(MODELS.c.slug == slug))
+
+
+async def delete_alias(session: WriteSession, slug: str) -> None:
+    """Delete an alias."""
+    await session.execute(sa.delete(ALIASES).where(ALIASES.c.slug == slug))
+
+
+async def referrers(session: ReadSession, model: str) -> dict[str, list[str]]:
+    """What refers to a model, by what it is to it; at most a few of each, in order."""
+    named = {
+        "endpoints": sa.select(ENDPOINTS.c.provider).where(ENDPOINTS.c.model == model),
+        "aliases": sa.select(ALIASES.c.slug).where(ALIASES.c.model == model),
+        "replaces": sa.select(MODELS.c.slug).where(MODELS.c.replaced_by == model),
+    }
+    return {
+        what: names
+        for what, statement in named.items()
+        if (
+            names := list(
+                (await session.execute(statement.order_by(sa.literal_column("1")).limit(_NAMED_MAX))).scalars()
+            )
+        )
+    }
+
+
+async def delete_endpoint(session: WriteSession, endpoint_id: EndpointId) -> None:
+    """Delete an endpoint.
+
+    Raises:
+        Conflict: it has prices. Whoever is publishing one at this moment is waited for.
+    """
+    try:
+        await session.execute(sa.delete(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id))
+    except IntegrityError as error:
+        raise Conflict(
+            "This endpoint has prices, and with them the calls that were charged by them: both are kept for good. "
+            'Disable it instead: PATCH {"enabled": false}.',
+            metadata={"refers": ["prices"]},
+        ) from error
 
 
 def _columns(endpoint: Endpoint) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tables of providers, models and endpoints, and the revision that moves with every change to them or to prices."""
+"""Tables of providers, models, aliases and endpoints, and the revision that moves when catalogue or prices change."""
 
 from datetime import datetime
 
@@ -35,7 +35,12 @@ class ModelRow(SQLModel, table=True):
     """One model."""
 
     __tablename__ = "models"
-    __table_args__ = (sa.CheckConstraint("slug ~ '^[^/:]+/[^/:]+$'", name="models_slug"),)
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["replaced_by"], ["models.slug"], name="models_replaced_by"),
+        sa.CheckConstraint("slug ~ '^[^/:]+/[^/:]+$'", name="models_slug"),
+        sa.CheckConstraint("replaced_by <> slug", name="models_replaced_by_another"),
+        sa.CheckConstraint("deprecated_at <= retires_at", name="models_retire_once_deprecated"),
+    )
 
     slug: str = Field(primary_key=True, sa_type=sa.Text)
     name: str = Field(sa_type=sa.Text)
@@ -43,6 +48,23 @@ class ModelRow(SQLModel, table=True):
     input_modalities: list[str] = Field(sa_type=sa.ARRAY(sa.Text))
     output_modalities: list[str] = Field(sa_type=sa.ARRAY(sa.Text))
     tokenizer: str = Field(sa_type=sa.Text)
+    created_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
+    deprecated_at: datetime | None = Field(sa_type=sa.DateTime(timezone=True))
+    retires_at: datetime | None = Field(sa_type=sa.DateTime(timezone=True))
+    replaced_by: str | None = Field(sa_type=sa.Text)
+
+
+class AliasRow(SQLModel, table=True):
+    """Another slug of one model."""
+
+    __tablename__ = "model_aliases"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["model"], ["models.slug"], name="model_aliases_model"),
+        sa.CheckConstraint("slug ~ '^[^/:]+/[^/:]+$'", name="model_aliases_slug"),
+    )
+
+    slug: str = Field(primary_key=True, sa_type=sa.Text)
+    model: str = Field(sa_type=sa.Text)
     created_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
 
 

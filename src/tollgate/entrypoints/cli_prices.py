@@ -1,9 +1,10 @@
-"""`tollgate prices`: bring in the public price list, see what it would change, publish one version from a file."""
+"""`tollgate prices`: bring in the public price list, publish versions of one's own, and see first what would change."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,15 +15,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from tollgate.catalog.service import find_endpoint
-from tollgate.entrypoints import price_import
+from tollgate.entrypoints import price_files, price_import
 from tollgate.entrypoints.cli_database import opened
 from tollgate.entrypoints.cli_options import answer_json, data_dir_option, json_option, run
-from tollgate.entrypoints.price_import import Plan
-from tollgate.infra import web
+from tollgate.entrypoints.price_files import Entry
+from tollgate.entrypoints.price_import import Difference, Plan
+from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.clock import SystemClock
+from tollgate.kit.errors import InvalidRequest
 from tollgate.pricing import service as pricing
 from tollgate.pricing.comparison import Action
-from tollgate.pricing.schemas import PriceView, PublishPrice
+from tollgate.pricing.model import PriceDraft
+from tollgate.pricing.schemas import PriceView
 
 _STYLES = {
     Action.ADDED: "green",
@@ -50,13 +54,22 @@ _provider_option = click.option(
 
 
 @prices.command()
+@click.argument("file", type=click.File("rb"), required=False)
 @_provider_option
 @data_dir_option
 @json_option
-def diff(only: tuple[str, ...], data_dir: Path, *, as_json: bool) -> None:
-    """Show what importing the public price list would change."""
-    planned = run(_plan(data_dir, frozenset(only)))
-    _show(planned, as_json=as_json, applied=False)
+def diff(file: BinaryIO | None, only: tuple[str, ...], data_dir: Path, *, as_json: bool) -> None:
+    """Show what publishing FILE would change; without one, what importing the public price list would. Writes nothing.
+
+    FILE is one that `publish` takes; `-` reads it from a pipe.
+    """
+    if file is None:
+        _show(run(_plan(data_dir, frozenset(only))), as_json=as_json, applied=False)
+        return
+    if only:
+        raise click.UsageError("--provider chooses from the public list, and not from a file")
+    entries, _ = _read(file)
+    _show(Plan(differences=[each for each, _ in run(_compare(data_dir, entries))]), as_json=as_json, applied=False)
 
 
 @prices.command("import")
@@ -86,17 +99,63 @@ def import_(only: tuple[str, ...], data_dir: Path, *, yes: bool, as_json: bool) 
 
 
 @prices.command()
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.File("rb"), required=False)
+@click.option("--model", help="Instead of FILE: the model, as in openai/gpt-4.1-mini.")
+@click.option("--provider", help="The provider.")
+@click.option("--price", "items", multiple=True, metavar="KIND[@TOKENS]=PRICE", help="A price; repeat for each kind.")
+@click.option("--service-tier", help="The service tier, if not standard.")
+@click.option("--organization", metavar="ORG_ID", help="Whose own price it is, if not everyone's.")
+@click.option("--effective-from", metavar="TIME", help="When it takes effect (RFC 3339), if not now.")
+@click.option("--only-changes", is_flag=True, help="Leave out what is in force with the same prices.")
 @data_dir_option
 @json_option
-def publish(file: BinaryIO, data_dir: Path, *, as_json: bool) -> None:
-    """Publish one version from FILE, which holds the JSON that POST /admin/prices takes; `-` reads it from a pipe."""
-    published = run(_publish(data_dir, file.read()))
+def publish(
+    file: BinaryIO | None,
+    data_dir: Path,
+    *,
+    items: tuple[str, ...],
+    only_changes: bool,
+    as_json: bool,
+    **given: str | None,
+) -> None:
+    """Publish versions: those in FILE, or the one that options describe. All of them, or none if one is refused.
+
+    FILE holds the JSON that POST /admin/prices takes, or the same as TOML if its name ends in .toml, or a list of them,
+    in TOML under [[prices]]; `-` reads JSON from a pipe.
+
+    Prices are US dollars for a million tokens, or for one of what is counted otherwise. Example:
+
+        tollgate prices publish --model openai/gpt-4.1-mini --provider openai --price prompt=0.4 --price completion=1.6
+    """
+    described = items or any(value is not None for value in given.values())
+    if (file is None) is not bool(described):
+        raise click.UsageError("give a FILE, or else --model, --provider and a --price for each kind")
+    entries, is_list = _read(file) if file is not None else ([_described(items, given)], False)
+    published = run(_publish(data_dir, entries, only_changes=only_changes))
     if as_json:
-        answer_json(msgspec.to_builtins(published))
-    else:
-        since = published.effective_from.isoformat()
-        click.echo(f"{published.id}: {published.model} at {published.provider}, {published.service_tier}, from {since}")
+        shown = msgspec.to_builtins(published)
+        answer_json(shown[0] if shown and not is_list else {"data": shown})
+        return
+    for each in published:
+        since = each.effective_from.isoformat()
+        click.echo(f"{each.id}: {each.model} at {each.provider}, {each.service_tier}, from {since}")
+    if not published:
+        click.echo("Nothing changes.")
+
+
+def _read(file: BinaryIO) -> tuple[list[Entry], bool]:
+    name = str(getattr(file, "name", "<stdin>"))  # a pipe may have none
+    try:
+        return price_files.read(name, file.read())
+    except InvalidRequest as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _described(items: tuple[str, ...], given: Mapping[str, str | None]) -> Entry:
+    try:
+        return price_files.from_options(items, **given)
+    except InvalidRequest as error:
+        raise click.ClickException(str(error)) from error
 
 
 async def _plan(data_dir: Path, only: frozenset[str]) -> Plan:
@@ -113,13 +172,58 @@ async def _import(data_dir: Path, only: frozenset[str]) -> Plan:
     return planned
 
 
-async def _publish(data_dir: Path, text: bytes) -> PriceView:
-    body = web.decode(text, PublishPrice)
+async def _compare(data_dir: Path, entries: Sequence[Entry]) -> list[tuple[Difference, Entry]]:
+    async with opened(data_dir) as database, database.read() as session:
+        return await _compared(session, entries, SystemClock().now())
+
+
+async def _compared(session: ReadSession, entries: Sequence[Entry], now: datetime) -> list[tuple[Difference, Entry]]:
+    """What each entry would change, as things stand."""
+    found = []
+    with _progress(len(entries), "Comparing prices") as advance:
+        for entry in entries:
+            draft = await _draft(session, entry, now)
+            try:
+                compared = await pricing.compare(session, draft, now=now)
+            except InvalidRequest as error:
+                raise entry.refused(error) from error
+            body = entry.body
+            found.append(
+                (Difference(compared.action, body.model, body.provider, draft.service_tier, compared.detail), entry)
+            )
+            advance(1)
+    return found
+
+
+async def _draft(session: ReadSession, entry: Entry, now: datetime) -> PriceDraft:
+    try:
+        endpoint_id = await find_endpoint(session, model=entry.body.model, provider=entry.body.provider)
+        return entry.body.draft(endpoint_id, now=now)
+    except InvalidRequest as error:
+        raise entry.refused(error) from error
+
+
+async def _publish(data_dir: Path, entries: Sequence[Entry], *, only_changes: bool) -> list[PriceView]:
     now = SystemClock().now()
     async with opened(data_dir) as database, database.write() as session:
-        endpoint_id = await find_endpoint(session, model=body.model, provider=body.provider)
-        publication = await pricing.publish(session, body.draft(endpoint_id, now=now), now=now, by=None)
-    return PriceView.of(publication, model=body.model, provider=body.provider)
+        if only_changes:
+            compared = await _compared(session, entries, now)
+            entries = [entry for difference, entry in compared if difference.action is not Action.UNCHANGED]
+        return await _published(session, entries, now)
+
+
+async def _published(session: WriteSession, entries: Sequence[Entry], now: datetime) -> list[PriceView]:
+    views = []
+    with _progress(len(entries)) as advance:
+        for entry in entries:
+            draft = await _draft(session, entry, now)
+            try:
+                publication = await pricing.publish(session, draft, now=now, by=None)
+            except InvalidRequest as error:
+                raise entry.refused(error) from error
+            views.append(PriceView.of(publication, model=entry.body.model, provider=entry.body.provider))
+            advance(1)
+    return views
 
 
 def _show(planned: Plan, *, as_json: bool, applied: bool) -> None:
@@ -164,9 +268,9 @@ def _table(planned: Plan) -> Table:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[price_import.Progress]:
+def _progress(total: int, what: str = "Publishing prices") -> Iterator[price_import.Progress]:
     """A bar on standard error, so that standard output stays an answer."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Publishing prices", total=total)
+        task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)

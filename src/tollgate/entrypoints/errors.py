@@ -31,10 +31,12 @@ from tollgate.kit.errors import (
     TollgateError,
     Unavailable,
 )
+from tollgate.reports.model import ModelMoved
 
 ANTHROPIC_PATH = "/api/anthropic"
 """Below it everything is in Anthropic's shape."""
 _INTERNAL = 500
+_MOVED = 301
 _STATUS: Mapping[type[TollgateError], int] = {
     InvalidRequest: 400,
     AuthenticationFailed: 401,
@@ -144,6 +146,13 @@ def _answer_any(request: Request[Any, Any, Any], error: Exception) -> Response[A
     return _answer(request, ours, status_of(ours))
 
 
+def _send_on(request: Request[Any, Any, Any], moved: ModelMoved) -> Response[bytes]:
+    """To the same place under the model's own slug; that is no failure, and not counted as one."""
+    place = request.url.path.replace(f"/models/{moved.alias}", f"/models/{moved.model}", 1)
+    query = f"?{request.url.query}" if request.url.query else ""
+    return Response(b"", status_code=_MOVED, headers={"Location": f"{place}{query}"})
+
+
 def _answer_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Litestar's own refusals: no such route, another method, a body too large, a value it could not convert."""
     if error.status_code >= _INTERNAL and error.status_code not in _FAMILY_OF_STATUS:
@@ -200,6 +209,7 @@ def _invalid(error: ValidationException) -> InvalidRequest:
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    ModelMoved: _send_on,
     TollgateError: _answer_any,
     HTTPException: _answer_refusal,
     Exception: _answer_any,

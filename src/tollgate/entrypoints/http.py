@@ -36,9 +36,11 @@ from tollgate.gateway.snapshot import Shelf
 from tollgate.gateway.upstream import HttpUpstream
 from tollgate.health.service import Health
 from tollgate.infra import database as databases
-from tollgate.infra import migrations, settings, telemetry, web
+from tollgate.infra import migrations, names, settings, telemetry, web
+from tollgate.infra.changes import Act
 from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.idempotency import Idempotency, database_for
+from tollgate.infra.names import Reach, Resolve
 from tollgate.infra.settings import Settings
 from tollgate.invoices import routes as invoices
 from tollgate.keys import routes as keys
@@ -73,6 +75,8 @@ _log = structlog.get_logger(__name__)
 
 BEARERS = {"caller": None, "operator": KeyKind.OPERATOR, "manager": KeyKind.MANAGEMENT}
 """What handlers call the principal they ask for, and the kind of key it must have."""
+_ASKING = {**BEARERS, "act": KeyKind.OPERATOR}
+"""What handlers may ask for that takes a key, and its kind: an act is an operator's."""
 
 
 def create_app() -> Litestar:
@@ -88,9 +92,10 @@ def build(
     environment: Mapping[str, str],
     clock: Clock,
     handlers: Sequence[ControllerRouterHandler] = CONTROL_PLANE,
+    resolve: Resolve = names.resolve,
 ) -> Litestar:
     """The application: the data plane's plain ASGI routes beside the control plane's handlers."""
-    wiring = _Wiring(configured, environment, clock)
+    wiring = _Wiring(configured, environment, clock, resolve)
     once = Idempotency(wiring.database, clock, presented_in=key_rules.presented_in, authenticate=wiring.authenticate)
     control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=[wiring.guard()])
     anthropic_catalogue = Router("/", route_handlers=reports.ANTHROPIC_HANDLERS, guards=[wiring.guard()])
@@ -122,11 +127,12 @@ def build(
 class _Wiring:
     """What the handlers are given. Connections are made when the application starts, not before."""
 
-    def __init__(self, configured: Settings, environment: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, configured: Settings, environment: Mapping[str, str], clock: Clock, resolve: Resolve) -> None:
         self.database = databases.connect(configured.database_url, connections_max=configured.control_plane_connections)
         self._settings = configured
         self._environment = environment
         self._clock = clock
+        self._resolve = resolve
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._keys: KeyRing | None = None
         self._estates: Path | None = None
@@ -235,10 +241,10 @@ class _Wiring:
         # A function, not a method: Litestar copies the routers it is given, with all that methods hold on to.
         async def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
             asked_for = handler.parsed_fn_signature.parameters.keys()
-            for name in BEARERS.keys() & asked_for:
+            for name in _ASKING.keys() & asked_for:
                 presented = key_rules.presented_in(connection.scope["headers"])
                 principal = await self.authenticate(presented, self._clock.now())
-                kind = BEARERS[name]
+                kind = _ASKING[name]
                 if kind is not None:
                     key_rules.check_kind(principal, kind)
                 connection.state.bearer = principal
@@ -253,6 +259,10 @@ class _Wiring:
         def database(request: Request[Any, Any, Any]) -> Database:
             return database_for(request, self.database)
 
+        def act(request: Request[Any, Any, Any]) -> Act:
+            bearer: Principal = request.state.bearer
+            return Act(self._clock.now(), bearer.key_id, None if request.client is None else request.client.host)
+
         values = {
             "clock": self._clock,
             "settings": self._settings,
@@ -261,9 +271,11 @@ class _Wiring:
             "on_disk": self.on_disk,
             "metrics_dir": self._environment.get(settings.METRICS_DIR_VARIABLE),
             "endpoints": endpoints.find_endpoint,
+            "reach": Reach(self._resolve, private=self._settings.allow_private_upstreams),
         }
         return {
             "database": Provide(database, sync_to_thread=False),
+            "act": Provide(act, sync_to_thread=False),
             **{name: Provide(_bearer(), sync_to_thread=False) for name in BEARERS},
             **{name: Provide(_always(value), sync_to_thread=False) for name, value in values.items()},
         }

@@ -14,6 +14,7 @@ from genai_prices.data import providers as price_list
 from tollgate.catalog import known_providers, newcomers
 from tollgate.catalog import service as catalogue
 from tollgate.catalog.model import Catalogue, Endpoint, Model, Provider
+from tollgate.infra.changes import Act
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.ids import EndpointId
@@ -110,6 +111,8 @@ def _plan_model(planned: Plan, here: _Here, entry: ListedModel, slug: str, now: 
     model = here.catalogue.models.get(slug) or planned.models.get(slug) or _model(entry, slug, now)
     endpoint = here.endpoints.get((slug, entry.provider)) or _endpoint(entry, slug, provider, now)
     reason = newcomers.why_not(model, endpoint, listed_as=entry.id)
+    if slug in here.catalogue.aliases:
+        reason = f"it is an alias of {here.catalogue.aliases[slug]} here"
     if reason is None and (slug, entry.provider) in planned.pairs:
         reason = "the list has this model of the provider twice"
     if reason is not None:
@@ -130,8 +133,7 @@ def _plan_model(planned: Plan, here: _Here, entry: ListedModel, slug: str, now: 
 
 
 def _model(entry: ListedModel, slug: str, now: datetime) -> Model:
-    priced = {item.kind for history in entry.prices.values() for dated in history for item in dated.items}
-    return newcomers.model(slug, name=entry.name, description=entry.description, priced=priced, now=now)
+    return newcomers.model(slug, name=entry.name, description=entry.description, now=now)
 
 
 def _endpoint(entry: ListedModel, slug: str, provider: Provider, now: datetime) -> Endpoint:
@@ -160,6 +162,7 @@ async def apply(session: WriteSession, planned: Plan, *, now: datetime, progress
         providers=list(planned.providers.values()),
         models=list(planned.models.values()),
         endpoints=planned.endpoints,
+        act=Act(now),
     )
     for start in range(0, len(planned.histories), _HISTORIES_AT_ONCE):
         histories = planned.histories[start : start + _HISTORIES_AT_ONCE]

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 
+from tollgate.catalog.model import Model
 from tollgate.gateway import bounds, routing, tokenizer
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call
@@ -101,7 +102,8 @@ class Admissions:
             await self._meter.admit(asking)
         except CatalogueIsStale:
             snapshot = await self._shelf.refresh(stale=snapshot)
-        slug = routing.models_of(request, principal, snapshot.catalogue)[0].partition(":")[0]
+        wanted = routing.models_of(request, principal, snapshot.catalogue, self._clock.now())
+        slug = wanted[0].partition(":")[0]
         return (await tokenizer.count_prompt(request.prompt, snapshot.catalogue.models[slug].tokenizer)).likely
 
     async def _ask(self, principal: Principal, request: Request, plan: Plan, snapshot: Snapshot) -> None:
@@ -127,6 +129,7 @@ class Admissions:
             plan=plan,
             vocabulary=vocabulary,
             prompt=prompt,
+            asked_for=_asked_for(crossing.request, snapshot, now),
         )
         bound = bounds.of(crossing.request, plan.candidates, prompt)
         call.admission = await self._meter.admit(
@@ -157,3 +160,14 @@ class Admissions:
             revision=snapshot.revision,
             only_asks=True,
         )
+
+
+def _asked_for(request: Request, snapshot: Snapshot, at: datetime) -> dict[str, Model]:
+    """By the slug of each model that may serve, the first model asked for that leads to it."""
+    found: dict[str, Model] = {}
+    for wanted in request.models:
+        slug = wanted.partition(":")[0]
+        serving, named = snapshot.catalogue.resolve(slug, at), snapshot.catalogue.named(slug)
+        if serving is not None and named is not None:
+            found.setdefault(serving.slug, named)
+    return found

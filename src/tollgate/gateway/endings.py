@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tollgate.catalog.model import Format
+from tollgate.catalog.model import Format, Model
 from tollgate.gateway import routing
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, Session, UsageReading
@@ -97,6 +97,8 @@ class Call:
     vocabulary: str
     """The model's own encoding."""
     prompt: PromptTokens
+    asked_for: Mapping[str, Model] = field(default_factory=dict)
+    """By the slug of the model that serves, the one its caller asked for: another one if that is retired."""
     admission: Admission | None = None
     """What was held for it, and what its rates had left."""
     session: Session | None = None

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
+from tollgate.catalog.model import Model
 from tollgate.gateway.endings import Call
 from tollgate.gateway.model import Wire
 from tollgate.kit import ids
@@ -19,6 +21,7 @@ def of_answer(call: Call, *, overhead: str, now: datetime) -> Mapping[str, str]:
         "x-tollgate-provider": call.attempts[-1].candidate.provider.slug,
         "x-tollgate-overhead-ms": overhead,
         **rates(call.admission, now=now),
+        **endings(call.asked_for.get(call.attempts[-1].candidate.endpoint.model)),
     }
     if call.request.wire is Wire.MESSAGES:
         headers["request-id"] = generation_id
@@ -27,6 +30,19 @@ def of_answer(call: Call, *, overhead: str, now: datetime) -> Mapping[str, str]:
     if call.output_cap is not None:
         headers["x-tollgate-max-tokens"] = str(call.output_cap)
     return headers
+
+
+def endings(model: Model | None) -> Mapping[str, str]:
+    """When the model that was asked for is deprecated, and when it retires, as far as either is known.
+
+    `Deprecation` is an RFC 9651 date (RFC 9745), `Sunset` an HTTP date (RFC 8594); each may lie ahead.
+    """
+    told = {}
+    if model is not None and model.deprecated_at is not None:
+        told["deprecation"] = f"@{math.floor(model.deprecated_at.timestamp())}"
+    if model is not None and model.retires_at is not None:
+        told["sunset"] = format_datetime(model.retires_at.astimezone(UTC), usegmt=True)
+    return told
 
 
 def rates(admission: Admission | None, *, now: datetime) -> Mapping[str, str]:

@@ -79,7 +79,7 @@ def plan(crossing: Crossing, principal: Principal, situation: Situation) -> Plan
     check_preferences(request)
     contenders: dict[EndpointId, Contender] = {}
     excluded: dict[str, _Excluded] = {}
-    for place, wanted in enumerate(models_of(request, principal, situation.catalogue)):
+    for place, wanted in enumerate(models_of(request, principal, situation.catalogue, situation.at)):
         slug, _, pinned = wanted.partition(":")
         for endpoint in situation.catalogue.endpoints_of(slug):
             if endpoint.id in contenders:
@@ -146,23 +146,24 @@ def check_preferences(request: Request) -> None:
         raise InvalidRequest(f"The model is pinned to {pins[0]}, which is in provider.ignore.", field="provider.ignore")
 
 
-def models_of(request: Request, principal: Principal, catalogue: Catalogue) -> Sequence[str]:
-    """The models asked for that exist and that the key may call, each as it was asked for.
+def models_of(request: Request, principal: Principal, catalogue: Catalogue, at: datetime) -> Sequence[str]:
+    """The models that serve those asked for and that the key may call, each with the provider it is pinned to.
 
     Raises:
         ModelNotFound, ModelNotAllowed: there is none.
     """
-    return _allowed(_known(request.models, catalogue), principal)
+    return _allowed(_known(request.models, catalogue, at), principal)
 
 
 def _named(endpoint: Endpoint) -> str:
     return f"{endpoint.model}:{endpoint.provider}"
 
 
-def _known(models: Sequence[str], catalogue: Catalogue) -> list[str]:
-    known = [model for model in models if model.partition(":")[0] in catalogue.models]
+def _known(models: Sequence[str], catalogue: Catalogue, at: datetime) -> list[str]:
+    named = [(slug, f"{colon}{pinned}") for slug, colon, pinned in (model.partition(":") for model in models)]
+    known = [f"{model.slug}{pin}" for slug, pin in named if (model := catalogue.resolve(slug, at)) is not None]
     if not known:
-        raise ModelNotFound(f"There is no model {models[0]!r}; GET /models lists them.", field="model")
+        raise ModelNotFound(catalogue.why_not(models[0], at), field="model")
     return known
 
 

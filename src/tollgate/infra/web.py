@@ -156,7 +156,7 @@ def decode(body: bytes, shape: type[Shape]) -> Shape:
 def query(request: ASGIConnection[Any, Any, Any, Any], shape: type[Shape], *, others_allowed: bool = False) -> Shape:
     """Read the query parameters as the shape. Fields that hold tuples take comma lists and may be repeated.
 
-    With `others_allowed`, parameters that the shape does not have are left out: links to pages gather them on their way.
+    With `others_allowed`, parameters that the shape does not have are left out: links to pages gather such.
 
     Raises:
         InvalidRequest: a parameter is unknown, repeated or of another type; `field` is its name.

@@ -6,8 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from tollgate.kit.money import amount_text
+from tollgate.pricing import rules
 from tollgate.pricing.genai_prices import DatedItems
-from tollgate.pricing.model import PriceItem, PriceVersion, Publication, Source
+from tollgate.pricing.model import PriceDraft, PriceItem, PriceVersion, Publication, Source
 
 
 class Action(StrEnum):
@@ -51,6 +52,17 @@ def compare(listed: Sequence[DatedItems], published: Sequence[Publication], now:
     if len(present) > 1:
         return Comparison(Action.CONFLICT, detail=f"a later price is published already: {detail}")
     return Comparison(Action.CHANGED, wanted, detail)
+
+
+def succeed(draft: PriceDraft, timeline: Sequence[PriceVersion]) -> Comparison:
+    """What publishing a version would change: against what is in force, or will be, when it takes effect."""
+    wanted = rules.in_order(draft.items)
+    present = next((version for version in timeline if version.in_force(draft.effective_from)), None)
+    if present is None:
+        return Comparison(Action.ADDED, detail=describe(wanted))
+    if present.items == wanted:
+        return Comparison(Action.UNCHANGED, detail=describe(wanted))
+    return Comparison(Action.CHANGED, detail=f"{describe(present.items)} → {describe(wanted)}")
 
 
 def _lasts(version: PriceVersion, now: datetime) -> bool:

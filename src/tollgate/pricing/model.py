@@ -117,6 +117,8 @@ class AdjustmentFilters:
 class PriceVersion:
     """The prices of one endpoint on `[effective_from, effective_to)`; once published it never changes but for its end.
 
+    The end is set when a version is published that supersedes it, and moves only if that is withdrawn before it begins.
+
     Items have passed `rules.check_items`: the tiers of every kind tile the prompt tokens from 0 on.
     """
 
@@ -163,6 +165,8 @@ class Publication:
     published_at: datetime
     published_by: KeyId | None
     """The operator key; `None` for the first start and the command line."""
+    withdrawn_at: datetime | None = None
+    """When it was taken back, which was before it began; it never charges a call."""
 
 
 _Scopes: TypeAlias = Mapping[tuple[str | None, str | None], tuple[PriceAdjustment, ...]]

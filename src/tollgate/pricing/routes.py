@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from tollgate.infra import web
+from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
 from tollgate.infra.web import Injected, One, Page
 from tollgate.kit.clock import Clock
-from tollgate.kit.ids import PriceAdjustmentId
+from tollgate.kit.ids import PriceAdjustmentId, PriceVersionId
 from tollgate.kit.principal import Principal
 from tollgate.pricing import service
 from tollgate.pricing.schemas import (
@@ -55,14 +56,19 @@ class PricesController(Controller):
         data: JSONBody[PublishPrice],
         database: Injected[Database],
         endpoints: Injected[EndpointDirectory],
-        clock: Injected[Clock],
-        operator: Injected[Principal],
+        act: Injected[Act],
     ) -> One[PriceView]:
-        now = clock.now()
         async with database.write() as session:
             endpoint_id = await endpoints(session, model=data.model, provider=data.provider)
-            publication = await service.publish(session, data.draft(endpoint_id, now=now), now=now, by=operator.key_id)
+            draft = data.draft(endpoint_id, now=act.at)
+            publication = await service.publish(session, draft, now=act.at, by=act.by, address=act.address)
         return One(data=PriceView.of(publication, model=data.model, provider=data.provider))
+
+    @delete("/{price_id:str}", summary="Withdraw a version that has not begun; what it would have superseded goes on")
+    async def withdraw_price(self, price_id: FromPath[str], database: Injected[Database], act: Injected[Act]) -> None:
+        wanted = PriceVersionId(web.parse_id("price", price_id))
+        async with database.write() as session:
+            await service.withdraw(session, wanted, act=act)
 
 
 class PriceAdjustmentsController(Controller):

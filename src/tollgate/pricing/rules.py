@@ -19,9 +19,20 @@ from tollgate.kit.ids import (
     PriceVersionId,
     derived_id,
     timestamp_bits,
+    typed,
+    typed_or_none,
 )
 from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, TOKEN_KINDS, Kind, UsageQuantities
-from tollgate.pricing.model import Charge, ChargeItem, PriceAdjustment, PriceBook, PriceItem, PriceVersion, Unit
+from tollgate.pricing.model import (
+    Charge,
+    ChargeItem,
+    PriceAdjustment,
+    PriceBook,
+    PriceItem,
+    PriceVersion,
+    Publication,
+    Unit,
+)
 
 UNIT_PRICE_MAX = Decimal(1_000_000_000)
 """Published unit prices stay below this, and adjusted ones below eleven times as much, so that the product with any
@@ -260,6 +271,30 @@ def check_service_tier(name: str) -> None:
 def in_order(items: Iterable[PriceItem]) -> tuple[PriceItem, ...]:
     """The items in the order they are shown and stored in: by kind, then by tier."""
     return tuple(sorted(items, key=lambda item: (_KIND_ORDER[item.kind], item.prompt_tokens_from)))
+
+
+def facts_of(publication: Publication) -> dict[str, object]:
+    """What is on record of a version that was published or withdrawn, as JSON has it."""
+    version = publication.version
+    return {
+        "id": typed("price", version.id),
+        "endpoint": typed("ep", version.endpoint_id),
+        "organization": typed_or_none("org", version.organization_id),
+        "service_tier": version.service_tier,
+        "effective_from": version.effective_from.isoformat(),
+        "effective_to": None if version.effective_to is None else version.effective_to.isoformat(),
+        "source": publication.source.value,
+        "items": [
+            {
+                "kind": item.kind.value,
+                "price": money.amount_text(item.unit_price),
+                "unit": item.unit.value,
+                "prompt_tokens_from": item.prompt_tokens_from,
+                "prompt_tokens_below": item.prompt_tokens_below,
+            }
+            for item in version.items
+        ],
+    }
 
 
 def _check_unit(index: int, item: PriceItem) -> None:

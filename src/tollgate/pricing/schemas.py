@@ -107,6 +107,8 @@ class PriceView(Struct, kw_only=True, frozen=True):
     source: Source
     published_at: datetime
     published_by: str | None
+    withdrawn_at: datetime | None
+    """When it was taken back before it began; it charges no call."""
 
     @classmethod
     def of(cls, publication: Publication, *, model: str, provider: str) -> "PriceView":
@@ -123,6 +125,7 @@ class PriceView(Struct, kw_only=True, frozen=True):
             source=publication.source,
             published_at=publication.published_at,
             published_by=typed_or_none("key", publication.published_by),
+            withdrawn_at=publication.withdrawn_at,
         )
 
 

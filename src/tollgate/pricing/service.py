@@ -1,4 +1,4 @@
-"""Use cases of prices: publish a version or an adjustment, see the history, load the book that gateways rate by."""
+"""Use cases of prices: publish a version or an adjustment, withdraw or end one, see the history, load the book."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -7,11 +7,14 @@ from itertools import pairwise, zip_longest
 from typing import Protocol
 from uuid import UUID
 
+from tollgate.infra import changes
+from tollgate.infra.changes import Act, Deed
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
-from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId
+from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId, typed
 from tollgate.pricing import rules, store
+from tollgate.pricing.comparison import Action, Comparison, succeed
 from tollgate.pricing.model import (
     AdjustmentDraft,
     AdjustmentFilters,
@@ -26,6 +29,9 @@ from tollgate.pricing.model import (
 
 BOOK_KEEPS = timedelta(hours=1)
 """How long a version that has ended stays in the book, for calls that were accepted under it and still run."""
+
+SUBJECT = "price"
+"""What changes of prices are on record as."""
 
 
 class EndpointDirectory(Protocol):
@@ -56,10 +62,15 @@ async def versions(
     return found
 
 
+async def versions_of(session: ReadSession, endpoint_id: EndpointId, *, service_tier: str) -> list[PriceVersion]:
+    """Every version of the endpoint and tier that ever stood, of every organization."""
+    return await store.versions_of(session, endpoint_id, service_tier=service_tier)
+
+
 async def history(
     session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
 ) -> list[Publication]:
-    """Versions of an endpoint, of every organization and tier, the latest to take effect first."""
+    """Versions of an endpoint, of every organization and tier, withdrawn ones too, the latest to take effect first."""
     return await store.history(session, endpoint_id, before=before, count=count)
 
 
@@ -75,8 +86,9 @@ async def publish(
     now: datetime,
     by: KeyId | None,
     source: Source = Source.OPERATOR,
+    address: str | None = None,
 ) -> Publication:
-    """Publish a version; it supersedes the one in force when it takes effect.
+    """Publish a version; it supersedes the one in force when it takes effect. `address` is where it came from.
 
     The first version of an endpoint, organization and tier may begin at any time; later ones begin now or later, and
     after every version that is there, so that no call is priced twice.
@@ -84,7 +96,7 @@ async def publish(
     Raises:
         InvalidRequest: items are at fault, or `effective_from` would rewrite what has been charged or published.
     """
-    _check(draft)
+    check(draft)
     await store.lock_prices(session, draft.endpoint_id)
     timeline = await store.timeline(
         session,
@@ -98,10 +110,86 @@ async def publish(
             await store.end(session, timeline[-1].id, draft.effective_from)
     publication = Publication(_version(draft, None, now), source, now, by)
     await store.add(session, [publication])
+    await _record(session, [publication], act=Act(now, by, address))
     return publication
 
 
-def _check(draft: PriceDraft) -> None:
+async def _record(session: WriteSession, published: Sequence[Publication], *, act: Act) -> None:
+    deeds = [
+        Deed(
+            changes.Action.PUBLISHED, SUBJECT, typed("price", publication.version.id), None, rules.facts_of(publication)
+        )
+        for publication in published
+    ]
+    await changes.record(session, deeds, act=act)
+
+
+async def withdraw(session: WriteSession, version_id: PriceVersionId, *, act: Act) -> Publication:
+    """Take back a version before it begins. What it would have superseded lasts until it would have ended.
+
+    It is kept and shown, and its time is free for another version.
+
+    Raises:
+        NotFound: there is none of this id.
+        Conflict: it has begun, or was withdrawn before.
+    """
+    published = await store.publication(session, version_id)
+    if published is None:
+        raise NotFound("There is no such price.")
+    version = published.version
+    await store.lock_prices(session, version.endpoint_id)
+    timeline = await store.timeline(
+        session,
+        endpoint_id=version.endpoint_id,
+        organization_id=version.organization_id,
+        service_tier=version.service_tier,
+    )
+    # Read again: it may have been withdrawn while we waited, and its end may have come to be known.
+    current = next((each for each in timeline if each.id == version_id), None)
+    if current is None:
+        raise Conflict("This price was withdrawn already.")
+    if current.effective_from <= act.at:
+        raise Conflict(
+            "This price has begun, and what was in force never changes. Publish one that supersedes it instead: "
+            "POST /admin/prices."
+        )
+    await store.withdraw(session, version_id, act.at)
+    for before in timeline:
+        if before.effective_to == current.effective_from:
+            await store.end(session, before.id, current.effective_to)
+    gone = replace(published, version=current, withdrawn_at=act.at)
+    deed = Deed(changes.Action.WITHDRAWN, SUBJECT, typed("price", version_id), rules.facts_of(gone), None)
+    await changes.record(session, [deed], act=act)
+    return gone
+
+
+async def compare(session: ReadSession, draft: PriceDraft, *, now: datetime) -> Comparison:
+    """What publishing the version would change; a conflict, with the reason, if it could not be published then.
+
+    Raises:
+        InvalidRequest: its items are at fault.
+    """
+    check(draft)
+    timeline = await store.timeline(
+        session,
+        endpoint_id=draft.endpoint_id,
+        organization_id=draft.organization_id,
+        service_tier=draft.service_tier,
+    )
+    try:
+        if timeline:
+            _check_succession(draft, timeline[-1], now)
+    except InvalidRequest as refusal:
+        return Comparison(Action.CONFLICT, detail=refusal.message)
+    return succeed(draft, timeline)
+
+
+def check(draft: PriceDraft) -> None:
+    """Refuse a version that nothing could be charged by, whatever else is published.
+
+    Raises:
+        InvalidRequest: naming the part at fault.
+    """
     rules.check_items(draft.items)
     rules.check_service_tier(draft.service_tier)
 
@@ -213,13 +301,15 @@ async def publish_histories(
     if taken & {(history[0].endpoint_id, history[0].service_tier) for history in histories}:
         raise Conflict("An endpoint has prices already; publish its next version instead.")
     versions = [version for history in histories for version in _chained(history, now)]
-    await store.add(session, [Publication(version, source, now, None) for version in versions])
+    publications = [Publication(version, source, now, None) for version in versions]
+    await store.add(session, publications)
+    await _record(session, publications, act=Act(now))
     return versions
 
 
 def _check_history(history: Sequence[PriceDraft]) -> None:
     for draft in history:
-        _check(draft)
+        check(draft)
     for earlier, later in pairwise(history):
         if later.effective_from <= earlier.effective_from:
             raise InvalidRequest("The versions of a history are in order of time.", field="effective_from")

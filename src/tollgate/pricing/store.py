@@ -50,6 +50,7 @@ async def lock_all_prices(session: WriteSession) -> None:
 async def priced_tiers(session: ReadSession, endpoint_ids: Iterable[EndpointId]) -> set[tuple[EndpointId, str]]:
     """The endpoints, of these, that have a general price, each with its service tier."""
     statement = sa.select(VERSIONS.c.endpoint_id, VERSIONS.c.service_tier).where(
+        _STANDS,
         VERSIONS.c.endpoint_id == sa.any_(sa.cast(list(endpoint_ids), sa.ARRAY(sa.Uuid))),
         VERSIONS.c.organization_id.is_(None),
     )
@@ -59,7 +60,7 @@ async def priced_tiers(session: ReadSession, endpoint_ids: Iterable[EndpointId])
 async def versions_needed_after(session: ReadSession, instant: datetime) -> list[PriceVersion]:
     """Every version that is in force at some time after the instant, the latest to take effect first."""
     needed = sa.or_(VERSIONS.c.effective_to.is_(None), VERSIONS.c.effective_to > instant)
-    rows = await session.execute(sa.select(*_VERSION_COLUMNS).where(needed).order_by(*_NEWEST_FIRST))
+    rows = await session.execute(sa.select(*_VERSION_COLUMNS).where(_STANDS, needed).order_by(*_NEWEST_FIRST))
     return [_version(row) for row in rows]
 
 
@@ -76,12 +77,21 @@ async def general_versions(session: ReadSession, endpoint_ids: Iterable[Endpoint
     return [_version(row) for row in await session.execute(sa.select(*_VERSION_COLUMNS).where(wanted, general))]
 
 
+async def versions_of(session: ReadSession, endpoint_id: EndpointId, *, service_tier: str) -> list[PriceVersion]:
+    """The versions of an endpoint and tier, of every organization, the latest to take effect first."""
+    statement = sa.select(*_VERSION_COLUMNS).where(
+        VERSIONS.c.endpoint_id == endpoint_id, VERSIONS.c.service_tier == service_tier
+    )
+    return [_version(row) for row in await session.execute(statement.order_by(*_NEWEST_FIRST))]
+
+
 async def timeline(
     session: ReadSession, *, endpoint_id: EndpointId, organization_id: OrganizationId | None, service_tier: str
 ) -> list[PriceVersion]:
     """The versions that supersede each other, oldest first."""
     publications = await _read(
         session,
+        _STANDS,
         VERSIONS.c.endpoint_id == endpoint_id,
         VERSIONS.c.organization_id.is_not_distinct_from(organization_id),
         VERSIONS.c.service_tier == service_tier,
@@ -92,7 +102,7 @@ async def timeline(
 async def history(
     session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
 ) -> list[Publication]:
-    """Versions of an endpoint, of every organization and tier, the latest to take effect first."""
+    """Versions of an endpoint, of every organization and tier, withdrawn ones too, the latest to take effect first."""
     conditions = [VERSIONS.c.endpoint_id == endpoint_id]
     if before is not None:
         last = sa.select(VERSIONS.c.effective_from, VERSIONS.c.id).where(VERSIONS.c.id == before)
@@ -102,20 +112,32 @@ async def history(
 
 async def publications(session: ReadSession) -> list[Publication]:
     """Every general version there is, the latest to take effect first."""
-    return await _read(session, VERSIONS.c.organization_id.is_(None))
+    return await _read(session, _STANDS, VERSIONS.c.organization_id.is_(None))
+
+
+async def publication(session: ReadSession, version_id: PriceVersionId) -> Publication | None:
+    """The version with this id, withdrawn or not."""
+    return next(iter(await _read(session, VERSIONS.c.id == version_id)), None)
 
 
 async def _read(
     session: ReadSession, *conditions: sa.ColumnElement[bool], count: int | None = None
 ) -> list[Publication]:
-    chosen = sa.select(*_VERSION_COLUMNS, VERSIONS.c.source, VERSIONS.c.published_at, VERSIONS.c.published_by)
+    chosen = sa.select(
+        *_VERSION_COLUMNS,
+        VERSIONS.c.source,
+        VERSIONS.c.published_at,
+        VERSIONS.c.published_by,
+        VERSIONS.c.withdrawn_at,
+    )
     rows = await session.execute(chosen.where(*conditions).order_by(*_NEWEST_FIRST).limit(count))
     return [
-        Publication(_version(columns), Source(source), published_at, published_by)
-        for *columns, source, published_at, published_by in rows
+        Publication(_version(columns), Source(source), published_at, published_by, withdrawn_at)
+        for *columns, source, published_at, published_by, withdrawn_at in rows
     ]
 
 
+_STANDS = VERSIONS.c.withdrawn_at.is_(None)
 _NEWEST_FIRST = (VERSIONS.c.effective_from.desc(), VERSIONS.c.id.desc())
 _ITEMS_TEXT = (
     sa.select(
@@ -173,16 +195,21 @@ def _items(text: str) -> tuple[PriceItem, ...]:
     )
 
 
-async def end(session: WriteSession, version_id: PriceVersionId, at: datetime) -> None:
-    """Let an open version end at this instant."""
+async def end(session: WriteSession, version_id: PriceVersionId, at: datetime | None) -> None:
+    """Let an open version end at this instant, or one that lost its successor when that would have ended."""
     await session.execute(sa.update(VERSIONS).where(VERSIONS.c.id == version_id).values(effective_to=at))
+
+
+async def withdraw(session: WriteSession, version_id: PriceVersionId, at: datetime) -> None:
+    """Take back a version that has not begun."""
+    await session.execute(sa.update(VERSIONS).where(VERSIONS.c.id == version_id).values(withdrawn_at=at))
 
 
 async def add(session: WriteSession, published: Sequence[Publication]) -> None:
     """Insert versions with their items, with few statements, because each moves the revision.
 
     Raises:
-        InvalidRequest: the organization they are for does not exist.
+        InvalidRequest: the organization or the endpoint they are for does not exist.
     """
     try:
         for chunk in chunks([_columns(publication) for publication in published]):
@@ -190,6 +217,8 @@ async def add(session: WriteSession, published: Sequence[Publication]) -> None:
     except IntegrityError as error:
         if "price_versions_organization" in str(error.orig):
             raise InvalidRequest("There is no such organization.", field="organization") from error
+        if "price_versions_endpoint" in str(error.orig):
+            raise InvalidRequest("The endpoint was deleted at this moment.", field="model") from error
         raise
     items = [
         {"price_version_id": publication.version.id, "position": position, **asdict(item)}

@@ -13,7 +13,7 @@ from tollgate.pricing.model import Source, Unit
 
 
 class PriceVersionRow(SQLModel, table=True):
-    """One published version. Only `effective_to` may change, and only once, from nothing to an instant."""
+    """One published version. Only its end may change, and whether it was withdrawn before it began (0012)."""
 
     __tablename__ = "price_versions"
     __table_args__ = (
@@ -27,6 +27,7 @@ class PriceVersionRow(SQLModel, table=True):
             (sa.text("service_tier"), "="),
             (sa.text("tstzrange(effective_from, effective_to)"), "&&"),
             using="gist",
+            where=sa.text("withdrawn_at IS NULL"),
             name="price_versions_no_overlap",
         ),
     )
@@ -41,6 +42,7 @@ class PriceVersionRow(SQLModel, table=True):
     source: Source = Field(sa_type=sa.Text)
     published_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
     published_by: KeyId | None = Field(sa_type=sa.Uuid)
+    withdrawn_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
 
 
 class PriceItemRow(SQLModel, table=True):

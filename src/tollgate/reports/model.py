@@ -283,6 +283,17 @@ class Listing:
 
     model: Model
     offers: tuple[Offer, ...]
+    aliases: tuple[str, ...] = ()
+    """The other slugs that lead to it, in order."""
+
+
+class ModelMoved(Exception):
+    """The slug is an alias: what was asked about is found under the model's own."""
+
+    def __init__(self, alias: str, model: str) -> None:
+        super().__init__(f"{alias} is an alias of {model}")
+        self.alias = alias
+        self.model = model
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,16 +302,33 @@ class ListingFilter:
 
     text: str | None = None
     """Part of the slug or the name, in any case."""
-    providers: tuple[str, ...] = ()
-    """At least one of them offers the model."""
+    author: str | None = None
     supported_parameters: tuple[str, ...] = ()
     input_modalities: tuple[str, ...] = ()
-    """The model takes all of them."""
+    """The model takes all of them, as far as is known."""
+    output_modalities: tuple[str, ...] = ()
+    """The model gives all of them, as far as is known."""
+    providers: tuple[str, ...] = ()
+    """The next ones are met by one and the same offer: it is of one of these providers, …"""
+    protocols: tuple[str, ...] = ()
+    """… can be reached in each of these ways, …"""
+    context_length: int | None = None
+    """… is known to take prompts that long, …"""
+    max_price: Decimal | None = None
+    """… and has prices for prompts, none of them above this, in US dollars per million tokens."""
 
 
 class ListingOrder(StrEnum):
-    """How models are sorted: by slug, newest first, or cheapest first with the unpriced last."""
+    """How models are sorted: by slug, newest, cheapest or longest first; with a minus the other way round.
+
+    Models of which it is not known come last either way.
+    """
 
     ID = "id"
     CREATED = "created"
     PRICE = "price"
+    CONTEXT_LENGTH = "context_length"
+    ID_REVERSED = "-id"
+    OLDEST = "-created"
+    DEAREST = "-price"
+    SHORTEST_CONTEXT = "-context_length"

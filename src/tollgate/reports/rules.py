@@ -1,9 +1,11 @@
 """What a report covers and how its figures are derived, with no I/O: windows, pieces, speeds, and safe cells."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import chain
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tollgate.kit import money, period
@@ -12,7 +14,15 @@ from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.pricing.model import PriceAdjustment, PriceBook, PriceVersion
 from tollgate.pricing.rules import rate
-from tollgate.reports.model import Asked, DayOfTokens, Granularity, Listing, ListingFilter, ListingOrder, Offer
+from tollgate.reports.model import (
+    Asked,
+    DayOfTokens,
+    Granularity,
+    Listing,
+    ListingFilter,
+    ListingOrder,
+    Offer,
+)
 
 ROWS_MAX = 100_000
 """The most rows one report may have."""
@@ -30,6 +40,8 @@ _SHORTEST_PIECE = {
 }
 _COMMON_CALL = UsageQuantities({Kind.REQUEST: 1, Kind.PROMPT: 3000, Kind.COMPLETION: 1000})
 """What prices of different shapes are compared by: three tokens read for each one written."""
+
+UTC_ZONE = ZoneInfo("UTC")
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -149,27 +161,66 @@ def matches(listing: Listing, wanted: ListingFilter) -> bool:
     supported = {parameter for offer in listing.offers for parameter in offer.endpoint.supported_parameters}
     return (
         (text in model.slug.casefold() or text in model.name.casefold())
-        and (not wanted.providers or any(offer.provider.slug in wanted.providers for offer in listing.offers))
+        and wanted.author in {None, model.author}
         and supported.issuperset(wanted.supported_parameters)
         and set(model.input_modalities).issuperset(wanted.input_modalities)
+        and set(model.output_modalities).issuperset(wanted.output_modalities)
+        and (not _concerns_offers(wanted) or any(_offers(offer, wanted) for offer in listing.offers))
     )
+
+
+def _concerns_offers(wanted: ListingFilter) -> bool:
+    return bool(wanted.providers or wanted.protocols) or (wanted.context_length, wanted.max_price) != (None, None)
+
+
+def _offers(offer: Offer, wanted: ListingFilter) -> bool:
+    endpoint = offer.endpoint
+    return (
+        (not wanted.providers or offer.provider.slug in wanted.providers)
+        and set(endpoint.protocols).issuperset(wanted.protocols)
+        and (wanted.context_length is None or (endpoint.context_length or 0) >= wanted.context_length)
+        and (wanted.max_price is None or _costs_at_most(wanted.max_price, offer.price))
+    )
+
+
+def _costs_at_most(ceiling: Decimal, price: PriceVersion | None) -> bool:
+    prompts = [] if price is None else [item.unit_price for item in price.items if item.kind is Kind.PROMPT]
+    return bool(prompts) and max(prompts) <= ceiling
 
 
 def sorted_listings(listings: Sequence[Listing], order: ListingOrder) -> list[Listing]:
     """The models in that order; those alike in it by slug."""
+    name = order.removeprefix("-")
     by_slug = sorted(listings, key=lambda listing: listing.model.slug)
-    match order:
-        case ListingOrder.ID:
-            return by_slug
-        case ListingOrder.CREATED:
-            return sorted(by_slug, key=lambda listing: listing.model.created_at, reverse=True)
-        case ListingOrder.PRICE:
-            return sorted(by_slug, key=_cost_of_listing)
+    known = [(key, listing) for listing in by_slug if (key := _SORT_KEYS[name](listing)) is not None]
+    largest_first = (name in _LARGEST_FIRST) is not order.startswith("-")
+    known.sort(key=lambda pair: pair[0], reverse=largest_first)
+    return [listing for _, listing in known] + [each for each in by_slug if _SORT_KEYS[name](each) is None]
 
 
-def _cost_of_listing(listing: Listing) -> Decimal:
+def _cost_of_listing(listing: Listing) -> Decimal | None:
     price = cheapest_price(listing.offers)
-    return Decimal("Infinity") if price is None else _cost(price)
+    return None if price is None else _cost(price)
+
+
+def _context_length(listing: Listing) -> int | None:
+    lengths = (offer.endpoint.context_length for offer in listing.offers)
+    return max((length for length in lengths if length is not None), default=None)
+
+
+_SORT_KEYS: Mapping[str, Callable[[Listing], Any]] = {
+    ListingOrder.ID: lambda listing: listing.model.slug,
+    ListingOrder.CREATED: lambda listing: listing.model.created_at,
+    ListingOrder.PRICE: _cost_of_listing,
+    ListingOrder.CONTEXT_LENGTH: _context_length,
+}
+"""What models are sorted by; `None` is not known."""
+_LARGEST_FIRST = frozenset({ListingOrder.CREATED, ListingOrder.CONTEXT_LENGTH})
+
+
+def models_by_provider(listings: Iterable[Listing]) -> Mapping[str, int]:
+    """How many of the models each provider offers."""
+    return Counter(offer.provider.slug for listing in listings for offer in listing.offers)
 
 
 def cheapest_price(offers: Sequence[Offer]) -> PriceVersion | None:
@@ -179,6 +230,17 @@ def cheapest_price(offers: Sequence[Offer]) -> PriceVersion | None:
 
 def _cost(price: PriceVersion) -> Decimal:
     return rate(_COMMON_CALL, price).amount
+
+
+def previewed_month(named: str | None, *, now: datetime) -> Period:
+    """The calendar month of UTC of this name, as in 2026-11; without one, the last that is over.
+
+    Raises:
+        InvalidRequest: it is no month; `field` is "month".
+    """
+    if named is not None:
+        return _month(named, UTC_ZONE)
+    return period.month_of(period.month_of(now, UTC_ZONE).start - timedelta(microseconds=1), UTC_ZONE)
 
 
 def next_change(book: PriceBook, now: datetime) -> datetime | None:

@@ -31,9 +31,10 @@ class AnthropicModelsController(Controller):
         catalogue: Injected[PublicCatalogue],
     ) -> AnthropicModels:
         asked = web.query(request, PageParameters)
+        now = clock.now()
         async with database.read() as session:
-            listings = await catalogue.listings(session, now=clock.now())
-        return AnthropicModels.of(listings, asked)
+            listings = await catalogue.listings(session, now=now)
+        return AnthropicModels.of(listings, asked, now)
 
     @get("/{author:str}/{name:str}", summary="One model, as Anthropic's clients show it")
     async def show_model(
@@ -44,6 +45,7 @@ class AnthropicModelsController(Controller):
         clock: Injected[Clock],
         catalogue: Injected[PublicCatalogue],
     ) -> AnthropicModel:
+        now = clock.now()
         async with database.read() as session:
-            listing = await catalogue.listing(session, f"{author}/{name}", now=clock.now())
-        return AnthropicModel.of(listing)
+            listing = await catalogue.listing(session, f"{author}/{name}", now=now)
+        return AnthropicModel.of(listing, now)

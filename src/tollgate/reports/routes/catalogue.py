@@ -105,6 +105,8 @@ class CatalogueController(Controller):
     async def list_providers(
         self, database: Injected[Database], clock: Injected[Clock], catalogue: Injected[PublicCatalogue]
     ) -> Page[ProviderEntry]:
+        now = clock.now()
         async with database.read() as session:
-            providers = await catalogue.providers(session, now=clock.now())
-        return Page(data=[ProviderEntry.of(provider) for provider in providers])
+            providers = await catalogue.providers(session, now=now)
+            counted = rules.models_by_provider(await catalogue.listings(session, now=now))
+        return Page(data=[ProviderEntry.of(provider, counted[provider.slug]) for provider in providers])

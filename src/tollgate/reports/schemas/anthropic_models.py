@@ -30,18 +30,26 @@ class AnthropicModel(Struct, kw_only=True, frozen=True):
     id: str
     display_name: str
     created_at: datetime
-    lifecycle: Literal["active"] = "active"
+    lifecycle: Literal["active", "deprecated", "retired"]
+    deprecated_at: datetime | None
+    """`null` while it is active."""
+    retires_at: datetime | None
     max_input_tokens: int | None
     max_tokens: int | None
 
     @classmethod
-    def of(cls, listing: Listing) -> "AnthropicModel":
+    def of(cls, listing: Listing, now: datetime) -> "AnthropicModel":
         """The model, with the most that any endpoint of it takes and gives."""
         endpoints = [offer.endpoint for offer in listing.offers]
+        model = listing.model
+        ends = model.is_deprecated(now) or model.is_retired(now)
         return cls(
-            id=listing.model.slug,
-            display_name=listing.model.name,
-            created_at=listing.model.created_at,
+            id=model.slug,
+            display_name=model.name,
+            created_at=model.created_at,
+            lifecycle="retired" if model.is_retired(now) else "deprecated" if ends else "active",
+            deprecated_at=(model.deprecated_at or model.retires_at) if ends else None,
+            retires_at=model.retires_at if ends else None,
             max_input_tokens=max((one.context_length for one in endpoints if one.context_length), default=None),
             max_tokens=max((one.max_output for one in endpoints if one.max_output), default=None),
         )
@@ -56,7 +64,7 @@ class AnthropicModels(Struct, kw_only=True, frozen=True):
     last_id: str | None
 
     @classmethod
-    def of(cls, listings: Sequence[Listing], asked: PageParameters) -> "AnthropicModels":
+    def of(cls, listings: Sequence[Listing], asked: PageParameters, now: datetime) -> "AnthropicModels":
         """The page that was asked for, in order of slug.
 
         Raises:
@@ -71,7 +79,7 @@ class AnthropicModels(Struct, kw_only=True, frozen=True):
         within = listings[start:stop]
         from_the_end = asked.before_id is not None and asked.after_id is None
         shown = within[-asked.limit :] if from_the_end else within[: asked.limit]
-        data = [AnthropicModel.of(listing) for listing in shown]
+        data = [AnthropicModel.of(listing, now) for listing in shown]
         return cls(
             data=data,
             has_more=len(within) > len(shown),

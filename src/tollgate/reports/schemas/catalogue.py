@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from tollgate.catalog.model import DataPolicy, Model, Provider
-from tollgate.infra.web import Body
+from tollgate.infra.web import Amount, Body
 from tollgate.kit.ids import typed
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
@@ -31,21 +31,37 @@ _SHOWN_KINDS = (
 """The kinds whose absence a model page shows."""
 
 
+Protocol = Literal["openai", "responses", "embeddings", "anthropic"]
+Modality = Literal["text", "image", "audio", "video", "file", "embedding"]
+
+
 class ModelsParameters(Body, kw_only=True, frozen=True):
     """Which models to list, and in which order."""
 
     q: str | None = None
+    author: str | None = None
     provider: tuple[str, ...] = ()
+    protocol: tuple[Protocol, ...] = ()
     supported_parameters: tuple[str, ...] = ()
-    input_modalities: tuple[str, ...] = ()
+    input_modalities: tuple[Modality, ...] = ()
+    output_modalities: tuple[Modality, ...] = ()
+    context_length: Annotated[int, Meta(ge=1)] | None = None
+    """At least so many tokens."""
+    max_price: Amount | None = None
+    """The dearest a million tokens of prompt may be."""
     sort: ListingOrder = ListingOrder.ID
 
     def wanted(self) -> ListingFilter:
         return ListingFilter(
             text=self.q,
+            author=self.author,
             providers=self.provider,
+            protocols=self.protocol,
             supported_parameters=self.supported_parameters,
             input_modalities=self.input_modalities,
+            output_modalities=self.output_modalities,
+            context_length=self.context_length,
+            max_price=self.max_price,
         )
 
 
@@ -102,6 +118,7 @@ class ModelEntry(Struct, kw_only=True, frozen=True):
     created: int
     """Seconds since 1970."""
     input_modalities: tuple[str, ...]
+    """Empty if it is not known what the model reads, as of one that only a price list tells of."""
     output_modalities: tuple[str, ...]
     context_length: int | None
     max_output: int | None
@@ -109,6 +126,12 @@ class ModelEntry(Struct, kw_only=True, frozen=True):
     protocols: list[str]
     supported_parameters: list[str]
     pricing: Pricing | None
+    deprecated_at: datetime | None
+    """From when on callers should move on; it serves as before."""
+    retires_at: datetime | None
+    """From when on it serves no more, and what replaces it serves in its place."""
+    replaced_by: str | None
+    aliases: tuple[str, ...]
 
     @classmethod
     def of(cls, listing: Listing) -> "ModelEntry":
@@ -128,6 +151,10 @@ class ModelEntry(Struct, kw_only=True, frozen=True):
             protocols=_united([endpoint.protocols for endpoint in endpoints]),
             supported_parameters=_united([endpoint.supported_parameters for endpoint in endpoints]),
             pricing=_pricing(cheapest_price(listing.offers)),
+            deprecated_at=model.deprecated_at,
+            retires_at=model.retires_at,
+            replaced_by=model.replaced_by,
+            aliases=listing.aliases,
         )
 
 
@@ -301,10 +328,18 @@ class ProviderEntry(Struct, kw_only=True, frozen=True):
     name: str
     status_page: str | None
     regions: tuple[str, ...]
+    models: int
+    """How many models it offers."""
 
     @classmethod
-    def of(cls, provider: Provider) -> "ProviderEntry":
-        return cls(slug=provider.slug, name=provider.name, status_page=provider.status_page, regions=provider.regions)
+    def of(cls, provider: Provider, models: int) -> "ProviderEntry":
+        return cls(
+            slug=provider.slug,
+            name=provider.name,
+            status_page=provider.status_page,
+            regions=provider.regions,
+            models=models,
+        )
 
 
 class DayEntry(Struct, kw_only=True, frozen=True):

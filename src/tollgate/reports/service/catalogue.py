@@ -22,7 +22,7 @@ from tollgate.pricing import rules as rating
 from tollgate.pricing import service as pricing
 from tollgate.pricing.model import STANDARD, PriceBook
 from tollgate.reports import rules
-from tollgate.reports.model import DayOfTokens, Listing, Offer
+from tollgate.reports.model import DayOfTokens, Listing, ModelMoved, Offer
 from tollgate.reports.store import usage as store
 from tollgate.statistics import service as statistics
 from tollgate.statistics.model import EndpointStatistics
@@ -34,13 +34,17 @@ _LEISURE = 20
 
 @dataclass(frozen=True, slots=True)
 class _Edition:
-    """What there is to see at one revision of catalogue and prices, for as long as no price begins or ends."""
+    """What there is to see at one revision of catalogue and prices, for as long as no price begins or ends.
+
+    Models that are retired are in it, for their pages stay; what follows from the hour alone is told when asked.
+    """
 
     revision: int
     since: datetime
     until: datetime | None
     providers: list[Provider]
     listings: dict[str, Listing]
+    aliases: Mapping[str, str]
     activity: dict[str, tuple[datetime, list[DayOfTokens]]] = field(default_factory=dict)
     """Of the models that were asked about: the quarter-hour of the asking, and the days up to then."""
 
@@ -84,17 +88,22 @@ class PublicCatalogue:
         self._adding_up = asyncio.Lock()
 
     async def listings(self, session: ReadSession, *, now: datetime) -> list[Listing]:
-        """Every model, in order of slug. Offers say whether calls can be sent to them, and how they have been doing."""
+        """Every model that is not retired, in order of slug.
+
+        Offers say whether calls can be sent to them, and how they have been doing.
+        """
         edition, standings = await self._current(session, now), await self._current_standings(session, now)
-        return [standings.shown_in(listing) for listing in edition.listings.values()]
+        listings = (listing for listing in edition.listings.values() if not listing.model.is_retired(now))
+        return [standings.shown_in(listing) for listing in listings]
 
     async def listing(self, session: ReadSession, slug: str, *, now: datetime) -> Listing:
-        """One model.
+        """One model, retired or not.
 
         Raises:
+            ModelMoved: the slug is an alias.
             ModelNotFound: there is none of this slug.
         """
-        listing = _found((await self._current(session, now)).listings, slug)
+        listing = _found(await self._current(session, now), slug)
         return (await self._current_standings(session, now)).shown_in(listing)
 
     async def providers(self, session: ReadSession, *, now: datetime) -> list[Provider]:
@@ -107,10 +116,11 @@ class PublicCatalogue:
         It is as of the last quarter-hour in which someone asked for the first time.
 
         Raises:
+            ModelMoved: the slug is an alias.
             ModelNotFound: there is none of this slug.
         """
         edition = await self._current(session, now)
-        _found(edition.listings, slug)
+        _found(edition, slug)
         today, asked_in = now.replace(hour=0, minute=0, second=0, microsecond=0), period.quarter_hour(now)
         async with self._reading:
             if slug not in edition.activity or edition.activity[slug][0] != asked_in:
@@ -150,10 +160,12 @@ def shared_in(state: State, environment: Mapping[str, str]) -> PublicCatalogue:
     return shared
 
 
-def _found(listings: Mapping[str, Listing], slug: str) -> Listing:
-    if slug not in listings:
+def _found(edition: _Edition, slug: str) -> Listing:
+    if slug in edition.aliases:
+        raise ModelMoved(slug, edition.aliases[slug])
+    if slug not in edition.listings:
         raise ModelNotFound(f"There is no model {slug[:200]!r}.", field="model")
-    return listings[slug]
+    return edition.listings[slug]
 
 
 async def _read(session: ReadSession, environment: Mapping[str, str], now: datetime) -> _Edition:
@@ -167,6 +179,7 @@ async def _read(session: ReadSession, environment: Mapping[str, str], now: datet
         listings={
             slug: _listing(slug, catalogue, book, environment=environment, now=now) for slug in sorted(catalogue.models)
         },
+        aliases=catalogue.aliases,
     )
 
 
@@ -187,4 +200,5 @@ def _listing(
         ).get(STANDARD)
         routable = endpoint.enabled and is_routable(provider, environment)
         offers.append(Offer(endpoint=endpoint, provider=provider, price=price, routable=routable))
-    return Listing(catalogue.models[slug], tuple(offers))
+    aliases = tuple(sorted(alias for alias, named in catalogue.aliases.items() if named == slug))
+    return Listing(catalogue.models[slug], tuple(offers), aliases)
