@@ -98,8 +98,8 @@ async def test_a_call_that_cannot_be_recorded_is_left_to_the_next_process_when_t
 ) -> None:
     async with served(database_url, monkeypatch) as (gateway, process):
         customer = await gateway.customer()
+        await gateway.pool.execute("ALTER TABLE calls RENAME TO lost")
         async with streaming(customer, streamed()) as answer:
-            await gateway.pool.execute("ALTER TABLE calls RENAME TO lost")
             await answer.aread()
         assert await stopped(process) == 0
     assert '"calls": 1, "event": "calls are left for the next process to record"' in capfd.readouterr().err

@@ -24,6 +24,16 @@ TIERED: dict[str, Any] = {
 }
 
 
+def a_tier(start: int) -> dict[str, Any]:
+    """A price of prompts from so many tokens on."""
+    return {"kind": "prompt", "price": "1", "unit": "per_million_tokens", "prompt_tokens": {"gte": start}}
+
+
+def a_read() -> dict[str, Any]:
+    """A price of what is read from a cache."""
+    return {"kind": "input_cache_read", "price": "1", "unit": "per_million_tokens"}
+
+
 @pytest.fixture
 async def client(database: Database, clock: FixedClock) -> AsyncIterator[AsyncClient]:
     await priced_endpoint(database, clock.now())
@@ -64,6 +74,13 @@ async def test_a_price_without_a_time_takes_effect_now(client: AsyncClient, cloc
         ({"organization": "org_00000000-0000-7000-8000-000000000009"}, "organization"),
         ({"items": []}, "items"),
         ({"items": [TIERED["items"][0]]}, "items[0].prompt_tokens"),
+        ({"items": [TIERED["items"][1]]}, "items[0].prompt_tokens"),
+        ({"items": [TIERED["items"][0], a_tier(200_001)]}, "items[1].prompt_tokens"),
+        ({"items": [TIERED["items"][0], a_tier(199_999)]}, "items[1].prompt_tokens"),
+        ({"items": [*TIERED["items"], a_tier(0)]}, "items[3].prompt_tokens"),
+        ({"items": [a_tier(0), {"kind": "output_image", "price": "1", "unit": "per_million_tokens"}]}, "items[1].kind"),
+        ({"items": [{"kind": "request", "price": "1", "unit": "per_count"}, a_read()]}, "items[1].kind"),
+        ({"items": [{"kind": "web_search", "price": "1", "unit": "per_count"}]}, "items"),
         ({"items": [TIERED["items"][0], TIERED["items"][2] | {"unit": "per_count"}]}, "items[1].unit"),
         ({"items": [{"kind": "prompt", "price": 0.4, "unit": "per_million_tokens"}]}, "items[0].price"),
         ({"items": [{"kind": "prompt", "price": "-1", "unit": "per_million_tokens"}]}, "items[0].price"),
@@ -78,6 +95,17 @@ async def test_a_price_that_cannot_be_is_refused_by_field(
 
     assert response.status_code == 400, response.text
     assert response.json()["error"]["metadata"]["field"] == field
+
+
+async def test_a_price_that_overlaps_one_published_for_later_is_refused(client: AsyncClient) -> None:
+    later = await client.post("/admin/prices", json=TIERED | {"effective_from": "2026-12-01T00:00:00Z"})
+    assert later.status_code == 201
+
+    for start in ("2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z"):
+        refused = await client.post("/admin/prices", json=TIERED | {"effective_from": start})
+        error = refused.json()["error"]
+        assert (refused.status_code, error["metadata"]) == (400, {"field": "effective_from"})
+        assert "takes effect at 2026-12-01T00:00:00+00:00 is published already" in error["message"]
 
 
 async def test_nothing_is_written_of_a_price_that_is_refused(client: AsyncClient) -> None:

@@ -243,8 +243,9 @@ def check_items(items: Sequence[PriceItem]) -> None:
     """Refuse items that could not rate every call exactly.
 
     Each unit must fit its kind, each price be exact at 12 decimals, the tiers of each kind tile the prompt tokens from
-    0 on, and at least one kind that is there before a model answers must be priced: prompt tokens for most, or the
-    request, the image or the seconds. (A model that only reads, such as an embedding one, needs no completion price.)
+    0 on, and no sub-kind have a price where its base kind has none. At least one kind that is there before a model
+    answers must be priced: prompt tokens for most, or the request, the image or the seconds. (A model that only reads,
+    such as an embedding one, needs no completion price.)
 
     Raises:
         InvalidRequest: naming the first item at fault and its part, as in `items[2].prompt_tokens`.
@@ -254,7 +255,15 @@ def check_items(items: Sequence[PriceItem]) -> None:
         _check_unit_price(index, item)
     for kind in Kind:
         _check_tiers([(index, item) for index, item in enumerate(items) if item.kind is kind])
-    if not any(item.kind in _ENTRY_KINDS for item in items):
+    priced = {item.kind for item in items}
+    for index, item in enumerate(items):
+        base = BASE_KIND.get(item.kind, item.kind)
+        if base not in priced:
+            raise InvalidRequest(
+                f"There is a price of {item.kind} but none of {base}, which every call needs; say 0 if it is free.",
+                field=f"items[{index}].kind",
+            )
+    if not priced & _ENTRY_KINDS:
         raise InvalidRequest("Price at least prompt tokens, or the request, the image or the second.", field="items")
 
 
