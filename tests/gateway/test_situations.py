@@ -29,6 +29,7 @@ from tollgate.gateway.model import PromptTokens
 from tollgate.health.model import Fault
 from tollgate.kit.errors import (
     InvalidRequest,
+    ModelNotAllowed,
     ModelNotPriced,
     NoEndpoint,
     ProviderUnavailable,
@@ -143,6 +144,9 @@ SITUATIONS: Mapping[str, tuple[Sequence[Place], Mapping[str, Any], Mapping[str, 
         ALL, {}, {"policies": [RoutingPolicy(max_prompt_price=Decimal(2))]}, "ab",
         {"c": "the routing policy forbids it: dearer than its max_price"},
     ),
+    "a policy of models": (
+        (a(), b(model=OTHER)), {"models": [OTHER]}, {"policies": [RoutingPolicy(models=(OTHER,))]}, "b", {},
+    ),
     "two policies bind together": (
         ALL, {}, {"policies": [RoutingPolicy(providers=("a", "b")), RoutingPolicy(providers=("b", "c"))]}, "b", {},
     ),
@@ -254,6 +258,9 @@ REFUSALS: Mapping[str, tuple[Sequence[Place], Mapping[str, Any], Mapping[str, An
     ),
     "everybody asked to be spared": (
         (a(condition=circuit(Fault.LIMITED, told=True)),), {}, {}, RateLimited, "limiting our rate",
+    ),
+    "a policy of other models": (
+        ALL, {}, {"policies": [RoutingPolicy(models=(OTHER,))]}, ModelNotAllowed, "may not call",
     ),
     "order and ignore": (
         ALL, {"provider": {"order": ["a"], "ignore": ["a"]}}, {}, InvalidRequest, "and in provider.ignore",

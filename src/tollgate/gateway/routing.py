@@ -168,9 +168,8 @@ def _known(models: Sequence[str], catalogue: Catalogue, at: datetime) -> list[st
 
 
 def _allowed(models: Sequence[str], principal: Principal) -> list[str]:
-    if principal.models is None:
-        return list(models)
-    allowed = [model for model in models if model.partition(":")[0] in principal.models]
+    lists = [principal.models, *(policy.models for policy in principal.policies)]
+    allowed = [model for model in models if all(each is None or model.partition(":")[0] in each for each in lists)]
     if not allowed:
         raise ModelNotAllowed(f"This key may not call {models[0]}.", field="model")
     return allowed
