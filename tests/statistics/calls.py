@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -171,7 +171,7 @@ def assert_spread(found: Spread | None, samples: Sequence[int], *, parts: int = 
     assert (found.min, found.max) == (in_order[0] / parts, in_order[-1] / parts)
     assert found.avg == float(Fraction(sum(in_order), len(in_order) * parts))
     for percent, about in ((50, found.p50), (90, found.p90), (99, found.p99)):
-        exact = in_order[percent * (len(in_order) - 1) // 100] / parts
+        exact = in_order[ceil(Fraction(percent * len(in_order), 100)) - 1] / parts
         assert abs(about - exact) <= RELATIVE_ERROR * exact + 1e-9, percent
 
 

@@ -18,6 +18,7 @@ from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import EndpointId
 from tollgate.statistics import service, tasks
 from tollgate.statistics.model import Backlog, EndpointStatistics, Grain, Standing
+from tollgate.statistics.sketch import RELATIVE_ERROR
 
 
 async def known(scene: Scene) -> dict[EndpointId, EndpointStatistics]:
@@ -220,3 +221,22 @@ async def test_the_doctor_notices_what_was_changed(damageable: Scene, damage: st
     found = [each for each in report.results if each.check.name == "endpoint statistics" and each.findings]
     assert bool(found) is (damage != "SELECT")
     assert not any(finding.organization_id for each in found for finding in each.findings)
+
+
+async def test_quantiles_are_what_postgresql_says_of_the_raw_rows(scene: Scene) -> None:
+    caller, endpoint, chance = await scene.a_caller(credit="1000"), an_endpoint(), seeded(23)
+    for _ in range(5):
+        calls = [
+            a_call(caller, NOON, endpoint, streamed=True, first_token_ms=int(chance.lognormvariate(6, 1)))
+            for _ in range(31)
+        ]
+        await scene.settle(*calls)
+
+        spread = (await known(scene))[endpoint].live.latency_ms
+        assert spread is not None
+        exact = await scene.pool.fetchval(
+            "SELECT percentile_disc(ARRAY [0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY latency_ms)"
+            " FROM attempts WHERE endpoint_id = $1",
+            endpoint,
+        )
+        assert [spread.p50, spread.p90, spread.p99] == pytest.approx(exact, rel=RELATIVE_ERROR)

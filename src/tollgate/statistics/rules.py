@@ -144,12 +144,12 @@ def folded(samples: Iterable[Sample], *, now: datetime) -> Buckets:
 
 
 def quantiles(measure: Measured, percents: Sequence[int]) -> list[float]:
-    """For each percentage, about the sample below which so many of the others are.
+    """For each percentage, from 1 to 100, about the least sample that so many of all are not above.
 
-    Meant is the one at the place `percent * (count - 1) // 100`, the smallest at 0; the sketch's relative error is the
-    most that the answer can be away from it.
+    That is what PostgreSQL's `percentile_disc` answers; the sketch's relative error is the most that we can be off it.
     """
-    places = [percent * (measure.count - 1) // _PERCENT for percent in percents]
+    # Rounded up, as many of them as the percentage says; the smallest stands at place 0.
+    places = [-(-percent * measure.count // _PERCENT) - 1 for percent in percents]
     about = Sketch.merged(measure.sketches).values_at(places)
     return [min(max(value, float(measure.min)), float(measure.max)) for value in about]
 
