@@ -203,6 +203,8 @@ class Story:
 
     async def _void(self, number: int) -> None:
         if self.grants:
+            # What was paid just before, was paid before: at one instant nobody could tell.
+            self.scene.clock.at += timedelta(microseconds=1)
             with suppress(Conflict):  # it has expired, or is used up
                 await void(self.scene, self.grants[number % len(self.grants)])
 
