@@ -56,6 +56,9 @@ class Outlook:
         if fault is not None:
             self.health.failed(endpoint_id, fault, began_at=attempt.began_at, wait_seconds=attempt.wait_seconds)
             return
+        if attempt.http_status is None:
+            # It could not even be asked: that tells nothing of it.
+            return
         self.health.served(endpoint_id, began_at=attempt.began_at)
         if error is None and call.session is not None:
             self.sessions.served(call.session, endpoint_id)
