@@ -191,7 +191,8 @@ class _Wiring:
         """What routes depend on, kept up to date for as long as the block runs."""
         async with Shelf(self.database, self._clock, database_url=self._settings.database_url).listening() as shelf:
             reach = partial(reaches, shelf, self._environment, providers.reaches)
-            async with Health(pool, self._clock, reach=reach, standings=self._standings).shared() as health:
+            health = Health(pool, self._clock, reach=reach, standings=self._standings)
+            async with health.shared(ledger_access.lasting):
                 sessions = Sessions(pool, self._clock)
                 saving = asyncio.create_task(ledger_access.lasting(sessions.go_on_saving))
                 try:

@@ -37,6 +37,8 @@ Standings: TypeAlias = Callable[[datetime], Awaitable[Mapping[EndpointId, Standi
 """How endpoints have been doing in the hour up to an instant. Raises DATABASE_AWAY."""
 Reach: TypeAlias = Callable[[EndpointId], Awaitable[bool]]
 """Whether a connection to an endpoint comes about; nothing is asked of it."""
+Work: TypeAlias = Callable[[], Awaitable[None]]
+Lasting: TypeAlias = Callable[[Work], Awaitable[None]]
 Item = TypeVar("Item")
 
 _log = structlog.get_logger(__name__)
@@ -45,6 +47,11 @@ _log = structlog.get_logger(__name__)
 async def troubles(session: ReadSession) -> list[Trouble]:
     """The endpoints that processes leave alone, or try last, the longest in trouble first."""
     return await store.troubles(session)
+
+
+async def _once(work: Work) -> None:
+    """Where nobody begins it again."""
+    await work()
 
 
 async def _no_standings(_at: datetime) -> Mapping[EndpointId, Standing]:
@@ -163,10 +170,14 @@ class Health:
             self._conditions[endpoint_id] = condition
 
     @asynccontextmanager
-    async def shared(self) -> AsyncIterator["Health"]:
-        """Know what others know before the block begins, and share it for as long as it runs."""
+    async def shared(self, lasting: Lasting = _once) -> AsyncIterator["Health"]:
+        """Know what others know before the block begins, and share it for as long as it runs.
+
+        `lasting` runs what goes on meanwhile, and begins it again if it fails.
+        """
         await self._read(with_standings=True)
-        tasks = [asyncio.create_task(work()) for work in (self._go_on_reading, self._go_on_saving, self._go_on_looking)]
+        work = (self._go_on_reading, self._go_on_saving, self._go_on_looking)
+        tasks = [asyncio.ensure_future(lasting(each)) for each in work]
         try:
             yield self
         finally:
