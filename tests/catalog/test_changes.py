@@ -91,6 +91,23 @@ async def test_a_published_price_is_on_record(client: AsyncClient, clock: FixedC
     assert (published["by"], published["address"]) == (price["published_by"], ADDRESS)
 
 
+async def test_a_published_and_ended_adjustment_is_on_record(client: AsyncClient, clock: FixedClock) -> None:
+    await an_endpoint(client, clock)
+    made = await create(client, "/admin/price-adjustments", {"percent": "-10", "model": "meta/llama-4"})
+    clock.at += timedelta(seconds=1)
+
+    ended = await client.post(f"/admin/price-adjustments/{made['id']}/end", json={})
+
+    assert ended.status_code == 200, ended.text
+    changed, published = await listed(client, kind="price_adjustment")
+    assert (published["action"], published["subject"], published["before"]) == ("published", made["id"], None)
+    assert (published["after"]["percent"], published["after"]["model"]) == ("-10", "meta/llama-4")
+    assert (published["by"], published["address"]) == (made["published_by"], ADDRESS)
+    assert (changed["action"], changed["before"]) == ("changed", published["after"])
+    assert changed["after"] == published["after"] | {"effective_to": clock.at.isoformat()}
+    assert (changed["by"], changed["address"]) == (made["published_by"], ADDRESS)
+
+
 async def test_a_change_that_changes_nothing_or_fails_is_not_on_record(
     client: AsyncClient, clock: FixedClock, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:

@@ -259,8 +259,8 @@ class TestWhatIsKept:
         async with scene.database.write() as session:
             for owner, percent in ((None, Decimal(50)), (own, Decimal(-50))):
                 draft = AdjustmentDraft(owner, MODEL, None, percent, begins)
-                made = await pricing.publish_adjustment(session, draft, now=scene.clock.now(), by=None)
-                await pricing.end_adjustment(session, made.adjustment.id, at=ends, now=scene.clock.now())
+                made = await pricing.publish_adjustment(session, draft, act=Act(scene.clock.now()))
+                await pricing.end_adjustment(session, made.adjustment.id, at=ends, act=Act(scene.clock.now()))
 
         seen = []
         for at in (begins - timedelta(microseconds=1), begins, ends - timedelta(microseconds=1), ends):

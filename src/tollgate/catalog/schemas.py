@@ -319,7 +319,7 @@ class ListEndpoints(Paging, kw_only=True, frozen=True):
 class ListChanges(Paging, kw_only=True, frozen=True):
     """Which changes; what is left out restricts nothing."""
 
-    kind: Literal["provider", "model", "endpoint", "alias", "price"] | None = None
+    kind: Literal["provider", "model", "endpoint", "alias", "price", "price_adjustment"] | None = None
     subject: str | None = None
     by: str | None = None
     after: Instant | None = None

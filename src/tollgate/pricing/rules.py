@@ -31,6 +31,7 @@ from tollgate.pricing.model import (
     PriceItem,
     PriceVersion,
     Publication,
+    PublishedAdjustment,
     Unit,
 )
 
@@ -303,6 +304,20 @@ def facts_of(publication: Publication) -> dict[str, object]:
             }
             for item in version.items
         ],
+    }
+
+
+def facts_of_adjustment(published: PublishedAdjustment) -> dict[str, object]:
+    """What is on record of an adjustment that was published or ended, as JSON has it."""
+    adjustment = published.adjustment
+    return {
+        "id": typed("padj", adjustment.id),
+        "organization": typed_or_none("org", adjustment.organization_id),
+        "model": adjustment.model,
+        "provider": adjustment.provider,
+        "percent": money.amount_text(adjustment.percent),
+        "effective_from": adjustment.effective_from.isoformat(),
+        "effective_to": None if adjustment.effective_to is None else adjustment.effective_to.isoformat(),
     }
 
 

@@ -30,8 +30,8 @@ from tollgate.pricing.model import (
 BOOK_KEEPS = timedelta(hours=1)
 """How long a version that has ended stays in the book, for calls that were accepted under it and still run."""
 
-SUBJECT = "price"
-"""What changes of prices are on record as."""
+SUBJECT, ADJUSTMENT_SUBJECT = "price", "price_adjustment"
+"""What changes of prices, and of adjustments of them, are on record as."""
 
 
 class EndpointDirectory(Protocol):
@@ -217,9 +217,7 @@ def _version(draft: PriceDraft, effective_to: datetime | None, now: datetime) ->
     )
 
 
-async def publish_adjustment(
-    session: WriteSession, draft: AdjustmentDraft, *, now: datetime, by: KeyId | None
-) -> PublishedAdjustment:
+async def publish_adjustment(session: WriteSession, draft: AdjustmentDraft, *, act: Act) -> PublishedAdjustment:
     """Publish an adjustment; it supersedes the one of the same scope that is in force when it takes effect.
 
     It begins now or later, and after every one of its scope that is there: what was charged stays as it was charged.
@@ -229,7 +227,7 @@ async def publish_adjustment(
             published; `field` names the part.
     """
     rules.check_percent(draft.percent)
-    if draft.effective_from < now:
+    if draft.effective_from < act.at:
         raise InvalidRequest("An adjustment of prices takes effect now or later.", field="effective_from")
     await store.lock_adjustments(session)
     latest = await store.latest_adjustment(session, draft)
@@ -237,10 +235,25 @@ async def publish_adjustment(
         _check_follows(draft, latest)
         if latest.effective_to is None:
             await store.end_adjustment(session, latest.id, draft.effective_from)
-    made = PriceAdjustment(PriceAdjustmentId(new_id(now)), **asdict(draft), effective_to=None)
-    published = PublishedAdjustment(made, now, by)
+    made = PriceAdjustment(PriceAdjustmentId(new_id(act.at)), **asdict(draft), effective_to=None)
+    published = PublishedAdjustment(made, act.at, act.by)
     await store.add_adjustment(session, published)
+    await _record_adjustment(session, changes.Action.PUBLISHED, None, published, act=act)
     return published
+
+
+async def _record_adjustment(
+    session: WriteSession,
+    action: changes.Action,
+    before: PublishedAdjustment | None,
+    after: PublishedAdjustment,
+    *,
+    act: Act,
+) -> None:
+    was = None if before is None else rules.facts_of_adjustment(before)
+    subject = typed("padj", after.adjustment.id)
+    deed = Deed(action, ADJUSTMENT_SUBJECT, subject, was, rules.facts_of_adjustment(after))
+    await changes.record(session, [deed], act=act)
 
 
 def _check_follows(draft: AdjustmentDraft, latest: PriceAdjustment) -> None:
@@ -253,7 +266,7 @@ def _check_follows(draft: AdjustmentDraft, latest: PriceAdjustment) -> None:
 
 
 async def end_adjustment(
-    session: WriteSession, adjustment_id: PriceAdjustmentId, *, at: datetime, now: datetime
+    session: WriteSession, adjustment_id: PriceAdjustmentId, *, at: datetime, act: Act
 ) -> PublishedAdjustment:
     """Let an adjustment end; from then on the next less specific one applies, or none. Its end is set once.
 
@@ -270,12 +283,14 @@ async def end_adjustment(
         raise Conflict(
             f"This adjustment ends at {published.adjustment.effective_to.isoformat()} already.", field="effective_to"
         )
-    if at < now:
+    if at < act.at:
         raise InvalidRequest("An adjustment of prices ends now or later.", field="effective_to")
     if at <= published.adjustment.effective_from:
         raise InvalidRequest("An adjustment ends after its beginning.", field="effective_to")
     await store.end_adjustment(session, adjustment_id, at)
-    return replace(published, adjustment=replace(published.adjustment, effective_to=at))
+    ended = replace(published, adjustment=replace(published.adjustment, effective_to=at))
+    await _record_adjustment(session, changes.Action.CHANGED, published, ended, act=act)
+    return ended
 
 
 async def list_adjustments(
