@@ -191,6 +191,22 @@ class TestDeleting:
         assert '{"enabled": false}' in refused.json()["error"]["message"]
         assert (await client.get(f"/admin/endpoints/{endpoint}")).status_code == 200
 
+    @pytest.mark.parametrize(
+        ("scope", "path"),
+        [({"provider": "groq"}, "/admin/providers/groq"), ({"model": "meta/llama-4"}, "/admin/models/meta/llama-4")],
+    )
+    async def test_what_an_adjustment_of_prices_names_is_refused(
+        self, client: AsyncClient, clock: FixedClock, scope: dict[str, str], path: str
+    ) -> None:
+        endpoint = await an_endpoint(client, clock)
+        await create(client, "/admin/price-adjustments", {"percent": "-10", **scope})
+        assert (await client.delete(f"/admin/endpoints/{endpoint}")).status_code == 204
+
+        refused = await client.delete(path)
+
+        assert (refused.status_code, refused.json()["error"]["metadata"]) == (409, {"refers": ["price_adjustments"]})
+        assert (await client.get(path)).status_code == 200
+
     async def test_a_seeded_provider_is_not_undone_by_the_next_start(
         self, client: AsyncClient, database: Database, clock: FixedClock
     ) -> None:
