@@ -132,6 +132,18 @@ async def test_it_covers_the_calls_that_the_price_would_have_charged(scene: Scen
     assert (await previewed(scene, cut, organization=ours))["new_amount"] == "0.024"
 
 
+async def test_calls_with_a_discount_are_among_those_of_the_general_price(scene: Scene) -> None:
+    key, discount = await scene.a_key(), await scene.an_adjustment("-10")
+    call = Used(at=OCTOBER, key=key)
+    await scene.record([call, Used(at=OCTOBER, key=key, adjustment=discount)])
+
+    for items in (FLAT, (*tiers(Kind.PROMPT, "1", "2", boundary=500), OUTPUT)):
+        for owner in (None, typed("org", scene.organization.id)):
+            shown = await previewed(scene, items, organization=owner)
+            assert (shown["calls"], Decimal(shown["amount"])) == (2, 2 * cost([call], scene.price.items))
+            assert Decimal(shown["new_amount"]) == 2 * cost([call], items)
+
+
 async def test_of_a_month_without_calls_it_is_nothing(scene: Scene) -> None:
     shown = await previewed(scene, FLAT)
     assert (shown["calls"], shown["amount"], shown["new_amount"], shown["organizations"]) == (0, "0", "0", [])

@@ -62,9 +62,26 @@ async def versions(
     return found
 
 
-async def versions_of(session: ReadSession, endpoint_id: EndpointId, *, service_tier: str) -> list[PriceVersion]:
-    """Every version of the endpoint and tier that ever stood, of every organization."""
-    return await store.versions_of(session, endpoint_id, service_tier=service_tier)
+async def could_charge(
+    session: ReadSession, endpoint_id: EndpointId, *, service_tier: str, organization_id: OrganizationId | None
+) -> Mapping[PriceVersionId, PriceVersion]:
+    """By id, what calls of the endpoint and tier may have been charged by: general versions and the organization's own.
+
+    What an adjustment made of a general version has an id of its own, and stands here as the version it was made of.
+    """
+    found = [
+        version
+        for version in await store.versions_of(session, endpoint_id, service_tier=service_tier)
+        if version.organization_id is None or version.organization_id == organization_id
+    ]
+    adjustments = await store.adjustments_on(session, organization_id)
+    made = {
+        rules.adjusted_id(version.id, adjustment.id): version
+        for version in found
+        if version.organization_id is None
+        for adjustment in adjustments
+    }
+    return {version.id: version for version in found} | made
 
 
 async def history(
