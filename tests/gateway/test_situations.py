@@ -29,6 +29,7 @@ from tollgate.gateway.model import PromptTokens
 from tollgate.health.model import Fault
 from tollgate.kit.errors import (
     InvalidRequest,
+    ModelNotAllowed,
     ModelNotPriced,
     NoEndpoint,
     ProviderUnavailable,
@@ -142,6 +143,9 @@ SITUATIONS: Mapping[str, tuple[Sequence[Place], Mapping[str, Any], Mapping[str, 
     "a policy on price": (
         ALL, {}, {"policies": [RoutingPolicy(max_prompt_price=Decimal(2))]}, "ab",
         {"c": "the routing policy forbids it: dearer than its max_price"},
+    ),
+    "a policy of models": (
+        (a(), b(model=OTHER)), {"models": [OTHER]}, {"policies": [RoutingPolicy(models=(OTHER,))]}, "b", {},
     ),
     "two policies bind together": (
         ALL, {}, {"policies": [RoutingPolicy(providers=("a", "b")), RoutingPolicy(providers=("b", "c"))]}, "b", {},
@@ -267,6 +271,9 @@ REFUSALS: Mapping[str, tuple[Sequence[Place], Mapping[str, Any], Mapping[str, An
     ),
     "pinned beside only": (
         ALL, {"model": f"{MODEL}:a", "provider": {"only": ["b"]}}, {}, InvalidRequest, "pinned to a",
+    ),
+    "a policy of other models": (
+        ALL, {}, {"policies": [RoutingPolicy(), RoutingPolicy(models=(OTHER,))]}, ModelNotAllowed, "may not call",
     ),
     "pinned to what is ignored": (
         ALL, {"model": f"{MODEL}:a", "provider": {"ignore": ["a"]}}, {}, InvalidRequest, "pinned to a",

@@ -86,11 +86,10 @@ def _indiscreet(request: Request, offer: Offer, _policies: tuple[RoutingPolicy, 
 
 
 def _forbidden(_request: Request, offer: Offer, policies: tuple[RoutingPolicy, ...]) -> str | None:
-    """What the organization or the key does not permit, whatever the caller wishes."""
+    """What the organization or the key does not permit, whatever the caller wishes, of the models it permits."""
     endpoint, slug, price = offer.endpoint, offer.provider.slug, offer.price
     for policy in policies:
         reason = _first(
-            (policy.models is not None and endpoint.model not in policy.models, "the routing policy leaves it out"),
             (
                 (policy.providers is not None and slug not in policy.providers) or slug in policy.ignored_providers,
                 "the routing policy leaves its provider out",
