@@ -56,7 +56,6 @@ def model_page(listing: Listing, days: Sequence[DayOfTokens], *, base_url: str) 
 
 def _header(listing: Listing) -> ModelHeader:
     model = listing.model
-    lengths = [offer.endpoint.context_length for offer in listing.offers]
     return ModelHeader(
         slug=model.slug,
         name=model.name,
@@ -66,7 +65,7 @@ def _header(listing: Listing) -> ModelHeader:
         description=model.description,
         input_types=model.input_modalities,
         output_types=model.output_modalities,
-        context=figures.tokens(max((length for length in lengths if length is not None), default=None)),
+        context=figures.tokens(listing.context_length),
         providers=len(listing.offers),
     )
 
