@@ -88,7 +88,7 @@ Instant = Annotated[datetime, Meta(tz=True)]
 class CreateModel(Body, kw_only=True, frozen=True):
     """A new model; what is `null` or left out takes its default.
 
-    Modalities are text unless given; an empty list says that they are not known.
+    Modalities that are left out, as those of an empty list, are not known.
     """
 
     slug: str
