@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from tollgate.catalog import encodings, rules
 from tollgate.catalog.model import Alias, DataPolicy, Endpoint, Format, Model, Provider, Timeouts
 from tollgate.infra import web
 from tollgate.infra.changes import Action, Change, Facts, Wanted
-from tollgate.infra.web import Body, Paging
+from tollgate.infra.web import Body, Instant, Paging
 from tollgate.kit.ids import EndpointId, KeyId, typed, typed_or_none
 
 
@@ -80,9 +80,6 @@ class ProviderView(Struct, kw_only=True, frozen=True):
             status_page=provider.status_page,
             regions=provider.regions,
         )
-
-
-Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class CreateModel(Body, kw_only=True, frozen=True):
