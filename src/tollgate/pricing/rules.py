@@ -278,6 +278,12 @@ def check_service_tier(name: str) -> None:
         raise InvalidRequest("A service tier is a lower-case word such as standard or flex.", field="service_tier")
 
 
+def can_follow(latest: PriceVersion | PriceAdjustment, effective_from: datetime) -> bool:
+    """Whether the next one may begin then: after the latest has begun, and not before its end, if that is known."""
+    ends = latest.effective_to
+    return latest.effective_from < effective_from and (ends is None or ends <= effective_from)
+
+
 def in_order(items: Iterable[PriceItem]) -> tuple[PriceItem, ...]:
     """The items in the order they are shown and stored in: by kind, then by tier."""
     return tuple(sorted(items, key=lambda item: (_KIND_ORDER[item.kind], item.prompt_tokens_from)))

@@ -214,8 +214,7 @@ def check(draft: PriceDraft) -> None:
 def _check_succession(draft: PriceDraft, latest: PriceVersion, now: datetime) -> None:
     if draft.effective_from < now:
         raise InvalidRequest("A price that replaces another takes effect now or later.", field="effective_from")
-    ended = latest.effective_to is not None and latest.effective_to <= draft.effective_from
-    if draft.effective_from <= latest.effective_from or not (ended or latest.effective_to is None):
+    if not rules.can_follow(latest, draft.effective_from):
         raise InvalidRequest(
             f"A version that takes effect at {latest.effective_from.isoformat()} is published already.",
             field="effective_from",
@@ -274,8 +273,7 @@ async def _record_adjustment(
 
 
 def _check_follows(draft: AdjustmentDraft, latest: PriceAdjustment) -> None:
-    ended = latest.effective_to is not None and latest.effective_to <= draft.effective_from
-    if draft.effective_from <= latest.effective_from or not (ended or latest.effective_to is None):
+    if not rules.can_follow(latest, draft.effective_from):
         begins = latest.effective_from.isoformat()
         raise InvalidRequest(
             f"An adjustment of this scope that takes effect at {begins} is published already.", field="effective_from"
