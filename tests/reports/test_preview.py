@@ -12,6 +12,7 @@ from tests.builders import seeded
 from tests.pricing.builders import a_price, per_million, tiers
 from tests.reports.scene import MODEL, Scene, Used
 
+from tollgate.infra.changes import Act
 from tollgate.kit.ids import OrganizationId, PriceVersionId, typed
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import CallStatus
@@ -61,7 +62,7 @@ async def a_version(scene: Scene, items: tuple[PriceItem, ...], **rest: Any) -> 
     given = {"service_tier": STANDARD, "organization_id": None, **rest}
     draft = PriceDraft(scene.endpoint_id, effective_from=scene.clock.now(), items=items, **given)
     async with scene.database.write() as session:
-        return (await pricing.publish(session, draft, now=scene.clock.now(), by=None)).version
+        return (await pricing.publish(session, draft, act=Act(scene.clock.now()))).version
 
 
 async def some_calls(scene: Scene, prices: Sequence[PriceVersion], *, seed: int) -> list[Used]:

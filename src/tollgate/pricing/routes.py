@@ -60,7 +60,7 @@ class PricesController(Controller):
         async with database.write() as session:
             endpoint_id = await endpoints(session, model=data.model, provider=data.provider)
             draft = data.draft(endpoint_id, now=act.at)
-            publication = await service.publish(session, draft, now=act.at, by=act.by, address=act.address)
+            publication = await service.publish(session, draft, act=act)
         return One(data=PriceView.of(publication, model=data.model, provider=data.provider))
 
     @delete("/{price_id:str}", summary="Withdraw a version that has not begun; what it would have superseded goes on")

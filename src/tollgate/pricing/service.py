@@ -12,7 +12,7 @@ from tollgate.infra.changes import Act, Deed
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
-from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId, typed
+from tollgate.kit.ids import EndpointId, OrganizationId, PriceAdjustmentId, PriceVersionId, typed
 from tollgate.pricing import rules, store
 from tollgate.pricing.comparison import Action, Comparison, succeed
 from tollgate.pricing.model import (
@@ -97,15 +97,9 @@ async def general_publications(session: ReadSession) -> list[Publication]:
 
 
 async def publish(
-    session: WriteSession,
-    draft: PriceDraft,
-    *,
-    now: datetime,
-    by: KeyId | None,
-    source: Source = Source.OPERATOR,
-    address: str | None = None,
+    session: WriteSession, draft: PriceDraft, *, act: Act, source: Source = Source.OPERATOR
 ) -> Publication:
-    """Publish a version; it supersedes the one in force when it takes effect. `address` is where it came from.
+    """Publish a version; it supersedes the one in force when it takes effect.
 
     The first version of an endpoint, organization and tier may begin at any time; later ones begin now or later, and
     after every version that is there, so that no call is priced twice.
@@ -122,12 +116,12 @@ async def publish(
         service_tier=draft.service_tier,
     )
     if timeline:
-        _check_succession(draft, timeline[-1], now)
+        _check_succession(draft, timeline[-1], act.at)
         if timeline[-1].effective_to is None:
             await store.end(session, timeline[-1].id, draft.effective_from)
-    publication = Publication(_version(draft, None, now), source, now, by)
+    publication = Publication(_version(draft, None, act.at), source, act.at, act.by)
     await store.add(session, [publication])
-    await _record(session, [publication], act=Act(now, by, address))
+    await _record(session, [publication], act=act)
     return publication
 
 
@@ -316,7 +310,7 @@ async def list_adjustments(
 
 
 async def publish_histories(
-    session: WriteSession, histories: Sequence[Sequence[PriceDraft]], *, now: datetime, source: Source
+    session: WriteSession, histories: Sequence[Sequence[PriceDraft]], *, act: Act, source: Source
 ) -> list[PriceVersion]:
     """Publish the dated versions of endpoints and tiers that have none yet, each history oldest first and in one go.
 
@@ -330,10 +324,10 @@ async def publish_histories(
     taken = await store.priced_tiers(session, {draft.endpoint_id for history in histories for draft in history})
     if taken & {(history[0].endpoint_id, history[0].service_tier) for history in histories}:
         raise Conflict("An endpoint has prices already; publish its next version instead.")
-    versions = [version for history in histories for version in _chained(history, now)]
-    publications = [Publication(version, source, now, None) for version in versions]
+    versions = [version for history in histories for version in _chained(history, act.at)]
+    publications = [Publication(version, source, act.at, act.by) for version in versions]
     await store.add(session, publications)
-    await _record(session, publications, act=Act(now))
+    await _record(session, publications, act=act)
     return versions
 
 
