@@ -55,7 +55,10 @@ FROM (VALUES (5), (60), (1440)) AS g (minutes);
 --
 -- The commit does not wait for the disk, or every other call of the organizations would wait with it: whoever settles
 -- calls `flush_settlements` in a transaction of its own, and has nothing recorded before that has returned.
-CREATE OR REPLACE FUNCTION settle(p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz)
+--
+-- Some databases have the settle() of an earlier 0009, which did not answer the amount: that cannot be replaced in place.
+DROP FUNCTION settle(call_record[], charge_record[], attempt_record[], timestamptz);
+CREATE FUNCTION settle(p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz)
     RETURNS TABLE (settled_call_id uuid, recorded boolean, overrun numeric, recorded_amount numeric) LANGUAGE plpgsql AS
 $$
 DECLARE

@@ -91,6 +91,23 @@ async def test_a_published_price_is_on_record(client: AsyncClient, clock: FixedC
     assert (published["by"], published["address"]) == (price["published_by"], ADDRESS)
 
 
+async def test_a_published_and_ended_adjustment_is_on_record(client: AsyncClient, clock: FixedClock) -> None:
+    await an_endpoint(client, clock)
+    made = await create(client, "/admin/price-adjustments", {"percent": "-10", "model": "meta/llama-4"})
+    clock.at += timedelta(seconds=1)
+
+    ended = await client.post(f"/admin/price-adjustments/{made['id']}/end", json={})
+
+    assert ended.status_code == 200, ended.text
+    changed, published = await listed(client, kind="price_adjustment")
+    assert (published["action"], published["subject"], published["before"]) == ("published", made["id"], None)
+    assert (published["after"]["percent"], published["after"]["model"]) == ("-10", "meta/llama-4")
+    assert (published["by"], published["address"]) == (made["published_by"], ADDRESS)
+    assert (changed["action"], changed["before"]) == ("changed", published["after"])
+    assert changed["after"] == published["after"] | {"effective_to": clock.at.isoformat()}
+    assert (changed["by"], changed["address"]) == (made["published_by"], ADDRESS)
+
+
 async def test_a_change_that_changes_nothing_or_fails_is_not_on_record(
     client: AsyncClient, clock: FixedClock, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
@@ -173,6 +190,22 @@ class TestDeleting:
         assert (refused.status_code, refused.json()["error"]["metadata"]) == (409, {"refers": ["prices"]})
         assert '{"enabled": false}' in refused.json()["error"]["message"]
         assert (await client.get(f"/admin/endpoints/{endpoint}")).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("scope", "path"),
+        [({"provider": "groq"}, "/admin/providers/groq"), ({"model": "meta/llama-4"}, "/admin/models/meta/llama-4")],
+    )
+    async def test_what_an_adjustment_of_prices_names_is_refused(
+        self, client: AsyncClient, clock: FixedClock, scope: dict[str, str], path: str
+    ) -> None:
+        endpoint = await an_endpoint(client, clock)
+        await create(client, "/admin/price-adjustments", {"percent": "-10", **scope})
+        assert (await client.delete(f"/admin/endpoints/{endpoint}")).status_code == 204
+
+        refused = await client.delete(path)
+
+        assert (refused.status_code, refused.json()["error"]["metadata"]) == (409, {"refers": ["price_adjustments"]})
+        assert (await client.get(path)).status_code == 200
 
     async def test_a_seeded_provider_is_not_undone_by_the_next_start(
         self, client: AsyncClient, database: Database, clock: FixedClock

@@ -16,7 +16,7 @@ from tollgate.kit.ids import EndpointId
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import seed as prices
 from tollgate.pricing.model import PriceItem, PriceVersion, Unit
-from tollgate.reports.model import DayOfTokens, Listing, Offer
+from tollgate.reports.model import DayOfTokens, Listing, ModelMoved, Offer
 from tollgate.reports.service.catalogue import PublicCatalogue
 from tollgate.statistics.model import EndpointStatistics, Figures, HourOfUptime, Spread, Tally
 
@@ -133,6 +133,7 @@ TIERED = Listing(
             data_policy=DataPolicy(),
         ),
     ),
+    aliases=("northwind/aurora",),
 )
 EMPTY = Listing(a_model("quiet/empty", "Empty"), ())
 UNPRICED = Listing(
@@ -190,6 +191,9 @@ class ShownCatalogue(PublicCatalogue):
 
     async def listing(self, session: ReadSession, slug: str, *, now: datetime) -> Listing:
         del session, now
+        for listing in self.shown.values():
+            if slug in listing.aliases:
+                raise ModelMoved(slug, listing.model.slug)
         if slug not in self.shown:
             raise ModelNotFound(f"There is no model {slug!r}.")
         return self.shown[slug]

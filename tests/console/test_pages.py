@@ -1,6 +1,8 @@
 """Pages are functions of what is known: the figures of the seed are on its page, and whatever is put in stays text."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.console.reading import Page
@@ -23,18 +25,16 @@ from tollgate.console.rules.catalogue_page import catalogue_page
 from tollgate.console.rules.model_page import model_page
 from tollgate.reports.model import DayOfTokens, Listing
 
-TODAY = datetime(2025, 10, 10, tzinfo=UTC).date()
+NOW = datetime(2025, 10, 10, tzinfo=UTC)
+TODAY = NOW.date()
 BASE_URL = "https://gateway.example.com/api/v1"
 DASH = "–"  # noqa: RUF001 - the page's own
 
 
-def shown(listing: Listing, *, used: bool = True) -> Page:
+def shown(listing: Listing, *, used: bool = True, now: datetime = NOW) -> Page:
     days = busy_days(TODAY, count=30)
-    return Page(
-        pages.model(
-            model_page(listing, days if used else [DayOfTokens(day.day, 0, 0) for day in days], base_url=BASE_URL)
-        )
-    )
+    told = days if used else [DayOfTokens(day.day, 0, 0) for day in days]
+    return Page(pages.model(model_page(listing, told, base_url=BASE_URL, now=now)))
 
 
 def card(page: Page, number: int) -> str:
@@ -176,6 +176,15 @@ class TestWhatIsNotThere:
         assert "Nothing is known of the last hours yet." in echo
         assert "Sandbox - - -" in shown(ECHO).text
 
+    def test_what_a_model_reads_and_writes_is_told_as_far_as_it_is_known(self) -> None:
+        unknown = replace(ECHO, model=replace(ECHO.model, input_modalities=(), output_modalities=("text",)))
+
+        assert "Input types - Output types text" in shown(unknown).text
+        assert (
+            "- → in, text out"
+            in Page(pages.catalogue(catalogue_page([unknown], [unknown], CatalogueQuestion(), {}))).text
+        )
+
     def test_what_is_free_is_said_to_be_free(self) -> None:
         text = card(shown(TIERED), 1)
 
@@ -183,6 +192,32 @@ class TestWhatIsNotThere:
         assert "Input prompts below 200K $1.25 /M tokens prompts of 200K and more $2.5 /M tokens" in text
         assert "Web search $0.01 /search Audio input $3 /M tokens" in text
         assert "Prompt training not known" in text
+
+
+class TestAModelThatEnds:
+    @pytest.mark.parametrize(
+        ("facts", "told"),
+        [
+            ({}, None),
+            ({"deprecated_at": NOW}, "Deprecated since Oct 10, 2025. It serves as before"),
+            ({"deprecated_at": NOW + timedelta(days=1)}, "Deprecated from Oct 11, 2025. It serves as before"),
+            ({"deprecated_at": NOW, "retires_at": NOW + timedelta(days=1)},
+             "Retires on Oct 11, 2025. From then on it serves no more, and nothing replaces it."),
+            ({"retires_at": NOW, "replaced_by": "northwind/aurora-2"},
+             "d on Oct 10, 2025. It serves no more, and what replaces it serves in its place. See northwind/aurora-2."),
+        ],
+    )  # fmt: skip
+    def test_says_so_before_anything_else(self, facts: dict[str, Any], told: str | None) -> None:
+        page = shown(replace(SEED, model=replace(SEED.model, **facts)))
+
+        assert len(page.elements("aside")) == (told is not None)
+        assert told is None or told in page.text
+        links = [link["href"] for link in page.elements("a")]
+        assert ("/models/northwind/aurora-2" in links) == ("replaced_by" in facts)
+
+    def test_has_its_other_names_beside_it(self) -> None:
+        assert "Aliases" not in shown(SEED).text
+        assert "Aliases openai/mini, openai/small" in shown(replace(SEED, aliases=("openai/mini", "openai/small"))).text
 
 
 def test_the_catalogue_goes_on_over_pages() -> None:

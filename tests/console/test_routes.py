@@ -90,6 +90,11 @@ class TestAPage:
     async def test_calls_the_installation_where_it_was_asked_for(self, plane: ControlPlane) -> None:
         assert "http://tollgate.test/api/v1" in Page((await get(plane, SEED)).text).texts_by_id["code-curl"]
 
+    async def test_of_an_alias_is_its_models(self, plane: ControlPlane) -> None:
+        answer = await get(plane, "/models/northwind/aurora?from=afar")
+
+        assert (answer.status_code, answer.headers["location"]) == (301, "/models/northwind/aurora-2?from=afar")
+
     @pytest.mark.parametrize("host", ["evil.test/'; rm -rf ~ #", "[evil.test", "evil.test@x", "<evil.test>"])
     async def test_repeats_no_host_that_is_none(self, plane: ControlPlane, host: str) -> None:
         answer = await get(plane, SEED, host=host)

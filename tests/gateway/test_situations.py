@@ -275,6 +275,9 @@ REFUSALS: Mapping[str, tuple[Sequence[Place], Mapping[str, Any], Mapping[str, An
     "pinned beside only": (
         ALL, {"model": f"{MODEL}:a", "provider": {"only": ["b"]}}, {}, InvalidRequest, "pinned to a",
     ),
+    "a policy of other models": (
+        ALL, {}, {"policies": [RoutingPolicy(), RoutingPolicy(models=(OTHER,))]}, ModelNotAllowed, "may not call",
+    ),
     "pinned to what is ignored": (
         ALL, {"model": f"{MODEL}:a", "provider": {"ignore": ["a"]}}, {}, InvalidRequest, "pinned to a",
     ),

@@ -69,6 +69,25 @@ async def test_what_was_undone_can_be_done_again(database_url: str, revision: st
     assert await _things(database_url) == complete
 
 
+async def test_a_settle_that_did_not_answer_the_amount_yet_gives_way(database_url: str, scene: Scene) -> None:
+    caller = await scene.a_caller()
+    await down_to(database_url, "0009_recovery")
+    connection = await asyncpg.connect(database_url)
+    arguments = "call_record[], charge_record[], attempt_record[], timestamptz"
+    await connection.execute(f"""
+        DROP FUNCTION settle({arguments});
+        CREATE FUNCTION settle({arguments}) RETURNS TABLE (settled_call_id uuid, recorded boolean, overrun numeric)
+            LANGUAGE sql AS 'SELECT NULL::uuid, false, 0::numeric'
+    """)
+    await connection.close()
+
+    await upgrades.upgrade(database_url)
+    settlement = a_settlement(caller, CallId(new_id(scene.clock.at)), scene.clock.at, prompt=100)
+    await _settle(database_url, settlement)
+
+    assert await scene.pool.fetchval("SELECT amount FROM calls") == settlement.call.amount
+
+
 async def test_calls_settle_before_and_after_the_estimate_and_are_kept_on_the_way(
     database_url: str, scene: Scene
 ) -> None:

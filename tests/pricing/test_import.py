@@ -186,7 +186,7 @@ async def test_a_price_published_by_hand_is_left_alone(
     async with database.write() as session:
         endpoint_id = await find_endpoint(session, model="groq/llama-4", provider="groq")
         draft = PriceDraft(endpoint_id, None, STANDARD, tomorrow, (per_million(Kind.PROMPT, "9"),))
-        await pricing.publish(session, draft, now=clock.now(), by=None)
+        await pricing.publish(session, draft, act=Act(clock.now()))
 
     planned = await import_all(database, tomorrow)
 

@@ -11,6 +11,7 @@ from tests.pricing.builders import priced_endpoint
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import NewOrganization
+from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
@@ -40,12 +41,12 @@ async def publish(
 ) -> PriceAdjustment:
     draft = AdjustmentDraft(**{**EVERYBODY, **scope}, percent=Decimal(percent), effective_from=clock.now() + after)
     async with database.write() as session:
-        return (await service.publish_adjustment(session, draft, now=clock.now(), by=None)).adjustment
+        return (await service.publish_adjustment(session, draft, act=Act(clock.now()))).adjustment
 
 
 async def end(database: Database, clock: FixedClock, one: PriceAdjustment, *, after: timedelta) -> PriceAdjustment:
     async with database.write() as session:
-        ended = await service.end_adjustment(session, one.id, at=clock.now() + after, now=clock.now())
+        ended = await service.end_adjustment(session, one.id, at=clock.now() + after, act=Act(clock.now()))
         return ended.adjustment
 
 
@@ -106,7 +107,7 @@ async def test_one_ends_once_and_after_its_beginning(database: Database, clock: 
 async def test_nobody_ends_what_is_not_there(database: Database, clock: FixedClock) -> None:
     async with database.write() as session:
         with pytest.raises(NotFound):
-            await service.end_adjustment(session, PriceAdjustmentId(UUID(int=7)), at=clock.now(), now=clock.now())
+            await service.end_adjustment(session, PriceAdjustmentId(UUID(int=7)), at=clock.now(), act=Act(clock.now()))
 
 
 @pytest.mark.parametrize(

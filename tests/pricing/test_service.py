@@ -8,6 +8,7 @@ import pytest
 from tests.pricing.builders import per_million, priced_endpoint
 
 from tollgate.catalog import seed as catalogue_seed
+from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.errors import Conflict, InvalidRequest
@@ -31,7 +32,7 @@ def a_draft(endpoint_id: EndpointId, effective_from: datetime, price: str = "1",
 
 async def publish(database: Database, draft: PriceDraft, now: datetime) -> PriceVersion:
     async with database.write() as session:
-        return (await service.publish(session, draft, now=now, by=None)).version
+        return (await service.publish(session, draft, act=Act(now))).version
 
 
 async def versions_of(database: Database, endpoint_id: EndpointId, now: datetime) -> tuple[PriceVersion, ...]:
@@ -110,7 +111,7 @@ class TestPublishHistories:
         drafts = [a_draft(endpoint_id, start, tier="flex") for start in starts]
 
         async with database.write() as session:
-            versions = await service.publish_histories(session, [drafts], now=clock.now(), source=Source.IMPORT)
+            versions = await service.publish_histories(session, [drafts], act=Act(clock.now()), source=Source.IMPORT)
 
         assert [version.effective_from for version in versions] == starts
         assert [version.effective_to for version in versions] == [*starts[1:], None]
@@ -122,7 +123,7 @@ class TestPublishHistories:
 
         async with database.write() as session:
             with pytest.raises(Conflict):
-                await service.publish_histories(session, [drafts], now=clock.now(), source=Source.IMPORT)
+                await service.publish_histories(session, [drafts], act=Act(clock.now()), source=Source.IMPORT)
 
     async def test_refuses_a_history_out_of_order(
         self, database: Database, clock: FixedClock, endpoint_id: EndpointId
@@ -131,7 +132,7 @@ class TestPublishHistories:
 
         async with database.write() as session:
             with pytest.raises(InvalidRequest, match="in order of time"):
-                await service.publish_histories(session, [drafts], now=clock.now(), source=Source.IMPORT)
+                await service.publish_histories(session, [drafts], act=Act(clock.now()), source=Source.IMPORT)
 
 
 class TestLoadBook:

@@ -13,6 +13,7 @@ from tests.pricing.builders import priced_endpoint
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import NewOrganization, Organization, Project
+from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
 from tollgate.keys import service as keys
@@ -91,7 +92,7 @@ class Scene:
         """A new discount or markup of the organization's."""
         async with self.database.write() as session:
             draft = AdjustmentDraft(self.organization.id, model, None, Decimal(percent), self.clock.now())
-            published = await pricing.publish_adjustment(session, draft, now=self.clock.now(), by=None)
+            published = await pricing.publish_adjustment(session, draft, act=Act(self.clock.now()))
         return published.adjustment
 
     async def record(self, used: Iterable[Used]) -> list[Settlement]:

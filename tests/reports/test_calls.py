@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 from tests.reports.scene import MODEL, Scene, Used
 
+from tollgate.infra.changes import Act
 from tollgate.kit.ids import typed
 from tollgate.kit.principal import KeyKind
 from tollgate.kit.tokens import Kind
@@ -23,7 +24,7 @@ async def a_flex_price(scene: Scene) -> PriceVersion:
     items = tuple(replace(item, unit_price=item.unit_price / 2) for item in scene.price.items)
     draft = PriceDraft(scene.endpoint_id, None, "flex", scene.clock.now(), items)
     async with scene.database.write() as session:
-        return (await pricing.publish(session, draft, now=scene.clock.now(), by=None)).version
+        return (await pricing.publish(session, draft, act=Act(scene.clock.now()))).version
 
 
 class TestGeneration:

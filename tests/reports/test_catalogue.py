@@ -38,7 +38,7 @@ async def publish(scene: Scene, *items: PriceItem) -> None:
     effective_from = scene.clock.now() + timedelta(seconds=1)
     draft = PriceDraft(scene.endpoint_id, None, STANDARD, effective_from, items)
     async with scene.database.write() as session:
-        await pricing.publish(session, draft, now=scene.clock.now(), by=None)
+        await pricing.publish(session, draft, act=Act(scene.clock.now()))
     scene.clock.at = effective_from
 
 
@@ -83,7 +83,7 @@ class TestModels:
         items = (per_million(Kind.PROMPT, "0.001"), per_million(Kind.COMPLETION, "0.001"))
         draft = PriceDraft(scene.endpoint_id, scene.organization.id, STANDARD, scene.clock.now(), items)
         async with scene.database.write() as session:
-            await pricing.publish(session, draft, now=scene.clock.now(), by=None)
+            await pricing.publish(session, draft, act=Act(scene.clock.now()))
 
         prices = (await public(scene, f"/models/{MODEL}"))["data"]["pricing"]
 
@@ -230,7 +230,7 @@ class TestWhatIsKept:
         items = (per_million(Kind.PROMPT, "0.25"), per_million(Kind.COMPLETION, "1"))
         draft = PriceDraft(scene.endpoint_id, None, STANDARD, scene.clock.now() + timedelta(hours=1), items)
         async with scene.database.write() as session:
-            await pricing.publish(session, draft, now=scene.clock.now(), by=None)
+            await pricing.publish(session, draft, act=Act(scene.clock.now()))
         async with scene.database.write() as session:
             await catalog.change_model(
                 session, MODEL, edit=lambda model: replace(model, name="Renamed"), act=Act(scene.clock.now())
@@ -244,7 +244,7 @@ class TestWhatIsKept:
         begins = scene.clock.now() + timedelta(hours=1)
         draft = PriceDraft(scene.endpoint_id, None, STANDARD, begins, items)
         async with scene.database.write() as session:
-            await pricing.publish(session, draft, now=scene.clock.now(), by=None)
+            await pricing.publish(session, draft, act=Act(scene.clock.now()))
 
         seen = []
         for at in (begins - timedelta(microseconds=1), begins):
@@ -259,8 +259,8 @@ class TestWhatIsKept:
         async with scene.database.write() as session:
             for owner, percent in ((None, Decimal(50)), (own, Decimal(-50))):
                 draft = AdjustmentDraft(owner, MODEL, None, percent, begins)
-                made = await pricing.publish_adjustment(session, draft, now=scene.clock.now(), by=None)
-                await pricing.end_adjustment(session, made.adjustment.id, at=ends, now=scene.clock.now())
+                made = await pricing.publish_adjustment(session, draft, act=Act(scene.clock.now()))
+                await pricing.end_adjustment(session, made.adjustment.id, at=ends, act=Act(scene.clock.now()))
 
         seen = []
         for at in (begins - timedelta(microseconds=1), begins, ends - timedelta(microseconds=1), ends):

@@ -12,6 +12,7 @@ from tests.builders import seeded
 from tests.pricing.builders import a_price, per_million, tiers
 from tests.reports.scene import MODEL, Scene, Used
 
+from tollgate.infra.changes import Act
 from tollgate.kit.ids import OrganizationId, PriceVersionId, typed
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import CallStatus
@@ -61,7 +62,7 @@ async def a_version(scene: Scene, items: tuple[PriceItem, ...], **rest: Any) -> 
     given = {"service_tier": STANDARD, "organization_id": None, **rest}
     draft = PriceDraft(scene.endpoint_id, effective_from=scene.clock.now(), items=items, **given)
     async with scene.database.write() as session:
-        return (await pricing.publish(session, draft, now=scene.clock.now(), by=None)).version
+        return (await pricing.publish(session, draft, act=Act(scene.clock.now()))).version
 
 
 async def some_calls(scene: Scene, prices: Sequence[PriceVersion], *, seed: int) -> list[Used]:
@@ -130,6 +131,18 @@ async def test_it_covers_the_calls_that_the_price_would_have_charged(scene: Scen
     cut = (*tiers(Kind.PROMPT, "1", "2", boundary=500), OUTPUT)
     assert (await previewed(scene, cut))["new_amount"] == "0.016"  # two of 1,000 at 2 and 300 at 20
     assert (await previewed(scene, cut, organization=ours))["new_amount"] == "0.024"
+
+
+async def test_calls_with_a_discount_are_among_those_of_the_general_price(scene: Scene) -> None:
+    key, discount = await scene.a_key(), await scene.an_adjustment("-10")
+    call = Used(at=OCTOBER, key=key)
+    await scene.record([call, Used(at=OCTOBER, key=key, adjustment=discount)])
+
+    for items in (FLAT, (*tiers(Kind.PROMPT, "1", "2", boundary=500), OUTPUT)):
+        for owner in (None, typed("org", scene.organization.id)):
+            shown = await previewed(scene, items, organization=owner)
+            assert (shown["calls"], Decimal(shown["amount"])) == (2, 2 * cost([call], scene.price.items))
+            assert Decimal(shown["new_amount"]) == 2 * cost([call], items)
 
 
 async def test_of_a_month_without_calls_it_is_nothing(scene: Scene) -> None:

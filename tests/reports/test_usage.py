@@ -11,6 +11,7 @@ from tests.plans import statements_of
 from tests.pricing.builders import per_million
 from tests.reports.scene import MODEL, Scene, Used
 
+from tollgate.infra.changes import Act
 from tollgate.kit.ids import typed
 from tollgate.kit.principal import KeyKind
 from tollgate.kit.tokens import Kind
@@ -51,7 +52,7 @@ class TestUsage:
         items = (per_million(Kind.PROMPT, "1"), PriceItem(Kind.REQUEST, Decimal("0.5"), Unit.PER_COUNT))
         draft = PriceDraft(scene.endpoint_id, scene.organization.id, STANDARD, now, items)
         async with scene.database.write() as session:
-            by_request = (await pricing.publish(session, draft, now=now, by=None)).version
+            by_request = (await pricing.publish(session, draft, act=Act(now))).version
         charged = {Kind.PROMPT: 1_000_000, Kind.REQUEST: 1}
         await scene.record([Used(at=now, key=key), Used(at=now, key=key, price=by_request, counts=charged)])
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.pricing.builders import tiers
 from tests.reports.scene import MODEL, Scene, Used
 
+from tollgate.infra.changes import Act
 from tollgate.kit import period
 from tollgate.kit.money import EXACT
 from tollgate.kit.period import Period
@@ -102,7 +103,7 @@ async def _tiered(scene: Scene) -> PriceVersion:
         (*tiers(Kind.PROMPT, "1.25", "2.5"), *tiers(Kind.COMPLETION, "10", "15.02")),
     )
     async with scene.database.write() as session:
-        return (await pricing.publish(session, draft, now=scene.clock.now(), by=None)).version
+        return (await pricing.publish(session, draft, act=Act(scene.clock.now()))).version
 
 
 async def _report(

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from tollgate.catalog import encodings, rules
 from tollgate.catalog.model import Alias, DataPolicy, Endpoint, Format, Model, Provider, Timeouts
 from tollgate.infra import web
 from tollgate.infra.changes import Action, Change, Facts, Wanted
-from tollgate.infra.web import Body, Paging
+from tollgate.infra.web import Body, Instant, Paging
 from tollgate.kit.ids import EndpointId, KeyId, typed, typed_or_none
 
 
@@ -82,13 +82,10 @@ class ProviderView(Struct, kw_only=True, frozen=True):
         )
 
 
-Instant = Annotated[datetime, Meta(tz=True)]
-
-
 class CreateModel(Body, kw_only=True, frozen=True):
     """A new model; what is `null` or left out takes its default.
 
-    Modalities are text unless given; an empty list says that they are not known.
+    Modalities that are left out, as those of an empty list, are not known.
     """
 
     slug: str
@@ -319,7 +316,7 @@ class ListEndpoints(Paging, kw_only=True, frozen=True):
 class ListChanges(Paging, kw_only=True, frozen=True):
     """Which changes; what is left out restricts nothing."""
 
-    kind: Literal["provider", "model", "endpoint", "alias", "price"] | None = None
+    kind: Literal["provider", "model", "endpoint", "alias", "price", "price_adjustment"] | None = None
     subject: str | None = None
     by: str | None = None
     after: Instant | None = None

@@ -125,7 +125,7 @@ async def delete_provider(session: WriteSession, slug: str, *, act: Act) -> None
 
     Raises:
         NotFound: there is none of this slug.
-        Conflict: it has endpoints.
+        Conflict: it has endpoints, or an adjustment of prices names it.
     """
     await store.lock_catalogue(session)
     provider = await get_provider(session, slug)
@@ -194,7 +194,7 @@ async def delete_model(session: WriteSession, slug: str, *, act: Act) -> None:
 
     Raises:
         NotFound: there is none of this slug.
-        Conflict: it has endpoints or aliases, or replaces another model.
+        Conflict: it has endpoints or aliases, replaces another model, or an adjustment of prices names it.
     """
     await store.lock_catalogue(session)
     model = await get_model(session, slug)

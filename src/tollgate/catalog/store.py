@@ -248,13 +248,21 @@ async def models_at(session: ReadSession, provider: str) -> list[str]:
 
 
 async def delete_provider(session: WriteSession, slug: str) -> None:
-    """Delete a provider that has no endpoints."""
-    await session.execute(sa.delete(PROVIDERS).where(PROVIDERS.c.slug == slug))
+    """Delete a provider that has no endpoints.
+
+    Raises:
+        Conflict: an adjustment of prices names it.
+    """
+    await _delete(session, sa.delete(PROVIDERS).where(PROVIDERS.c.slug == slug), _adjusted(slug))
 
 
 async def delete_model(session: WriteSession, slug: str) -> None:
-    """Delete a model that nothing refers to."""
-    await session.execute(sa.delete(MODELS).where(MODELS.c.slug == slug))
+    """Delete a model that nothing in the catalogue refers to.
+
+    Raises:
+        Conflict: an adjustment of prices names it.
+    """
+    await _delete(session, sa.delete(MODELS).where(MODELS.c.slug == slug), _adjusted(slug))
 
 
 async def delete_alias(session: WriteSession, slug: str) -> None:
@@ -286,14 +294,27 @@ async def delete_endpoint(session: WriteSession, endpoint_id: EndpointId) -> Non
     Raises:
         Conflict: it has prices. Whoever is publishing one at this moment is waited for.
     """
+    priced = Conflict(
+        "This endpoint has prices, and with them the calls that were charged by them: both are kept for good. "
+        'Disable it instead: PATCH {"enabled": false}.',
+        metadata={"refers": ["prices"]},
+    )
+    await _delete(session, sa.delete(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id), priced)
+
+
+async def _delete(session: WriteSession, statement: sa.Delete, refusal: Conflict) -> None:
+    """Delete, or raise the refusal if something of another slice refers to the row."""
     try:
-        await session.execute(sa.delete(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id))
+        await session.execute(statement)
     except IntegrityError as error:
-        raise Conflict(
-            "This endpoint has prices, and with them the calls that were charged by them: both are kept for good. "
-            'Disable it instead: PATCH {"enabled": false}.',
-            metadata={"refers": ["prices"]},
-        ) from error
+        raise refusal from error
+
+
+def _adjusted(slug: str) -> Conflict:
+    return Conflict(
+        f"An adjustment of prices names {slug}, and with it the calls that were charged by it: both are kept for good.",
+        metadata={"refers": ["price_adjustments"]},
+    )
 
 
 def _columns(endpoint: Endpoint) -> dict[str, Any]:

@@ -218,6 +218,8 @@ class Notice:
 
     title: str
     text: str
+    model: str | None = None
+    """The slug of the model to use instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +231,11 @@ class ModelHeader:
     author: str
     created: str
     created_iso: str
+    aliases: tuple[str, ...]
     description: str
-    input_types: tuple[str, ...]
-    output_types: tuple[str, ...]
+    input_types: str
+    """`-` if it is not known what it reads."""
+    output_types: str
     context: Figure
     providers: int
 
@@ -266,8 +270,8 @@ class CatalogueRow:
     name: str
     author: str
     description: str
-    input_types: tuple[str, ...]
-    output_types: tuple[str, ...]
+    input_types: str
+    output_types: str
     providers: tuple[str, ...]
     context: Figure
     input_price: Price | None

@@ -34,8 +34,9 @@ async def show_model(
     """The page of one model; its samples call this address.
 
     Raises:
+        ModelMoved: the slug is an alias.
         ModelNotFound: there is none of this slug.
     """
     listing = await catalogue.listing(session, slug, now=now)
     days = await catalogue.activity(session, slug, days=DAYS, now=now)
-    return await asyncio.to_thread(model_page.model_page, listing, days, base_url=base_url)
+    return await asyncio.to_thread(model_page.model_page, listing, days, base_url=base_url, now=now)

@@ -20,6 +20,7 @@ from tollgate.entrypoints.cli_database import opened
 from tollgate.entrypoints.cli_options import answer_json, data_dir_option, json_option, run
 from tollgate.entrypoints.price_files import Entry
 from tollgate.entrypoints.price_import import Difference, Plan
+from tollgate.infra.changes import Act
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.clock import SystemClock
 from tollgate.kit.errors import InvalidRequest
@@ -218,7 +219,7 @@ async def _published(session: WriteSession, entries: Sequence[Entry], now: datet
         for entry in entries:
             draft = await _draft(session, entry, now)
             try:
-                publication = await pricing.publish(session, draft, now=now, by=None)
+                publication = await pricing.publish(session, draft, act=Act(now))
             except InvalidRequest as error:
                 raise entry.refused(error) from error
             views.append(PriceView.of(publication, model=entry.body.model, provider=entry.body.provider))

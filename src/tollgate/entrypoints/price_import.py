@@ -157,16 +157,17 @@ def _plan_tier(planned: Plan, endpoint: Endpoint, tier: str, compared: Compariso
 
 async def apply(session: WriteSession, planned: Plan, *, now: datetime, progress: Progress) -> None:
     """Carry out a plan that was made in this same transaction."""
+    act = Act(now)
     await catalogue.add_all(
         session,
         providers=list(planned.providers.values()),
         models=list(planned.models.values()),
         endpoints=planned.endpoints,
-        act=Act(now),
+        act=act,
     )
     for start in range(0, len(planned.histories), _HISTORIES_AT_ONCE):
         histories = planned.histories[start : start + _HISTORIES_AT_ONCE]
-        progress(len(await pricing.publish_histories(session, histories, now=now, source=Source.IMPORT)))
+        progress(len(await pricing.publish_histories(session, histories, act=act, source=Source.IMPORT)))
     for draft in planned.successors:
-        await pricing.publish(session, draft, now=now, by=None, source=Source.IMPORT)
+        await pricing.publish(session, draft, act=act, source=Source.IMPORT)
         progress(1)

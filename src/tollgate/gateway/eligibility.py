@@ -86,7 +86,7 @@ def _indiscreet(request: Request, offer: Offer, _policies: tuple[RoutingPolicy, 
 
 
 def _forbidden(_request: Request, offer: Offer, policies: tuple[RoutingPolicy, ...]) -> str | None:
-    """What the organization or the key does not permit, whatever the caller wishes."""
+    """What the organization or the key does not permit, whatever the caller wishes, of the models it permits."""
     endpoint, slug, price = offer.endpoint, offer.provider.slug, offer.price
     for policy in policies:
         reason = _first(

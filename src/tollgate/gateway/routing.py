@@ -68,7 +68,7 @@ def plan(crossing: Crossing, principal: Principal, situation: Situation) -> Plan
 
     Raises:
         ModelNotFound: none of the models exists.
-        ModelNotAllowed: the key's allowlist leaves all of them out.
+        ModelNotAllowed: the key's allowlist or its organization's leaves all of them out.
         ModelNotPriced: endpoints could serve the call, but none of them has prices in force for all that a call uses.
         InvalidRequest: an endpoint could serve it, were it not for a parameter that its format cannot say; or the
             caller's preferences contradict each other.
@@ -168,8 +168,9 @@ def _known(models: Sequence[str], catalogue: Catalogue, at: datetime) -> list[st
 
 
 def _allowed(models: Sequence[str], principal: Principal) -> list[str]:
-    lists = [principal.models, *(policy.models for policy in principal.policies)]
-    allowed = [model for model in models if all(each is None or model.partition(":")[0] in each for each in lists)]
+    permitted = (principal.models, *(policy.models for policy in principal.policies))
+    allowlists = [each for each in permitted if each is not None]
+    allowed = [model for model in models if all(model.partition(":")[0] in each for each in allowlists)]
     if not allowed:
         raise ModelNotAllowed(f"This key may not call {models[0]}.", field="model")
     return allowed

@@ -8,6 +8,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar
@@ -58,6 +59,10 @@ class Nothing(Body, frozen=True):
 
 class Amount(Decimal):
     """Money in a request, zero or more: a `Decimal` that arrived as a decimal string, never as a JSON number."""
+
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""An instant in a request, which says what its zone is."""
 
 
 class Paging(Body, kw_only=True, frozen=True):

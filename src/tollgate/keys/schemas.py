@@ -2,19 +2,17 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from tollgate.accounts.model import Limits
 from tollgate.accounts.schemas import LimitsChange, LimitsView, RoutingChange, RoutingView, changed_policy
 from tollgate.infra import web
-from tollgate.infra.web import Body, Paging
+from tollgate.infra.web import Body, Instant, Paging
 from tollgate.keys.model import ApiKey, Filters, MintedKey, NewKey
 from tollgate.kit.ids import KeyId, OrganizationId, ProjectId, typed
 from tollgate.kit.principal import NO_POLICY, KeyKind
-
-_Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class CreateKey(Body, kw_only=True, frozen=True):
@@ -27,7 +25,7 @@ class CreateKey(Body, kw_only=True, frozen=True):
     routing: RoutingChange | None = None
     limits: LimitsChange | None = None
     tags: tuple[str, ...] | None = None
-    expires_at: _Instant | None = None
+    expires_at: Instant | None = None
 
     def order(self, organization_id: OrganizationId, *, created_by: KeyId) -> NewKey:
         return NewKey(
@@ -52,7 +50,7 @@ class ChangeKey(Body, kw_only=True, frozen=True):
     routing: RoutingChange | UnsetType | None = UNSET
     limits: LimitsChange | UnsetType = UNSET
     tags: tuple[str, ...] | UnsetType = UNSET
-    expires_at: _Instant | UnsetType | None = UNSET
+    expires_at: Instant | UnsetType | None = UNSET
     disabled: bool | UnsetType = UNSET
 
     def applied_to(self, key: ApiKey) -> ApiKey:

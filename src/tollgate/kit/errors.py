@@ -4,7 +4,7 @@ TollgateError
 ├── InvalidRequest              the request itself is wrong; `field` names the part at fault
 ├── AuthenticationFailed        no key, or a key that is not valid
 ├── PermissionDenied            the key is valid but may not do this
-│   └── ModelNotAllowed         the key's allowlist leaves the model out
+│   └── ModelNotAllowed         the key's allowlist or its organization's leaves the model out
 ├── PaymentRequired
 │   ├── InsufficientCredit      the organization's balance cannot carry the call
 │   └── LimitExceeded           a spending limit is used up

@@ -9,7 +9,6 @@ from tollgate.infra import web
 from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
 from tollgate.infra.web import Injected, One, Page
-from tollgate.kit.clock import Clock
 from tollgate.kit.ids import PriceAdjustmentId, PriceVersionId
 from tollgate.kit.principal import Principal
 from tollgate.pricing import service
@@ -61,7 +60,7 @@ class PricesController(Controller):
         async with database.write() as session:
             endpoint_id = await endpoints(session, model=data.model, provider=data.provider)
             draft = data.draft(endpoint_id, now=act.at)
-            publication = await service.publish(session, draft, now=act.at, by=act.by, address=act.address)
+            publication = await service.publish(session, draft, act=act)
         return One(data=PriceView.of(publication, model=data.model, provider=data.provider))
 
     @delete("/{price_id:str}", summary="Withdraw a version that has not begun; what it would have superseded goes on")
@@ -94,13 +93,10 @@ class PriceAdjustmentsController(Controller):
         self,
         data: JSONBody[PublishAdjustment],
         database: Injected[Database],
-        clock: Injected[Clock],
-        operator: Injected[Principal],
+        act: Injected[Act],
     ) -> One[AdjustmentView]:
-        now = clock.now()
         async with database.write() as session:
-            draft = data.draft(now=now)
-            published = await service.publish_adjustment(session, draft, now=now, by=operator.key_id)
+            published = await service.publish_adjustment(session, data.draft(now=act.at), act=act)
         return One(data=AdjustmentView.of(published))
 
     @post("/{adjustment_id:str}/end", status_code=200, summary="Let a discount or markup end, now or later")
@@ -109,12 +105,11 @@ class PriceAdjustmentsController(Controller):
         adjustment_id: FromPath[str],
         data: JSONBody[EndAdjustment],
         database: Injected[Database],
-        clock: Injected[Clock],
-        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+        act: Injected[Act],
     ) -> One[AdjustmentView]:
-        wanted, now = PriceAdjustmentId(web.parse_id("padj", adjustment_id)), clock.now()
+        wanted = PriceAdjustmentId(web.parse_id("padj", adjustment_id))
         async with database.write() as session:
-            ended = await service.end_adjustment(session, wanted, at=data.instant(now=now), now=now)
+            ended = await service.end_adjustment(session, wanted, at=data.instant(now=act.at), act=act)
         return One(data=AdjustmentView.of(ended))
 
 

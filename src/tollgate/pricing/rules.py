@@ -31,6 +31,7 @@ from tollgate.pricing.model import (
     PriceItem,
     PriceVersion,
     Publication,
+    PublishedAdjustment,
     Unit,
 )
 
@@ -277,6 +278,12 @@ def check_service_tier(name: str) -> None:
         raise InvalidRequest("A service tier is a lower-case word such as standard or flex.", field="service_tier")
 
 
+def can_follow(latest: PriceVersion | PriceAdjustment, effective_from: datetime) -> bool:
+    """Whether the next one may begin then: after the latest has begun, and not before its end, if that is known."""
+    ends = latest.effective_to
+    return latest.effective_from < effective_from and (ends is None or ends <= effective_from)
+
+
 def in_order(items: Iterable[PriceItem]) -> tuple[PriceItem, ...]:
     """The items in the order they are shown and stored in: by kind, then by tier."""
     return tuple(sorted(items, key=lambda item: (_KIND_ORDER[item.kind], item.prompt_tokens_from)))
@@ -303,6 +310,20 @@ def facts_of(publication: Publication) -> dict[str, object]:
             }
             for item in version.items
         ],
+    }
+
+
+def facts_of_adjustment(published: PublishedAdjustment) -> dict[str, object]:
+    """What is on record of an adjustment that was published or ended, as JSON has it."""
+    adjustment = published.adjustment
+    return {
+        "id": typed("padj", adjustment.id),
+        "organization": typed_or_none("org", adjustment.organization_id),
+        "model": adjustment.model,
+        "provider": adjustment.provider,
+        "percent": money.amount_text(adjustment.percent),
+        "effective_from": adjustment.effective_from.isoformat(),
+        "effective_to": None if adjustment.effective_to is None else adjustment.effective_to.isoformat(),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from tollgate.infra import web
-from tollgate.infra.web import Amount, Body, Paging
+from tollgate.infra.web import Amount, Body, Instant, Paging
 from tollgate.kit.ids import EndpointId, OrganizationId, typed, typed_or_none
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
@@ -24,7 +24,6 @@ from tollgate.pricing.model import (
     Unit,
 )
 
-_Instant = Annotated[datetime, Meta(tz=True)]
 _Tokens = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -62,7 +61,7 @@ class PublishPrice(Body, kw_only=True, frozen=True):
     items: tuple[PriceItemBody, ...]
     service_tier: str | None = None
     organization: str | None = None
-    effective_from: _Instant | None = None
+    effective_from: Instant | None = None
 
     def draft(self, endpoint_id: EndpointId, *, now: datetime) -> PriceDraft:
         return PriceDraft(
@@ -147,7 +146,7 @@ class PublishAdjustment(Body, kw_only=True, frozen=True):
     organization: str | None = None
     model: str | None = None
     provider: str | None = None
-    effective_from: _Instant | None = None
+    effective_from: Instant | None = None
 
     def draft(self, *, now: datetime) -> AdjustmentDraft:
         return AdjustmentDraft(
@@ -162,7 +161,7 @@ class PublishAdjustment(Body, kw_only=True, frozen=True):
 class EndAdjustment(Body, kw_only=True, frozen=True):
     """When an adjustment ends: `null` is now."""
 
-    effective_to: _Instant | None = None
+    effective_to: Instant | None = None
 
     def instant(self, *, now: datetime) -> datetime:
         return _instant(self.effective_to, now)

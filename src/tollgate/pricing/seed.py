@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from tollgate.infra.changes import Act
 from tollgate.infra.database import WriteSession
 from tollgate.kit.ids import EndpointId
 from tollgate.kit.tokens import Kind
@@ -37,4 +38,4 @@ async def seed(session: WriteSession, endpoint_ids: Mapping[tuple[str, str], End
             session, endpoint_id=draft.endpoint_id, organization_id=None, service_tier=STANDARD
         )
         if not present:
-            await service.publish(session, draft, now=now, by=None, source=Source.SEED)
+            await service.publish(session, draft, act=Act(now), source=Source.SEED)

@@ -12,7 +12,7 @@ from tollgate.infra.changes import Act, Deed
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
-from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId, typed
+from tollgate.kit.ids import EndpointId, OrganizationId, PriceAdjustmentId, PriceVersionId, typed
 from tollgate.pricing import rules, store
 from tollgate.pricing.comparison import Action, Comparison, succeed
 from tollgate.pricing.model import (
@@ -30,8 +30,8 @@ from tollgate.pricing.model import (
 BOOK_KEEPS = timedelta(hours=1)
 """How long a version that has ended stays in the book, for calls that were accepted under it and still run."""
 
-SUBJECT = "price"
-"""What changes of prices are on record as."""
+SUBJECT, ADJUSTMENT_SUBJECT = "price", "price_adjustment"
+"""What changes of prices, and of adjustments of them, are on record as."""
 
 
 class EndpointDirectory(Protocol):
@@ -62,9 +62,26 @@ async def versions(
     return found
 
 
-async def versions_of(session: ReadSession, endpoint_id: EndpointId, *, service_tier: str) -> list[PriceVersion]:
-    """Every version of the endpoint and tier that ever stood, of every organization."""
-    return await store.versions_of(session, endpoint_id, service_tier=service_tier)
+async def could_charge(
+    session: ReadSession, endpoint_id: EndpointId, *, service_tier: str, organization_id: OrganizationId | None
+) -> Mapping[PriceVersionId, PriceVersion]:
+    """By id, what calls of the endpoint and tier may have been charged by: general versions and the organization's own.
+
+    What an adjustment made of a general version has an id of its own, and stands here as the version it was made of.
+    """
+    found = [
+        version
+        for version in await store.versions_of(session, endpoint_id, service_tier=service_tier)
+        if version.organization_id is None or version.organization_id == organization_id
+    ]
+    adjustments = await store.adjustments_on(session, organization_id)
+    made = {
+        rules.adjusted_id(version.id, adjustment.id): version
+        for version in found
+        if version.organization_id is None
+        for adjustment in adjustments
+    }
+    return {version.id: version for version in found} | made
 
 
 async def history(
@@ -80,15 +97,9 @@ async def general_publications(session: ReadSession) -> list[Publication]:
 
 
 async def publish(
-    session: WriteSession,
-    draft: PriceDraft,
-    *,
-    now: datetime,
-    by: KeyId | None,
-    source: Source = Source.OPERATOR,
-    address: str | None = None,
+    session: WriteSession, draft: PriceDraft, *, act: Act, source: Source = Source.OPERATOR
 ) -> Publication:
-    """Publish a version; it supersedes the one in force when it takes effect. `address` is where it came from.
+    """Publish a version; it supersedes the one in force when it takes effect.
 
     The first version of an endpoint, organization and tier may begin at any time; later ones begin now or later, and
     after every version that is there, so that no call is priced twice.
@@ -105,12 +116,12 @@ async def publish(
         service_tier=draft.service_tier,
     )
     if timeline:
-        _check_succession(draft, timeline[-1], now)
+        _check_succession(draft, timeline[-1], act.at)
         if timeline[-1].effective_to is None:
             await store.end(session, timeline[-1].id, draft.effective_from)
-    publication = Publication(_version(draft, None, now), source, now, by)
+    publication = Publication(_version(draft, None, act.at), source, act.at, act.by)
     await store.add(session, [publication])
-    await _record(session, [publication], act=Act(now, by, address))
+    await _record(session, [publication], act=act)
     return publication
 
 
@@ -197,8 +208,7 @@ def check(draft: PriceDraft) -> None:
 def _check_succession(draft: PriceDraft, latest: PriceVersion, now: datetime) -> None:
     if draft.effective_from < now:
         raise InvalidRequest("A price that replaces another takes effect now or later.", field="effective_from")
-    ended = latest.effective_to is not None and latest.effective_to <= draft.effective_from
-    if draft.effective_from <= latest.effective_from or not (ended or latest.effective_to is None):
+    if not rules.can_follow(latest, draft.effective_from):
         raise InvalidRequest(
             f"A version that takes effect at {latest.effective_from.isoformat()} is published already.",
             field="effective_from",
@@ -217,9 +227,7 @@ def _version(draft: PriceDraft, effective_to: datetime | None, now: datetime) ->
     )
 
 
-async def publish_adjustment(
-    session: WriteSession, draft: AdjustmentDraft, *, now: datetime, by: KeyId | None
-) -> PublishedAdjustment:
+async def publish_adjustment(session: WriteSession, draft: AdjustmentDraft, *, act: Act) -> PublishedAdjustment:
     """Publish an adjustment; it supersedes the one of the same scope that is in force when it takes effect.
 
     It begins now or later, and after every one of its scope that is there: what was charged stays as it was charged.
@@ -229,7 +237,7 @@ async def publish_adjustment(
             published; `field` names the part.
     """
     rules.check_percent(draft.percent)
-    if draft.effective_from < now:
+    if draft.effective_from < act.at:
         raise InvalidRequest("An adjustment of prices takes effect now or later.", field="effective_from")
     await store.lock_adjustments(session)
     latest = await store.latest_adjustment(session, draft)
@@ -237,15 +245,29 @@ async def publish_adjustment(
         _check_follows(draft, latest)
         if latest.effective_to is None:
             await store.end_adjustment(session, latest.id, draft.effective_from)
-    made = PriceAdjustment(PriceAdjustmentId(new_id(now)), **asdict(draft), effective_to=None)
-    published = PublishedAdjustment(made, now, by)
+    made = PriceAdjustment(PriceAdjustmentId(new_id(act.at)), **asdict(draft), effective_to=None)
+    published = PublishedAdjustment(made, act.at, act.by)
     await store.add_adjustment(session, published)
+    await _record_adjustment(session, changes.Action.PUBLISHED, None, published, act=act)
     return published
 
 
+async def _record_adjustment(
+    session: WriteSession,
+    action: changes.Action,
+    before: PublishedAdjustment | None,
+    after: PublishedAdjustment,
+    *,
+    act: Act,
+) -> None:
+    was = None if before is None else rules.facts_of_adjustment(before)
+    subject = typed("padj", after.adjustment.id)
+    deed = Deed(action, ADJUSTMENT_SUBJECT, subject, was, rules.facts_of_adjustment(after))
+    await changes.record(session, [deed], act=act)
+
+
 def _check_follows(draft: AdjustmentDraft, latest: PriceAdjustment) -> None:
-    ended = latest.effective_to is not None and latest.effective_to <= draft.effective_from
-    if draft.effective_from <= latest.effective_from or not (ended or latest.effective_to is None):
+    if not rules.can_follow(latest, draft.effective_from):
         begins = latest.effective_from.isoformat()
         raise InvalidRequest(
             f"An adjustment of this scope that takes effect at {begins} is published already.", field="effective_from"
@@ -253,7 +275,7 @@ def _check_follows(draft: AdjustmentDraft, latest: PriceAdjustment) -> None:
 
 
 async def end_adjustment(
-    session: WriteSession, adjustment_id: PriceAdjustmentId, *, at: datetime, now: datetime
+    session: WriteSession, adjustment_id: PriceAdjustmentId, *, at: datetime, act: Act
 ) -> PublishedAdjustment:
     """Let an adjustment end; from then on the next less specific one applies, or none. Its end is set once.
 
@@ -270,12 +292,14 @@ async def end_adjustment(
         raise Conflict(
             f"This adjustment ends at {published.adjustment.effective_to.isoformat()} already.", field="effective_to"
         )
-    if at < now:
+    if at < act.at:
         raise InvalidRequest("An adjustment of prices ends now or later.", field="effective_to")
     if at <= published.adjustment.effective_from:
         raise InvalidRequest("An adjustment ends after its beginning.", field="effective_to")
     await store.end_adjustment(session, adjustment_id, at)
-    return replace(published, adjustment=replace(published.adjustment, effective_to=at))
+    ended = replace(published, adjustment=replace(published.adjustment, effective_to=at))
+    await _record_adjustment(session, changes.Action.CHANGED, published, ended, act=act)
+    return ended
 
 
 async def list_adjustments(
@@ -286,7 +310,7 @@ async def list_adjustments(
 
 
 async def publish_histories(
-    session: WriteSession, histories: Sequence[Sequence[PriceDraft]], *, now: datetime, source: Source
+    session: WriteSession, histories: Sequence[Sequence[PriceDraft]], *, act: Act, source: Source
 ) -> list[PriceVersion]:
     """Publish the dated versions of endpoints and tiers that have none yet, each history oldest first and in one go.
 
@@ -300,10 +324,10 @@ async def publish_histories(
     taken = await store.priced_tiers(session, {draft.endpoint_id for history in histories for draft in history})
     if taken & {(history[0].endpoint_id, history[0].service_tier) for history in histories}:
         raise Conflict("An endpoint has prices already; publish its next version instead.")
-    versions = [version for history in histories for version in _chained(history, now)]
-    publications = [Publication(version, source, now, None) for version in versions]
+    versions = [version for history in histories for version in _chained(history, act.at)]
+    publications = [Publication(version, source, act.at, act.by) for version in versions]
     await store.add(session, publications)
-    await _record(session, publications, act=Act(now))
+    await _record(session, publications, act=act)
     return versions
 
 

@@ -78,7 +78,7 @@ async def general_versions(session: ReadSession, endpoint_ids: Iterable[Endpoint
 
 
 async def versions_of(session: ReadSession, endpoint_id: EndpointId, *, service_tier: str) -> list[PriceVersion]:
-    """The versions of an endpoint and tier, of every organization, the latest to take effect first."""
+    """The versions of an endpoint and tier, of every organization, withdrawn ones too, the latest to begin first."""
     statement = sa.select(*_VERSION_COLUMNS).where(
         VERSIONS.c.endpoint_id == endpoint_id, VERSIONS.c.service_tier == service_tier
     )
@@ -256,11 +256,14 @@ async def adjustments_needed_after(session: ReadSession, instant: datetime) -> l
     return [each.adjustment for each in await _read_adjustments(session, sa.or_(ends.is_(None), ends > instant))]
 
 
-async def adjustments_on(session: ReadSession, organization_id: OrganizationId) -> list[PriceAdjustment]:
-    """Every adjustment there ever was that could apply to the organization: its own, and those for everybody."""
+async def adjustments_on(session: ReadSession, organization_id: OrganizationId | None) -> list[PriceAdjustment]:
+    """Every adjustment there ever was that could apply to the organization: its own, and those for everybody.
+
+    Without an organization, to any of them.
+    """
     owner = ADJUSTMENTS.c.organization_id
-    found = await _read_adjustments(session, sa.or_(owner.is_(None), owner == organization_id))
-    return [each.adjustment for each in found]
+    conditions = () if organization_id is None else (sa.or_(owner.is_(None), owner == organization_id),)
+    return [each.adjustment for each in await _read_adjustments(session, *conditions)]
 
 
 async def adjustments(

@@ -1,6 +1,6 @@
 """What reports ask and answer: usage by period and group, recorded calls with their attempts, and standings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -285,6 +285,20 @@ class Listing:
     offers: tuple[Offer, ...]
     aliases: tuple[str, ...] = ()
     """The other slugs that lead to it, in order."""
+
+    @property
+    def context_length(self) -> int | None:
+        """The longest that any of its endpoints is known to read; `None` if that is known of none."""
+        return _most(offer.endpoint.context_length for offer in self.offers)
+
+    @property
+    def max_output(self) -> int | None:
+        """The most that any of its endpoints is known to write; `None` if that is known of none."""
+        return _most(offer.endpoint.max_output for offer in self.offers)
+
+
+def _most(lengths: Iterable[int | None]) -> int | None:
+    return max((length for length in lengths if length is not None), default=None)
 
 
 class ModelMoved(Exception):

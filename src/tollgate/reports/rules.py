@@ -203,16 +203,11 @@ def _cost_of_listing(listing: Listing) -> Decimal | None:
     return None if price is None else _cost(price)
 
 
-def _context_length(listing: Listing) -> int | None:
-    lengths = (offer.endpoint.context_length for offer in listing.offers)
-    return max((length for length in lengths if length is not None), default=None)
-
-
 _SORT_KEYS: Mapping[str, Callable[[Listing], Any]] = {
     ListingOrder.ID: lambda listing: listing.model.slug,
     ListingOrder.CREATED: lambda listing: listing.model.created_at,
     ListingOrder.PRICE: _cost_of_listing,
-    ListingOrder.CONTEXT_LENGTH: _context_length,
+    ListingOrder.CONTEXT_LENGTH: lambda listing: listing.context_length,
 }
 """What models are sorted by; `None` is not known."""
 _LARGEST_FIRST = frozenset({ListingOrder.CREATED, ListingOrder.CONTEXT_LENGTH})

@@ -84,9 +84,6 @@ class Standing:
     """The median tokens per second, in thousandths."""
 
 
-NO_STANDING = Standing(tally=Tally(), latency_ms=None, throughput=None)
-
-
 class Grain(IntEnum):
     """How long a stretch of time one bucket is for, in minutes. Stretches are of UTC, and each is part of the next."""
 

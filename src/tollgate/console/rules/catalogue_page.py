@@ -24,7 +24,7 @@ _ORDERS = {
     CatalogueOrder.NAME: ("Name", ListingOrder.ID),
     CatalogueOrder.NEWEST: ("Newest first", ListingOrder.CREATED),
     CatalogueOrder.PRICE: ("Cheapest first", ListingOrder.PRICE),
-    CatalogueOrder.CONTEXT: ("Longest context", ListingOrder.ID),
+    CatalogueOrder.CONTEXT: ("Longest context", ListingOrder.CONTEXT_LENGTH),
 }
 
 
@@ -37,10 +37,7 @@ def found(listings: Sequence[Listing], asked: CatalogueQuestion) -> list[Listing
         input_modalities=() if asked.modality is None else (asked.modality,),
     )
     _, order = _ORDERS[asked.sort]
-    in_order = reports.sorted_listings([listing for listing in listings if reports.matches(listing, wanted)], order)
-    if asked.sort is CatalogueOrder.CONTEXT:
-        in_order.sort(key=_context_length, reverse=True)
-    return in_order
+    return reports.sorted_listings([listing for listing in listings if reports.matches(listing, wanted)], order)
 
 
 def on_page(models: Sequence[Listing], page: int) -> Sequence[Listing]:
@@ -74,10 +71,6 @@ def catalogue_page(
     )
 
 
-def _context_length(listing: Listing) -> int:
-    return max((offer.endpoint.context_length or 0 for offer in listing.offers), default=0)
-
-
 def _choices(known: Sequence[tuple[str, str]], chosen: str | None, whatever: str) -> tuple[Choice, ...]:
     """The known values to choose from, and the chosen one even if it is not known."""
     listed = [Choice(value, text, value == chosen) for value, text in known]
@@ -94,10 +87,10 @@ def _row(listing: Listing, days: Sequence[DayOfTokens]) -> CatalogueRow:
         name=model.name,
         author=model.author,
         description=model.description,
-        input_types=model.input_modalities,
-        output_types=model.output_modalities,
+        input_types=figures.types(model.input_modalities),
+        output_types=figures.types(model.output_modalities),
         providers=tuple(offer.provider.name for offer in listing.offers),
-        context=figures.tokens(_context_length(listing) or None),
+        context=figures.tokens(listing.context_length),
         input_price=None if price is None else first_price(price, Kind.PROMPT),
         output_price=None if price is None else first_price(price, Kind.COMPLETION),
         days=charts.small_days(days),

@@ -1,5 +1,6 @@
 """Figures as they are read: counts, measures, shares and days. What is not known is `-`, never zero."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -83,6 +84,11 @@ def uptime(tally: Tally) -> Figure:
     if not counted:
         return NO_FIGURE
     return Figure(share(tally), f"{tally.ok:,} of {counted:,} calls were served", repr(tally.uptime))
+
+
+def types(modalities: Sequence[str]) -> str:
+    """What is read or written as `text, image`; `-` if it is not known."""
+    return ", ".join(modalities) or ABSENT
 
 
 def day(when: date) -> str:

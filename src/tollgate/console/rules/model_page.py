@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from urllib.parse import urlsplit
 
-from tollgate.catalog.model import DataPolicy
+from tollgate.catalog.model import DataPolicy, Model
 from tollgate.console.model import (
     Badge,
     ModelHeader,
@@ -27,7 +28,7 @@ _UNPRICED = Badge("Not priced", "Calls are refused until a price is in force.", 
 _UNREACHABLE = Badge("Not connected", "This installation has no address or no key for this provider.", "fair")
 
 
-def model_page(listing: Listing, days: Sequence[DayOfTokens], *, base_url: str) -> ModelPage:
+def model_page(listing: Listing, days: Sequence[DayOfTokens], *, base_url: str, now: datetime) -> ModelPage:
     """Everything the page shows; `days` is not empty."""
     throughput, fastest = charts.spread_rows(
         [(offer.provider.name, offer.statistics.long.throughput) for offer in listing.offers],
@@ -41,7 +42,7 @@ def model_page(listing: Listing, days: Sequence[DayOfTokens], *, base_url: str) 
     )
     return ModelPage(
         header=_header(listing),
-        notices=_notices(listing),
+        notices=_notices(listing, now),
         days=charts.days_chart(days),
         throughput=SpreadTable(
             "throughput", "Throughput", "tokens/s", "Output tokens per second, more is better", throughput, fastest
@@ -56,27 +57,48 @@ def model_page(listing: Listing, days: Sequence[DayOfTokens], *, base_url: str) 
 
 def _header(listing: Listing) -> ModelHeader:
     model = listing.model
-    lengths = [offer.endpoint.context_length for offer in listing.offers]
     return ModelHeader(
         slug=model.slug,
         name=model.name,
         author=model.author,
         created=figures.day(model.created_at),
         created_iso=model.created_at.date().isoformat(),
+        aliases=listing.aliases,
         description=model.description,
-        input_types=model.input_modalities,
-        output_types=model.output_modalities,
-        context=figures.tokens(max((length for length in lengths if length is not None), default=None)),
+        input_types=figures.types(model.input_modalities),
+        output_types=figures.types(model.output_modalities),
+        context=figures.tokens(listing.context_length),
         providers=len(listing.offers),
     )
 
 
-def _notices(listing: Listing) -> tuple[Notice, ...]:
+def _notices(listing: Listing, now: datetime) -> tuple[Notice, ...]:
     """What to know before anything else on the page."""
+    ending = _ending(listing.model, now)
+    if listing.model.is_retired(now):
+        return ending
     if not listing.offers:
-        return (Notice("Nobody offers this model here yet", "It can be called once the operator adds an endpoint."),)
+        return *ending, Notice(
+            "Nobody offers this model here yet", "It can be called once the operator adds an endpoint."
+        )
     if not any(_badge(offer) is _READY for offer in listing.offers):
-        return (Notice("This model cannot be called here", "None of its providers is ready; see their cards below."),)
+        return *ending, Notice(
+            "This model cannot be called here", "None of its providers is ready; see their cards below."
+        )
+    return ending
+
+
+def _ending(model: Model, now: datetime) -> tuple[Notice, ...]:
+    """When the model ends or has ended, and what comes after it, as far as that is known."""
+    if model.retires_at is not None:
+        day, is_over = figures.day(model.retires_at), model.is_retired(now)
+        served = "what replaces it serves in its place" if model.replaced_by else "nothing replaces it"
+        text = f"It serves no more, and {served}." if is_over else f"From then on it serves no more, and {served}."
+        return (Notice(f"{'Retired' if is_over else 'Retires'} on {day}", text, model.replaced_by),)
+    if model.deprecated_at is not None:
+        since = "since" if model.is_deprecated(now) else "from"
+        title = f"Deprecated {since} {figures.day(model.deprecated_at)}"
+        return (Notice(title, "It serves as before, but nothing new should rely on it.", model.replaced_by),)
     return ()
 
 

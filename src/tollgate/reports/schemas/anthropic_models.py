@@ -40,7 +40,6 @@ class AnthropicModel(Struct, kw_only=True, frozen=True):
     @classmethod
     def of(cls, listing: Listing, now: datetime) -> "AnthropicModel":
         """The model, with the most that any endpoint of it takes and gives."""
-        endpoints = [offer.endpoint for offer in listing.offers]
         model = listing.model
         ends = model.is_deprecated(now) or model.is_retired(now)
         return cls(
@@ -50,8 +49,8 @@ class AnthropicModel(Struct, kw_only=True, frozen=True):
             lifecycle="retired" if model.is_retired(now) else "deprecated" if ends else "active",
             deprecated_at=(model.deprecated_at or model.retires_at) if ends else None,
             retires_at=model.retires_at if ends else None,
-            max_input_tokens=max((one.context_length for one in endpoints if one.context_length), default=None),
-            max_tokens=max((one.max_output for one in endpoints if one.max_output), default=None),
+            max_input_tokens=listing.context_length,
+            max_tokens=listing.max_output,
         )
 
 

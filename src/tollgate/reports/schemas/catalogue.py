@@ -145,8 +145,8 @@ class ModelEntry(Struct, kw_only=True, frozen=True):
             created=int(model.created_at.timestamp()),
             input_modalities=model.input_modalities,
             output_modalities=model.output_modalities,
-            context_length=_most([endpoint.context_length for endpoint in endpoints]),
-            max_output=_most([endpoint.max_output for endpoint in endpoints]),
+            context_length=listing.context_length,
+            max_output=listing.max_output,
             tokenizer=model.tokenizer,
             protocols=_united([endpoint.protocols for endpoint in endpoints]),
             supported_parameters=_united([endpoint.supported_parameters for endpoint in endpoints]),
@@ -156,10 +156,6 @@ class ModelEntry(Struct, kw_only=True, frozen=True):
             replaced_by=model.replaced_by,
             aliases=listing.aliases,
         )
-
-
-def _most(lengths: Sequence[int | None]) -> int | None:
-    return max((length for length in lengths if length is not None), default=None)
 
 
 def _united(lists: Sequence[tuple[str, ...]]) -> list[str]:

@@ -1,16 +1,9 @@
 """The query parameters that choose calls, the same for reports and lists."""
 
-from datetime import datetime
-from typing import Annotated
-
-from msgspec import Meta
-
-from tollgate.infra.web import Body, parse_id
+from tollgate.infra.web import Body, Instant, parse_id
 from tollgate.kit.ids import KeyId, ProjectId
 from tollgate.kit.tokens import Kind
 from tollgate.reports.model import Asked, Filters
-
-Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class Selection(Body, kw_only=True, frozen=True):

@@ -16,18 +16,16 @@ async def preview(session: ReadSession, draft: PriceDraft, *, window: Period) ->
 
     A general price is compared with the calls that general prices charged, an organization's own with all of its calls;
     those of other service tiers are left out. Rollups are rated, and call by call only those of a tier that the new
-    prices cut. Discounts are not in it.
+    prices cut. Amounts are those before any discount or markup.
 
     Raises:
         InvalidRequest: the draft's items are at fault.
     """
     pricing.check(draft)
     owner = draft.organization_id
-    versions = {
-        version.id: version
-        for version in await pricing.versions_of(session, draft.endpoint_id, service_tier=draft.service_tier)
-        if version.organization_id is None or version.organization_id == owner
-    }
+    versions = await pricing.could_charge(
+        session, draft.endpoint_id, service_tier=draft.service_tier, organization_id=owner
+    )
     bulks = await store.rolled_up(session, list(versions), window=window, owner=owner)
     found: dict[OrganizationId, Effect] = {}
 
