@@ -259,9 +259,6 @@ REFUSALS: Mapping[str, tuple[Sequence[Place], Mapping[str, Any], Mapping[str, An
     "everybody asked to be spared": (
         (a(condition=circuit(Fault.LIMITED, told=True)),), {}, {}, RateLimited, "limiting our rate",
     ),
-    "a policy of other models": (
-        ALL, {}, {"policies": [RoutingPolicy(models=(OTHER,))]}, ModelNotAllowed, "may not call",
-    ),
     "order and ignore": (
         ALL, {"provider": {"order": ["a"], "ignore": ["a"]}}, {}, InvalidRequest, "and in provider.ignore",
     ),
