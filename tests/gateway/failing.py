@@ -52,6 +52,7 @@ FAULTS: Mapping[str, Behaviour] = {
     "hang": hang,
     "hang in body": hang_in_body,
     "limited": fake_provider.refusal(429, "slow down", {"retry-after": "1"}),
+    "limited for long": fake_provider.refusal(429, "slow down", {"retry-after": "60"}),
     "storm": fake_provider.refusal(500, "boom"),
     "slow": slow,
     "garbage": garbage,

@@ -192,3 +192,13 @@ async def test_a_session_stays_where_it_was_served(gateway: Installation, provid
     )
     assert again.headers["x-tollgate-provider"] == slugs["b"]
     assert other.headers["x-tollgate-provider"] in {slugs["a"], slugs["b"]}
+
+
+async def test_who_is_refused_because_all_limit_us_is_told_of_the_soonest(
+    gateway: Installation, providers: Failing
+) -> None:
+    customer = await gateway.customer("1000")
+    model, _ = await a_model(gateway, providers)
+    await providers.suffer(a="limited", b="limited for long", c="limited for long", d="limited for long")
+    answer = await ask(customer, model, 1)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")

@@ -84,7 +84,7 @@ SITUATIONS: Mapping[str, tuple[Sequence[Place], Mapping[str, Any], Mapping[str, 
     ),
     "parameters required": (
         (a(), b(supported_parameters=("seed",))), {"seed": 1, "provider": {"require_parameters": True}}, {}, "b",
-        {"a": "a parameter is not supported"},
+        {"a": "it does not support seed"},
     ),
     "parameters wished for": ((a(supported_parameters=("stop",)), b()), {"seed": 1}, {}, "ab", {}),
     "tools where some have none": (

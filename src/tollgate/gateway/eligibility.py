@@ -113,9 +113,9 @@ def _incapable(request: Request, offer: Offer, _policies: tuple[RoutingPolicy, .
     """What the endpoint is not able to do."""
     endpoint, supported = offer.endpoint, set(offer.endpoint.supported_parameters)
     return _first(
-        (
-            request.preferences.require_parameters and not request.parameters <= supported,
-            "a parameter is not supported",
+        *(
+            (request.preferences.require_parameters and name not in supported, f"it does not support {name}")
+            for name in sorted(request.parameters)
         ),
         *(
             (bool(supported) and name not in supported, f"it does not support {name}")

@@ -166,6 +166,9 @@ class Gateway:
             finally:
                 self._outlook.health.rested(candidate.endpoint.id)
         problem.metadata["generation_id"] = ids.typed("gen", call.id)
+        waits = [attempt.wait_seconds for attempt in call.attempts if attempt.wait_seconds is not None]
+        if waits and problem.retry_after_seconds is not None:
+            problem.metadata["retry_after_seconds"] = min(waits)
         raise problem
 
     async def _try(self, serving: "_Serving", attempt: Attempt) -> Exchange:

@@ -15,7 +15,6 @@ from tollgate.catalog import service as catalog
 from tollgate.catalog.model import Catalogue, Provider
 from tollgate.catalog.rules import is_routable
 from tollgate.infra.database import ReadSession
-from tollgate.kit import period
 from tollgate.kit.errors import ModelNotFound
 from tollgate.kit.ids import PLATFORM, EndpointId
 from tollgate.pricing import rules as rating
@@ -27,9 +26,9 @@ from tollgate.reports.store import usage as store
 from tollgate.statistics import service as statistics
 from tollgate.statistics.model import EndpointStatistics
 
-STATISTICS_FRESH_FOR = timedelta(seconds=1)
+FRESH_FOR = timedelta(seconds=1)
 _LEISURE = 20
-"""How many times as long as they took to read statistics are kept, so that asking cannot make reading all there is."""
+"""How many times as long as it took to read a figure is kept, so that asking cannot make reading all there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +44,38 @@ class _Edition:
     providers: list[Provider]
     listings: dict[str, Listing]
     aliases: Mapping[str, str]
-    activity: dict[str, tuple[datetime, list[DayOfTokens]]] = field(default_factory=dict)
-    """Of the models that were asked about: the quarter-hour of the asking, and the days up to then."""
+    activity: dict[str, "_Activity"] = field(default_factory=dict)
+    """Of the models that were asked about."""
 
     def is_current(self, revision: int, now: datetime) -> bool:
         return revision == self.revision and self.since <= now and (self.until is None or now < self.until)
 
 
 @dataclass(frozen=True, slots=True)
-class _Standings:
-    """How endpoints were doing at one moment."""
+class _Kept:
+    """What was read at one moment, and for how long it is told: at least a second, and longer if reading took long."""
 
     at: datetime
     until: datetime
-    by_endpoint: Mapping[EndpointId, EndpointStatistics]
-    nothing: EndpointStatistics
-    """Of the endpoints of which nothing is known."""
 
     def is_current(self, now: datetime) -> bool:
         return self.at <= now < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class _Activity(_Kept):
+    """How much a model was used, up to one moment."""
+
+    days: list[DayOfTokens]
+
+
+@dataclass(frozen=True, slots=True)
+class _Standings(_Kept):
+    """How endpoints were doing at one moment."""
+
+    by_endpoint: Mapping[EndpointId, EndpointStatistics]
+    nothing: EndpointStatistics
+    """Of the endpoints of which nothing is known."""
 
     def shown_in(self, listing: Listing) -> Listing:
         """The model with the statistics of its endpoints."""
@@ -113,7 +125,7 @@ class PublicCatalogue:
     async def activity(self, session: ReadSession, slug: str, *, days: int, now: datetime) -> list[DayOfTokens]:
         """What everyone together had the model read and write, on each of the last days of UTC, today included.
 
-        It is as of the last quarter-hour in which someone asked for the first time.
+        It is a second old at most, or as much older as reading it takes long.
 
         Raises:
             ModelMoved: the slug is an alias.
@@ -121,12 +133,15 @@ class PublicCatalogue:
         """
         edition = await self._current(session, now)
         _found(edition, slug)
-        today, asked_in = now.replace(hour=0, minute=0, second=0, microsecond=0), period.quarter_hour(now)
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
         async with self._reading:
-            if slug not in edition.activity or edition.activity[slug][0] != asked_in:
+            known = edition.activity.get(slug)
+            if known is None or not known.is_current(now):
                 since = today - timedelta(days=rules.ACTIVITY_DAYS_MAX - 1)
-                edition.activity[slug] = (asked_in, await store.activity(session, model=slug, since=since))
-        return rules.every_day(edition.activity[slug][1], since=(today - timedelta(days=days - 1)).date(), days=days)
+                began = asyncio.get_running_loop().time()
+                read = await store.activity(session, model=slug, since=since)
+                known = edition.activity[slug] = _Activity(now, _told_until(now, began=began), read)
+        return rules.every_day(known.days, since=(today - timedelta(days=days - 1)).date(), days=days)
 
     async def _current(self, session: ReadSession, now: datetime) -> _Edition:
         revision = await catalog.current_revision(session)
@@ -145,13 +160,18 @@ class PublicCatalogue:
 async def _read_standings(session: ReadSession, now: datetime) -> _Standings:
     began = asyncio.get_running_loop().time()
     by_endpoint = await statistics.statistics(session, now=now)
-    took = timedelta(seconds=asyncio.get_running_loop().time() - began)
     return _Standings(
         at=now,
-        until=now + max(STATISTICS_FRESH_FOR, took * _LEISURE),
+        until=_told_until(now, began=began),
         by_endpoint=by_endpoint,
         nothing=statistics.nothing_known(now=now),
     )
+
+
+def _told_until(now: datetime, *, began: float) -> datetime:
+    """Until when to tell what was read since then, by the loop's time."""
+    took = timedelta(seconds=asyncio.get_running_loop().time() - began)
+    return now + max(FRESH_FOR, took * _LEISURE)
 
 
 def shared_in(state: State, environment: Mapping[str, str]) -> PublicCatalogue:
