@@ -75,14 +75,12 @@ class Ledger:
         Raises:
             BenchFailed: it is not so.
         """
-        wrong = [
-            f"{prompt_of(call.number)} {what}" for call in made for what in self._wrongs(call, truth, prices)
-        ]  # fmt: skip
+        wrong = [f"{prompt_of(call.number)} {what}" for call in made for what in self._wrongs(call, truth, prices)]
         strangers = self.records.keys() - {prompt_of(call.number) for call in made}
         wrong += [f"{prompt} is recorded, and nobody made it" for prompt in strangers]
         if wrong:
             raise BenchFailed(f"The ledger is wrong in {len(wrong)} places: {'; '.join(wrong[:_TOLD_MAX])}.")
-        answered = [self._answered(record) for records in self.records.values() for record in records]
+        answered = [_answered(record) for records in self.records.values() for record in records]
         self.books.check(answered)
         if self.transferred != sum((each.cost for each in answered), Decimal(0)):
             raise BenchFailed(f"Transfers for calls come to {self.transferred}, and that is not what they cost.")
@@ -113,8 +111,9 @@ class Ledger:
         if record.amount != cost:
             yield f"cost {record.amount} instead of {cost}"
 
-    def _answered(self, record: Record) -> Answered:
-        return Answered(OrganizationId(record.organization_id), CallId(record.call_id), record.amount)
+
+def _answered(record: Record) -> Answered:
+    return Answered(OrganizationId(record.organization_id), CallId(record.call_id), record.amount)
 
 
 def ledger(group: Group) -> Ledger:

@@ -315,6 +315,7 @@ class TestLives:
 
         model, other = (await public(scene, "/models"))["data"]
         assert (model["aliases"], other["aliases"]) == (["openai/latest", "openai/mini"], [])
+        assert [found["id"] for found in (await public(scene, "/models", q="LATEST"))["data"]] == [MODEL]
         for place in ("", "/endpoints", "/activity?days=3"):
             moved = await scene.client.get(f"/models/openai/mini{place}")
             assert (moved.status_code, moved.content) == (301, b"")

@@ -117,6 +117,8 @@ class Gateway:
             # Nothing but a stop whose patience is over cancels calls.
             serving.failure = Unavailable("Tollgate is being stopped.", metadata={"retry_after_seconds": 1})
         finally:
+            if call.attempts:
+                self._outlook.health.rested(call.attempts[-1].candidate.endpoint.id)
             await self._settle_whatever_comes(serving)
         if call.ending is not Ending.CLIENT_LEFT:
             await self._finish(serving)
@@ -164,7 +166,8 @@ class Gateway:
                 telemetry.ATTEMPTS.labels(candidate.provider.slug, "served").inc()
                 return
             finally:
-                self._outlook.health.rested(candidate.endpoint.id)
+                if serving.exchange is None:
+                    self._outlook.health.rested(candidate.endpoint.id)
         problem.metadata["generation_id"] = ids.typed("gen", call.id)
         waits = [attempt.wait_seconds for attempt in call.attempts if attempt.wait_seconds is not None]
         if waits and problem.retry_after_seconds is not None:

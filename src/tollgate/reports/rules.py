@@ -160,7 +160,7 @@ def matches(listing: Listing, wanted: ListingFilter) -> bool:
     text = (wanted.text or "").casefold()
     supported = {parameter for offer in listing.offers for parameter in offer.endpoint.supported_parameters}
     return (
-        (text in model.slug.casefold() or text in model.name.casefold())
+        any(text in name.casefold() for name in (model.slug, model.name, *listing.aliases))
         and wanted.author in {None, model.author}
         and supported.issuperset(wanted.supported_parameters)
         and set(model.input_modalities).issuperset(wanted.input_modalities)

@@ -70,7 +70,7 @@ class _Activity(_Kept):
 
 
 @dataclass(frozen=True, slots=True)
-class _Standings(_Kept):
+class _Figures(_Kept):
     """How endpoints were doing at one moment."""
 
     by_endpoint: Mapping[EndpointId, EndpointStatistics]
@@ -96,7 +96,7 @@ class PublicCatalogue:
         self._environment = environment
         self._edition: _Edition | None = None
         self._reading = asyncio.Lock()
-        self._standings: _Standings | None = None
+        self._figures: _Figures | None = None
         self._adding_up = asyncio.Lock()
 
     async def listings(self, session: ReadSession, *, now: datetime) -> list[Listing]:
@@ -104,9 +104,9 @@ class PublicCatalogue:
 
         Offers say whether calls can be sent to them, and how they have been doing.
         """
-        edition, standings = await self._current(session, now), await self._current_standings(session, now)
+        edition, figures = await self._current(session, now), await self._current_figures(session, now)
         listings = (listing for listing in edition.listings.values() if not listing.model.is_retired(now))
-        return [standings.shown_in(listing) for listing in listings]
+        return [figures.shown_in(listing) for listing in listings]
 
     async def listing(self, session: ReadSession, slug: str, *, now: datetime) -> Listing:
         """One model, retired or not.
@@ -116,7 +116,7 @@ class PublicCatalogue:
             ModelNotFound: there is none of this slug.
         """
         listing = _found(await self._current(session, now), slug)
-        return (await self._current_standings(session, now)).shown_in(listing)
+        return (await self._current_figures(session, now)).shown_in(listing)
 
     async def providers(self, session: ReadSession, *, now: datetime) -> list[Provider]:
         """Every provider, in order of slug."""
@@ -150,17 +150,17 @@ class PublicCatalogue:
                 self._edition = await _read(session, self._environment, now)
             return self._edition
 
-    async def _current_standings(self, session: ReadSession, now: datetime) -> _Standings:
+    async def _current_figures(self, session: ReadSession, now: datetime) -> _Figures:
         async with self._adding_up:
-            if self._standings is None or not self._standings.is_current(now):
-                self._standings = await _read_standings(session, now)
-            return self._standings
+            if self._figures is None or not self._figures.is_current(now):
+                self._figures = await _read_figures(session, now)
+            return self._figures
 
 
-async def _read_standings(session: ReadSession, now: datetime) -> _Standings:
+async def _read_figures(session: ReadSession, now: datetime) -> _Figures:
     began = asyncio.get_running_loop().time()
     by_endpoint = await statistics.statistics(session, now=now)
-    return _Standings(
+    return _Figures(
         at=now,
         until=_told_until(now, began=began),
         by_endpoint=by_endpoint,
