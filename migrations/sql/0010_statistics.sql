@@ -138,7 +138,7 @@ BEGIN
               ON a.status = 'served' AND q.status = 'settled' AND NOT q.estimated AND q.generation_ms > 0
           WHERE a.call_id = ANY (v_new)
             AND (a.status = 'served'
-                 OR a.status = 'failed' AND coalesce(a.http_status, 0) NOT IN (400, 413, 422, 429)
+                 OR a.status = 'failed' AND coalesce(a.http_status, 0) NOT IN (400, 403, 404, 413, 422, 429)
                     AND coalesce(a.error, '') NOT IN ('invalid_request', 'rate_limit'))
          ) AS s
     GROUP BY s.endpoint_id, s.grain;

@@ -76,13 +76,16 @@ class Line:
 Behaviour = Callable[[Line], Awaitable[None]]
 
 
-def whole(content: str = "Hello!", *, usage: Any = USAGE, finish: str | None = "stop", **extra: Any) -> Behaviour:
+def whole(
+    content: str = "Hello!", *, usage: Any = USAGE, finish: str | None = "stop",
+    headers: Mapping[str, str] | None = None, **extra: Any,
+) -> Behaviour:  # fmt: skip
     """A whole chat completion."""
     message = {"role": "assistant", "content": content, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": "upstream-name",
             "choices": [choice], "usage": usage, **extra}  # fmt: skip
-    return body_of(json.dumps(body).encode())
+    return body_of(json.dumps(body).encode(), headers=headers)
 
 
 def body_of(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Behaviour:

@@ -138,6 +138,14 @@ async def test_a_call_nobody_can_serve_costs_nothing(
     assert await customer.held() == 0
 
 
+async def test_headers_that_are_no_text_take_nothing_away(gateway: Installation) -> None:
+    odd = {"x-region": "Zürich", "retry-after": "é"}
+    answered, refused = whole(headers=odd), refusal(429, "slow down", odd)
+    customer, model = await gateway.customer(), await gateway.model(refused, answered)
+    answer = await customer.ask(model)
+    assert (answer.status_code, answer.json()["usage"]["cost"]) == (200, 0.00082)
+
+
 @pytest.mark.parametrize("header", ["7", "3600"])
 async def test_a_provider_that_asks_to_be_spared_is_not_asked_before_then(gateway: Installation, header: str) -> None:
     customer, model = await gateway.customer(), await gateway.model(refusal(429, "slow down", {"retry-after": header}))

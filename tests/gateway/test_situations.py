@@ -23,6 +23,7 @@ from tests.gateway.situations import (
     plan,
     saying,
 )
+from tests.pricing.builders import JANUARY
 
 from tollgate.catalog.model import DataPolicy, Format
 from tollgate.gateway.model import PromptTokens
@@ -175,7 +176,7 @@ SITUATIONS: Mapping[str, tuple[Sequence[Place], Mapping[str, Any], Mapping[str, 
     "on trial": ((a(condition=circuit(Fault.FAILING, seconds=-1)), b()), {}, {}, "ab", {}),
     "spared long enough": ((a(condition=circuit(Fault.LIMITED, seconds=0, told=True)), b()), {}, {}, "ab", {}),
     "another call has its trial": (
-        (a(condition=replace(circuit(Fault.FAILING, seconds=-1), being_tried=True)), b()), {}, {}, "ba", {},
+        (a(condition=replace(circuit(Fault.FAILING, seconds=-1), tried_since=JANUARY)), b()), {}, {}, "ba", {},
     ),
     "often failing costs more than a tenth saved": (
         (a(price="1.8", condition=doing(ok=900, failed=100)), b(price="2", condition=doing())), {}, {}, "ba", {},

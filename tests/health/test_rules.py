@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from tollgate.health import rules
 from tollgate.health.model import HEALTHY, Circuit, Condition, Fault, Fitness, Track
+from tollgate.kit.ids import OrganizationId
 
+US, THEM = OrganizationId(UUID(int=1)), OrganizationId(UUID(int=2))
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -23,9 +26,9 @@ def after(faults: Sequence[Fault | None], track: Track = Track()) -> Track:  # n
     for number, fault in enumerate(faults):
         began_at, at = seconds(1000 * number), seconds(1000 * number + 1)
         if fault is None:
-            track = rules.served(track, began_at=began_at)
+            track = rules.served(track, by=US, began_at=began_at)
         else:
-            track = rules.failed(track, fault, began_at=began_at, at=at)
+            track = rules.failed(track, fault, by=US, began_at=began_at, at=at)
     return track
 
 
@@ -69,7 +72,7 @@ def test_a_circuit_opens_when_an_endpoint_has_proven_unfit(faults: list[Fault | 
 def test_each_trial_in_vain_doubles_the_wait_up_to_a_bound(fault: Fault, lasting: list[int]) -> None:
     track, at = Track(in_a_row=2), NOON
     for wait in lasting:
-        track = rules.failed(track, fault, began_at=at, at=at)
+        track = rules.failed(track, fault, by=US, began_at=at, at=at)
         assert track.circuit is not None
         assert track.circuit.until - at == timedelta(seconds=wait)
         at = track.circuit.until
@@ -78,17 +81,17 @@ def test_each_trial_in_vain_doubles_the_wait_up_to_a_bound(fault: Fault, lasting
 def test_what_fails_before_the_wait_is_over_makes_it_no_longer() -> None:
     opened = after([F, F, F])
     assert opened.circuit is not None
-    late = rules.failed(opened, F, began_at=opened.circuit.until - timedelta(seconds=1), at=seconds(9000))
+    late = rules.failed(opened, F, by=US, began_at=opened.circuit.until - timedelta(seconds=1), at=seconds(9000))
     assert late.circuit == opened.circuit
 
 
 def test_a_provider_that_says_when_is_left_alone_until_then() -> None:
-    told = rules.failed(Track(), Fault.LIMITED, began_at=NOON, at=NOON, wait_seconds=90)
+    told = rules.failed(Track(), Fault.LIMITED, by=US, began_at=NOON, at=NOON, wait_seconds=90)
     assert fitness(told, seconds(89)) is Fitness.UNFIT
     assert fitness(told, seconds(90)) is Fitness.ON_TRIAL
-    longer = rules.failed(told, Fault.LIMITED, began_at=NOON, at=seconds(10), wait_seconds=300)
+    longer = rules.failed(told, Fault.LIMITED, by=US, began_at=NOON, at=seconds(10), wait_seconds=300)
     assert fitness(longer, seconds(309)) is Fitness.UNFIT
-    shorter = rules.failed(told, Fault.LIMITED, began_at=NOON, at=seconds(10), wait_seconds=1)
+    shorter = rules.failed(told, Fault.LIMITED, by=US, began_at=NOON, at=seconds(10), wait_seconds=1)
     assert shorter.circuit == told.circuit
 
 
@@ -110,7 +113,31 @@ def test_a_call_waits_for_no_connection_that_is_known_not_to_come_about(fault: F
 def test_one_call_at_a_time_has_the_trial() -> None:
     circuit = Circuit(F, NOON, seconds(5))
     assert rules.fitness(Condition(circuit), at=seconds(5)) is Fitness.ON_TRIAL
-    assert rules.fitness(Condition(circuit, being_tried=True), at=seconds(5)) is Fitness.DOUBTFUL
+    assert rules.fitness(Condition(circuit, tried_since=seconds(5)), at=seconds(5)) is Fitness.DOUBTFUL
+
+
+def test_nobody_is_shut_out_by_whoever_has_the_trial_and_none_has_it_for_long() -> None:
+    spared = Condition(Circuit(Fault.LIMITED, NOON, seconds(5), is_told=True), tried_since=seconds(5))
+    assert rules.fitness(spared, at=seconds(6)) is Fitness.DOUBTFUL
+    assert rules.fitness(spared, at=seconds(15)) is Fitness.ON_TRIAL
+
+
+@pytest.mark.parametrize("fault", [Fault.SILENT, Fault.DENIED, Fault.GONE, Fault.FAILING])
+def test_what_happens_to_one_of_several_users_alone_sends_nobody_elsewhere(fault: Fault) -> None:
+    track = rules.served(Track(), by=THEM, began_at=NOON)
+    for number in range(50):
+        track = rules.failed(track, fault, by=US, began_at=seconds(number), at=seconds(number))
+    assert track.circuit is None
+    confirmed = rules.failed(track, fault, by=THEM, began_at=seconds(60), at=seconds(60))
+    assert confirmed.circuit is not None
+    alone = rules.failed(track, fault, by=US, began_at=seconds(601), at=seconds(601))
+    assert alone.circuit is not None
+
+
+@pytest.mark.parametrize("fault", [Fault.UNREACHABLE, Fault.LIMITED])
+def test_what_nobody_can_bring_about_by_asking_opens_at_once(fault: Fault) -> None:
+    track = rules.served(Track(), by=THEM, began_at=NOON)
+    assert rules.failed(track, fault, by=US, began_at=NOON, at=NOON).circuit is not None
 
 
 def test_an_endpoint_that_can_be_reached_again_is_on_trial_at_once() -> None:
@@ -129,9 +156,9 @@ def test_an_endpoint_nobody_looks_at_is_not_lost_for_ever() -> None:
 
 
 def test_an_answer_to_what_was_asked_before_the_circuit_opened_closes_nothing() -> None:
-    opened = rules.failed(Track(in_a_row=2), Fault.DENIED, began_at=seconds(5), at=seconds(6))
-    assert rules.served(opened, began_at=seconds(5)) == opened
-    assert rules.served(opened, began_at=seconds(6)).circuit is None
+    opened = rules.failed(Track(in_a_row=2), Fault.DENIED, by=US, began_at=seconds(5), at=seconds(6))
+    assert rules.served(opened, by=US, began_at=seconds(5)).circuit == opened.circuit
+    assert rules.served(opened, by=US, began_at=seconds(6)).circuit is None
 
 
 @given(st.lists(st.sampled_from([None, *Fault]), max_size=60), st.integers(min_value=0, max_value=100_000))

@@ -14,11 +14,12 @@ from tollgate.health import service
 from tollgate.health.model import HEALTHY, Fault
 from tollgate.health.service import Health
 from tollgate.kit.clock import FixedClock
-from tollgate.kit.ids import EndpointId
+from tollgate.kit.ids import EndpointId, OrganizationId
 from tollgate.statistics.model import Standing, Tally
 
 PLACES = [EndpointId(UUID(int=number)) for number in range(1, 5)]
 ONE, TWO, THREE, FOUR = PLACES
+US = OrganizationId(UUID(int=9))
 _ADD = """
     INSERT INTO endpoints
         (id, model, provider, upstream_model, protocols, supported_parameters, supports_cancel, enabled)
@@ -80,7 +81,7 @@ async def processes(
 def fail(health: Health, place: EndpointId, fault: Fault, clock: FixedClock) -> None:
     """Often enough for its circuit to open."""
     for _ in range(3):
-        health.failed(place, fault, began_at=clock.at)
+        health.failed(place, fault, by=US, began_at=clock.at)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -106,7 +107,7 @@ async def test_what_one_process_sees_all_know_and_so_do_those_that_start_later(
     third = await processes()
     assert third.conditions[ONE].circuit == first.conditions[ONE].circuit
     clock.at += timedelta(seconds=1)
-    third.served(ONE, began_at=clock.at)
+    third.served(ONE, by=US, began_at=clock.at)
     await until(lambda: not (first.conditions or second.conditions))
 
 
@@ -124,7 +125,7 @@ async def test_what_cannot_be_reached_is_looked_at_by_nobody_who_waits(
     processes: Start, clock: FixedClock, net: Net
 ) -> None:
     health = await processes()
-    health.failed(ONE, Fault.UNREACHABLE, began_at=clock.at)
+    health.failed(ONE, Fault.UNREACHABLE, by=US, began_at=clock.at)
     assert turns(health, ONE, TWO) == [TWO]
     clock.at += timedelta(seconds=1)
     await until(lambda: net.looked == 1)
@@ -144,14 +145,14 @@ async def test_one_call_has_the_trial_and_the_others_try_it_last(processes: Star
     assert turns(health, ONE, TWO) == [TWO, ONE]
     health.rested(ONE)
     assert next(health.in_turn([ONE, TWO], lambda place: place)) == ONE
-    health.served(ONE, began_at=clock.at)
+    health.served(ONE, by=US, began_at=clock.at)
     assert [next(health.in_turn([ONE, TWO], lambda place: place)) for _ in range(2)] == [ONE, ONE]
 
 
 async def test_where_all_became_unfit_meanwhile_one_is_tried_all_the_same(processes: Start, clock: FixedClock) -> None:
     health = await processes()
     for place in (ONE, TWO):
-        health.failed(place, Fault.UNREACHABLE, began_at=clock.at)
+        health.failed(place, Fault.UNREACHABLE, by=US, began_at=clock.at)
     assert turns(health, ONE, TWO) == [ONE]
 
 

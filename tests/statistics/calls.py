@@ -125,7 +125,7 @@ class Raw:
 
 
 def _is_no_fault_of_the_endpoint(attempt: AttemptRecord) -> bool:
-    return attempt.http_status in {400, 413, 422, 429} or attempt.error in {"invalid_request", "rate_limit"}
+    return attempt.http_status in {400, 403, 404, 413, 422, 429} or attempt.error in {"invalid_request", "rate_limit"}
 
 
 def _written(call: CallRecord) -> int:

@@ -51,15 +51,15 @@ class Outlook:
     def judge(self, call: Call, error: TollgateError | None) -> None:
         """Learn from how the call's last attempt went: `None` if it was answered well, as far as it was read."""
         attempt = call.attempts[-1]
-        endpoint_id = attempt.candidate.endpoint.id
+        endpoint_id, by = attempt.candidate.endpoint.id, call.principal.organization_id
         fault = None if error is None else fallback.fault_of(error, attempt.http_status)
         if fault is not None:
-            self.health.failed(endpoint_id, fault, began_at=attempt.began_at, wait_seconds=attempt.wait_seconds)
+            self.health.failed(endpoint_id, fault, by=by, began_at=attempt.began_at, wait_seconds=attempt.wait_seconds)
             return
         if attempt.http_status is None:
             # It could not even be asked: that tells nothing of it.
             return
-        self.health.served(endpoint_id, began_at=attempt.began_at)
+        self.health.served(endpoint_id, by=by, began_at=attempt.began_at)
         if error is None and call.session is not None:
             self.sessions.served(call.session, endpoint_id)
 

@@ -28,6 +28,7 @@ _NO_CONNECTION = "client error (Connect)"
 """What the library says of a request for which no connection came about."""
 _CONNECTING_SHARE = 0.9
 """Of the wait for an answer to begin, at most, for the connection: else it is unknown which of them did not come."""
+_READ_HEADERS = ("retry-after", "date")
 _LOOK_SECONDS = 1
 """How long an answer is waited for where only the connection matters."""
 
@@ -141,12 +142,23 @@ class _Patience:
         )
 
 
+def _read(response: Response) -> Mapping[str, str]:
+    """The headers that matter. One that is no text says nothing; the library refuses to read any beside it."""
+    read = {}
+    for name in _READ_HEADERS:
+        with suppress(ValueError):
+            value = response.headers.get(name)
+            if value is not None:
+                read[name] = value
+    return read
+
+
 class _HttpReply:
     """One reply under way."""
 
     def __init__(self, exchange: StreamRequest, response: Response, *, idle_seconds: int) -> None:
         self.status = response.status
-        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self.headers = _read(response)
         self._exchange = exchange
         self._response = response
         self._idle_seconds = idle_seconds

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum, auto
 
-from tollgate.kit.ids import EndpointId
+from tollgate.kit.ids import EndpointId, OrganizationId
 from tollgate.statistics.model import Standing
 
 
@@ -43,8 +43,8 @@ class Condition:
 
     circuit: Circuit | None = None
     """`None` while it is closed."""
-    being_tried: bool = False
-    """Whether a call has its trial."""
+    tried_since: datetime | None = None
+    """Since when a call has its trial; `None` if none has."""
     standing: Standing | None = None
     """Its last hour; `None` without samples."""
 
@@ -83,3 +83,7 @@ class Track:
     """Failures since it last served."""
     history: int = 0
     """The latest outcomes, the last one in the lowest bit: 1 is a failure."""
+    suspects: frozenset[OrganizationId] = frozenset()
+    """Whose calls failed since it last served."""
+    users: tuple[tuple[OrganizationId, datetime], ...] = ()
+    """Who has called it lately and when last, the latest first; no more than a few."""

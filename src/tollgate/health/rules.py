@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tollgate.health.model import Circuit, Condition, Fault, Fitness, Track
+from tollgate.kit.ids import OrganizationId
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +26,22 @@ _PATIENCE = {
     Fault.UNREACHABLE: _Patience(1, 1, 30),
     Fault.SILENT: _Patience(2, 15, 300),
     Fault.LIMITED: _Patience(1, 2, 60),
-    # Some providers say so of single requests, and nobody's must send everybody elsewhere.
+    # Some providers say so of single requests.
     Fault.DENIED: _Patience(3, 60, 600),
     Fault.GONE: _Patience(3, 60, 600),
     Fault.FAILING: _Patience(3, 5, 60),
 }
+_MAY_BE_THEIRS = frozenset({Fault.SILENT, Fault.DENIED, Fault.GONE, Fault.FAILING})
+"""What a caller can bring about by what it asks for: a file that is not there, an answer that takes for ever."""
 _HISTORY = 20
 """How many outcomes are remembered, and how many failures among them open a circuit though none follow each other."""
 _FAILURES_OF_HISTORY = 10
 _OPENINGS_MAX = 16
+_TRIAL_SECONDS_MAX = 10
+"""How long one call keeps the others from trying an endpoint: who takes longer tells nothing soon enough."""
+_USERS_MAX = 4
+_USED_FOR = timedelta(minutes=10)
+"""How long somebody who called an endpoint counts among its users."""
 _UNLOOKED_SECONDS = 60
 """How long an endpoint that cannot be reached is left alone though nobody has looked whether it can be again."""
 
@@ -42,7 +50,8 @@ def fitness(condition: Condition, *, at: datetime) -> Fitness:
     """Whether a call may try an endpoint in this condition.
 
     An endpoint that cannot be reached costs a caller the wait for a connection, so none tries it before somebody has
-    looked; what a provider has asked to be spared is spared.
+    looked; what a provider has asked to be spared is spared. Once that time is over nobody is shut out, whoever has the
+    trial.
     """
     circuit = condition.circuit
     if circuit is None:
@@ -50,27 +59,40 @@ def fitness(condition: Condition, *, at: datetime) -> Fitness:
     until = circuit.until
     if circuit.fault is Fault.UNREACHABLE:
         until += timedelta(seconds=_UNLOOKED_SECONDS)
-    if until <= at and not condition.being_tried:
-        return Fitness.ON_TRIAL
+    if until <= at:
+        return Fitness.DOUBTFUL if _is_being_tried(condition, at) else Fitness.ON_TRIAL
     is_sure = circuit.fault is Fault.UNREACHABLE or (circuit.fault is Fault.LIMITED and circuit.is_told)
     return Fitness.UNFIT if is_sure else Fitness.DOUBTFUL
 
 
-def served(track: Track, *, began_at: datetime) -> Track:
+def _is_being_tried(condition: Condition, at: datetime) -> bool:
+    return condition.tried_since is not None and at - condition.tried_since < timedelta(seconds=_TRIAL_SECONDS_MAX)
+
+
+def served(track: Track, *, by: OrganizationId, began_at: datetime) -> Track:
     """After an attempt that was answered; one that began before the circuit opened closes nothing."""
-    circuit = track.circuit
+    circuit, users = track.circuit, _users(track, by, began_at)
     if circuit is None:
-        return Track(history=_remembered(track, failure=False))
-    return track if began_at < circuit.opened_at else Track()
+        return Track(history=_remembered(track, failure=False), users=users)
+    return replace(track, users=users) if began_at < circuit.opened_at else Track(users=users)
 
 
-def failed(track: Track, fault: Fault, *, began_at: datetime, at: datetime, wait_seconds: int | None = None) -> Track:
+def failed(
+    track: Track, fault: Fault, *, by: OrganizationId, began_at: datetime, at: datetime, wait_seconds: int | None = None
+) -> Track:
     """After an attempt that failed; `wait_seconds` if the provider said how long to leave it alone.
 
-    Attempts that began before it was time to try it again tell nothing new, unless they tell of a longer wait.
+    Attempts that began before it was time to try it again tell nothing new, unless they tell of a longer wait. What may
+    be a caller's own doing opens no circuit as long as it happens to one of several users alone.
     """
     circuit, patience = track.circuit, _PATIENCE[fault]
-    after = replace(track, in_a_row=track.in_a_row + 1, history=_remembered(track, failure=True))
+    after = replace(
+        track,
+        in_a_row=track.in_a_row + 1,
+        history=_remembered(track, failure=True),
+        suspects=frozenset([*track.suspects, by][-_USERS_MAX:]),
+        users=_users(track, by, at),
+    )
     if circuit is not None and began_at < circuit.until:
         longer = None if wait_seconds is None else at + timedelta(seconds=wait_seconds)
         if longer is not None and longer > circuit.until:
@@ -79,11 +101,22 @@ def failed(track: Track, fault: Fault, *, began_at: datetime, at: datetime, wait
     is_frequent = after.history.bit_count() >= _FAILURES_OF_HISTORY
     if circuit is None and after.in_a_row < patience.failures and not is_frequent:
         return after
+    if circuit is None and fault in _MAY_BE_THEIRS and _concerns_one_of_several(after, at):
+        return after
     openings = 1 if circuit is None else min(circuit.openings + 1, _OPENINGS_MAX)
     seconds = min(patience.seconds << (openings - 1), patience.seconds_max) if wait_seconds is None else wait_seconds
     return replace(
         after, circuit=Circuit(fault, at, at + timedelta(seconds=seconds), openings, is_told=wait_seconds is not None)
     )
+
+
+def _users(track: Track, by: OrganizationId, at: datetime) -> tuple[tuple[OrganizationId, datetime], ...]:
+    return ((by, at), *(user for user in track.users if user[0] != by))[:_USERS_MAX]
+
+
+def _concerns_one_of_several(track: Track, at: datetime) -> bool:
+    users = {user for user, last in track.users if at - last < _USED_FOR}
+    return len(track.suspects) == 1 and len(users) > 1
 
 
 def _remembered(track: Track, *, failure: bool) -> int:

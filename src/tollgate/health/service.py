@@ -22,7 +22,7 @@ from tollgate.infra import telemetry
 from tollgate.infra.database import DATABASE_AWAY, ReadSession
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import Unavailable
-from tollgate.kit.ids import EndpointId
+from tollgate.kit.ids import EndpointId, OrganizationId
 from tollgate.statistics.model import Standing
 
 SHARE_SECONDS = 2.0
@@ -114,29 +114,35 @@ class Health:
             return True
         fitness = rules.fitness(condition, at=self._clock.now())
         if fitness is Fitness.ON_TRIAL:
-            self._conditions[endpoint_id] = replace(condition, being_tried=True)
+            self._conditions[endpoint_id] = replace(condition, tried_since=self._clock.now())
             return True
-        # A doubtful one was planned for its place behind the others.
-        return fitness is Fitness.DOUBTFUL and not condition.being_tried
+        # A doubtful one was planned for its place behind the others, unless another call has just taken its trial.
+        return fitness is Fitness.DOUBTFUL and condition.tried_since is None
 
-    def served(self, endpoint_id: EndpointId, *, began_at: datetime) -> None:
-        """An attempt was answered."""
+    def served(self, endpoint_id: EndpointId, *, by: OrganizationId, began_at: datetime) -> None:
+        """An organization's attempt was answered."""
         before = self._tracks.get(endpoint_id, Track())
-        self._keep(endpoint_id, before, rules.served(before, began_at=began_at))
+        self._keep(endpoint_id, before, rules.served(before, by=by, began_at=began_at))
 
     def failed(
-        self, endpoint_id: EndpointId, fault: Fault, *, began_at: datetime, wait_seconds: int | None = None
+        self,
+        endpoint_id: EndpointId,
+        fault: Fault,
+        *,
+        by: OrganizationId,
+        began_at: datetime,
+        wait_seconds: int | None = None,
     ) -> None:
-        """An attempt failed for the endpoint's own fault; `wait_seconds` if its provider said when to come back."""
-        before = self._tracks.get(endpoint_id, Track())
-        after = rules.failed(before, fault, began_at=began_at, at=self._clock.now(), wait_seconds=wait_seconds)
+        """An organization's attempt failed; `wait_seconds` if the provider said when to come back."""
+        before, at = self._tracks.get(endpoint_id, Track()), self._clock.now()
+        after = rules.failed(before, fault, by=by, began_at=began_at, at=at, wait_seconds=wait_seconds)
         self._keep(endpoint_id, before, after)
 
     def rested(self, endpoint_id: EndpointId) -> None:
         """An attempt ended without telling anything of its endpoint."""
         condition = self._conditions.get(endpoint_id)
-        if condition is not None and condition.being_tried:
-            self._conditions[endpoint_id] = replace(condition, being_tried=False)
+        if condition is not None and condition.tried_since is not None:
+            self._conditions[endpoint_id] = replace(condition, tried_since=None)
 
     def _keep(self, endpoint_id: EndpointId, before: Track, after: Track) -> None:
         self._tracks[endpoint_id] = after

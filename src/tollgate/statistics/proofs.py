@@ -27,7 +27,8 @@ _TOLD = f"""
                         WHERE key IN ({_WRITTEN})) AS written
     WHERE a.id >= (SELECT lowest_uuid7(greatest(min(whole_from), 'epoch')) FROM endpoint_grains)
       AND (a.status = 'served'
-           OR (a.status = 'failed' AND a.http_status IS DISTINCT FROM 400 AND a.http_status IS DISTINCT FROM 413
+           OR (a.status = 'failed' AND a.http_status IS DISTINCT FROM 400 AND a.http_status IS DISTINCT FROM 403
+               AND a.http_status IS DISTINCT FROM 404 AND a.http_status IS DISTINCT FROM 413
                AND a.http_status IS DISTINCT FROM 422 AND a.http_status IS DISTINCT FROM 429
                AND a.error IS DISTINCT FROM 'invalid_request' AND a.error IS DISTINCT FROM 'rate_limit'))
 """
