@@ -1,7 +1,6 @@
 """The console's routes, beside the interface and not below it: pages for whoever comes with a browser, no key asked."""
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from tollgate.console import pages, service, shelf
+from tollgate.console.kept import Kept, KeptPages, tag_of
 from tollgate.console.rules.address import api_url
 from tollgate.console.schemas import CatalogueParameters
 from tollgate.infra import web
@@ -36,13 +36,15 @@ class Shown:
 
     catalogue: PublicCatalogue
     base_url: str
+    kept: KeptPages
 
 
 def shown_to(request: AnyRequest, environment: Injected[Mapping[str, str]], settings: Injected[Settings]) -> Shown:
     """What whoever sent this request is shown."""
     scheme, host = str(request.scope["scheme"]), request.headers.get("host")
     base_url = api_url(public_url=settings.public_url, scheme=scheme, host=host)
-    return Shown(shared_in(request.app.state, environment), base_url)
+    kept: KeptPages = request.app.state.setdefault("kept_pages", KeptPages())
+    return Shown(shared_in(request.app.state, environment), base_url, kept)
 
 
 _SHOWN = {"shown": Provide(shown_to, sync_to_thread=False)}
@@ -60,9 +62,14 @@ async def find_models(
 ) -> Response[bytes]:
     """The catalogue."""
     asked = web.query(request, CatalogueParameters, others_allowed=True).question()
-    async with database.read() as session:
-        page = await service.find_models(session, shown.catalogue, asked=asked, now=clock.now())
-    return _page(request, await asyncio.to_thread(pages.catalogue, page))
+    now = clock.now()
+
+    async def made() -> str:
+        async with database.read() as session:
+            page = await service.find_models(session, shown.catalogue, asked=asked, now=now)
+        return await asyncio.to_thread(pages.catalogue, page)
+
+    return _page(request, await shown.kept.page(asked, now=now, make=made))
 
 
 @route("/models/{author:str}/{name:str}", http_method=_READING, include_in_schema=False, dependencies=_SHOWN)
@@ -75,11 +82,14 @@ async def show_model(
     shown: Injected[Shown],
 ) -> Response[bytes]:
     """A model's page."""
-    async with database.read() as session:
-        page = await service.show_model(
-            session, shown.catalogue, slug=f"{author}/{name}", base_url=shown.base_url, now=clock.now()
-        )
-    return _page(request, await asyncio.to_thread(pages.model, page))
+    slug, now = f"{author}/{name}", clock.now()
+
+    async def made() -> str:
+        async with database.read() as session:
+            page = await service.show_model(session, shown.catalogue, slug=slug, base_url=shown.base_url, now=now)
+        return await asyncio.to_thread(pages.model, page)
+
+    return _page(request, await shown.kept.page((slug, shown.base_url), now=now, make=made))
 
 
 @route("/assets/{name:str}", http_method=_READING, include_in_schema=False)
@@ -88,16 +98,16 @@ async def take_asset(request: AnyRequest, name: FromPath[str]) -> Response[bytes
     asset = shelf.take(name)
     if asset is None:
         raise NotFound(f"There is no file {name[:200]!r}.")
-    return _answer(request, asset.content, asset.media_type, _FOR_GOOD if asset.name == name else _ASK_AGAIN)
+    keeping = _FOR_GOOD if asset.name == name else _ASK_AGAIN
+    return _answer(request, asset.content, tag_of(asset.content), media_type=asset.media_type, keeping=keeping)
 
 
-def _page(request: AnyRequest, html: str) -> Response[bytes]:
-    return _answer(request, html.encode(), pages.MEDIA_TYPE, _ASK_AGAIN)
+def _page(request: AnyRequest, page: Kept) -> Response[bytes]:
+    return _answer(request, page.content, page.tag, media_type=pages.MEDIA_TYPE, keeping=_ASK_AGAIN)
 
 
-def _answer(request: AnyRequest, body: bytes, media_type: str, keeping: str) -> Response[bytes]:
+def _answer(request: AnyRequest, body: bytes, tag: str, *, media_type: str, keeping: str) -> Response[bytes]:
     """The body, or only its headers where it was not asked for or is known already."""
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {**pages.HEADERS, "Cache-Control": keeping, "ETag": tag}
     if tag in (known.strip().removeprefix("W/") for known in request.headers.get("if-none-match", "").split(",")):
         return Response(b"", status_code=304, headers=headers, media_type=media_type)
