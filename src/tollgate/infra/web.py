@@ -25,7 +25,7 @@ from litestar.plugins import OpenAPISchemaPlugin, SerializationPlugin
 from litestar.typing import FieldDefinition
 from msgspec import inspect
 
-from tollgate.kit import ids, money
+from tollgate.kit import ids, instants, money
 from tollgate.kit.errors import InvalidRequest, NotFound
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -50,7 +50,13 @@ Injected: TypeAlias = NamedDependency[SkipValidation[Service]]
 
 
 class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What a request may say. Anything it does not name is refused."""
+    """What a request may say. Anything it does not name is refused, and so is an instant nobody can reckon with."""
+
+    def __post_init__(self) -> None:
+        for name, field in _instants(type(self)):
+            given = getattr(self, name)
+            if isinstance(given, datetime):
+                instants.check(given, field)
 
 
 class Nothing(Body, frozen=True):
@@ -62,7 +68,7 @@ class Amount(Decimal):
 
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-"""An instant in a request, which says what its zone is."""
+"""An instant in a request, which says what its zone is; a `Body` checks that it can be reckoned with."""
 
 
 class Paging(Body, kw_only=True, frozen=True):
@@ -252,10 +258,22 @@ def _fault(message: str) -> InvalidRequest:
 
 
 @cache
+def _instants(shape: type[Body]) -> tuple[tuple[str, str], ...]:
+    """The attributes of the shape that may hold instants, each with its name in requests."""
+    return tuple(
+        (field.name, field.encode_name) for field in _fields(shape) if inspect.DateTimeType in _alternatives(field.type)
+    )
+
+
+@cache
 def _kinds(shape: type[Body]) -> dict[str, frozenset[type[inspect.Type]]]:
+    return {field.encode_name: _alternatives(field.type) for field in _fields(shape)}
+
+
+def _fields(shape: type[Body]) -> tuple[inspect.Field, ...]:
     described = inspect.type_info(shape)
     assert isinstance(described, inspect.StructType)  # noqa: S101 - a Body is a struct
-    return {field.encode_name: _alternatives(field.type) for field in described.fields}
+    return described.fields
 
 
 def _alternatives(kind: inspect.Type) -> frozenset[type[inspect.Type]]:
