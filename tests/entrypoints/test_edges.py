@@ -1,10 +1,12 @@
 """What lies at the edges of the calendar and of text is refused by every route alike, and never fails."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
 import pytest
+from litestar.routes import HTTPRoute
 from tests.control_plane import ControlPlane, shared_control_plane
 
 from tollgate.infra import web
@@ -105,3 +107,43 @@ class TestInstants:
         }
 
         assert taken == {field for _, _, field, _ in BODIES} | {field for _, field in QUERIES}
+
+
+def _places(plane: ControlPlane, organization: str, text: str) -> Iterator[tuple[str, str]]:
+    """Every method and path of a route that has places in its path, with the text in one place after the other."""
+    for route in plane.app.routes:
+        places = re.findall(r"{\w+}", route.path_format) if isinstance(route, HTTPRoute) else []
+        for place in places:
+            path = route.path_format.replace(place, text).replace("{organization_id}", organization)
+            for method in sorted(route.methods - {"OPTIONS"}):
+                yield method, re.sub(r"{\w+}", "acme", path)
+
+
+class TestPaths:
+    @pytest.mark.parametrize("text", ["%00", "a%00b", "acme%00"])
+    async def test_with_a_character_that_no_name_can_have_lead_nowhere(
+        self, plane: ControlPlane, organization: str, manager: str, text: str
+    ) -> None:
+        found = list(_places(plane, organization, text))
+        assert len(found) > 50
+        for method, path in found:
+            key = plane.operator_key if "/admin/" in path else manager
+            answer = await plane.client.request(method, path, headers={"Authorization": f"Bearer {key}"})
+
+            assert answer.status_code == 404, (method, path, answer.text)
+
+    async def test_that_end_in_half_a_character_lead_nowhere(self, plane: ControlPlane) -> None:
+        told: list[Any] = []
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        scope: Any = {"type": "http", "method": "GET", "path": "/models/acme/one\ud800", "raw_path": b"/",
+                      "query_string": b"", "headers": [], "root_path": "", "scheme": "http",
+                      "server": ("tollgate.test", 80), "client": None, "http_version": "1.1", "state": {}}  # fmt: skip
+        await plane.app(scope, receive, send)
+
+        assert told[0]["status"] == 404

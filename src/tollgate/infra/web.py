@@ -19,6 +19,7 @@ import msgspec
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO, MsgspecDTO
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import SkipValidation
 from litestar.plugins import OpenAPISchemaPlugin, SerializationPlugin
@@ -192,6 +193,18 @@ def query(request: ASGIConnection[Any, Any, Any, Any], shape: type[Shape], *, ot
         raise _fault(str(error)) from error
 
 
+async def check_path(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Litestar guard for every route: what the database's text cannot hold names nothing that is there.
+
+    Raises:
+        NotFound: a part of the path holds U+0000 or half a surrogate pair.
+    """
+    del handler
+    for part in connection.scope["path_params"].values():
+        if not _is_text(str(part)):
+            raise NotFound
+
+
 class StrictBodies(SerializationPlugin):
     """Litestar plugin: a handler's `data: SomeBody` goes through `decode` instead of Litestar's lenient conversion."""
 
@@ -291,6 +304,10 @@ def _parameters(query_string: bytes) -> list[tuple[str, str]]:
         if "\x00" in text:
             raise InvalidRequest("Text cannot contain the character U+0000.", field=name[:80])
     return pairs
+
+
+def _is_text(given: str) -> bool:
+    return "\x00" not in given and not any("\ud800" <= character <= "\udfff" for character in given)
 
 
 def _so_far(values: dict[str, object], name: str) -> tuple[object, ...]:
