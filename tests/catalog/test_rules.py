@@ -1,5 +1,6 @@
 """What may enter the catalogue. An address is judged by its text alone, in every notation resolvers read."""
 
+import ipaddress
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from tollgate.catalog.model import DataPolicy, Endpoint, Format, Model, Provider
 from tollgate.catalog.rules import (
     PERMISSION,
     base_url_of,
+    check_addresses,
     check_base_url,
     check_endpoint,
     check_model,
@@ -73,6 +75,17 @@ ENDPOINT = Endpoint(
         "https://[::ffff:127.0.0.1]",
         "https://[fe80::1%25eth0]",
         "https://[fd00::1]",
+        "https://[fec0::1]",
+        "https://[::127.0.0.1]",
+        "https://[::10.0.0.8]",
+        "https://[::ffff:0:127.0.0.1]",
+        "https://[64:ff9b::169.254.169.254]",
+        "https://[64:ff9b::7f00:1]",
+        "https://[64:ff9b:1::8.8.8.8]",
+        "https://[2002:7f00:1::]",
+        "https://[2002:a9fe:a9fe::1]",
+        "https://[2002:c0a8:101:1::1]",
+        "https://[2002:e000:1::]",
     ],
 )
 def test_private_addresses_and_plain_http_need_permission(url: str) -> None:
@@ -114,10 +127,35 @@ def test_what_is_no_plain_address_is_refused_whatever_is_permitted(url: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["https://api.openai.com/v1", "https://8.8.8.8", "https://[2606:4700::1111]:8443", "env:MY_BASE_URL"]
+    "url",
+    [
+        "https://api.openai.com/v1",
+        "https://8.8.8.8",
+        "https://[2606:4700::1111]:8443",
+        "https://[::ffff:8.8.8.8]",
+        "https://[64:ff9b::8.8.8.8]",
+        "https://[2002:808:808::1]",
+        "env:MY_BASE_URL",
+    ],
 )
 def test_public_https_addresses_are_accepted(url: str) -> None:
     check_base_url(url, allow_private_upstreams=False)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["::", "::ffff:", "::ffff:0:", "64:ff9b::", "2002::"]),
+)
+def test_ipv6_that_carries_ipv4_is_judged_as_what_it_carries(number: int, carrier: str) -> None:
+    inner = ipaddress.IPv4Address(number)
+    outer = f"2002:{number >> 16:x}:{number & 0xFFFF:x}::1" if carrier == "2002::" else f"{carrier}{inner}"
+    refused = []
+    for address in (str(inner), outer):
+        try:
+            check_addresses("acme.test", [address])
+        except InvalidRequest:
+            refused.append(address)
+    assert len(refused) in {0, 2}
 
 
 @given(st.text(max_size=60).map("https://".__add__))
@@ -145,6 +183,8 @@ def test_any_text_is_either_accepted_or_refused_as_a_request(text: str) -> None:
         ({"credential": "env:A" + "_A" * 200}, "credential"),
         ({"base_url": None}, "base_url"),
         ({"status_page": "javascript:alert(1)"}, "status_page"),
+        ({"status_page": "http://[::1"}, "status_page"),
+        ({"status_page": "https://[x]/"}, "status_page"),
         ({"regions": ("",)}, "regions"),
     ],
 )

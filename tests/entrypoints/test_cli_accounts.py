@@ -93,6 +93,8 @@ class TestKeys:
             ("create", "--name", "mine", "--organization", "acme"),
             ("create", "--name", "mine", "--organization", "org_01890000-0000-7000-8000-000000000000"),
             ("create", "--name", "mine", "--kind", "operator", "--expires-at", "2020-01-01"),
+            ("create", "--name", "mine", "--kind", "operator", "--expires-at", "0001-01-01"),
+            ("create", "--name", "mine", "--kind", "operator", "--expires-at", "9999-12-31T23:59:59Z"),
             ("revoke", "key_01890000-0000-7000-8000-000000000000"),
             ("revoke", "mine"),
         ],

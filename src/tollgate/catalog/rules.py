@@ -30,6 +30,14 @@ _LENGTH_MAX = 2**31 - 1
 TIMEOUT_SECONDS_MAX = 3600
 _NUMERIC_HOST = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.IGNORECASE)
 
+_CARRIERS_OF_IPV4 = tuple(
+    ipaddress.IPv6Network(network) for network in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")
+)
+"""Networks of IPv6 whose addresses end in an IPv4 address: compatible, mapped, and the two kinds translators know."""
+
+_PRIVATE_IPV6 = tuple(ipaddress.IPv6Network(network) for network in ("fec0::/10", "64:ff9b:1::/48"))
+"""Networks of IPv6 that are private though Python, or an older one, does not say so."""
+
 _OPEN_FORMATS = frozenset({Format.OPENAI_COMPATIBLE, Format.SANDBOX})
 """Formats whose providers may ask for no credential."""
 
@@ -107,10 +115,19 @@ def check_provider(provider: Provider, *, allow_private_upstreams: bool) -> None
         check_base_url(provider.base_url, allow_private_upstreams=allow_private_upstreams)
     elif provider.format is not Format.SANDBOX:
         raise InvalidRequest("A provider needs a base_url, such as https://api.openai.com/v1.", field="base_url")
-    if provider.status_page is not None and urlsplit(provider.status_page).scheme not in {"http", "https"}:
-        raise InvalidRequest("A status page is an http or https URL.", field="status_page")
+    if provider.status_page is not None:
+        _check_status_page(provider.status_page)
     for region in provider.regions:
         _check_text(region, "regions")
+
+
+def _check_status_page(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidRequest(f"This is not a URL: {error}.", field="status_page") from error
+    if parts.scheme not in {"http", "https"}:
+        raise InvalidRequest("A status page is an http or https URL.", field="status_page")
 
 
 def check_base_url(base_url: str, *, allow_private_upstreams: bool) -> None:
@@ -183,9 +200,20 @@ def _is_private(host: str) -> bool:
     except ValueError:
         # Resolvers also read 127.1, 2130706433 and 0x7f000001 as IPv4 addresses; nobody needs them.
         return bool(_NUMERIC_HOST.fullmatch(name.rpartition(".")[2]))
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address):
+        if any(address in network for network in _PRIVATE_IPV6):
+            return True
+        address = _carried_by(address) or address
     return not address.is_global or address.is_multicast
+
+
+def _carried_by(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that packets to this one may be handed on to; `None` if it carries none."""
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if any(address in network for network in _CARRIERS_OF_IPV4):
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return None
 
 
 def check_model(model: Model) -> None:

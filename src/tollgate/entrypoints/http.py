@@ -107,6 +107,7 @@ def build(
             *operations.HANDLERS,
             *docs.HANDLERS,
         ],
+        guards=[web.check_path],
         dependencies=wiring.dependencies(),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[wiring.running],

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from litestar import asgi
 from litestar.exceptions import MethodNotAllowedException
@@ -14,8 +14,9 @@ from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place
 from tollgate.gateway.service import Gateway, Inquiry
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
-from tollgate.kit.principal import Principal
 
+BODY_SECONDS_MAX = 300.0
+"""How long a body may take to arrive as a whole."""
 KEEP_ALIVE_SECONDS = 10.0
 WRITE_SECONDS_MAX = 60.0
 """How long a caller may take to make room for a piece of an answer."""
@@ -30,12 +31,10 @@ def _inference(path: str, wire: Wire) -> ASGIRouteHandler:
 
     @asgi(path, copy_scope=False)
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        gateway, principal = await _opened(scope, receive)
+        gateway, place = await _opened(scope, receive)
         client = AsgiClient(receive, send)
-        place = gateway.room.of(principal.organization_id)
         try:
-            body = await _body(receive, gateway.body_bytes_max, place)
-            await gateway.serve(Inquiry(principal, wire, body, _headers(scope), place), client)
+            await gateway.serve(await _inquiry(gateway, scope, receive, wire, place), client)
         finally:
             place.leave()
             client.rest()
@@ -43,8 +42,8 @@ def _inference(path: str, wire: Wire) -> ASGIRouteHandler:
     return handle
 
 
-async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Principal]:
-    """Who calls; nothing of the body is read before the key is proven."""
+async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Place]:
+    """A place for the call of whoever it is; nothing of the body is read before the key is proven."""
     if scope["method"] != "POST":  # type: ignore[typeddict-item]  # Litestar routes HTTP only to these paths
         raise MethodNotAllowedException
     gateway: Gateway = scope["litestar_app"].state["gateway"]
@@ -53,7 +52,22 @@ async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Principal]:
     except TollgateError:
         await _throw_away(receive, gateway.body_bytes_max)
         raise
-    return gateway, principal
+    return gateway, gateway.room.of(principal.organization_id)
+
+
+async def _inquiry(gateway: Gateway, scope: Scope, receive: Receive, wire: Wire, place: Place) -> Inquiry:
+    """The call once it is whole. What its key may do is asked when the body has come: that can be long after it began.
+
+    Raises:
+        InvalidRequest: the body is incomplete, or does not arrive in time.
+        PayloadTooLarge: it is too large.
+    """
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            body = await _body(receive, gateway.body_bytes_max, place)
+    except TimeoutError as error:
+        raise InvalidRequest("The body did not arrive in time.") from error
+    return Inquiry(await gateway.authenticate(scope["headers"]), wire, body, _headers(scope), place)
 
 
 def _headers(scope: Scope) -> Mapping[str, str]:
@@ -68,11 +82,13 @@ def _headers(scope: Scope) -> Mapping[str, str]:
 async def _throw_away(receive: Receive, bytes_max: int) -> None:
     """Read a stranger's body without keeping it: a caller who still sends hears no answer."""
     size = 0
-    while size <= bytes_max:
-        message = await receive()
-        size += len(message.get("body", b""))  # type: ignore[arg-type]  # of the union's members only one has a body
-        if not message.get("more_body"):
-            return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            while size <= bytes_max:
+                message = await receive()
+                size += len(message.get("body", b""))  # type: ignore[arg-type]  # of the union's members only one has a body
+                if not message.get("more_body"):
+                    return
 
 
 async def _body(receive: Receive, bytes_max: int, place: Place) -> bytes:
@@ -199,11 +215,9 @@ class AsgiClient:
 @asgi("/v1/messages/count_tokens", copy_scope=False)
 async def count_tokens(scope: Scope, receive: Receive, send: Send) -> None:
     """`POST /v1/messages/count_tokens`: about how many tokens a prompt is; nothing is charged."""
-    gateway, principal = await _opened(scope, receive)
-    place = gateway.room.of(principal.organization_id)
+    gateway, place = await _opened(scope, receive)
     try:
-        body = await _body(receive, gateway.body_bytes_max, place)
-        counted = await gateway.count_tokens(Inquiry(principal, Wire.MESSAGES, body, _headers(scope), place))
+        counted = await gateway.count_tokens(await _inquiry(gateway, scope, receive, Wire.MESSAGES, place))
     finally:
         place.leave()
     client = AsgiClient(receive, send)

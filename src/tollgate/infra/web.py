@@ -19,13 +19,14 @@ import msgspec
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO, MsgspecDTO
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import SkipValidation
 from litestar.plugins import OpenAPISchemaPlugin, SerializationPlugin
 from litestar.typing import FieldDefinition
 from msgspec import inspect
 
-from tollgate.kit import ids, money
+from tollgate.kit import ids, instants, money
 from tollgate.kit.errors import InvalidRequest, NotFound
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -50,7 +51,13 @@ Injected: TypeAlias = NamedDependency[SkipValidation[Service]]
 
 
 class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What a request may say. Anything it does not name is refused."""
+    """What a request may say. Anything it does not name is refused, and so is an instant nobody can reckon with."""
+
+    def __post_init__(self) -> None:
+        for name, field in _instants(type(self)):
+            given = getattr(self, name)
+            if isinstance(given, datetime):
+                instants.check(given, field)
 
 
 class Nothing(Body, frozen=True):
@@ -62,7 +69,7 @@ class Amount(Decimal):
 
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-"""An instant in a request, which says what its zone is."""
+"""An instant in a request, which says what its zone is; a `Body` checks that it can be reckoned with."""
 
 
 class Paging(Body, kw_only=True, frozen=True):
@@ -186,6 +193,18 @@ def query(request: ASGIConnection[Any, Any, Any, Any], shape: type[Shape], *, ot
         raise _fault(str(error)) from error
 
 
+async def check_path(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Litestar guard for every route: what the database's text cannot hold names nothing that is there.
+
+    Raises:
+        NotFound: a part of the path holds U+0000 or half a surrogate pair.
+    """
+    del handler
+    for part in connection.scope["path_params"].values():
+        if not _is_text(str(part)):
+            raise NotFound
+
+
 class StrictBodies(SerializationPlugin):
     """Litestar plugin: a handler's `data: SomeBody` goes through `decode` instead of Litestar's lenient conversion."""
 
@@ -252,10 +271,22 @@ def _fault(message: str) -> InvalidRequest:
 
 
 @cache
+def _instants(shape: type[Body]) -> tuple[tuple[str, str], ...]:
+    """The attributes of the shape that may hold instants, each with its name in requests."""
+    return tuple(
+        (field.name, field.encode_name) for field in _fields(shape) if inspect.DateTimeType in _alternatives(field.type)
+    )
+
+
+@cache
 def _kinds(shape: type[Body]) -> dict[str, frozenset[type[inspect.Type]]]:
+    return {field.encode_name: _alternatives(field.type) for field in _fields(shape)}
+
+
+def _fields(shape: type[Body]) -> tuple[inspect.Field, ...]:
     described = inspect.type_info(shape)
     assert isinstance(described, inspect.StructType)  # noqa: S101 - a Body is a struct
-    return {field.encode_name: _alternatives(field.type) for field in described.fields}
+    return described.fields
 
 
 def _alternatives(kind: inspect.Type) -> frozenset[type[inspect.Type]]:
@@ -273,6 +304,10 @@ def _parameters(query_string: bytes) -> list[tuple[str, str]]:
         if "\x00" in text:
             raise InvalidRequest("Text cannot contain the character U+0000.", field=name[:80])
     return pairs
+
+
+def _is_text(given: str) -> bool:
+    return "\x00" not in given and not any("\ud800" <= character <= "\udfff" for character in given)
 
 
 def _so_far(values: dict[str, object], name: str) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ from datetime import datetime
 from tollgate.accounts.model import OrganizationStatus
 from tollgate.accounts.rules import check_name, check_policy
 from tollgate.keys.model import ApiKey, PresentedKey, Standing
+from tollgate.kit import instants
 from tollgate.kit.errors import AuthenticationFailed, Conflict, InvalidRequest, PermissionDenied
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.kit.slugs import MODEL_SLUG
@@ -35,7 +36,6 @@ _KIND = {prefix: kind for kind, prefix in PREFIX.items()}
 _KEY = re.compile(r"([smo]k-tg-)([0-9A-Za-z]{12})-([0-9A-Za-z]{43})[0-9A-Za-z]{6}")
 _NOT_A_KEY = "This is not a Tollgate API key: it is mistyped, cut short, or belongs to someone else's service."
 _HEADERS = (b"x-api-key", b"x-goog-api-key")
-_YEAR_MAX = 9000
 
 
 def public_id(entropy: bytes) -> str:
@@ -157,8 +157,7 @@ def check_expiry(expires_at: datetime | None, now: datetime) -> None:
     """
     if expires_at is None:
         return
-    if expires_at.year > _YEAR_MAX:
-        raise InvalidRequest(f"A key expires before the year {_YEAR_MAX + 1}, or never.", field="expires_at")
+    instants.check(expires_at, "expires_at")
     if expires_at <= now:
         raise InvalidRequest("A key has to expire in the future.", field="expires_at")
 

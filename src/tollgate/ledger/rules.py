@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from tollgate.kit import ids
+from tollgate.kit import ids, instants
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, KeyId, OrganizationId
 from tollgate.ledger.model import (
@@ -18,9 +18,6 @@ from tollgate.ledger.model import (
     credits_of,
 )
 
-_YEAR_MAX = 9000
-"""Every time of that year exists in every time zone, and in the database."""
-
 
 def check_terms(terms: GrantTerms, now: datetime) -> None:
     """A grant is more than nothing and not beyond reckoning, and expires after it is made.
@@ -33,8 +30,7 @@ def check_terms(terms: GrantTerms, now: datetime) -> None:
     _check_size(terms.amount)
     if terms.expires_at is None:
         return
-    if terms.expires_at.year > _YEAR_MAX:
-        raise InvalidRequest(f"A grant expires before the year {_YEAR_MAX + 1}, or never.", field="expires_at")
+    instants.check(terms.expires_at, "expires_at")
     if terms.expires_at <= now:
         raise InvalidRequest("A grant expires after it is made.", field="expires_at")
 

@@ -8,7 +8,7 @@ import msgspec
 
 from tollgate.health.model import Fault, Trouble
 from tollgate.infra import web
-from tollgate.infra.web import Amount, Body
+from tollgate.infra.web import Amount, Body, Instant
 from tollgate.kit.ids import typed
 from tollgate.kit.money import amount_text
 from tollgate.ledger.model import PRIORITY_DEFAULT, AdjustmentOrder, GrantCategory, GrantTerms
@@ -25,7 +25,7 @@ class CreateGrant(Body, kw_only=True, frozen=True):
     amount: Amount
     category: GrantCategory | None = None
     priority: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
-    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    expires_at: Instant | None = None
     reason: Annotated[str, msgspec.Meta(max_length=500)] | None = None
     reference: Annotated[str, msgspec.Meta(pattern=_REFERENCE, max_length=200)] | None = None
     """What the top-up is called elsewhere. The same reference again, on the same terms, answers the same grant."""

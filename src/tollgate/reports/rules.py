@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tollgate.kit import money, period
+from tollgate.kit import instants, money, period
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
@@ -28,9 +28,6 @@ ROWS_MAX = 100_000
 """The most rows one report may have."""
 ACTIVITY_DAYS_MAX = 90
 """How far back a model's activity is told."""
-
-_YEARS = range(2000, 9000)
-"""What can be reckoned with: instants outside would overflow in some time zone, or have no UUIDv7."""
 
 _SHORTEST_PIECE = {
     Granularity.QUARTER_HOUR: timedelta(minutes=15),
@@ -85,18 +82,13 @@ def _month(text: str, zone: ZoneInfo) -> Period:
         found = period.parse_month(text, zone)
     except period.NotAMonth as error:
         raise InvalidRequest(f"month: {error}.", field="month") from error
-    _check_year(found.start, "month")
+    instants.check(found.start, "month")
     return found
 
 
 def _instant(given: datetime, field: str) -> datetime:
-    _check_year(given, field)
+    instants.check(given, field)
     return given.astimezone(UTC)
-
-
-def _check_year(instant: datetime, field: str) -> None:
-    if instant.year not in _YEARS:
-        raise InvalidRequest(f"{field}: the year {instant.year} is out of range.", field=field)
 
 
 def check_quarter_hours(window: Period) -> None:
