@@ -89,10 +89,16 @@ BEGIN
                 AND withdrawn.service_tier = OLD.service_tier
                 AND withdrawn.withdrawn_at IS NOT NULL
                 AND withdrawn.effective_from = OLD.effective_to
-                AND withdrawn.effective_to IS NOT DISTINCT FROM NEW.effective_to
         ) THEN
-            -- What superseded it was withdrawn, so it lasts until that would have ended.
-            allowed.effective_to := NEW.effective_to;
+            -- What superseded it was withdrawn, so it lasts until the next one begins.
+            allowed.effective_to := (
+                SELECT min(later.effective_from) FROM price_versions AS later
+                WHERE later.endpoint_id = OLD.endpoint_id
+                    AND later.organization_id IS NOT DISTINCT FROM OLD.organization_id
+                    AND later.service_tier = OLD.service_tier
+                    AND later.withdrawn_at IS NULL
+                    AND later.effective_from > OLD.effective_from
+            );
         END IF;
         IF NEW IS DISTINCT FROM OLD AND NEW IS NOT DISTINCT FROM allowed THEN
             RETURN NEW;

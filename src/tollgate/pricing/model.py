@@ -74,7 +74,8 @@ class AdjustmentDraft:
 class PriceAdjustment:
     """A discount or markup on the general prices of its scope, on `[effective_from, effective_to)`.
 
-    Once published it never changes but for its end. Its percent has passed `rules.check_percent`.
+    Once published it never changes but for its end. That is set when another one supersedes it, and moves only if the
+    other is withdrawn before it begins; or it is set by hand, and stays. Its percent has passed `rules.check_percent`.
     """
 
     id: PriceAdjustmentId
@@ -102,6 +103,8 @@ class PublishedAdjustment:
     published_at: datetime
     published_by: KeyId | None
     """The operator key; `None` for the command line."""
+    withdrawn_at: datetime | None = None
+    """When it was taken back, which was before it began; it never adjusts a price."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,5 +112,13 @@ class PriceAdjustmentsController(Controller):
             ended = await service.end_adjustment(session, wanted, at=data.instant(now=act.at), act=act)
         return One(data=AdjustmentView.of(ended))
 
+    @delete("/{adjustment_id:str}", summary="Withdraw one that has not begun; what it would have superseded goes on")
+    async def withdraw_price_adjustment(
+        self, adjustment_id: FromPath[str], database: Injected[Database], act: Injected[Act]
+    ) -> None:
+        wanted = PriceAdjustmentId(web.parse_id("padj", adjustment_id))
+        async with database.write() as session:
+            await service.withdraw_adjustment(session, wanted, act=act)
+
 
 HANDLERS = (PricesController, PriceAdjustmentsController)

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from tollgate.kit import money
-from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import (
     EndpointId,
     OrganizationId,
@@ -19,8 +19,6 @@ from tollgate.kit.ids import (
     PriceVersionId,
     derived_id,
     timestamp_bits,
-    typed,
-    typed_or_none,
 )
 from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, TOKEN_KINDS, Kind, UsageQuantities
 from tollgate.pricing.model import (
@@ -30,8 +28,6 @@ from tollgate.pricing.model import (
     PriceBook,
     PriceItem,
     PriceVersion,
-    Publication,
-    PublishedAdjustment,
     Unit,
 )
 
@@ -47,6 +43,11 @@ _HUNDRED = Decimal(100)
 _UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
 _SERVICE_TIER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _KIND_ORDER = {kind: position for position, kind in enumerate(Kind)}
+_NAMES: Mapping[type[PriceVersion | PriceAdjustment], tuple[str, str]] = {
+    PriceVersion: ("price", "Publish one that supersedes it instead: POST /admin/prices."),
+    PriceAdjustment: ("adjustment", "End it instead: POST /admin/price-adjustments/{id}/end."),
+}
+"""What is said of each in a refusal, and what to do where it cannot be withdrawn."""
 _SECOND_KINDS = frozenset({Kind.AUDIO_SECONDS, Kind.VIDEO_SECONDS})
 _ENTRY_KINDS = frozenset(Kind) - BASE_KIND.keys() - {Kind.COMPLETION, Kind.WEB_SEARCH}
 """Kinds that are there before a model answers. A version that prices none of them would leave every call unpriced."""
@@ -284,47 +285,52 @@ def can_follow(latest: PriceVersion | PriceAdjustment, effective_from: datetime)
     return latest.effective_from < effective_from and (ends is None or ends <= effective_from)
 
 
+def check_withdrawal(one: PriceVersion | PriceAdjustment, withdrawn_at: datetime | None, *, now: datetime) -> None:
+    """Refuse to take back what may have charged a call.
+
+    Raises:
+        Conflict: it has begun, or was withdrawn before.
+    """
+    name, instead = _NAMES[type(one)]
+    if withdrawn_at is not None:
+        raise Conflict(f"This {name} was withdrawn already.")
+    if one.effective_from <= now:
+        raise Conflict(f"This {name} has begun, and what was in force never changes. {instead}")
+
+
+def check_end(
+    one: PriceVersion | PriceAdjustment, withdrawn_at: datetime | None, *, at: datetime, now: datetime
+) -> None:
+    """Refuse an end that would change what was charged, or was to be: one is given once, for now or later.
+
+    Raises:
+        Conflict: it ends already, or was withdrawn.
+        InvalidRequest: that instant is past, or not after the beginning; `field` is "effective_to".
+    """
+    name, _ = _NAMES[type(one)]
+    if withdrawn_at is not None:
+        raise Conflict(f"This {name} was withdrawn already.")
+    if one.effective_to is not None:
+        raise Conflict(f"This {name} ends at {one.effective_to.isoformat()} already.", field="effective_to")
+    if at < now:
+        raise InvalidRequest(f"This {name} ends now or later.", field="effective_to")
+    if at <= one.effective_from:
+        begins = one.effective_from.isoformat()
+        raise InvalidRequest(
+            f"This {name} ends after its beginning, {begins}; before that it can be withdrawn.", field="effective_to"
+        )
+
+
+def next_beginning(
+    timeline: Iterable[PriceVersion | PriceAdjustment], one: PriceVersion | PriceAdjustment
+) -> datetime | None:
+    """When the first of these begins that comes after that one; `None` if none does."""
+    return min((each.effective_from for each in timeline if each.effective_from > one.effective_from), default=None)
+
+
 def in_order(items: Iterable[PriceItem]) -> tuple[PriceItem, ...]:
     """The items in the order they are shown and stored in: by kind, then by tier."""
     return tuple(sorted(items, key=lambda item: (_KIND_ORDER[item.kind], item.prompt_tokens_from)))
-
-
-def facts_of(publication: Publication) -> dict[str, object]:
-    """What is on record of a version that was published or withdrawn, as JSON has it."""
-    version = publication.version
-    return {
-        "id": typed("price", version.id),
-        "endpoint": typed("ep", version.endpoint_id),
-        "organization": typed_or_none("org", version.organization_id),
-        "service_tier": version.service_tier,
-        "effective_from": version.effective_from.isoformat(),
-        "effective_to": None if version.effective_to is None else version.effective_to.isoformat(),
-        "source": publication.source.value,
-        "items": [
-            {
-                "kind": item.kind.value,
-                "price": money.amount_text(item.unit_price),
-                "unit": item.unit.value,
-                "prompt_tokens_from": item.prompt_tokens_from,
-                "prompt_tokens_below": item.prompt_tokens_below,
-            }
-            for item in version.items
-        ],
-    }
-
-
-def facts_of_adjustment(published: PublishedAdjustment) -> dict[str, object]:
-    """What is on record of an adjustment that was published or ended, as JSON has it."""
-    adjustment = published.adjustment
-    return {
-        "id": typed("padj", adjustment.id),
-        "organization": typed_or_none("org", adjustment.organization_id),
-        "model": adjustment.model,
-        "provider": adjustment.provider,
-        "percent": money.amount_text(adjustment.percent),
-        "effective_from": adjustment.effective_from.isoformat(),
-        "effective_to": None if adjustment.effective_to is None else adjustment.effective_to.isoformat(),
-    }
 
 
 def _check_unit(index: int, item: PriceItem) -> None:

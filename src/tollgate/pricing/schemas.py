@@ -192,6 +192,8 @@ class AdjustmentView(Struct, kw_only=True, frozen=True):
     """`null` until another one supersedes it, or it is ended."""
     published_at: datetime
     published_by: str | None
+    withdrawn_at: datetime | None
+    """When it was taken back before it began; it adjusts no price."""
 
     @classmethod
     def of(cls, published: PublishedAdjustment) -> "AdjustmentView":
@@ -206,6 +208,7 @@ class AdjustmentView(Struct, kw_only=True, frozen=True):
             effective_to=adjustment.effective_to,
             published_at=published.published_at,
             published_by=typed_or_none("key", published.published_by),
+            withdrawn_at=published.withdrawn_at,
         )
 
 
