@@ -121,6 +121,7 @@ class PriceVersion:
     """The prices of one endpoint on `[effective_from, effective_to)`; once published it never changes but for its end.
 
     The end is set when a version is published that supersedes it, and moves only if that is withdrawn before it begins.
+    An organization's own can be ended by hand as well; then it stays.
 
     Items have passed `rules.check_items`: the tiers of every kind tile the prompt tokens from 0 on.
     """

@@ -14,14 +14,14 @@ from tollgate.kit.principal import Principal
 from tollgate.pricing import service
 from tollgate.pricing.schemas import (
     AdjustmentView,
-    EndAdjustment,
+    End,
     ListAdjustments,
     ListPrices,
     PriceView,
     PublishAdjustment,
     PublishPrice,
 )
-from tollgate.pricing.service import EndpointDirectory
+from tollgate.pricing.service import EndpointDirectory, EndpointRegister
 
 
 class PricesController(Controller):
@@ -41,7 +41,9 @@ class PricesController(Controller):
         asked = web.query(request, ListPrices)
         async with database.read() as session:
             endpoint_id = await endpoints(session, model=asked.model, provider=asked.provider)
-            rows = await service.history(session, endpoint_id, before=asked.before, count=asked.limit + 1)
+            rows = await service.history(
+                session, endpoint_id, organization_id=asked.owner, before=asked.before, count=asked.limit + 1
+            )
         return web.page(
             rows,
             limit=asked.limit,
@@ -68,6 +70,21 @@ class PricesController(Controller):
         wanted = PriceVersionId(web.parse_id("price", price_id))
         async with database.write() as session:
             await service.withdraw(session, wanted, act=act)
+
+    @post("/{price_id:str}/end", status_code=200, summary="Let an organization's own version end, now or later")
+    async def end_price(
+        self,
+        price_id: FromPath[str],
+        data: JSONBody[End],
+        database: Injected[Database],
+        endpoint: Injected[EndpointRegister],
+        act: Injected[Act],
+    ) -> One[PriceView]:
+        wanted = PriceVersionId(web.parse_id("price", price_id))
+        async with database.write() as session:
+            ended = await service.end(session, wanted, at=data.instant(now=act.at), act=act)
+            place = await endpoint(session, ended.version.endpoint_id)
+        return One(data=PriceView.of(ended, model=place.model, provider=place.provider))
 
 
 class PriceAdjustmentsController(Controller):
@@ -103,7 +120,7 @@ class PriceAdjustmentsController(Controller):
     async def end_price_adjustment(
         self,
         adjustment_id: FromPath[str],
-        data: JSONBody[EndAdjustment],
+        data: JSONBody[End],
         database: Injected[Database],
         act: Injected[Act],
     ) -> One[AdjustmentView]:

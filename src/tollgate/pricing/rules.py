@@ -44,7 +44,11 @@ _UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECON
 _SERVICE_TIER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _KIND_ORDER = {kind: position for position, kind in enumerate(Kind)}
 _NAMES: Mapping[type[PriceVersion | PriceAdjustment], tuple[str, str]] = {
-    PriceVersion: ("price", "Publish one that supersedes it instead: POST /admin/prices."),
+    PriceVersion: (
+        "price",
+        "Publish one that supersedes it instead: POST /admin/prices. An organization's own can also be ended: "
+        "POST /admin/prices/{id}/end.",
+    ),
     PriceAdjustment: ("adjustment", "End it instead: POST /admin/price-adjustments/{id}/end."),
 }
 """What is said of each in a refusal, and what to do where it cannot be withdrawn."""

@@ -101,7 +101,7 @@ class PriceView(Struct, kw_only=True, frozen=True):
     service_tier: str
     effective_from: datetime
     effective_to: datetime | None
-    """`null` until another version supersedes it."""
+    """`null` until another version supersedes it, or it is ended."""
     items: list[PriceItemView]
     source: Source
     published_at: datetime
@@ -129,10 +129,15 @@ class PriceView(Struct, kw_only=True, frozen=True):
 
 
 class ListPrices(Paging, kw_only=True, frozen=True):
-    """The endpoint whose history is wanted."""
+    """The endpoint whose history is wanted, and whose own prices; unless said, everybody's and the general ones."""
 
     model: str
     provider: str
+    organization: str | None = None
+
+    @property
+    def owner(self) -> OrganizationId | None:
+        return _owner(self.organization)
 
 
 class PublishAdjustment(Body, kw_only=True, frozen=True):
@@ -158,8 +163,8 @@ class PublishAdjustment(Body, kw_only=True, frozen=True):
         )
 
 
-class EndAdjustment(Body, kw_only=True, frozen=True):
-    """When an adjustment ends: `null` is now."""
+class End(Body, kw_only=True, frozen=True):
+    """When an adjustment, or an organization's own price, ends: `null` is now."""
 
     effective_to: Instant | None = None
 

@@ -30,10 +30,27 @@ BOOK_KEEPS = timedelta(hours=1)
 """How long a version that has ended stays in the book, for calls that were accepted under it and still run."""
 
 
+class Place(Protocol):
+    """An endpoint, as far as prices have to know it."""
+
+    @property
+    def id(self) -> EndpointId: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+
+
 class EndpointDirectory(Protocol):
     """Finds endpoints for us by the names people use; the catalogue has one to offer."""
 
     async def __call__(self, session: ReadSession, *, model: str, provider: str) -> EndpointId: ...
+
+
+class EndpointRegister(Protocol):
+    """Finds endpoints for us by their ids; the catalogue has one to offer."""
+
+    async def __call__(self, session: ReadSession, endpoint_id: EndpointId) -> Place: ...
 
 
 async def load_book(session: ReadSession, *, now: datetime) -> PriceBook:
@@ -81,10 +98,18 @@ async def could_charge(
 
 
 async def history(
-    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
+    session: ReadSession,
+    endpoint_id: EndpointId,
+    *,
+    organization_id: OrganizationId | None = None,
+    before: UUID | None,
+    count: int,
 ) -> list[Publication]:
-    """Versions of an endpoint, of every organization and tier, withdrawn ones too, the latest to take effect first."""
-    return await store.history(session, endpoint_id, before=before, count=count)
+    """Versions of an endpoint and every tier, withdrawn ones too, the latest to take effect first.
+
+    With an organization its own alone, without one those of all and the general ones.
+    """
+    return await store.history(session, endpoint_id, organization_id=organization_id, before=before, count=count)
 
 
 async def general_publications(session: ReadSession) -> list[Publication]:
@@ -146,6 +171,29 @@ async def withdraw(session: WriteSession, version_id: PriceVersionId, *, act: Ac
     return gone
 
 
+async def end(session: WriteSession, version_id: PriceVersionId, *, at: datetime, act: Act) -> Publication:
+    """Let an organization's own version end; from then on the general price is charged, or its own next one.
+
+    Its end is set once.
+
+    Raises:
+        NotFound: there is none of this id.
+        InvalidRequest: that instant is past, or not after the version's beginning.
+        Conflict: it is a general one, ends already, or was withdrawn.
+    """
+    published = await _alone_with(session, version_id)
+    if published.version.organization_id is None:
+        raise Conflict(
+            "A general price is never ended, only superseded: publish the next one with POST /admin/prices. "
+            "An organization's own can be ended."
+        )
+    rules.check_end(published.version, published.withdrawn_at, at=at, now=act.at)
+    await store.end(session, version_id, at, ended_at=act.at)
+    ended = replace(published, version=replace(published.version, effective_to=at))
+    await record.ended(session, published, ended, act=act)
+    return ended
+
+
 async def _alone_with(session: WriteSession, version_id: PriceVersionId) -> Publication:
     """The version, while nobody else publishes prices of its endpoint.
 
@@ -197,10 +245,7 @@ def _check_succession(draft: PriceDraft, latest: PriceVersion, now: datetime) ->
     if draft.effective_from < now:
         raise InvalidRequest("A price that replaces another takes effect now or later.", field="effective_from")
     if not rules.can_follow(latest, draft.effective_from):
-        raise InvalidRequest(
-            f"A version that takes effect at {latest.effective_from.isoformat()} is published already.",
-            field="effective_from",
-        )
+        raise InvalidRequest(f"A version {_there(latest)} is published already.", field="effective_from")
 
 
 def _version(draft: PriceDraft, effective_to: datetime | None, now: datetime) -> PriceVersion:
@@ -242,10 +287,14 @@ async def publish_adjustment(session: WriteSession, draft: AdjustmentDraft, *, a
 
 def _check_follows(draft: AdjustmentDraft, latest: PriceAdjustment) -> None:
     if not rules.can_follow(latest, draft.effective_from):
-        begins = latest.effective_from.isoformat()
         raise InvalidRequest(
-            f"An adjustment of this scope that takes effect at {begins} is published already.", field="effective_from"
+            f"An adjustment of this scope {_there(latest)} is published already.", field="effective_from"
         )
+
+
+def _there(latest: PriceVersion | PriceAdjustment) -> str:
+    lasts = "" if latest.effective_to is None else f" and ends at {latest.effective_to.isoformat()}"
+    return f"that takes effect at {latest.effective_from.isoformat()}{lasts}"
 
 
 async def withdraw_adjustment(

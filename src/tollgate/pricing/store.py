@@ -100,10 +100,20 @@ async def timeline(
 
 
 async def history(
-    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
+    session: ReadSession,
+    endpoint_id: EndpointId,
+    *,
+    organization_id: OrganizationId | None,
+    before: UUID | None,
+    count: int,
 ) -> list[Publication]:
-    """Versions of an endpoint, of every organization and tier, withdrawn ones too, the latest to take effect first."""
+    """Versions of an endpoint and every tier, withdrawn ones too, the latest to take effect first.
+
+    With an organization its own alone, without one those of all and the general ones.
+    """
     conditions = [VERSIONS.c.endpoint_id == endpoint_id]
+    if organization_id is not None:
+        conditions.append(VERSIONS.c.organization_id == organization_id)
     if before is not None:
         last = sa.select(VERSIONS.c.effective_from, VERSIONS.c.id).where(VERSIONS.c.id == before)
         conditions.append(sa.tuple_(VERSIONS.c.effective_from, VERSIONS.c.id) < last.scalar_subquery())
@@ -201,19 +211,26 @@ async def supersede(session: WriteSession, version_id: PriceVersionId, at: datet
     await session.execute(sa.update(VERSIONS).where(VERSIONS.c.id == version_id).values(effective_to=at))
 
 
+async def end(session: WriteSession, version_id: PriceVersionId, at: datetime, *, ended_at: datetime) -> None:
+    """Let an organization's open version end at an instant that stays, whatever is published or withdrawn after it."""
+    ended = sa.update(VERSIONS).where(VERSIONS.c.id == version_id)
+    await session.execute(ended.values(effective_to=at, ended_at=ended_at))
+
+
 async def withdraw(session: WriteSession, version_id: PriceVersionId, at: datetime) -> None:
     """Take back a version that has not begun."""
     await session.execute(sa.update(VERSIONS).where(VERSIONS.c.id == version_id).values(withdrawn_at=at))
 
 
 async def extend(session: WriteSession, gone: PriceVersion, *, until: datetime | None) -> None:
-    """Let the version that the withdrawn one would have superseded last until then."""
+    """Let the version that the withdrawn one would have superseded last until then; one that was ended does not."""
     superseded = sa.and_(
         _STANDS,
         VERSIONS.c.endpoint_id == gone.endpoint_id,
         VERSIONS.c.organization_id.is_not_distinct_from(gone.organization_id),
         VERSIONS.c.service_tier == gone.service_tier,
         VERSIONS.c.effective_to == gone.effective_from,
+        VERSIONS.c.ended_at.is_(None),
     )
     await session.execute(sa.update(VERSIONS).where(superseded).values(effective_to=until))
 

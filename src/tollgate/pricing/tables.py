@@ -21,6 +21,10 @@ class PriceVersionRow(SQLModel, table=True):
         sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="price_versions_organization"),
         sa.CheckConstraint("effective_from < effective_to", name="price_versions_period"),
         sa.CheckConstraint("source IN ('operator', 'seed', 'import')", name="price_versions_source"),
+        sa.CheckConstraint(
+            "ended_at IS NULL OR (organization_id IS NOT NULL AND effective_to IS NOT NULL)",
+            name="price_versions_ended",
+        ),
         ExcludeConstraint(
             (sa.text("endpoint_id"), "="),
             (sa.text("COALESCE(organization_id, '00000000-0000-0000-0000-000000000000'::uuid)"), "="),
@@ -43,6 +47,8 @@ class PriceVersionRow(SQLModel, table=True):
     published_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
     published_by: KeyId | None = Field(sa_type=sa.Uuid)
     withdrawn_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
+    ended_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
+    """When its end was set by hand; nothing where that is only where the next one begins."""
 
 
 class PriceItemRow(SQLModel, table=True):
