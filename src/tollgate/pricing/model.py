@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId
 from tollgate.kit.tokens import Kind
@@ -149,6 +149,20 @@ class PriceVersion:
         return self.base or self
 
 
+class Place(Protocol):
+    """An endpoint, as far as prices have to know it; the catalogue has them."""
+
+    @property
+    def id(self) -> EndpointId: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def writes(self) -> bool:
+        """Whether its calls write, so that none can be made without a price of output."""
+
+
 @dataclass(frozen=True, slots=True)
 class PriceDraft:
     """A version that is yet to be published."""
@@ -158,6 +172,8 @@ class PriceDraft:
     service_tier: str
     effective_from: datetime
     items: tuple[PriceItem, ...]
+    needs_output: bool = False
+    """Whether it is refused if it prices what is read alone. What a public price list says is taken as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,9 +40,9 @@ class PricesController(Controller):
     ) -> Page[PriceView]:
         asked = web.query(request, ListPrices)
         async with database.read() as session:
-            endpoint_id = await endpoints(session, model=asked.model, provider=asked.provider)
+            endpoint = await endpoints(session, model=asked.model, provider=asked.provider)
             rows = await service.history(
-                session, endpoint_id, organization_id=asked.owner, before=asked.before, count=asked.limit + 1
+                session, endpoint.id, organization_id=asked.owner, before=asked.before, count=asked.limit + 1
             )
         return web.page(
             rows,
@@ -60,8 +60,8 @@ class PricesController(Controller):
         act: Injected[Act],
     ) -> One[PriceView]:
         async with database.write() as session:
-            endpoint_id = await endpoints(session, model=data.model, provider=data.provider)
-            draft = data.draft(endpoint_id, now=act.at)
+            endpoint = await endpoints(session, model=data.model, provider=data.provider)
+            draft = data.draft(endpoint, now=act.at)
             publication = await service.publish(session, draft, act=act)
         return One(data=PriceView.of(publication, model=data.model, provider=data.provider))
 

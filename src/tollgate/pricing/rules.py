@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from tollgate.kit import money
-from tollgate.kit.errors import Conflict, InvalidRequest
+from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import (
     EndpointId,
     OrganizationId,
@@ -26,6 +26,7 @@ from tollgate.pricing.model import (
     ChargeItem,
     PriceAdjustment,
     PriceBook,
+    PriceDraft,
     PriceItem,
     PriceVersion,
     Unit,
@@ -43,15 +44,6 @@ _HUNDRED = Decimal(100)
 _UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
 _SERVICE_TIER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _KIND_ORDER = {kind: position for position, kind in enumerate(Kind)}
-_NAMES: Mapping[type[PriceVersion | PriceAdjustment], tuple[str, str]] = {
-    PriceVersion: (
-        "price",
-        "Publish one that supersedes it instead: POST /admin/prices. An organization's own can also be ended: "
-        "POST /admin/prices/{id}/end.",
-    ),
-    PriceAdjustment: ("adjustment", "End it instead: POST /admin/price-adjustments/{id}/end."),
-}
-"""What is said of each in a refusal, and what to do where it cannot be withdrawn."""
 _SECOND_KINDS = frozenset({Kind.AUDIO_SECONDS, Kind.VIDEO_SECONDS})
 _ENTRY_KINDS = frozenset(Kind) - BASE_KIND.keys() - {Kind.COMPLETION, Kind.WEB_SEARCH}
 """Kinds that are there before a model answers. A version that prices none of them would leave every call unpriced."""
@@ -273,6 +265,26 @@ def check_items(items: Sequence[PriceItem]) -> None:
         raise InvalidRequest("Price at least prompt tokens, or the request, the image or the second.", field="items")
 
 
+def check_output(draft: PriceDraft) -> None:
+    """Refuse prices of what is read alone, where calls write: none of them could be made.
+
+    Raises:
+        InvalidRequest: `field` is "items".
+    """
+    if draft.needs_output and lacks_output(draft.items):
+        raise InvalidRequest(
+            "Calls of this endpoint write, so completion needs a price too; say 0 if it is free. (What only reads is "
+            'an endpoint whose protocols are ["embeddings"].)',
+            field="items",
+        )
+
+
+def lacks_output(items: Iterable[PriceItem]) -> bool:
+    """Whether these price what is read and not what is written; prices by the request, image or second are neither."""
+    priced = {item.kind for item in items}
+    return Kind.PROMPT in priced and Kind.COMPLETION not in priced
+
+
 def check_service_tier(name: str) -> None:
     """Refuse what is no name of a service tier.
 
@@ -281,55 +293,6 @@ def check_service_tier(name: str) -> None:
     """
     if not _SERVICE_TIER.fullmatch(name):
         raise InvalidRequest("A service tier is a lower-case word such as standard or flex.", field="service_tier")
-
-
-def can_follow(latest: PriceVersion | PriceAdjustment, effective_from: datetime) -> bool:
-    """Whether the next one may begin then: after the latest has begun, and not before its end, if that is known."""
-    ends = latest.effective_to
-    return latest.effective_from < effective_from and (ends is None or ends <= effective_from)
-
-
-def check_withdrawal(one: PriceVersion | PriceAdjustment, withdrawn_at: datetime | None, *, now: datetime) -> None:
-    """Refuse to take back what may have charged a call.
-
-    Raises:
-        Conflict: it has begun, or was withdrawn before.
-    """
-    name, instead = _NAMES[type(one)]
-    if withdrawn_at is not None:
-        raise Conflict(f"This {name} was withdrawn already.")
-    if one.effective_from <= now:
-        raise Conflict(f"This {name} has begun, and what was in force never changes. {instead}")
-
-
-def check_end(
-    one: PriceVersion | PriceAdjustment, withdrawn_at: datetime | None, *, at: datetime, now: datetime
-) -> None:
-    """Refuse an end that would change what was charged, or was to be: one is given once, for now or later.
-
-    Raises:
-        Conflict: it ends already, or was withdrawn.
-        InvalidRequest: that instant is past, or not after the beginning; `field` is "effective_to".
-    """
-    name, _ = _NAMES[type(one)]
-    if withdrawn_at is not None:
-        raise Conflict(f"This {name} was withdrawn already.")
-    if one.effective_to is not None:
-        raise Conflict(f"This {name} ends at {one.effective_to.isoformat()} already.", field="effective_to")
-    if at < now:
-        raise InvalidRequest(f"This {name} ends now or later.", field="effective_to")
-    if at <= one.effective_from:
-        begins = one.effective_from.isoformat()
-        raise InvalidRequest(
-            f"This {name} ends after its beginning, {begins}; before that it can be withdrawn.", field="effective_to"
-        )
-
-
-def next_beginning(
-    timeline: Iterable[PriceVersion | PriceAdjustment], one: PriceVersion | PriceAdjustment
-) -> datetime | None:
-    """When the first of these begins that comes after that one; `None` if none does."""
-    return min((each.effective_from for each in timeline if each.effective_from > one.effective_from), default=None)
 
 
 def in_order(items: Iterable[PriceItem]) -> tuple[PriceItem, ...]:

@@ -8,13 +8,14 @@ from msgspec import Meta, Struct
 
 from tollgate.infra import web
 from tollgate.infra.web import Amount, Body, Instant, Paging
-from tollgate.kit.ids import EndpointId, OrganizationId, typed, typed_or_none
+from tollgate.kit.ids import OrganizationId, typed, typed_or_none
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import (
     STANDARD,
     AdjustmentDraft,
     AdjustmentFilters,
+    Place,
     PriceDraft,
     PriceItem,
     PriceVersion,
@@ -63,13 +64,14 @@ class PublishPrice(Body, kw_only=True, frozen=True):
     organization: str | None = None
     effective_from: Instant | None = None
 
-    def draft(self, endpoint_id: EndpointId, *, now: datetime) -> PriceDraft:
+    def draft(self, endpoint: Place, *, now: datetime) -> PriceDraft:
         return PriceDraft(
-            endpoint_id=endpoint_id,
+            endpoint_id=endpoint.id,
             organization_id=_owner(self.organization),
             service_tier=self.service_tier or STANDARD,
             effective_from=_instant(self.effective_from, now),
             items=tuple(item.item() for item in self.items),
+            needs_output=endpoint.writes,
         )
 
 

@@ -12,11 +12,13 @@ from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
 from tollgate.kit.ids import EndpointId, OrganizationId, PriceAdjustmentId, PriceVersionId
-from tollgate.pricing import record, rules, store
+from tollgate.pricing import lifetimes, record, rules, store
 from tollgate.pricing.comparison import Action, Comparison, succeed
+from tollgate.pricing.lifetimes import Lasting
 from tollgate.pricing.model import (
     AdjustmentDraft,
     AdjustmentFilters,
+    Place,
     PriceAdjustment,
     PriceBook,
     PriceDraft,
@@ -30,21 +32,10 @@ BOOK_KEEPS = timedelta(hours=1)
 """How long a version that has ended stays in the book, for calls that were accepted under it and still run."""
 
 
-class Place(Protocol):
-    """An endpoint, as far as prices have to know it."""
-
-    @property
-    def id(self) -> EndpointId: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def provider(self) -> str: ...
-
-
 class EndpointDirectory(Protocol):
     """Finds endpoints for us by the names people use; the catalogue has one to offer."""
 
-    async def __call__(self, session: ReadSession, *, model: str, provider: str) -> EndpointId: ...
+    async def __call__(self, session: ReadSession, *, model: str, provider: str) -> Place: ...
 
 
 class EndpointRegister(Protocol):
@@ -129,6 +120,7 @@ async def publish(
         InvalidRequest: items are at fault, or `effective_from` would rewrite what has been charged or published.
     """
     check(draft)
+    rules.check_output(draft)
     await store.lock_prices(session, draft.endpoint_id)
     timeline = await store.timeline(
         session,
@@ -157,7 +149,7 @@ async def withdraw(session: WriteSession, version_id: PriceVersionId, *, act: Ac
     """
     published = await _alone_with(session, version_id)
     version = published.version
-    rules.check_withdrawal(version, published.withdrawn_at, now=act.at)
+    lifetimes.check_withdrawal(version, published.withdrawn_at, now=act.at)
     timeline = await store.timeline(
         session,
         endpoint_id=version.endpoint_id,
@@ -165,7 +157,7 @@ async def withdraw(session: WriteSession, version_id: PriceVersionId, *, act: Ac
         service_tier=version.service_tier,
     )
     await store.withdraw(session, version_id, act.at)
-    await store.extend(session, version, until=rules.next_beginning(timeline, version))
+    await store.extend(session, version, until=lifetimes.next_beginning(timeline, version))
     gone = replace(published, withdrawn_at=act.at)
     await record.withdrawn(session, gone, act=act)
     return gone
@@ -187,7 +179,7 @@ async def end(session: WriteSession, version_id: PriceVersionId, *, at: datetime
             "A general price is never ended, only superseded: publish the next one with POST /admin/prices. "
             "An organization's own can be ended."
         )
-    rules.check_end(published.version, published.withdrawn_at, at=at, now=act.at)
+    lifetimes.check_end(published.version, published.withdrawn_at, at=at, now=act.at)
     await store.end(session, version_id, at, ended_at=act.at)
     ended = replace(published, version=replace(published.version, effective_to=at))
     await record.ended(session, published, ended, act=act)
@@ -217,6 +209,7 @@ async def compare(session: ReadSession, draft: PriceDraft, *, now: datetime) -> 
         InvalidRequest: its items are at fault.
     """
     check(draft)
+    rules.check_output(draft)
     timeline = await store.timeline(
         session,
         endpoint_id=draft.endpoint_id,
@@ -244,7 +237,7 @@ def check(draft: PriceDraft) -> None:
 def _check_succession(draft: PriceDraft, latest: PriceVersion, now: datetime) -> None:
     if draft.effective_from < now:
         raise InvalidRequest("A price that replaces another takes effect now or later.", field="effective_from")
-    if not rules.can_follow(latest, draft.effective_from):
+    if not lifetimes.can_follow(latest, draft.effective_from):
         raise InvalidRequest(f"A version {_there(latest)} is published already.", field="effective_from")
 
 
@@ -286,13 +279,13 @@ async def publish_adjustment(session: WriteSession, draft: AdjustmentDraft, *, a
 
 
 def _check_follows(draft: AdjustmentDraft, latest: PriceAdjustment) -> None:
-    if not rules.can_follow(latest, draft.effective_from):
+    if not lifetimes.can_follow(latest, draft.effective_from):
         raise InvalidRequest(
             f"An adjustment of this scope {_there(latest)} is published already.", field="effective_from"
         )
 
 
-def _there(latest: PriceVersion | PriceAdjustment) -> str:
+def _there(latest: Lasting) -> str:
     lasts = "" if latest.effective_to is None else f" and ends at {latest.effective_to.isoformat()}"
     return f"that takes effect at {latest.effective_from.isoformat()}{lasts}"
 
@@ -311,10 +304,10 @@ async def withdraw_adjustment(
     await store.lock_adjustments(session)
     published = await _adjustment(session, adjustment_id)
     adjustment = published.adjustment
-    rules.check_withdrawal(adjustment, published.withdrawn_at, now=act.at)
+    lifetimes.check_withdrawal(adjustment, published.withdrawn_at, now=act.at)
     timeline = await store.adjustment_timeline(session, adjustment)
     await store.withdraw_adjustment(session, adjustment_id, act.at)
-    await store.extend_adjustment(session, adjustment, until=rules.next_beginning(timeline, adjustment))
+    await store.extend_adjustment(session, adjustment, until=lifetimes.next_beginning(timeline, adjustment))
     gone = replace(published, withdrawn_at=act.at)
     await record.withdrawn(session, gone, act=act)
     return gone
@@ -332,7 +325,7 @@ async def end_adjustment(
     """
     await store.lock_adjustments(session)
     published = await _adjustment(session, adjustment_id)
-    rules.check_end(published.adjustment, published.withdrawn_at, at=at, now=act.at)
+    lifetimes.check_end(published.adjustment, published.withdrawn_at, at=at, now=act.at)
     await store.end_adjustment(session, adjustment_id, at, ended_at=act.at)
     ended = replace(published, adjustment=replace(published.adjustment, effective_to=at))
     await record.ended(session, published, ended, act=act)
