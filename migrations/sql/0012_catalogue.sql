@@ -60,7 +60,14 @@ DROP FUNCTION pg_temp.imported_modalities;
 -- A version that was published for later can be withdrawn until it begins. It is kept, as is everything published: a
 -- call that was charged by it at the last moment still finds it. What it would have superseded goes on.
 
-ALTER TABLE price_versions ADD COLUMN withdrawn_at timestamptz;
+-- An organization's own can be ended by hand as well, at an instant that stays: then the general price is charged again.
+
+ALTER TABLE price_versions
+    ADD COLUMN withdrawn_at timestamptz,
+    ADD COLUMN ended_at timestamptz,
+    ADD CONSTRAINT price_versions_ended CHECK (
+        ended_at IS NULL OR (organization_id IS NOT NULL AND effective_to IS NOT NULL)
+    );
 ALTER TABLE price_versions DROP CONSTRAINT price_versions_no_overlap;
 ALTER TABLE price_versions ADD CONSTRAINT price_versions_no_overlap EXCLUDE USING gist (
     endpoint_id WITH =,
@@ -80,19 +87,26 @@ BEGIN
                 allowed.withdrawn_at := NEW.withdrawn_at;
             END IF;
         ELSIF OLD.effective_to IS NULL THEN
-            -- Superseded.
+            -- Superseded, or ended by hand.
             allowed.effective_to := NEW.effective_to;
-        ELSIF OLD.effective_to > now() AND EXISTS (
+            allowed.ended_at := NEW.ended_at;
+        ELSIF OLD.ended_at IS NULL AND OLD.effective_to > now() AND EXISTS (
             SELECT FROM price_versions AS withdrawn
             WHERE withdrawn.endpoint_id = OLD.endpoint_id
                 AND withdrawn.organization_id IS NOT DISTINCT FROM OLD.organization_id
                 AND withdrawn.service_tier = OLD.service_tier
                 AND withdrawn.withdrawn_at IS NOT NULL
                 AND withdrawn.effective_from = OLD.effective_to
-                AND withdrawn.effective_to IS NOT DISTINCT FROM NEW.effective_to
         ) THEN
-            -- What superseded it was withdrawn, so it lasts until that would have ended.
-            allowed.effective_to := NEW.effective_to;
+            -- What superseded it was withdrawn, so it lasts until the next one begins.
+            allowed.effective_to := (
+                SELECT min(later.effective_from) FROM price_versions AS later
+                WHERE later.endpoint_id = OLD.endpoint_id
+                    AND later.organization_id IS NOT DISTINCT FROM OLD.organization_id
+                    AND later.service_tier = OLD.service_tier
+                    AND later.withdrawn_at IS NULL
+                    AND later.effective_from > OLD.effective_from
+            );
         END IF;
         IF NEW IS DISTINCT FROM OLD AND NEW IS NOT DISTINCT FROM allowed THEN
             RETURN NEW;

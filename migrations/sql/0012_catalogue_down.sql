@@ -6,7 +6,8 @@ DROP TRIGGER price_items_immutable ON price_items;
 DELETE FROM price_items USING price_versions AS v WHERE v.id = price_version_id AND v.withdrawn_at IS NOT NULL;
 DELETE FROM price_versions WHERE withdrawn_at IS NOT NULL;
 ALTER TABLE price_versions DROP CONSTRAINT price_versions_no_overlap;
-ALTER TABLE price_versions DROP COLUMN withdrawn_at;
+ALTER TABLE price_versions DROP CONSTRAINT price_versions_ended;
+ALTER TABLE price_versions DROP COLUMN withdrawn_at, DROP COLUMN ended_at;
 ALTER TABLE price_versions ADD CONSTRAINT price_versions_no_overlap EXCLUDE USING gist (
     endpoint_id WITH =,
     COALESCE(organization_id, '00000000-0000-0000-0000-000000000000'::uuid) WITH =,

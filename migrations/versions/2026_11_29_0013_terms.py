@@ -42,11 +42,14 @@ def _create_price_adjustments() -> None:
         sa.Column("effective_to", INSTANT),
         sa.Column("published_at", INSTANT, nullable=False),
         sa.Column("published_by", sa.Uuid),
+        sa.Column("withdrawn_at", INSTANT),
+        sa.Column("ended_at", INSTANT),
         sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="price_adjustments_organization"),
         sa.ForeignKeyConstraint(["model"], ["models.slug"], name="price_adjustments_model"),
         sa.ForeignKeyConstraint(["provider"], ["providers.slug"], name="price_adjustments_provider"),
         sa.CheckConstraint("effective_from < effective_to", name="price_adjustments_period"),
         sa.CheckConstraint("percent BETWEEN -100 AND 1000", name="price_adjustments_percent"),
+        sa.CheckConstraint("ended_at IS NULL OR effective_to IS NOT NULL", name="price_adjustments_ended"),
     )
     op.execute("""
         ALTER TABLE price_adjustments ADD CONSTRAINT price_adjustments_no_overlap EXCLUDE USING gist (
@@ -54,7 +57,7 @@ def _create_price_adjustments() -> None:
             COALESCE(model, '') WITH =,
             COALESCE(provider, '') WITH =,
             tstzrange(effective_from, effective_to) WITH &&
-        )
+        ) WHERE (withdrawn_at IS NULL)
     """)
     op.execute("""
         CREATE TRIGGER price_adjustments_revision AFTER INSERT OR UPDATE OR DELETE ON price_adjustments
@@ -63,15 +66,41 @@ def _create_price_adjustments() -> None:
 
 
 def _refuse_rewriting() -> None:
-    """An adjustment may be given an end once; nothing else about it ever changes."""
+    """An adjustment is superseded, ended or withdrawn as 0012 has it of prices; nothing else about it ever changes."""
     op.execute("""
         CREATE FUNCTION refuse_price_adjustment_change() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE
-            ended price_adjustments := OLD;
+            allowed price_adjustments := OLD;
         BEGIN
-            IF TG_OP = 'UPDATE' AND OLD.effective_to IS NULL AND NEW.effective_to IS NOT NULL THEN
-                ended.effective_to := NEW.effective_to;
-                IF NEW IS NOT DISTINCT FROM ended THEN
+            IF TG_OP = 'UPDATE' AND OLD.withdrawn_at IS NULL THEN
+                IF NEW.withdrawn_at IS NOT NULL THEN
+                    -- Withdrawn, before it adjusted the price of any call.
+                    IF OLD.effective_from > now() THEN
+                        allowed.withdrawn_at := NEW.withdrawn_at;
+                    END IF;
+                ELSIF OLD.effective_to IS NULL THEN
+                    -- Superseded, or ended by hand.
+                    allowed.effective_to := NEW.effective_to;
+                    allowed.ended_at := NEW.ended_at;
+                ELSIF OLD.ended_at IS NULL AND OLD.effective_to > now() AND EXISTS (
+                    SELECT FROM price_adjustments AS withdrawn
+                    WHERE withdrawn.organization_id IS NOT DISTINCT FROM OLD.organization_id
+                        AND withdrawn.model IS NOT DISTINCT FROM OLD.model
+                        AND withdrawn.provider IS NOT DISTINCT FROM OLD.provider
+                        AND withdrawn.withdrawn_at IS NOT NULL
+                        AND withdrawn.effective_from = OLD.effective_to
+                ) THEN
+                    -- What superseded it was withdrawn, so it lasts until the next one begins.
+                    allowed.effective_to := (
+                        SELECT min(later.effective_from) FROM price_adjustments AS later
+                        WHERE later.organization_id IS NOT DISTINCT FROM OLD.organization_id
+                            AND later.model IS NOT DISTINCT FROM OLD.model
+                            AND later.provider IS NOT DISTINCT FROM OLD.provider
+                            AND later.withdrawn_at IS NULL
+                            AND later.effective_from > OLD.effective_from
+                    );
+                END IF;
+                IF NEW IS DISTINCT FROM OLD AND NEW IS NOT DISTINCT FROM allowed THEN
                     RETURN NEW;
                 END IF;
             END IF;

@@ -10,7 +10,7 @@ from litestar import Litestar
 from litestar.di import Provide
 
 from tollgate.catalog import routes as catalogue_routes
-from tollgate.catalog.service import find_endpoint
+from tollgate.catalog.service import find_endpoint, get_endpoint
 from tollgate.entrypoints.errors import EXCEPTION_HANDLERS
 from tollgate.infra.changes import Act
 from tollgate.infra.database import Database
@@ -44,6 +44,7 @@ async def operator_client(database: Database, clock: Clock) -> AsyncIterator[Asy
         "operator": OPERATOR,
         "environment": ENVIRONMENT,
         "endpoints": find_endpoint,
+        "endpoint": get_endpoint,
         "reach": Reach(resolve, private=False),
     }
     app = Litestar(

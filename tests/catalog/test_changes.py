@@ -18,7 +18,7 @@ from tollgate.kit.ids import typed
 PRICE = {
     "model": "meta/llama-4",
     "provider": "groq",
-    "items": [{"kind": "prompt", "price": "3", "unit": "per_million_tokens"}],
+    "items": [{"kind": kind, "price": "3", "unit": "per_million_tokens"} for kind in ("prompt", "completion")],
 }
 
 

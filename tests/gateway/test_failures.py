@@ -234,8 +234,18 @@ async def test_an_answer_that_is_none_is_insured(gateway: Installation, said: An
 
 
 async def test_a_model_without_a_price_of_what_it_writes_is_refused_before_the_provider(gateway: Installation) -> None:
-    """Served, its calls would be unpriced, and no invoice with one of them could be finalised."""
-    customer, model = await gateway.customer(), await gateway.model(whole(), prices={"prompt": "1"})
+    """Served, its calls would be unpriced, and no invoice with one of them could be finalised.
+
+    Nobody can publish such a price, but an endpoint may be listed for more afterwards, and a price list may have one.
+    """
+    customer = await gateway.customer()
+    model = await gateway.model(whole(), prices={"prompt": "1"}, protocols=["embeddings"])
+    operator = {"x-api-key": gateway.operator_key}
+    listed = await gateway.http.get("/admin/endpoints", params={"model": model}, headers=operator)
+    (endpoint,) = listed.json()["data"]
+    path = f"/admin/endpoints/{endpoint['id']}"
+    assert (await gateway.http.patch(path, json={"protocols": ["openai"]}, headers=operator)).status_code == 200
+
     answer = await customer.ask(model)
     assert (answer.status_code, answer.json()["error"]["type"]) == (404, "model_not_priced")
     assert not gateway.provider.served_by(provider_of(model))

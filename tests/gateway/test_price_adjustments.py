@@ -91,10 +91,10 @@ async def test_a_general_markup_is_charged_to_everybody_and_shown_to_everybody(g
     assert (call["origin_amount"], call["amount"], call["provider_cost"]) == (LIST, Decimal("0.001025"), LIST)
 
 
-async def test_an_own_price_beats_every_adjustment(gateway: Installation) -> None:
+async def test_an_own_price_beats_every_adjustment_until_it_is_ended(gateway: Installation) -> None:
     customer, model = await gateway.customer(), await gateway.model(whole())
     await adjust(gateway, "-50", organization=customer.organization)
-    await gateway.admin("/prices", {
+    own = await gateway.admin("/prices", {
         "model": model, "provider": provider_of(model), "organization": customer.organization,
         "items": [{"kind": kind, "price": "1", "unit": "per_million_tokens"} for kind in PRICES],
     })  # fmt: skip
@@ -102,6 +102,8 @@ async def test_an_own_price_beats_every_adjustment(gateway: Installation) -> Non
     assert await cost(customer, model) == Decimal("0.0013")
     call = await customer.call()
     assert (call["origin_amount"], call["provider_cost"]) == (Decimal("0.0013"), None)
+    await act(gateway, f"/prices/{own['data']['id']}/end")
+    assert await cost(customer, model) == LIST / 2
 
 
 async def test_ceilings_compare_what_the_caller_pays(gateway: Installation) -> None:

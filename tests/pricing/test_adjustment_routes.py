@@ -39,6 +39,7 @@ async def test_an_adjustment_is_published_superseded_and_ended(plane: ControlPla
     assert first == {
         "id": first["id"], **scope, "percent": "-12.5", "effective_from": "2026-11-22T12:00:00Z", "effective_to": None,
         "published_at": "2026-11-22T12:00:00Z", "published_by": first["published_by"],
+        "withdrawn_at": None,
     }  # fmt: skip
     assert (first["id"].partition("_")[0], first["published_by"].partition("_")[0]) == ("padj", "key")
     ended = await data(
@@ -100,6 +101,7 @@ async def test_only_operators_come_in(plane: ControlPlane) -> None:
         ("GET", PATH, {}),
         ("POST", PATH, {"json": {"percent": "-100"}}),
         ("POST", f"{PATH}/padj_00000000-0000-7000-8000-000000000009/end", {"json": {}}),
+        ("DELETE", f"{PATH}/padj_00000000-0000-7000-8000-000000000009", {}),
     ):
         assert (await plane.call(method, path, key=manager, **rest)).status_code == 403
 

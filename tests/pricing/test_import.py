@@ -34,12 +34,13 @@ def listed(provider: str, *models: ModelInfo) -> Provider:
 
 
 def a_model(name: str, price: str, *later: tuple[datetime, str]) -> ModelInfo:
-    dated = [
-        ConditionalPrice(StartDateConstraint(start.date()), prices=ModelPrice(input_mtok=Decimal(text)))
-        for start, text in later
-    ]
-    undated = ConditionalPrice(prices=ModelPrice(input_mtok=Decimal(price)))
+    dated = [ConditionalPrice(StartDateConstraint(start.date()), prices=_both(text)) for start, text in later]
+    undated = ConditionalPrice(prices=_both(price))
     return ModelInfo(id=name, match=ClauseEquals(equals=name), context_window=8192, prices=[undated, *dated])
+
+
+def _both(price: str) -> ModelPrice:
+    return ModelPrice(input_mtok=Decimal(price), output_mtok=Decimal(price))
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ async def load(database: Database) -> Catalogue:
 
 async def history(database: Database, model: str, provider: str) -> list[PriceVersion]:
     async with database.read() as session:
-        endpoint_id = await find_endpoint(session, model=model, provider=provider)
+        endpoint_id = (await find_endpoint(session, model=model, provider=provider)).id
         publications = await pricing.history(session, endpoint_id, before=None, count=100)
     return [publication.version for publication in reversed(publications)]
 
@@ -146,7 +147,7 @@ async def test_a_changed_price_takes_effect_now_and_never_in_the_past(
 
     old, new = await history(database, "groq/llama-4", "groq")
     assert actions(planned) == [Action.CHANGED]
-    assert planned.differences[0].detail == "prompt 3 → prompt 2"
+    assert planned.differences[0].detail == "prompt 3, completion 3 → prompt 2, completion 2"
     assert (old.effective_to, new.effective_from) == (tomorrow, tomorrow)
 
 
@@ -184,14 +185,14 @@ async def test_a_price_published_by_hand_is_left_alone(
     await import_all(database, clock.now())
     tomorrow = clock.now() + timedelta(days=1)
     async with database.write() as session:
-        endpoint_id = await find_endpoint(session, model="groq/llama-4", provider="groq")
+        endpoint_id = (await find_endpoint(session, model="groq/llama-4", provider="groq")).id
         draft = PriceDraft(endpoint_id, None, STANDARD, tomorrow, (per_million(Kind.PROMPT, "9"),))
         await pricing.publish(session, draft, act=Act(clock.now()))
 
     planned = await import_all(database, tomorrow)
 
     assert actions(planned) == [Action.CONFLICT]
-    assert planned.differences[0].detail == "published by hand: prompt 9 → prompt 3"
+    assert planned.differences[0].detail == "published by hand: prompt 9 → prompt 3, completion 3"
     assert (await history(database, "groq/llama-4", "groq"))[-1].items[0].unit_price == 9
 
 
@@ -201,7 +202,7 @@ async def test_what_an_operator_changed_in_the_catalogue_stays(
     price_list.append(listed("groq", a_model("llama-4", "3")))
     await import_all(database, clock.now())
     async with database.write() as session:
-        endpoint_id = await find_endpoint(session, model="groq/llama-4", provider="groq")
+        endpoint_id = (await find_endpoint(session, model="groq/llama-4", provider="groq")).id
         await catalogue.change_endpoint(
             session, endpoint_id, edit=lambda endpoint: replace(endpoint, enabled=False), act=Act(clock.now())
         )
@@ -232,11 +233,33 @@ async def test_models_that_cannot_be_brought_in_are_listed_with_the_reason(
             "meta/llama-4:free",
             "A model's slug is author/name: lower-case letters, digits, '.', '_' and '-'.",
         ),
-        (Action.ADDED, "meta/big", "prompt 1"),
+        (Action.ADDED, "meta/big", "prompt 1, completion 1"),
         (Action.SKIPPED, "meta/big", "the list has this model of the provider twice"),
         (Action.SKIPPED, "google/claude-5", "another API of the provider serves it"),
         (Action.SKIPPED, "groq/empty", "A price per_million_tokens has at most 6 decimals."),
     ]
+
+
+async def test_what_is_priced_and_cannot_write_is_told(
+    database: Database, clock: FixedClock, price_list: list[Provider]
+) -> None:
+    """A list has prices of what is read alone for models that we take to write; they are published as they are."""
+
+    def reads(name: str) -> ModelInfo:
+        return ModelInfo(id=name, match=ClauseEquals(equals=name), prices=ModelPrice(input_mtok=Decimal(1)))
+
+    price_list.append(listed("groq", reads("rerank-3"), reads("embed-3"), a_model("llama-4", "1")))
+
+    planned = await import_all(database, clock.now())
+
+    assert [(each.action, each.model) for each in planned.differences] == [
+        (Action.ADDED, "groq/rerank-3"),
+        (Action.INPUT_ONLY, "groq/rerank-3"),
+        (Action.ADDED, "groq/embed-3"),
+        (Action.ADDED, "groq/llama-4"),
+    ]
+    assert planned.differences[1].detail == "without a price of completion it can be called for embeddings alone"
+    assert actions(await import_all(database, clock.now() + timedelta(days=1))) == [Action.UNCHANGED] * 3
 
 
 class TestCommandLine:
@@ -272,6 +295,12 @@ class TestCommandLine:
         assert refused.exit_code == 2
         assert "give --yes with it" in refused.output
 
+    async def test_tells_whom_it_does_not_ask_what_is_priced_by_its_input_alone(self, database_url: str) -> None:
+        done = await invoke(database_url, "import", "--provider", "voyageai", "--yes")
+
+        assert "voyageai/voyage-3-lite at voyageai: input only, without a price of completion" in done.output
+        assert done.output.endswith("price versions published.\n")
+
     async def test_diff_changes_nothing(self, database: Database, database_url: str) -> None:
         difference = await answer(database_url, "diff", "--provider", "groq", "--json")
 
@@ -283,7 +312,7 @@ class TestCommandLine:
         self, database: Database, database_url: str, clock: FixedClock, tmp_path: Path
     ) -> None:
         await priced_endpoint(database, clock.now())
-        items = [{"kind": "prompt", "price": "7", "unit": "per_million_tokens"}]
+        items = [{"kind": kind, "price": "7", "unit": "per_million_tokens"} for kind in ("prompt", "completion")]
         file = tmp_path / "price.json"
         file.write_text(json.dumps({"model": "sandbox/echo", "provider": "sandbox", "items": items}))
 
@@ -294,7 +323,7 @@ class TestCommandLine:
         assert "sandbox/echo at sandbox, standard, from 20" in said.output
         latest = (await history(database, "sandbox/echo", "sandbox"))[-2]
         assert typed("price", latest.id) == published["id"]
-        assert latest.items == (per_million(Kind.PROMPT, "7"),)
+        assert latest.items == (per_million(Kind.PROMPT, "7"), per_million(Kind.COMPLETION, "7"))
 
     @pytest.mark.parametrize(
         ("text", "complaint"),

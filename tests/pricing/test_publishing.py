@@ -18,7 +18,7 @@ from tollgate.kit.tokens import Kind
 
 SANDBOX = {"model": "sandbox/echo", "provider": "sandbox"}
 OPENAI = {"model": "openai/gpt-4.1-mini", "provider": "openai"}
-PROMPT = {"kind": "prompt", "price": "7", "unit": "per_million_tokens"}
+PROMPT, OUTPUT = ({"kind": kind, "price": "7", "unit": "per_million_tokens"} for kind in ("prompt", "completion"))
 TOML = """
 [[prices]]
 model = "sandbox/echo"
@@ -27,12 +27,16 @@ effective_from = 2100-01-01T00:00:00Z
 items = [
     {kind = "prompt", price = "7", unit = "per_million_tokens", prompt_tokens = {lt = 1000}},
     {kind = "prompt", price = "9", unit = "per_million_tokens", prompt_tokens = {gte = 1000}},
+    {kind = "completion", price = "9", unit = "per_million_tokens"},
 ]
 
 [[prices]]
 model = "openai/gpt-4.1-mini"
 provider = "openai"
-items = [{kind = "prompt", price = "0.4", unit = "per_million_tokens"}]
+items = [
+    {kind = "prompt", price = "0.4", unit = "per_million_tokens"},
+    {kind = "completion", price = "1.6", unit = "per_million_tokens"},
+]
 """
 
 
@@ -123,19 +127,19 @@ class TestCommandLine:
     ) -> None:
         file = tmp_path / "prices.toml"
         file.write_text(TOML)
-        flex = {**OPENAI, "service_tier": "flex", "items": [PROMPT]}
+        flex = {**OPENAI, "service_tier": "flex", "items": [PROMPT, OUTPUT]}
         same = [
             {"kind": kind, "price": price, "unit": "per_million_tokens"}
             for kind, price in (("completion", "2"), ("input_cache_read", "0.10"), ("prompt", "1"))
         ]
-        past = {**OPENAI, "items": [PROMPT], "effective_from": "2026-01-01T00:00:00Z"}
+        past = {**OPENAI, "items": [PROMPT, OUTPUT], "effective_from": "2026-01-01T00:00:00Z"}
 
         changed = await answer(url, "diff", str(file), "--json")
         piped = await invoke(url, "diff", "-", text=json.dumps([flex, {**SANDBOX, "items": same}, past]))
 
         assert [(each["action"], each["detail"]) for each in changed["differences"]] == [
-            ("changed", "prompt 1, input_cache_read 0.1, completion 2 → prompt 7, prompt 9 [from 1,000]"),
-            ("changed", "prompt 0.4, input_cache_read 0.1, completion 1.6 → prompt 0.4"),
+            ("changed", "prompt 1, input_cache_read 0.1, completion 2 → prompt 7, prompt 9 [from 1,000], completion 9"),
+            ("changed", "prompt 0.4, input_cache_read 0.1, completion 1.6 → prompt 0.4, completion 1.6"),
         ]
         assert changed["applied"] is False
         assert "1 added, 0 changed, 1 unchanged, 1 conflict" in piped.output
@@ -160,7 +164,7 @@ class TestCommandLine:
         options = ["publish", "--model", "sandbox/echo", "--provider", "sandbox", "--only-changes"]
 
         unchanged = await invoke(url, *options, *same)
-        changed = await answer(url, *options, "--price", "prompt=2", "--json")
+        changed = await answer(url, *options, "--price", "prompt=2", "--price", "completion=2", "--json")
 
         assert unchanged.output.endswith("Nothing changes.\n")
         assert changed["items"][0]["price"] == "2"
@@ -180,6 +184,10 @@ class TestCommandLine:
             (
                 ["--model", "sandbox/echo", "--provider", "sandbox", "--price", "prompt@5=1"],
                 "the options: items[0].prompt_tokens: There is no price of prompt from 0 prompt tokens on.",
+            ),
+            (
+                ["--model", "sandbox/echo", "--provider", "sandbox", "--price", "prompt=1"],
+                "the options: items: Calls of this endpoint write, so completion needs a price too",
             ),
             (
                 ["--model", "sandbox/echo", "--provider", "sandbox", "--price", "prompt=1", "--organization", "acme"],

@@ -81,6 +81,8 @@ async def test_a_price_without_a_time_takes_effect_now(client: AsyncClient, cloc
         ({"items": [a_tier(0), {"kind": "output_image", "price": "1", "unit": "per_million_tokens"}]}, "items[1].kind"),
         ({"items": [{"kind": "request", "price": "1", "unit": "per_count"}, a_read()]}, "items[1].kind"),
         ({"items": [{"kind": "web_search", "price": "1", "unit": "per_count"}]}, "items"),
+        ({"items": [a_tier(0)]}, "items"),
+        ({"items": [a_tier(0), {"kind": "request", "price": "1", "unit": "per_count"}]}, "items"),
         ({"items": [TIERED["items"][0], TIERED["items"][2] | {"unit": "per_count"}]}, "items[1].unit"),
         ({"items": [{"kind": "prompt", "price": 0.4, "unit": "per_million_tokens"}]}, "items[0].price"),
         ({"items": [{"kind": "prompt", "price": "-1", "unit": "per_million_tokens"}]}, "items[0].price"),
@@ -95,6 +97,27 @@ async def test_a_price_that_cannot_be_is_refused_by_field(
 
     assert response.status_code == 400, response.text
     assert response.json()["error"]["metadata"]["field"] == field
+
+
+async def test_what_writes_needs_a_price_of_output_and_what_only_embeds_does_not(client: AsyncClient) -> None:
+    order = {"model": "openai/gpt-4.1-mini", "provider": "openai", "items": [a_tier(0)]}
+    free_output = {"kind": "completion", "price": "0", "unit": "per_million_tokens"}
+
+    refused = await client.post("/admin/prices", json=order)
+    free = await client.post("/admin/prices", json=order | {"items": [a_tier(0), free_output]})
+    by_request = {"service_tier": "flex", "items": [{"kind": "request", "price": "1", "unit": "per_count"}]}
+    counted = await client.post("/admin/prices", json=order | by_request)
+    for path, body in (
+        ("models", {"slug": "acme/embed", "name": "Embed"}),
+        ("endpoints", {"model": "acme/embed", "provider": "openai", "protocols": ["embeddings"]}),
+    ):
+        assert (await client.post(f"/admin/{path}", json=body)).status_code == 201
+    embedding = await client.post("/admin/prices", json=order | {"model": "acme/embed"})
+
+    error = refused.json()["error"]
+    assert (refused.status_code, error["metadata"]) == (400, {"field": "items"})
+    assert "Calls of this endpoint write, so completion needs a price" in error["message"]
+    assert [each.status_code for each in (free, counted, embedding)] == [201, 201, 201]
 
 
 async def test_a_price_that_overlaps_one_published_for_later_is_refused(client: AsyncClient) -> None:

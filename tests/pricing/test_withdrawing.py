@@ -29,7 +29,8 @@ async def client(database: Database, clock: FixedClock) -> AsyncIterator[AsyncCl
 
 
 async def publish(client: AsyncClient, at: datetime, price: str = "5") -> str:
-    items = [{"kind": "prompt", "price": price, "unit": "per_million_tokens"}]
+    kinds = ("prompt", "completion")
+    items = [{"kind": kind, "price": price, "unit": "per_million_tokens"} for kind in kinds]
     answer = await client.post("/admin/prices", json={**ENDPOINT, "effective_from": at.isoformat(), "items": items})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["data"]["id"])

@@ -102,6 +102,7 @@ class Timeouts:
 
 
 NO_TIMEOUTS = Timeouts()
+_EMBEDDINGS_ALONE = ("embeddings",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,11 @@ class Endpoint:
     """What a call may name in another wire format's words that is left out where the endpoint cannot express it;
     anything else it cannot express refuses the call."""
     timeouts: Timeouts = NO_TIMEOUTS
+
+    @property
+    def writes(self) -> bool:
+        """Whether it holds conversations; what is listed for embeddings alone only reads."""
+        return self.protocols != _EMBEDDINGS_ALONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,7 +333,7 @@ async def list_endpoints(
     return await store.endpoints(session, model=model, provider=provider, before=before, count=count)
 
 
-async def find_endpoint(session: ReadSession, *, model: str, provider: str) -> EndpointId:
+async def find_endpoint(session: ReadSession, *, model: str, provider: str) -> Endpoint:
     """The endpoint of this model at this provider.
 
     Raises:
@@ -341,7 +341,7 @@ async def find_endpoint(session: ReadSession, *, model: str, provider: str) -> E
     """
     found = await store.endpoint_of(session, model=model, provider=provider)
     if found is not None:
-        return found.id
+        return found
     if await store.model(session, model) is None:
         raise InvalidRequest(f"There is no model {model[:200]!r}.", field="model")
     raise InvalidRequest(f"{model} is not offered by {provider[:80]!r}.", field="provider")

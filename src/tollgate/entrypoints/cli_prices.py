@@ -33,6 +33,7 @@ _STYLES = {
     Action.ADDED: "green",
     Action.CHANGED: "yellow",
     Action.CONFLICT: "red",
+    Action.INPUT_ONLY: "red",
     Action.SKIPPED: "dim",
     Action.LEFT_OUT: "dim",
 }
@@ -95,8 +96,11 @@ def import_(only: tuple[str, ...], data_dir: Path, *, yes: bool, as_json: bool) 
     done = run(_import(data_dir, frozenset(only)))
     if as_json:
         _show(done, as_json=True, applied=True)
-    else:
-        click.echo(f"{done.version_count} price versions published.")
+        return
+    for each in done.differences:
+        if yes and each.action is Action.INPUT_ONLY:  # whoever was asked has seen it
+            click.echo(f"{each.model} at {each.provider}: {each.action}, {each.detail}")
+    click.echo(f"{done.version_count} price versions published.")
 
 
 @prices.command()
@@ -198,8 +202,8 @@ async def _compared(session: ReadSession, entries: Sequence[Entry], now: datetim
 
 async def _draft(session: ReadSession, entry: Entry, now: datetime) -> PriceDraft:
     try:
-        endpoint_id = await find_endpoint(session, model=entry.body.model, provider=entry.body.provider)
-        return entry.body.draft(endpoint_id, now=now)
+        endpoint = await find_endpoint(session, model=entry.body.model, provider=entry.body.provider)
+        return entry.body.draft(endpoint, now=now)
     except InvalidRequest as error:
         raise entry.refused(error) from error
 

@@ -273,6 +273,7 @@ class _Wiring:
             "on_disk": self.on_disk,
             "metrics_dir": self._environment.get(settings.METRICS_DIR_VARIABLE),
             "endpoints": endpoints.find_endpoint,
+            "endpoint": endpoints.get_endpoint,
             "reach": Reach(self._resolve, private=self._settings.allow_private_upstreams),
         }
         return {

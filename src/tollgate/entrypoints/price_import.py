@@ -18,7 +18,7 @@ from tollgate.infra.changes import Act
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.ids import EndpointId
-from tollgate.pricing import genai_prices
+from tollgate.pricing import genai_prices, rules
 from tollgate.pricing import service as pricing
 from tollgate.pricing.comparison import Action, Comparison, compare
 from tollgate.pricing.genai_prices import ListedModel, Unlisted
@@ -153,6 +153,9 @@ def _plan_tier(planned: Plan, endpoint: Endpoint, tier: str, compared: Compariso
     else:
         planned.successors.extend(drafts)
     planned.differences.append(Difference(compared.action, endpoint.model, endpoint.provider, tier, compared.detail))
+    if endpoint.writes and drafts and rules.lacks_output(drafts[-1].items):
+        detail = "without a price of completion it can be called for embeddings alone"
+        planned.differences.append(Difference(Action.INPUT_ONLY, endpoint.model, endpoint.provider, tier, detail))
 
 
 async def apply(session: WriteSession, planned: Plan, *, now: datetime, progress: Progress) -> None:

@@ -43,7 +43,6 @@ _NATIVE: Mapping[Format, tuple[Wire, ...]] = {
     Format.SANDBOX: (Wire.CHAT, Wire.EMBEDDINGS),
 }
 """What providers of these formats speak, whatever their endpoints say."""
-_EMBEDDINGS_ALONE = ("embeddings",)
 _OPENAI_OWN = frozenset({Format.OPENAI, Format.AZURE_OPENAI})
 
 
@@ -56,7 +55,7 @@ def wires_of(endpoint: Endpoint, provider: Provider) -> tuple[Wire, ...]:
     """
     native = _NATIVE.get(provider.format)
     if native is not None:
-        return tuple(wire for wire in native if wire is Wire.EMBEDDINGS or endpoint.protocols != _EMBEDDINGS_ALONE)
+        return tuple(wire for wire in native if wire is Wire.EMBEDDINGS or endpoint.writes)
     chat, responses = "openai" in endpoint.protocols, "responses" in endpoint.protocols
     spoken = (
         (Wire.CHAT, chat),

@@ -18,6 +18,8 @@ class Action(StrEnum):
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     CONFLICT = "conflict"
+    INPUT_ONLY = "input only"
+    """Published as it is listed, and no call that writes can be made at it."""
     SKIPPED = "skipped"
     LEFT_OUT = "left out"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId
 from tollgate.kit.tokens import Kind
@@ -74,7 +74,8 @@ class AdjustmentDraft:
 class PriceAdjustment:
     """A discount or markup on the general prices of its scope, on `[effective_from, effective_to)`.
 
-    Once published it never changes but for its end. Its percent has passed `rules.check_percent`.
+    Once published it never changes but for its end. That is set when another one supersedes it, and moves only if the
+    other is withdrawn before it begins; or it is set by hand, and stays. Its percent has passed `rules.check_percent`.
     """
 
     id: PriceAdjustmentId
@@ -102,6 +103,8 @@ class PublishedAdjustment:
     published_at: datetime
     published_by: KeyId | None
     """The operator key; `None` for the command line."""
+    withdrawn_at: datetime | None = None
+    """When it was taken back, which was before it began; it never adjusts a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class PriceVersion:
     """The prices of one endpoint on `[effective_from, effective_to)`; once published it never changes but for its end.
 
     The end is set when a version is published that supersedes it, and moves only if that is withdrawn before it begins.
+    An organization's own can be ended by hand as well; then it stays.
 
     Items have passed `rules.check_items`: the tiers of every kind tile the prompt tokens from 0 on.
     """
@@ -145,6 +149,20 @@ class PriceVersion:
         return self.base or self
 
 
+class Place(Protocol):
+    """An endpoint, as far as prices have to know it; the catalogue has them."""
+
+    @property
+    def id(self) -> EndpointId: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def writes(self) -> bool:
+        """Whether its calls write, so that none can be made without a price of output."""
+
+
 @dataclass(frozen=True, slots=True)
 class PriceDraft:
     """A version that is yet to be published."""
@@ -154,6 +172,8 @@ class PriceDraft:
     service_tier: str
     effective_from: datetime
     items: tuple[PriceItem, ...]
+    needs_output: bool = False
+    """Whether it is refused if it prices what is read alone. What a public price list says is taken as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,14 @@ from tollgate.kit.principal import Principal
 from tollgate.pricing import service
 from tollgate.pricing.schemas import (
     AdjustmentView,
-    EndAdjustment,
+    End,
     ListAdjustments,
     ListPrices,
     PriceView,
     PublishAdjustment,
     PublishPrice,
 )
-from tollgate.pricing.service import EndpointDirectory
+from tollgate.pricing.service import EndpointDirectory, EndpointRegister
 
 
 class PricesController(Controller):
@@ -40,8 +40,10 @@ class PricesController(Controller):
     ) -> Page[PriceView]:
         asked = web.query(request, ListPrices)
         async with database.read() as session:
-            endpoint_id = await endpoints(session, model=asked.model, provider=asked.provider)
-            rows = await service.history(session, endpoint_id, before=asked.before, count=asked.limit + 1)
+            endpoint = await endpoints(session, model=asked.model, provider=asked.provider)
+            rows = await service.history(
+                session, endpoint.id, organization_id=asked.owner, before=asked.before, count=asked.limit + 1
+            )
         return web.page(
             rows,
             limit=asked.limit,
@@ -58,8 +60,8 @@ class PricesController(Controller):
         act: Injected[Act],
     ) -> One[PriceView]:
         async with database.write() as session:
-            endpoint_id = await endpoints(session, model=data.model, provider=data.provider)
-            draft = data.draft(endpoint_id, now=act.at)
+            endpoint = await endpoints(session, model=data.model, provider=data.provider)
+            draft = data.draft(endpoint, now=act.at)
             publication = await service.publish(session, draft, act=act)
         return One(data=PriceView.of(publication, model=data.model, provider=data.provider))
 
@@ -68,6 +70,21 @@ class PricesController(Controller):
         wanted = PriceVersionId(web.parse_id("price", price_id))
         async with database.write() as session:
             await service.withdraw(session, wanted, act=act)
+
+    @post("/{price_id:str}/end", status_code=200, summary="Let an organization's own version end, now or later")
+    async def end_price(
+        self,
+        price_id: FromPath[str],
+        data: JSONBody[End],
+        database: Injected[Database],
+        endpoint: Injected[EndpointRegister],
+        act: Injected[Act],
+    ) -> One[PriceView]:
+        wanted = PriceVersionId(web.parse_id("price", price_id))
+        async with database.write() as session:
+            ended = await service.end(session, wanted, at=data.instant(now=act.at), act=act)
+            place = await endpoint(session, ended.version.endpoint_id)
+        return One(data=PriceView.of(ended, model=place.model, provider=place.provider))
 
 
 class PriceAdjustmentsController(Controller):
@@ -103,7 +120,7 @@ class PriceAdjustmentsController(Controller):
     async def end_price_adjustment(
         self,
         adjustment_id: FromPath[str],
-        data: JSONBody[EndAdjustment],
+        data: JSONBody[End],
         database: Injected[Database],
         act: Injected[Act],
     ) -> One[AdjustmentView]:
@@ -111,6 +128,14 @@ class PriceAdjustmentsController(Controller):
         async with database.write() as session:
             ended = await service.end_adjustment(session, wanted, at=data.instant(now=act.at), act=act)
         return One(data=AdjustmentView.of(ended))
+
+    @delete("/{adjustment_id:str}", summary="Withdraw one that has not begun; what it would have superseded goes on")
+    async def withdraw_price_adjustment(
+        self, adjustment_id: FromPath[str], database: Injected[Database], act: Injected[Act]
+    ) -> None:
+        wanted = PriceAdjustmentId(web.parse_id("padj", adjustment_id))
+        async with database.write() as session:
+            await service.withdraw_adjustment(session, wanted, act=act)
 
 
 HANDLERS = (PricesController, PriceAdjustmentsController)

@@ -19,8 +19,6 @@ from tollgate.kit.ids import (
     PriceVersionId,
     derived_id,
     timestamp_bits,
-    typed,
-    typed_or_none,
 )
 from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, TOKEN_KINDS, Kind, UsageQuantities
 from tollgate.pricing.model import (
@@ -28,10 +26,9 @@ from tollgate.pricing.model import (
     ChargeItem,
     PriceAdjustment,
     PriceBook,
+    PriceDraft,
     PriceItem,
     PriceVersion,
-    Publication,
-    PublishedAdjustment,
     Unit,
 )
 
@@ -268,6 +265,26 @@ def check_items(items: Sequence[PriceItem]) -> None:
         raise InvalidRequest("Price at least prompt tokens, or the request, the image or the second.", field="items")
 
 
+def check_output(draft: PriceDraft) -> None:
+    """Refuse prices of what is read alone, where calls write: none of them could be made.
+
+    Raises:
+        InvalidRequest: `field` is "items".
+    """
+    if draft.needs_output and lacks_output(draft.items):
+        raise InvalidRequest(
+            "Calls of this endpoint write, so completion needs a price too; say 0 if it is free. (What only reads is "
+            'an endpoint whose protocols are ["embeddings"].)',
+            field="items",
+        )
+
+
+def lacks_output(items: Iterable[PriceItem]) -> bool:
+    """Whether these price what is read and not what is written; prices by the request, image or second are neither."""
+    priced = {item.kind for item in items}
+    return Kind.PROMPT in priced and Kind.COMPLETION not in priced
+
+
 def check_service_tier(name: str) -> None:
     """Refuse what is no name of a service tier.
 
@@ -278,53 +295,9 @@ def check_service_tier(name: str) -> None:
         raise InvalidRequest("A service tier is a lower-case word such as standard or flex.", field="service_tier")
 
 
-def can_follow(latest: PriceVersion | PriceAdjustment, effective_from: datetime) -> bool:
-    """Whether the next one may begin then: after the latest has begun, and not before its end, if that is known."""
-    ends = latest.effective_to
-    return latest.effective_from < effective_from and (ends is None or ends <= effective_from)
-
-
 def in_order(items: Iterable[PriceItem]) -> tuple[PriceItem, ...]:
     """The items in the order they are shown and stored in: by kind, then by tier."""
     return tuple(sorted(items, key=lambda item: (_KIND_ORDER[item.kind], item.prompt_tokens_from)))
-
-
-def facts_of(publication: Publication) -> dict[str, object]:
-    """What is on record of a version that was published or withdrawn, as JSON has it."""
-    version = publication.version
-    return {
-        "id": typed("price", version.id),
-        "endpoint": typed("ep", version.endpoint_id),
-        "organization": typed_or_none("org", version.organization_id),
-        "service_tier": version.service_tier,
-        "effective_from": version.effective_from.isoformat(),
-        "effective_to": None if version.effective_to is None else version.effective_to.isoformat(),
-        "source": publication.source.value,
-        "items": [
-            {
-                "kind": item.kind.value,
-                "price": money.amount_text(item.unit_price),
-                "unit": item.unit.value,
-                "prompt_tokens_from": item.prompt_tokens_from,
-                "prompt_tokens_below": item.prompt_tokens_below,
-            }
-            for item in version.items
-        ],
-    }
-
-
-def facts_of_adjustment(published: PublishedAdjustment) -> dict[str, object]:
-    """What is on record of an adjustment that was published or ended, as JSON has it."""
-    adjustment = published.adjustment
-    return {
-        "id": typed("padj", adjustment.id),
-        "organization": typed_or_none("org", adjustment.organization_id),
-        "model": adjustment.model,
-        "provider": adjustment.provider,
-        "percent": money.amount_text(adjustment.percent),
-        "effective_from": adjustment.effective_from.isoformat(),
-        "effective_to": None if adjustment.effective_to is None else adjustment.effective_to.isoformat(),
-    }
 
 
 def _check_unit(index: int, item: PriceItem) -> None:

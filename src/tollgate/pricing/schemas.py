@@ -8,13 +8,14 @@ from msgspec import Meta, Struct
 
 from tollgate.infra import web
 from tollgate.infra.web import Amount, Body, Instant, Paging
-from tollgate.kit.ids import EndpointId, OrganizationId, typed, typed_or_none
+from tollgate.kit.ids import OrganizationId, typed, typed_or_none
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import (
     STANDARD,
     AdjustmentDraft,
     AdjustmentFilters,
+    Place,
     PriceDraft,
     PriceItem,
     PriceVersion,
@@ -63,13 +64,14 @@ class PublishPrice(Body, kw_only=True, frozen=True):
     organization: str | None = None
     effective_from: Instant | None = None
 
-    def draft(self, endpoint_id: EndpointId, *, now: datetime) -> PriceDraft:
+    def draft(self, endpoint: Place, *, now: datetime) -> PriceDraft:
         return PriceDraft(
-            endpoint_id=endpoint_id,
+            endpoint_id=endpoint.id,
             organization_id=_owner(self.organization),
             service_tier=self.service_tier or STANDARD,
             effective_from=_instant(self.effective_from, now),
             items=tuple(item.item() for item in self.items),
+            needs_output=endpoint.writes,
         )
 
 
@@ -101,7 +103,7 @@ class PriceView(Struct, kw_only=True, frozen=True):
     service_tier: str
     effective_from: datetime
     effective_to: datetime | None
-    """`null` until another version supersedes it."""
+    """`null` until another version supersedes it, or it is ended."""
     items: list[PriceItemView]
     source: Source
     published_at: datetime
@@ -129,10 +131,15 @@ class PriceView(Struct, kw_only=True, frozen=True):
 
 
 class ListPrices(Paging, kw_only=True, frozen=True):
-    """The endpoint whose history is wanted."""
+    """The endpoint whose history is wanted, and whose own prices; unless said, everybody's and the general ones."""
 
     model: str
     provider: str
+    organization: str | None = None
+
+    @property
+    def owner(self) -> OrganizationId | None:
+        return _owner(self.organization)
 
 
 class PublishAdjustment(Body, kw_only=True, frozen=True):
@@ -158,8 +165,8 @@ class PublishAdjustment(Body, kw_only=True, frozen=True):
         )
 
 
-class EndAdjustment(Body, kw_only=True, frozen=True):
-    """When an adjustment ends: `null` is now."""
+class End(Body, kw_only=True, frozen=True):
+    """When an adjustment, or an organization's own price, ends: `null` is now."""
 
     effective_to: Instant | None = None
 
@@ -192,6 +199,8 @@ class AdjustmentView(Struct, kw_only=True, frozen=True):
     """`null` until another one supersedes it, or it is ended."""
     published_at: datetime
     published_by: str | None
+    withdrawn_at: datetime | None
+    """When it was taken back before it began; it adjusts no price."""
 
     @classmethod
     def of(cls, published: PublishedAdjustment) -> "AdjustmentView":
@@ -206,6 +215,7 @@ class AdjustmentView(Struct, kw_only=True, frozen=True):
             effective_to=adjustment.effective_to,
             published_at=published.published_at,
             published_by=typed_or_none("key", published.published_by),
+            withdrawn_at=published.withdrawn_at,
         )
 
 

@@ -7,17 +7,18 @@ from itertools import pairwise, zip_longest
 from typing import Protocol
 from uuid import UUID
 
-from tollgate.infra import changes
-from tollgate.infra.changes import Act, Deed
+from tollgate.infra.changes import Act
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import Conflict, InvalidRequest, NotFound
-from tollgate.kit.ids import EndpointId, OrganizationId, PriceAdjustmentId, PriceVersionId, typed
-from tollgate.pricing import rules, store
+from tollgate.kit.ids import EndpointId, OrganizationId, PriceAdjustmentId, PriceVersionId
+from tollgate.pricing import lifetimes, record, rules, store
 from tollgate.pricing.comparison import Action, Comparison, succeed
+from tollgate.pricing.lifetimes import Lasting
 from tollgate.pricing.model import (
     AdjustmentDraft,
     AdjustmentFilters,
+    Place,
     PriceAdjustment,
     PriceBook,
     PriceDraft,
@@ -30,14 +31,17 @@ from tollgate.pricing.model import (
 BOOK_KEEPS = timedelta(hours=1)
 """How long a version that has ended stays in the book, for calls that were accepted under it and still run."""
 
-SUBJECT, ADJUSTMENT_SUBJECT = "price", "price_adjustment"
-"""What changes of prices, and of adjustments of them, are on record as."""
-
 
 class EndpointDirectory(Protocol):
     """Finds endpoints for us by the names people use; the catalogue has one to offer."""
 
-    async def __call__(self, session: ReadSession, *, model: str, provider: str) -> EndpointId: ...
+    async def __call__(self, session: ReadSession, *, model: str, provider: str) -> Place: ...
+
+
+class EndpointRegister(Protocol):
+    """Finds endpoints for us by their ids; the catalogue has one to offer."""
+
+    async def __call__(self, session: ReadSession, endpoint_id: EndpointId) -> Place: ...
 
 
 async def load_book(session: ReadSession, *, now: datetime) -> PriceBook:
@@ -85,10 +89,18 @@ async def could_charge(
 
 
 async def history(
-    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
+    session: ReadSession,
+    endpoint_id: EndpointId,
+    *,
+    organization_id: OrganizationId | None = None,
+    before: UUID | None,
+    count: int,
 ) -> list[Publication]:
-    """Versions of an endpoint, of every organization and tier, withdrawn ones too, the latest to take effect first."""
-    return await store.history(session, endpoint_id, before=before, count=count)
+    """Versions of an endpoint and every tier, withdrawn ones too, the latest to take effect first.
+
+    With an organization its own alone, without one those of all and the general ones.
+    """
+    return await store.history(session, endpoint_id, organization_id=organization_id, before=before, count=count)
 
 
 async def general_publications(session: ReadSession) -> list[Publication]:
@@ -108,6 +120,7 @@ async def publish(
         InvalidRequest: items are at fault, or `effective_from` would rewrite what has been charged or published.
     """
     check(draft)
+    rules.check_output(draft)
     await store.lock_prices(session, draft.endpoint_id)
     timeline = await store.timeline(
         session,
@@ -118,25 +131,15 @@ async def publish(
     if timeline:
         _check_succession(draft, timeline[-1], act.at)
         if timeline[-1].effective_to is None:
-            await store.end(session, timeline[-1].id, draft.effective_from)
+            await store.supersede(session, timeline[-1].id, draft.effective_from)
     publication = Publication(_version(draft, None, act.at), source, act.at, act.by)
     await store.add(session, [publication])
-    await _record(session, [publication], act=act)
+    await record.published(session, [publication], act=act)
     return publication
 
 
-async def _record(session: WriteSession, published: Sequence[Publication], *, act: Act) -> None:
-    deeds = [
-        Deed(
-            changes.Action.PUBLISHED, SUBJECT, typed("price", publication.version.id), None, rules.facts_of(publication)
-        )
-        for publication in published
-    ]
-    await changes.record(session, deeds, act=act)
-
-
 async def withdraw(session: WriteSession, version_id: PriceVersionId, *, act: Act) -> Publication:
-    """Take back a version before it begins. What it would have superseded lasts until it would have ended.
+    """Take back a version before it begins. What it would have superseded goes on, as if it had not been published.
 
     It is kept and shown, and its time is free for another version.
 
@@ -144,34 +147,59 @@ async def withdraw(session: WriteSession, version_id: PriceVersionId, *, act: Ac
         NotFound: there is none of this id.
         Conflict: it has begun, or was withdrawn before.
     """
-    published = await store.publication(session, version_id)
-    if published is None:
-        raise NotFound("There is no such price.")
+    published = await _alone_with(session, version_id)
     version = published.version
-    await store.lock_prices(session, version.endpoint_id)
+    lifetimes.check_withdrawal(version, published.withdrawn_at, now=act.at)
     timeline = await store.timeline(
         session,
         endpoint_id=version.endpoint_id,
         organization_id=version.organization_id,
         service_tier=version.service_tier,
     )
-    # Read again: it may have been withdrawn while we waited, and its end may have come to be known.
-    current = next((each for each in timeline if each.id == version_id), None)
-    if current is None:
-        raise Conflict("This price was withdrawn already.")
-    if current.effective_from <= act.at:
-        raise Conflict(
-            "This price has begun, and what was in force never changes. Publish one that supersedes it instead: "
-            "POST /admin/prices."
-        )
     await store.withdraw(session, version_id, act.at)
-    for before in timeline:
-        if before.effective_to == current.effective_from:
-            await store.end(session, before.id, current.effective_to)
-    gone = replace(published, version=current, withdrawn_at=act.at)
-    deed = Deed(changes.Action.WITHDRAWN, SUBJECT, typed("price", version_id), rules.facts_of(gone), None)
-    await changes.record(session, [deed], act=act)
+    await store.extend(session, version, until=lifetimes.next_beginning(timeline, version))
+    gone = replace(published, withdrawn_at=act.at)
+    await record.withdrawn(session, gone, act=act)
     return gone
+
+
+async def end(session: WriteSession, version_id: PriceVersionId, *, at: datetime, act: Act) -> Publication:
+    """Let an organization's own version end; from then on the general price is charged, or its own next one.
+
+    Its end is set once.
+
+    Raises:
+        NotFound: there is none of this id.
+        InvalidRequest: that instant is past, or not after the version's beginning.
+        Conflict: it is a general one, ends already, or was withdrawn.
+    """
+    published = await _alone_with(session, version_id)
+    if published.version.organization_id is None:
+        raise Conflict(
+            "A general price is never ended, only superseded: publish the next one with POST /admin/prices. "
+            "An organization's own can be ended."
+        )
+    lifetimes.check_end(published.version, published.withdrawn_at, at=at, now=act.at)
+    await store.end(session, version_id, at, ended_at=act.at)
+    ended = replace(published, version=replace(published.version, effective_to=at))
+    await record.ended(session, published, ended, act=act)
+    return ended
+
+
+async def _alone_with(session: WriteSession, version_id: PriceVersionId) -> Publication:
+    """The version, while nobody else publishes prices of its endpoint.
+
+    Raises:
+        NotFound: there is none of this id.
+    """
+    published = await store.publication(session, version_id)
+    if published is not None:
+        await store.lock_prices(session, published.version.endpoint_id)
+        # Read again: while we waited it may have been withdrawn, and its end may have come to be known.
+        published = await store.publication(session, version_id)
+    if published is None:
+        raise NotFound("There is no such price.")
+    return published
 
 
 async def compare(session: ReadSession, draft: PriceDraft, *, now: datetime) -> Comparison:
@@ -181,6 +209,7 @@ async def compare(session: ReadSession, draft: PriceDraft, *, now: datetime) -> 
         InvalidRequest: its items are at fault.
     """
     check(draft)
+    rules.check_output(draft)
     timeline = await store.timeline(
         session,
         endpoint_id=draft.endpoint_id,
@@ -208,11 +237,8 @@ def check(draft: PriceDraft) -> None:
 def _check_succession(draft: PriceDraft, latest: PriceVersion, now: datetime) -> None:
     if draft.effective_from < now:
         raise InvalidRequest("A price that replaces another takes effect now or later.", field="effective_from")
-    if not rules.can_follow(latest, draft.effective_from):
-        raise InvalidRequest(
-            f"A version that takes effect at {latest.effective_from.isoformat()} is published already.",
-            field="effective_from",
-        )
+    if not lifetimes.can_follow(latest, draft.effective_from):
+        raise InvalidRequest(f"A version {_there(latest)} is published already.", field="effective_from")
 
 
 def _version(draft: PriceDraft, effective_to: datetime | None, now: datetime) -> PriceVersion:
@@ -240,38 +266,51 @@ async def publish_adjustment(session: WriteSession, draft: AdjustmentDraft, *, a
     if draft.effective_from < act.at:
         raise InvalidRequest("An adjustment of prices takes effect now or later.", field="effective_from")
     await store.lock_adjustments(session)
-    latest = await store.latest_adjustment(session, draft)
-    if latest is not None:
-        _check_follows(draft, latest)
-        if latest.effective_to is None:
-            await store.end_adjustment(session, latest.id, draft.effective_from)
+    timeline = await store.adjustment_timeline(session, draft)
+    if timeline:
+        _check_follows(draft, timeline[-1])
+        if timeline[-1].effective_to is None:
+            await store.supersede_adjustment(session, timeline[-1].id, draft.effective_from)
     made = PriceAdjustment(PriceAdjustmentId(new_id(act.at)), **asdict(draft), effective_to=None)
     published = PublishedAdjustment(made, act.at, act.by)
     await store.add_adjustment(session, published)
-    await _record_adjustment(session, changes.Action.PUBLISHED, None, published, act=act)
+    await record.published(session, [published], act=act)
     return published
 
 
-async def _record_adjustment(
-    session: WriteSession,
-    action: changes.Action,
-    before: PublishedAdjustment | None,
-    after: PublishedAdjustment,
-    *,
-    act: Act,
-) -> None:
-    was = None if before is None else rules.facts_of_adjustment(before)
-    subject = typed("padj", after.adjustment.id)
-    deed = Deed(action, ADJUSTMENT_SUBJECT, subject, was, rules.facts_of_adjustment(after))
-    await changes.record(session, [deed], act=act)
-
-
 def _check_follows(draft: AdjustmentDraft, latest: PriceAdjustment) -> None:
-    if not rules.can_follow(latest, draft.effective_from):
-        begins = latest.effective_from.isoformat()
+    if not lifetimes.can_follow(latest, draft.effective_from):
         raise InvalidRequest(
-            f"An adjustment of this scope that takes effect at {begins} is published already.", field="effective_from"
+            f"An adjustment of this scope {_there(latest)} is published already.", field="effective_from"
         )
+
+
+def _there(latest: Lasting) -> str:
+    lasts = "" if latest.effective_to is None else f" and ends at {latest.effective_to.isoformat()}"
+    return f"that takes effect at {latest.effective_from.isoformat()}{lasts}"
+
+
+async def withdraw_adjustment(
+    session: WriteSession, adjustment_id: PriceAdjustmentId, *, act: Act
+) -> PublishedAdjustment:
+    """Take back an adjustment before it begins. What it would have superseded goes on, as if it had not been published.
+
+    It is kept and shown, and its time is free for another adjustment.
+
+    Raises:
+        NotFound: there is none of this id.
+        Conflict: it has begun, or was withdrawn before.
+    """
+    await store.lock_adjustments(session)
+    published = await _adjustment(session, adjustment_id)
+    adjustment = published.adjustment
+    lifetimes.check_withdrawal(adjustment, published.withdrawn_at, now=act.at)
+    timeline = await store.adjustment_timeline(session, adjustment)
+    await store.withdraw_adjustment(session, adjustment_id, act.at)
+    await store.extend_adjustment(session, adjustment, until=lifetimes.next_beginning(timeline, adjustment))
+    gone = replace(published, withdrawn_at=act.at)
+    await record.withdrawn(session, gone, act=act)
+    return gone
 
 
 async def end_adjustment(
@@ -282,30 +321,28 @@ async def end_adjustment(
     Raises:
         NotFound: there is no such adjustment.
         InvalidRequest: that instant is past, or not after the adjustment's beginning.
-        Conflict: it ends already.
+        Conflict: it ends already, or was withdrawn.
     """
     await store.lock_adjustments(session)
-    published = await store.adjustment(session, adjustment_id)
-    if published is None:
-        raise NotFound("There is no such adjustment of prices.")
-    if published.adjustment.effective_to is not None:
-        raise Conflict(
-            f"This adjustment ends at {published.adjustment.effective_to.isoformat()} already.", field="effective_to"
-        )
-    if at < act.at:
-        raise InvalidRequest("An adjustment of prices ends now or later.", field="effective_to")
-    if at <= published.adjustment.effective_from:
-        raise InvalidRequest("An adjustment ends after its beginning.", field="effective_to")
-    await store.end_adjustment(session, adjustment_id, at)
+    published = await _adjustment(session, adjustment_id)
+    lifetimes.check_end(published.adjustment, published.withdrawn_at, at=at, now=act.at)
+    await store.end_adjustment(session, adjustment_id, at, ended_at=act.at)
     ended = replace(published, adjustment=replace(published.adjustment, effective_to=at))
-    await _record_adjustment(session, changes.Action.CHANGED, published, ended, act=act)
+    await record.ended(session, published, ended, act=act)
     return ended
+
+
+async def _adjustment(session: ReadSession, adjustment_id: PriceAdjustmentId) -> PublishedAdjustment:
+    found = await store.adjustment(session, adjustment_id)
+    if found is None:
+        raise NotFound("There is no such adjustment of prices.")
+    return found
 
 
 async def list_adjustments(
     session: ReadSession, filters: AdjustmentFilters, *, before: UUID | None, count: int
 ) -> list[PublishedAdjustment]:
-    """Adjustments that pass the filters, the latest to take effect first."""
+    """Adjustments that pass the filters, withdrawn ones too, the latest to take effect first."""
     return await store.adjustments(session, filters, before=before, count=count)
 
 
@@ -327,7 +364,7 @@ async def publish_histories(
     versions = [version for history in histories for version in _chained(history, act.at)]
     publications = [Publication(version, source, act.at, act.by) for version in versions]
     await store.add(session, publications)
-    await _record(session, publications, act=act)
+    await record.published(session, publications, act=act)
     return versions
 
 

@@ -100,10 +100,20 @@ async def timeline(
 
 
 async def history(
-    session: ReadSession, endpoint_id: EndpointId, *, before: UUID | None, count: int
+    session: ReadSession,
+    endpoint_id: EndpointId,
+    *,
+    organization_id: OrganizationId | None,
+    before: UUID | None,
+    count: int,
 ) -> list[Publication]:
-    """Versions of an endpoint, of every organization and tier, withdrawn ones too, the latest to take effect first."""
+    """Versions of an endpoint and every tier, withdrawn ones too, the latest to take effect first.
+
+    With an organization its own alone, without one those of all and the general ones.
+    """
     conditions = [VERSIONS.c.endpoint_id == endpoint_id]
+    if organization_id is not None:
+        conditions.append(VERSIONS.c.organization_id == organization_id)
     if before is not None:
         last = sa.select(VERSIONS.c.effective_from, VERSIONS.c.id).where(VERSIONS.c.id == before)
         conditions.append(sa.tuple_(VERSIONS.c.effective_from, VERSIONS.c.id) < last.scalar_subquery())
@@ -137,6 +147,7 @@ async def _read(
     ]
 
 
+_ADJUSTMENT_STANDS = ADJUSTMENTS.c.withdrawn_at.is_(None)
 _STANDS = VERSIONS.c.withdrawn_at.is_(None)
 _NEWEST_FIRST = (VERSIONS.c.effective_from.desc(), VERSIONS.c.id.desc())
 _ITEMS_TEXT = (
@@ -195,14 +206,33 @@ def _items(text: str) -> tuple[PriceItem, ...]:
     )
 
 
-async def end(session: WriteSession, version_id: PriceVersionId, at: datetime | None) -> None:
-    """Let an open version end at this instant, or one that lost its successor when that would have ended."""
+async def supersede(session: WriteSession, version_id: PriceVersionId, at: datetime) -> None:
+    """Let an open version end where the next one begins."""
     await session.execute(sa.update(VERSIONS).where(VERSIONS.c.id == version_id).values(effective_to=at))
+
+
+async def end(session: WriteSession, version_id: PriceVersionId, at: datetime, *, ended_at: datetime) -> None:
+    """Let an organization's open version end at an instant that stays, whatever is published or withdrawn after it."""
+    ended = sa.update(VERSIONS).where(VERSIONS.c.id == version_id)
+    await session.execute(ended.values(effective_to=at, ended_at=ended_at))
 
 
 async def withdraw(session: WriteSession, version_id: PriceVersionId, at: datetime) -> None:
     """Take back a version that has not begun."""
     await session.execute(sa.update(VERSIONS).where(VERSIONS.c.id == version_id).values(withdrawn_at=at))
+
+
+async def extend(session: WriteSession, gone: PriceVersion, *, until: datetime | None) -> None:
+    """Let the version that the withdrawn one would have superseded last until then; one that was ended does not."""
+    superseded = sa.and_(
+        _STANDS,
+        VERSIONS.c.endpoint_id == gone.endpoint_id,
+        VERSIONS.c.organization_id.is_not_distinct_from(gone.organization_id),
+        VERSIONS.c.service_tier == gone.service_tier,
+        VERSIONS.c.effective_to == gone.effective_from,
+        VERSIONS.c.ended_at.is_(None),
+    )
+    await session.execute(sa.update(VERSIONS).where(superseded).values(effective_to=until))
 
 
 async def add(session: WriteSession, published: Sequence[Publication]) -> None:
@@ -253,13 +283,14 @@ async def lock_adjustments(session: WriteSession) -> None:
 async def adjustments_needed_after(session: ReadSession, instant: datetime) -> list[PriceAdjustment]:
     """Every adjustment that is in force at some time after the instant."""
     ends = ADJUSTMENTS.c.effective_to
-    return [each.adjustment for each in await _read_adjustments(session, sa.or_(ends.is_(None), ends > instant))]
+    needed = await _read_adjustments(session, _ADJUSTMENT_STANDS, sa.or_(ends.is_(None), ends > instant))
+    return [each.adjustment for each in needed]
 
 
 async def adjustments_on(session: ReadSession, organization_id: OrganizationId | None) -> list[PriceAdjustment]:
     """Every adjustment there ever was that could apply to the organization: its own, and those for everybody.
 
-    Without an organization, to any of them.
+    Without an organization, to any of them. Withdrawn ones are among them: a call of the last moment may name one.
     """
     owner = ADJUSTMENTS.c.organization_id
     conditions = () if organization_id is None else (sa.or_(owner.is_(None), owner == organization_id),)
@@ -269,7 +300,7 @@ async def adjustments_on(session: ReadSession, organization_id: OrganizationId |
 async def adjustments(
     session: ReadSession, filters: AdjustmentFilters, *, before: UUID | None, count: int
 ) -> list[PublishedAdjustment]:
-    """Adjustments whose scope names what the filters name, the latest to take effect first."""
+    """Adjustments whose scope names what the filters name, withdrawn ones too, the latest to take effect first."""
     conditions = [ADJUSTMENTS.c[name] == value for name, value in asdict(filters).items() if value is not None]
     if before is not None:
         last = sa.select(ADJUSTMENTS.c.effective_from, ADJUSTMENTS.c.id).where(ADJUSTMENTS.c.id == before)
@@ -281,19 +312,40 @@ async def adjustment(session: ReadSession, adjustment_id: PriceAdjustmentId) -> 
     return next(iter(await _read_adjustments(session, ADJUSTMENTS.c.id == adjustment_id)), None)
 
 
-async def latest_adjustment(session: ReadSession, draft: AdjustmentDraft) -> PriceAdjustment | None:
-    """The last adjustment, in order of time, of the draft's own scope."""
-    scope = [
-        ADJUSTMENTS.c[name].is_not_distinct_from(getattr(draft, name))
-        for name in ("organization_id", "model", "provider")
-    ]
-    found = await _read_adjustments(session, *scope, count=1)
-    return found[0].adjustment if found else None
+async def adjustment_timeline(session: ReadSession, one: AdjustmentDraft | PriceAdjustment) -> list[PriceAdjustment]:
+    """The adjustments of one's scope, which supersede each other, oldest first."""
+    found = await _read_adjustments(session, _ADJUSTMENT_STANDS, *_of_scope(one))
+    return [each.adjustment for each in reversed(found)]
 
 
-async def end_adjustment(session: WriteSession, adjustment_id: PriceAdjustmentId, at: datetime) -> None:
-    """Let an open adjustment end at this instant."""
+def _of_scope(one: AdjustmentDraft | PriceAdjustment) -> list[sa.ColumnElement[bool]]:
+    scope = ("organization_id", "model", "provider")
+    return [ADJUSTMENTS.c[name].is_not_distinct_from(getattr(one, name)) for name in scope]
+
+
+async def supersede_adjustment(session: WriteSession, adjustment_id: PriceAdjustmentId, at: datetime) -> None:
+    """Let an open adjustment end where the next one begins."""
     await session.execute(sa.update(ADJUSTMENTS).where(ADJUSTMENTS.c.id == adjustment_id).values(effective_to=at))
+
+
+async def end_adjustment(
+    session: WriteSession, adjustment_id: PriceAdjustmentId, at: datetime, *, ended_at: datetime
+) -> None:
+    """Let an open adjustment end at an instant that stays, whatever is published or withdrawn after it."""
+    ended = sa.update(ADJUSTMENTS).where(ADJUSTMENTS.c.id == adjustment_id)
+    await session.execute(ended.values(effective_to=at, ended_at=ended_at))
+
+
+async def withdraw_adjustment(session: WriteSession, adjustment_id: PriceAdjustmentId, at: datetime) -> None:
+    """Take back an adjustment that has not begun."""
+    await session.execute(sa.update(ADJUSTMENTS).where(ADJUSTMENTS.c.id == adjustment_id).values(withdrawn_at=at))
+
+
+async def extend_adjustment(session: WriteSession, gone: PriceAdjustment, *, until: datetime | None) -> None:
+    """Let the adjustment that the withdrawn one would have superseded last until then; one that was ended does not."""
+    ends = ADJUSTMENTS.c.effective_to == gone.effective_from
+    superseded = sa.and_(_ADJUSTMENT_STANDS, *_of_scope(gone), ends, ADJUSTMENTS.c.ended_at.is_(None))
+    await session.execute(sa.update(ADJUSTMENTS).where(superseded).values(effective_to=until))
 
 
 async def add_adjustment(session: WriteSession, published: PublishedAdjustment) -> None:
@@ -335,6 +387,7 @@ async def _read_adjustments(
             ),
             row.published_at,
             row.published_by,
+            row.withdrawn_at,
         )
         for row in rows
     ]

@@ -21,6 +21,10 @@ class PriceVersionRow(SQLModel, table=True):
         sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="price_versions_organization"),
         sa.CheckConstraint("effective_from < effective_to", name="price_versions_period"),
         sa.CheckConstraint("source IN ('operator', 'seed', 'import')", name="price_versions_source"),
+        sa.CheckConstraint(
+            "ended_at IS NULL OR (organization_id IS NOT NULL AND effective_to IS NOT NULL)",
+            name="price_versions_ended",
+        ),
         ExcludeConstraint(
             (sa.text("endpoint_id"), "="),
             (sa.text("COALESCE(organization_id, '00000000-0000-0000-0000-000000000000'::uuid)"), "="),
@@ -43,6 +47,8 @@ class PriceVersionRow(SQLModel, table=True):
     published_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
     published_by: KeyId | None = Field(sa_type=sa.Uuid)
     withdrawn_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
+    ended_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
+    """When its end was set by hand; nothing where that is only where the next one begins."""
 
 
 class PriceItemRow(SQLModel, table=True):
@@ -68,7 +74,7 @@ class PriceItemRow(SQLModel, table=True):
 
 
 class PriceAdjustmentRow(SQLModel, table=True):
-    """One published adjustment. Only `effective_to` may change, and only once, from nothing to an instant."""
+    """One published adjustment. Only its end may change, and whether it was withdrawn before it began (0013)."""
 
     __tablename__ = "price_adjustments"
     __table_args__ = (
@@ -77,12 +83,14 @@ class PriceAdjustmentRow(SQLModel, table=True):
         sa.ForeignKeyConstraint(["provider"], ["providers.slug"], name="price_adjustments_provider"),
         sa.CheckConstraint("effective_from < effective_to", name="price_adjustments_period"),
         sa.CheckConstraint("percent BETWEEN -100 AND 1000", name="price_adjustments_percent"),
+        sa.CheckConstraint("ended_at IS NULL OR effective_to IS NOT NULL", name="price_adjustments_ended"),
         ExcludeConstraint(
             (sa.text("COALESCE(organization_id, '00000000-0000-0000-0000-000000000000'::uuid)"), "="),
             (sa.text("COALESCE(model, '')"), "="),
             (sa.text("COALESCE(provider, '')"), "="),
             (sa.text("tstzrange(effective_from, effective_to)"), "&&"),
             using="gist",
+            where=sa.text("withdrawn_at IS NULL"),
             name="price_adjustments_no_overlap",
         ),
     )
@@ -96,3 +104,6 @@ class PriceAdjustmentRow(SQLModel, table=True):
     effective_to: datetime | None = Field(sa_type=sa.DateTime(timezone=True))
     published_at: datetime = Field(sa_type=sa.DateTime(timezone=True))
     published_by: KeyId | None = Field(sa_type=sa.Uuid)
+    withdrawn_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
+    ended_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
+    """When its end was set by hand; nothing where that is only where the next one begins."""

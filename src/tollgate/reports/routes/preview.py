@@ -30,6 +30,6 @@ class PreviewController(Controller):
     ) -> One[PreviewView]:
         window = rules.previewed_month(data.month, now=clock.now())
         async with database.read() as session:
-            endpoint_id = await endpoints(session, model=data.model, provider=data.provider)
-            found = await preview.preview(session, data.draft(endpoint_id, now=clock.now()), window=window)
+            endpoint = await endpoints(session, model=data.model, provider=data.provider)
+            found = await preview.preview(session, data.draft(endpoint, now=clock.now()), window=window)
         return One(data=PreviewView.of(found))
