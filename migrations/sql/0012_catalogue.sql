@@ -83,7 +83,7 @@ BEGIN
     IF TG_OP = 'UPDATE' AND OLD.withdrawn_at IS NULL THEN
         IF NEW.withdrawn_at IS NOT NULL THEN
             -- Withdrawn, before it charged any call.
-            IF OLD.effective_from > now() THEN
+            IF OLD.effective_from > clock_timestamp() THEN
                 allowed.withdrawn_at := NEW.withdrawn_at;
             END IF;
         ELSIF OLD.effective_to IS NULL THEN

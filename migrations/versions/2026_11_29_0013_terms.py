@@ -75,7 +75,7 @@ def _refuse_rewriting() -> None:
             IF TG_OP = 'UPDATE' AND OLD.withdrawn_at IS NULL THEN
                 IF NEW.withdrawn_at IS NOT NULL THEN
                     -- Withdrawn, before it adjusted the price of any call.
-                    IF OLD.effective_from > now() THEN
+                    IF OLD.effective_from > clock_timestamp() THEN
                         allowed.withdrawn_at := NEW.withdrawn_at;
                     END IF;
                 ELSIF OLD.effective_to IS NULL THEN

@@ -103,6 +103,21 @@ async def test_one_that_has_begun_is_refused(client: AsyncClient, clock: FixedCl
     assert [withdrawn for *_, withdrawn in await shown(client)] == [False, False]
 
 
+async def test_one_that_is_about_to_begin_or_has_begun_by_the_database_is_refused(
+    client: AsyncClient, clock: FixedClock
+) -> None:
+    # The test's clock is behind the database's: an hour from now there is long ago here.
+    scheduled = await publish(client, clock.now() + timedelta(hours=1))
+
+    late = await client.delete(f"/admin/prices/{scheduled}")
+    clock.at += timedelta(minutes=59)
+    too_late = await client.delete(f"/admin/prices/{scheduled}")
+
+    assert (late.status_code, too_late.status_code) == (409, 409)
+    assert "has begun meanwhile" in late.json()["error"]["message"]
+    assert "is about to" in too_late.json()["error"]["message"]
+
+
 async def test_one_that_is_withdrawn_or_unknown_is_refused(client: AsyncClient) -> None:
     scheduled = await publish(client, FAR)
     await client.delete(f"/admin/prices/{scheduled}")

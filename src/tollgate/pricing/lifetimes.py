@@ -1,7 +1,7 @@
 """When versions and adjustments may begin, end and be withdrawn, so that what was charged stays as it was. Pure."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from tollgate.kit.errors import Conflict, InvalidRequest
@@ -9,6 +9,8 @@ from tollgate.pricing.model import PriceAdjustment, PriceVersion
 
 Lasting: TypeAlias = PriceVersion | PriceAdjustment
 
+WITHDRAWN_BEFORE = timedelta(minutes=1)
+"""How long before its beginning something can be withdrawn at the latest: that may have to wait for others."""
 _NAMES: Mapping[type[Lasting], tuple[str, str]] = {
     PriceVersion: (
         "price",
@@ -26,16 +28,19 @@ def can_follow(latest: Lasting, effective_from: datetime) -> bool:
 
 
 def check_withdrawal(one: Lasting, withdrawn_at: datetime | None, *, now: datetime) -> None:
-    """Refuse to take back what may have charged a call.
+    """Refuse to take back what may have charged a call, or will before the withdrawal is done.
 
     Raises:
-        Conflict: it has begun, or was withdrawn before.
+        Conflict: it has begun or is about to, or was withdrawn before.
     """
     name, instead = _NAMES[type(one)]
     if withdrawn_at is not None:
         raise Conflict(f"This {name} was withdrawn already.")
-    if one.effective_from <= now:
-        raise Conflict(f"This {name} has begun, and what was in force never changes. {instead}")
+    if one.effective_from <= now + WITHDRAWN_BEFORE:
+        begins = one.effective_from.isoformat()
+        raise Conflict(
+            f"This {name} has begun or is about to, {begins}, and what was in force never changes. {instead}"
+        )
 
 
 def check_end(one: Lasting, withdrawn_at: datetime | None, *, at: datetime, now: datetime) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from tollgate.infra.chunks import chunks
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit import money
-from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import EndpointId, OrganizationId, PriceAdjustmentId, PriceVersionId
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import (
@@ -218,8 +218,15 @@ async def end(session: WriteSession, version_id: PriceVersionId, at: datetime, *
 
 
 async def withdraw(session: WriteSession, version_id: PriceVersionId, at: datetime) -> None:
-    """Take back a version that has not begun."""
-    await session.execute(sa.update(VERSIONS).where(VERSIONS.c.id == version_id).values(withdrawn_at=at))
+    """Take back a version; raises `Conflict` if it has begun by the database's clock."""
+    await _withdraw(session, VERSIONS, version_id, at)
+
+
+async def _withdraw(session: WriteSession, table: sa.Table, row_id: UUID, at: datetime) -> None:
+    try:
+        await session.execute(sa.update(table).where(table.c.id == row_id).values(withdrawn_at=at))
+    except IntegrityError as error:
+        raise Conflict("It has begun meanwhile, and what was in force never changes.") from error
 
 
 async def extend(session: WriteSession, gone: PriceVersion, *, until: datetime | None) -> None:
@@ -337,8 +344,8 @@ async def end_adjustment(
 
 
 async def withdraw_adjustment(session: WriteSession, adjustment_id: PriceAdjustmentId, at: datetime) -> None:
-    """Take back an adjustment that has not begun."""
-    await session.execute(sa.update(ADJUSTMENTS).where(ADJUSTMENTS.c.id == adjustment_id).values(withdrawn_at=at))
+    """Take back an adjustment; raises `Conflict` if it has begun by the database's clock."""
+    await _withdraw(session, ADJUSTMENTS, adjustment_id, at)
 
 
 async def extend_adjustment(session: WriteSession, gone: PriceAdjustment, *, until: datetime | None) -> None:
