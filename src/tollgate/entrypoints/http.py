@@ -97,17 +97,17 @@ def build(
     """The application: the data plane's plain ASGI routes beside the control plane's handlers."""
     wiring = _Wiring(configured, environment, clock, resolve)
     once = Idempotency(wiring.database, clock, presented_in=key_rules.presented_in, authenticate=wiring.authenticate)
-    control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=[wiring.guard()])
-    anthropic_catalogue = Router("/", route_handlers=reports.ANTHROPIC_HANDLERS, guards=[wiring.guard()])
+    # Not for the whole application: a guard there would make a connection's object for each call of the data plane.
+    guards = [web.check_path, wiring.guard()]
+    control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=guards)
+    anthropic_catalogue = Router("/", route_handlers=reports.ANTHROPIC_HANDLERS, guards=guards)
+    for_anybody = (*console.HANDLERS, *operations.HANDLERS, *docs.HANDLERS)
     return Litestar(
         [
             Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
             Router(ANTHROPIC_PATH, route_handlers=[*gateway.ANTHROPIC, anthropic_catalogue]),
-            *console.HANDLERS,
-            *operations.HANDLERS,
-            *docs.HANDLERS,
+            Router("/", route_handlers=for_anybody, guards=[web.check_path]),
         ],
-        guards=[web.check_path],
         dependencies=wiring.dependencies(),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[wiring.running],

@@ -194,7 +194,7 @@ def query(request: ASGIConnection[Any, Any, Any, Any], shape: type[Shape], *, ot
 
 
 async def check_path(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Litestar guard for every route: what the database's text cannot hold names nothing that is there.
+    """Litestar guard for routes with parameters in their path: what the database's text cannot hold names nothing.
 
     Raises:
         NotFound: a part of the path holds U+0000 or half a surrogate pair.
