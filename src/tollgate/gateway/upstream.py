@@ -133,7 +133,7 @@ class _Patience:
 
     def but(self, timeouts: Timeouts) -> "_Patience":
         """The same, but for what an endpoint has of its own."""
-        if timeouts is NO_TIMEOUTS:
+        if timeouts == NO_TIMEOUTS:
             return self
         return _Patience(
             timeouts.connect_seconds or self.connect_seconds,
