@@ -58,6 +58,7 @@ class Outlook:
             return
         if attempt.http_status is None:
             # It could not even be asked: that tells nothing of it.
+            self.health.rested(endpoint_id)
             return
         self.health.served(endpoint_id, by=by, began_at=attempt.began_at)
         if error is None and call.session is not None:

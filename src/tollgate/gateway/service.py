@@ -165,9 +165,6 @@ class Gateway:
                     self._outlook.judge(call, None)
                 telemetry.ATTEMPTS.labels(candidate.provider.slug, "served").inc()
                 return
-            finally:
-                if serving.exchange is None:
-                    self._outlook.health.rested(candidate.endpoint.id)
         problem.metadata["generation_id"] = ids.typed("gen", call.id)
         waits = [attempt.wait_seconds for attempt in call.attempts if attempt.wait_seconds is not None]
         if waits and problem.retry_after_seconds is not None:
