@@ -85,7 +85,7 @@ def failed(
     Attempts that began before it was time to try it again tell nothing new, unless they tell of a longer wait. What may
     be a caller's own doing opens no circuit as long as it happens to one of several users alone.
     """
-    circuit, patience = track.circuit, _PATIENCE[fault]
+    circuit = track.circuit
     after = replace(
         track,
         in_a_row=track.in_a_row + 1,
@@ -99,15 +99,21 @@ def failed(
             return replace(after, circuit=replace(circuit, fault=fault, until=longer, is_told=True))
         return after
     is_frequent = after.history.bit_count() >= _FAILURES_OF_HISTORY
-    if circuit is None and after.in_a_row < patience.failures and not is_frequent:
+    if circuit is None and after.in_a_row < _PATIENCE[fault].failures and not is_frequent:
         return after
     if circuit is None and fault in _MAY_BE_THEIRS and _concerns_one_of_several(after, at):
         return after
+    openings, wait = _next_opening(circuit, fault)
+    if wait_seconds is not None:
+        wait = timedelta(seconds=wait_seconds)
+    return replace(after, circuit=Circuit(fault, at, at + wait, openings, is_told=wait_seconds is not None))
+
+
+def _next_opening(circuit: Circuit | None, fault: Fault) -> tuple[int, timedelta]:
+    """How often the circuit will have opened, and how long it stays open for this fault unless its provider says."""
+    patience = _PATIENCE[fault]
     openings = 1 if circuit is None else min(circuit.openings + 1, _OPENINGS_MAX)
-    seconds = min(patience.seconds << (openings - 1), patience.seconds_max) if wait_seconds is None else wait_seconds
-    return replace(
-        after, circuit=Circuit(fault, at, at + timedelta(seconds=seconds), openings, is_told=wait_seconds is not None)
-    )
+    return openings, timedelta(seconds=min(patience.seconds << (openings - 1), patience.seconds_max))
 
 
 def _users(track: Track, by: OrganizationId, at: datetime) -> tuple[tuple[OrganizationId, datetime], ...]:
@@ -128,7 +134,5 @@ def looked_at(circuit: Circuit, *, is_reachable: bool, at: datetime) -> Circuit:
     if is_reachable:
         # As if it had been failing: whether it serves is for a call to find out.
         return replace(circuit, fault=Fault.FAILING, until=at)
-    patience = _PATIENCE[Fault.UNREACHABLE]
-    openings = min(circuit.openings + 1, _OPENINGS_MAX)
-    seconds = min(patience.seconds << (openings - 1), patience.seconds_max)
-    return replace(circuit, openings=openings, until=at + timedelta(seconds=seconds))
+    openings, wait = _next_opening(circuit, Fault.UNREACHABLE)
+    return replace(circuit, openings=openings, until=at + wait)

@@ -168,8 +168,10 @@ class Health:
         self._something_unsaved.set()
 
     def _know(self, endpoint_id: EndpointId, circuit: Circuit | None) -> None:
-        known = self._conditions.get(endpoint_id, HEALTHY)
-        condition = replace(known, circuit=circuit)
+        self._set(endpoint_id, replace(self._conditions.get(endpoint_id, HEALTHY), circuit=circuit))
+
+    def _set(self, endpoint_id: EndpointId, condition: Condition) -> None:
+        """Know a condition; of healthy endpoints there is nothing to know."""
         if condition == HEALTHY:
             self._conditions.pop(endpoint_id, None)
         else:
@@ -219,11 +221,8 @@ class Health:
 
     def _take_over(self, standings: Mapping[EndpointId, Standing]) -> None:
         for endpoint_id in self._conditions.keys() | standings.keys():
-            condition = replace(self._conditions.get(endpoint_id, HEALTHY), standing=standings.get(endpoint_id))
-            if condition == HEALTHY:
-                del self._conditions[endpoint_id]
-            else:
-                self._conditions[endpoint_id] = condition
+            known = self._conditions.get(endpoint_id, HEALTHY)
+            self._set(endpoint_id, replace(known, standing=standings.get(endpoint_id)))
 
     async def _go_on_saving(self) -> None:
         while True:
