@@ -45,3 +45,14 @@ async def test_a_clock_that_steps_back_shows_nothing_from_ahead() -> None:
     pages, maker = KeptPages(), Maker()
     await pages.page("a", now=NOON, make=maker.make)
     assert (await pages.page("a", now=NOON - timedelta(seconds=5), make=maker.make)).content == b"page 2"
+
+
+async def test_a_page_that_is_made_anew_is_not_the_oldest_any_more() -> None:
+    pages, maker = KeptPages(), Maker()
+    later = NOON + timedelta(seconds=2)
+    for number in range(256):
+        await pages.page(number, now=NOON, make=maker.make)
+    again = await pages.page(0, now=later, make=maker.make)
+    await pages.page("one more", now=later, make=maker.make)
+    assert await pages.page(0, now=later, make=maker.make) == again
+    assert 1 not in pages._pages

@@ -37,6 +37,7 @@ class KeptPages:
                 return kept
             content = (await make()).encode()
             kept = self._pages[asked] = Kept(content, tag_of(content), now)
+            self._pages.move_to_end(asked)
             if len(self._pages) > _PAGES_MAX:
                 self._pages.popitem(last=False)
             return kept
