@@ -17,8 +17,8 @@ from tollgate.entrypoints.doctor import Report
 from tollgate.infra import database as databases
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
-from tollgate.invoices import service as invoices
 from tollgate.invoices.model import Month
+from tollgate.invoices.service import invoices
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import CallId
 from tollgate.kit.tokens import Kind, UsageQuantities

@@ -15,8 +15,8 @@ from tollgate.accounts import service as accounts
 from tollgate.accounts.model import BillingMode, NewOrganization, Organization, OrganizationStatus
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
-from tollgate.invoices import service
 from tollgate.invoices.model import Contribution, Invoice, Month, Usage
+from tollgate.invoices.service import invoices as service
 from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId, ProjectId, uuid7
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind, UsageQuantities

@@ -22,10 +22,10 @@ from tests.invoices.builders import (
 from tests.ledger.books import assert_balanced, assert_grants_add_up
 
 from tollgate.accounts.model import BillingMode, Organization
-from tollgate.invoices import service
 from tollgate.invoices.model import Adjustments, Invoice, InvoiceStatus, LineType, NothingToInvoice
 from tollgate.invoices.rules import lines, windows
-from tollgate.invoices.schemas import InvoiceView
+from tollgate.invoices.schemas.invoices import InvoiceView
+from tollgate.invoices.service import invoices as service
 from tollgate.invoices.tasks import close_due_months
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.errors import InvalidRequest

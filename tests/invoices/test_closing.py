@@ -23,7 +23,7 @@ from tests.invoices.builders import (
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
 from tollgate.invoices.model import Invoice, NothingToInvoice
-from tollgate.invoices.schemas import InvoiceView
+from tollgate.invoices.schemas.invoices import InvoiceView
 from tollgate.kit.errors import Conflict
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind

@@ -1,5 +1,6 @@
 """An issued invoice never changes, because the database does not let it."""
 
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -38,7 +39,7 @@ CHANGES = (
     "UPDATE invoice_lines SET amount = 0",
     "DELETE FROM invoice_lines",
     f"{ADD_LINE} SELECT organization_id, id, 2, 'credits', -1, -1 FROM invoices",
-    "TRUNCATE invoices, invoice_lines",
+    "TRUNCATE invoices CASCADE",
     "TRUNCATE invoice_lines",
 )
 
@@ -61,10 +62,10 @@ async def refuses(books: Books, change: str) -> bool:
 @pytest.mark.usefixtures("issued")
 async def test_it_may_be_given_up_and_paid_after_all(books: Books) -> None:
     await move(books, "uncollectible")
-    await move(books, "paid", paid_at=AFTER)
+    await move(books, "paid", paid_at=AFTER, amount_paid=Decimal("1.6"))
 
     with pytest.raises(REFUSED):
-        await move(books, "finalised", paid_at=None)
+        await move(books, "uncollectible", paid_at=None, amount_paid=Decimal(0))
 
 
 @pytest.mark.usefixtures("issued")
@@ -78,7 +79,13 @@ async def test_a_void_one_stays_void(books: Books) -> None:
 @pytest.mark.usefixtures("issued")
 async def test_paid_without_a_time_is_refused(books: Books) -> None:
     with pytest.raises(asyncpg.exceptions.CheckViolationError):
-        await move(books, "paid")
+        await move(books, "paid", amount_paid=Decimal("1.6"))
+
+
+@pytest.mark.usefixtures("issued")
+async def test_paid_without_a_payment_is_refused(books: Books) -> None:
+    with pytest.raises(asyncpg.exceptions.CheckViolationError):
+        await move(books, "paid", paid_at=AFTER)
 
 
 async def test_there_is_one_for_each_month(books: Books, issued: Heading) -> None:

@@ -6,8 +6,9 @@ from datetime import timedelta
 from tests.invoices.builders import AFTER, NOVEMBER, OCTOBER, Books, Used, at
 from tests.plans import plan_of, statements_of
 
-from tollgate.invoices import service, tasks
+from tollgate.invoices import tasks
 from tollgate.invoices.model import Invoice
+from tollgate.invoices.service import invoices as service
 from tollgate.kit.clock import FixedClock
 from tollgate.metering import service as metering
 

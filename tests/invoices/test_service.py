@@ -24,9 +24,9 @@ from tests.pricing.builders import a_price, per_million, tiers
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import BillingMode
-from tollgate.invoices import service
 from tollgate.invoices.model import InvoiceStatus
-from tollgate.invoices.schemas import InvoiceView
+from tollgate.invoices.schemas.invoices import InvoiceView
+from tollgate.invoices.service import invoices as service
 from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import InvoiceId, PriceVersionId
 from tollgate.kit.tokens import Kind

@@ -8,8 +8,8 @@ from tests.reports.scene import Scene, Used
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Limits
-from tollgate.invoices import service as invoices
 from tollgate.invoices.model import Month
+from tollgate.invoices.service import invoices
 from tollgate.keys import service as keys
 from tollgate.keys.model import ApiKey, NewKey
 from tollgate.kit.ids import PLATFORM, typed

@@ -15,10 +15,11 @@ from tollgate.accounts.model import Organization
 from tollgate.entrypoints import cli_options
 from tollgate.entrypoints.cli_database import opened
 from tollgate.infra.database import Database
-from tollgate.invoices import service, tasks
+from tollgate.invoices import tasks
 from tollgate.invoices.model import Closed, Heading, Invoice, Month
 from tollgate.invoices.rules import document
-from tollgate.invoices.schemas import InvoiceSummary, InvoiceView
+from tollgate.invoices.schemas.invoices import InvoiceSummary, InvoiceView
+from tollgate.invoices.service import invoices as service
 from tollgate.kit import ids
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.kit.ids import InvoiceId, OrganizationId

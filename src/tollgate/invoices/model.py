@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from tollgate.accounts.model import BillingMode, Organization
 from tollgate.kit import money, period
 from tollgate.kit.errors import Conflict
-from tollgate.kit.ids import AdjustmentId, InvoiceId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.ids import AdjustmentId, InvoiceId, KeyId, OrganizationId, PaymentId, PriceVersionId, ProjectId
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind
 from tollgate.ledger.model import Adjustment, Favour
@@ -48,6 +48,27 @@ class LineType(StrEnum):
     USAGE = "usage"
     ADJUSTMENT = "adjustment"
     CREDITS = "credits"
+
+
+class PaymentKind(StrEnum):
+    """Money that came in for an invoice, or went back: refunds and disputes take away what payments brought."""
+
+    PAYMENT = "payment"
+    REFUND = "refund"
+    DISPUTE = "dispute"
+    DISPUTE_WON = "dispute_won"
+
+    @property
+    def comes_in(self) -> bool:
+        """Whether it adds to what is paid."""
+        return self in {PaymentKind.PAYMENT, PaymentKind.DISPUTE_WON}
+
+
+class PaymentMethod(StrEnum):
+    """Where the money is: at Stripe, or wherever the operator says it is."""
+
+    MANUAL = "manual"
+    STRIPE = "stripe"
 
 
 class NothingToInvoice(Conflict):
@@ -206,11 +227,21 @@ class Heading:
     issued_at: datetime | None
     due_at: datetime | None
     paid_at: datetime | None
+    amount_paid: Decimal = money.ZERO
+    """What was paid for it and not given back."""
+    amount_credited: Decimal = money.ZERO
+    """What credit notes took from it."""
 
     @property
     def amount_due(self) -> Decimal:
-        """What is still to be paid."""
-        return money.ZERO if self.status in {InvoiceStatus.PAID, InvoiceStatus.VOID} else self.totals.total
+        """What is still to be paid; never below zero."""
+        return money.ZERO if self.status is InvoiceStatus.VOID else max(self.balance, money.ZERO)
+
+    @property
+    def balance(self) -> Decimal:
+        """What was invoiced and neither paid nor credited; below zero for what the customer is to get back."""
+        invoiced = money.ZERO if self.status is InvoiceStatus.VOID else self.totals.total
+        return money.EXACT.subtract(money.EXACT.subtract(invoiced, self.amount_credited), self.amount_paid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +265,34 @@ class Contribution:
     """What the line bills."""
     quantity: int
     amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Money that came in for an invoice, or went back. Rows are only added; the id follows from what is recorded."""
+
+    organization_id: OrganizationId
+    id: PaymentId
+    invoice_id: InvoiceId
+    kind: PaymentKind
+    method: PaymentMethod
+    amount: Decimal
+    """Above zero, whichever way it went."""
+    currency: str
+    reference: str | None
+    """What it is called elsewhere: a payment's id at Stripe, or a bank transfer's number."""
+    occurred_at: datetime
+    recorded_at: datetime
+    recorded_by: KeyId | None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentOrder:
+    """What the operator says was paid; `None` is all that is due, and now."""
+
+    amount: Decimal | None = None
+    reference: str | None = None
+    paid_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from tollgate.accounts.model import BillingMode
-from tollgate.invoices.model import InvoiceKind, InvoiceStatus, LineType
-from tollgate.kit.ids import AdjustmentId, InvoiceId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.invoices.model import InvoiceKind, InvoiceStatus, LineType, PaymentKind, PaymentMethod
+from tollgate.kit.ids import AdjustmentId, InvoiceId, KeyId, OrganizationId, PaymentId, PriceVersionId, ProjectId
 
 MONEY = sa.Numeric(38, 12)
 INSTANT = sa.DateTime(timezone=True)
@@ -28,6 +28,12 @@ class InvoiceRow(SQLModel, table=True):
         ),
         sa.CheckConstraint("total = subtotal + adjustments + credits", name="invoices_total"),
         sa.CheckConstraint("(status = 'paid') = (paid_at IS NOT NULL)", name="invoices_paid_at"),
+        sa.CheckConstraint(
+            "CASE status WHEN 'void' THEN true WHEN 'paid' THEN amount_paid + amount_credited >= total"
+            " ELSE amount_paid + amount_credited < total END",
+            name="invoices_settled",
+        ),
+        sa.CheckConstraint("amount_credited BETWEEN 0 AND total", name="invoices_credited"),
         sa.Index(
             "invoices_one_per_month",
             "organization_id",
@@ -68,6 +74,8 @@ class InvoiceRow(SQLModel, table=True):
     document: str = Field(sa_type=sa.Text)
     adjustments_exact: Decimal = Field(sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
     adjustments: Decimal = Field(sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    amount_paid: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    amount_credited: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
 
 
 class InvoiceLineRow(SQLModel, table=True):
@@ -113,6 +121,35 @@ class InvoiceLineRow(SQLModel, table=True):
     amount: Decimal = Field(sa_type=MONEY)
     adjustment_id: AdjustmentId | None = Field(default=None, sa_type=sa.Uuid)
     adjustment_reason: str | None = Field(default=None, sa_type=sa.Text)
+
+
+class InvoicePaymentRow(SQLModel, table=True):
+    """Money that came in for an invoice or went back. Rows are only added."""
+
+    __tablename__ = "invoice_payments"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["organization_id", "invoice_id"],
+            ["invoices.organization_id", "invoices.id"],
+            name="invoice_payments_invoice",
+        ),
+        sa.CheckConstraint("kind IN ('payment', 'refund', 'dispute', 'dispute_won')", name="invoice_payments_kind"),
+        sa.CheckConstraint("method IN ('manual', 'stripe')", name="invoice_payments_method"),
+        sa.CheckConstraint("amount > 0", name="invoice_payments_amount"),
+        sa.Index("invoice_payments_of", "organization_id", "invoice_id"),
+    )
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    id: PaymentId = Field(primary_key=True, sa_type=sa.Uuid)
+    invoice_id: InvoiceId = Field(sa_type=sa.Uuid)
+    kind: PaymentKind = Field(sa_type=sa.Text)
+    method: PaymentMethod = Field(sa_type=sa.Text)
+    amount: Decimal = Field(sa_type=MONEY)
+    currency: str = Field(sa_type=sa.Text)
+    reference: str | None = Field(default=None, sa_type=sa.Text)
+    occurred_at: datetime = Field(sa_type=INSTANT)
+    recorded_at: datetime = Field(sa_type=INSTANT)
+    recorded_by: KeyId | None = Field(default=None, sa_type=sa.Uuid)
 
 
 class InvoiceSeriesRow(SQLModel, table=True):

@@ -9,8 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
 from tollgate.infra.database import Database
-from tollgate.invoices import service
 from tollgate.invoices.model import Closed, Month, NothingToInvoice
+from tollgate.invoices.service import invoices as service
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import TollgateError
 

@@ -21,6 +21,11 @@ EndpointId = NewType("EndpointId", UUID)
 PriceVersionId = NewType("PriceVersionId", UUID)
 PriceAdjustmentId = NewType("PriceAdjustmentId", UUID)
 InvoiceId = NewType("InvoiceId", UUID)
+PaymentId = NewType("PaymentId", UUID)
+CreditNoteId = NewType("CreditNoteId", UUID)
+TopUpId = NewType("TopUpId", UUID)
+RerateId = NewType("RerateId", UUID)
+EventId = NewType("EventId", UUID)
 
 PLATFORM = OrganizationId(UUID(int=0))
 """The installation itself, where an organization is expected: operator keys belong to it."""

@@ -23,6 +23,11 @@ async def post(session: WriteSession, transfer: Transfer) -> bool:
     return await store.post(session, transfer)
 
 
+async def lock(session: WriteSession, *, organization_id: OrganizationId) -> None:
+    """Take the organization's lock until the transaction ends: before anything else that it may wait for."""
+    await store.lock(session, organization_id)
+
+
 async def grant_credit(
     session: WriteSession, *, organization_id: OrganizationId, terms: GrantTerms, by: KeyId | None, now: datetime
 ) -> Grant:

@@ -30,13 +30,13 @@ def write(invoice: Invoice) -> str:
             "currency": heading.currency,
             "period": {
                 "month": heading.month.name,
-                "start": _instant(heading.window.period.start),
-                "end": _instant(heading.window.period.end),
+                "start": instant(heading.window.period.start),
+                "end": instant(heading.window.period.end),
                 "timezone": heading.timezone,
             },
             "cut": heading.window.cut,
-            "issued_at": _instant(heading.issued_at),
-            "due_at": _instant(heading.due_at),
+            "issued_at": instant(heading.issued_at),
+            "due_at": instant(heading.due_at),
             "lines": [_line(line, heading.currency) for line in invoice.lines],
             "unpriced": [_unpriced(usage) for usage in invoice.unpriced],
             **_adjustments(invoice),
@@ -69,7 +69,8 @@ def rounded(amount: Decimal, currency: str) -> str:
     return format(money.from_minor_units(money.to_minor_units(amount, currency), currency), "f")
 
 
-def _instant(at: datetime | None) -> str | None:
+def instant(at: datetime | None) -> str | None:
+    """The instant as JSON has it, or nothing."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 

@@ -10,14 +10,15 @@ from datetime import datetime, timedelta
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
 from tollgate.infra.database import ReadSession, WriteSession
-from tollgate.invoices import store
 from tollgate.invoices.model import Adjustments, Contribution, Heading, Invoice, Month, Usage, Window
-from tollgate.invoices.rules import closing, document, lines, windows
+from tollgate.invoices.rules import closing, document, lines, telling, windows
+from tollgate.invoices.store import invoices as store
 from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import CallId, InvoiceId, OrganizationId
 from tollgate.ledger import service as ledger
 from tollgate.metering import service as metering
 from tollgate.metering.model import BilledLine, BilledUsage
+from tollgate.webhooks import service as webhooks
 
 _SAME_MILLISECOND_MAX = 100
 """More organizations than this are not created within a millisecond."""
@@ -70,6 +71,8 @@ async def _issue(session: WriteSession, drafted: Invoice, *, now: datetime) -> I
     issued = closing.issue(drafted, serial=serial, now=now)
     text = document.write(issued)
     await store.add_invoice(session, heading=issued.heading, document=text)
+    for event in telling.of_issue(issued.heading):
+        await webhooks.emit(session, event)
     return replace(issued, document=text)
 
 
@@ -158,6 +161,19 @@ async def find(session: ReadSession, *, invoice_id: InvoiceId, now: datetime) ->
         if found is not None:
             return found
     return _found(None)
+
+
+async def issued(session: ReadSession, *, invoice_id: InvoiceId) -> Heading:
+    """The heading of the issued invoice with this id, whichever organization's it is.
+
+    Raises:
+        NotFound: there is none; a draft is none.
+    """
+    for organization in await _possible_owners(session, invoice_id):
+        found = await store.heading(session, organization_id=organization.id, invoice_id=invoice_id)
+        if found is not None:
+            return found
+    raise NotFound("No invoice was issued under this id.")
 
 
 async def find_numbered(session: ReadSession, number: str) -> Invoice:

@@ -108,13 +108,31 @@ class InvoiceView(Struct, kw_only=True, frozen=True, omit_defaults=True):
     amount_due: str
     adjustments_exact: str | None = None
     adjustments: str | None = None
+    amount_paid: str | None = None
+    """What was paid for it and not given back, where anything was."""
+    amount_credited: str | None = None
+    """What credit notes took from it, where any did."""
+    paid_at: datetime | None = None
 
     @classmethod
     def of(cls, invoice: Invoice) -> "InvoiceView":
         heading = invoice.heading
         said = json.loads(invoice.document or document.write(invoice))
-        changing = {"status": heading.status, "amount_due": document.rounded(heading.amount_due, heading.currency)}
-        return msgspec.convert({**said, **changing}, cls)
+        return msgspec.convert({**said, **_changing(heading)}, cls)
+
+
+def _changing(heading: Heading) -> dict[str, object]:
+    """What an issued invoice's document does not say, because it changes."""
+    said: dict[str, object] = {
+        "status": heading.status,
+        "amount_due": document.rounded(heading.amount_due, heading.currency),
+    }
+    for name in ("amount_paid", "amount_credited"):
+        if getattr(heading, name):
+            said[name] = document.rounded(getattr(heading, name), heading.currency)
+    if heading.paid_at is not None:
+        said["paid_at"] = document.instant(heading.paid_at)
+    return said
 
 
 class InvoiceSummary(Struct, kw_only=True, frozen=True):

@@ -59,7 +59,9 @@ async def numbered_invoice(session: ReadSession, number: str) -> Invoice | None:
 async def heading(session: ReadSession, *, organization_id: OrganizationId, invoice_id: InvoiceId) -> Heading | None:
     """The heading of the organization's issued invoice with this id."""
     rows = await session.execute(
-        _HEADINGS.where(col(InvoiceRow.organization_id) == organization_id, col(InvoiceRow.id) == invoice_id)
+        _HEADINGS.where(
+            col(InvoiceRow.organization_id) == organization_id, col(InvoiceRow.id) == invoice_id
+        ).execution_options(populate_existing=True)
     )
     row = rows.scalar_one_or_none()
     return None if row is None else _heading(row)
@@ -134,6 +136,17 @@ async def add_invoice(session: WriteSession, *, heading: Heading, document: str)
     await session.flush()
 
 
+async def move_on(session: WriteSession, heading: Heading) -> None:
+    """Write down what of an issued invoice changes: its status, when it was paid, what is paid and credited."""
+    await session.execute(
+        sa.update(InvoiceRow)
+        .where(col(InvoiceRow.organization_id) == heading.organization_id, col(InvoiceRow.id) == heading.id)
+        .values(**{name: getattr(heading, name) for name in _CHANGING_COLUMNS})
+        .execution_options(synchronize_session=False)
+    )
+
+
+_CHANGING_COLUMNS = ("status", "paid_at", "amount_paid", "amount_credited")
 _PLAIN_COLUMNS = (
     "organization_id",
     "id",
@@ -188,6 +201,8 @@ def _heading(row: InvoiceRow) -> Heading:
         issued_at=row.issued_at,
         due_at=row.due_at,
         paid_at=row.paid_at,
+        amount_paid=row.amount_paid,
+        amount_credited=row.amount_credited,
     )
 
 

@@ -8,9 +8,11 @@ from litestar.params import FromPath, JSONBody
 from tollgate.infra import web
 from tollgate.infra.database import Database
 from tollgate.infra.web import Injected, One, Page, Paging
-from tollgate.invoices import service
 from tollgate.invoices.rules import windows
-from tollgate.invoices.schemas import CloseMonth, InvoiceSummary, InvoiceView, LineCallView
+from tollgate.invoices.schemas.invoices import CloseMonth, InvoiceSummary, InvoiceView, LineCallView
+from tollgate.invoices.schemas.payments import MarkPaid, PaymentView
+from tollgate.invoices.service import invoices as service
+from tollgate.invoices.service import payments
 from tollgate.kit.clock import Clock
 from tollgate.kit.ids import CallId, InvoiceId, OrganizationId
 from tollgate.kit.principal import Principal
@@ -78,6 +80,15 @@ class InvoicesController(Controller):
             parts = await service.explain(session, invoice=invoice, n=n, after=after, count=asked.limit + 1)
         return web.page(parts, limit=asked.limit, show=LineCallView.of, key=lambda part: part.call.id)
 
+    @get("/{invoice_id:str}/payments", summary="What was paid for an invoice, and what went back, oldest first")
+    async def list_payments(
+        self, invoice_id: FromPath[str], database: Injected[Database], manager: Injected[Principal]
+    ) -> Page[PaymentView]:
+        owner, wanted = manager.organization_id, InvoiceId(web.parse_id("inv", invoice_id))
+        async with database.read() as session:
+            rows = await payments.payments_of(session, organization_id=owner, invoice_id=wanted)
+        return Page(data=[PaymentView.of(row) for row in rows], next=None)
+
 
 class InvoiceActsController(Controller):
     """What the operator does with invoices."""
@@ -113,6 +124,22 @@ class InvoiceActsController(Controller):
             invoice = await service.finalise(session, invoice_id=wanted, now=clock.now())
         return One(data=InvoiceView.of(invoice))
 
+    @post("/invoices/{invoice_id:str}/mark-paid", status_code=200, summary="Record a payment that was made elsewhere")
+    async def mark_paid(
+        self,
+        invoice_id: FromPath[str],
+        data: JSONBody[MarkPaid],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        operator: Injected[Principal],
+    ) -> One[InvoiceSummary]:
+        wanted = InvoiceId(web.parse_id("inv", invoice_id))
+        async with database.write() as session:
+            heading = await payments.mark_paid(
+                session, invoice_id=wanted, order=data.order(), by=operator.key_id, now=clock.now()
+            )
+        return One(data=InvoiceSummary.of(heading))
+
     @post("/organizations/{organization_id:str}/invoices", status_code=200, summary="Close an organization's month")
     async def close_month(
         self,
@@ -126,6 +153,3 @@ class InvoiceActsController(Controller):
         async with database.write() as session:
             invoice = await service.close(session, organization_id=owner, month=month, now=clock.now())
         return One(data=InvoiceView.of(invoice))
-
-
-HANDLERS = (InvoicesController, InvoiceActsController)

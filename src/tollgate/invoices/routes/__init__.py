@@ -1,0 +1,7 @@
+"""The routes of invoices: an organization reads its own, the operator acts on anybody's."""
+
+from tollgate.invoices.routes.invoices import InvoiceActsController, InvoicesController
+
+HANDLERS = (InvoicesController, InvoiceActsController)
+
+__all__ = ["HANDLERS"]

@@ -1,0 +1,1 @@
+"""The use cases of invoices: drafting and closing, paying, and taking back."""
