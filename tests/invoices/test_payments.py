@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -36,15 +37,10 @@ async def invoiced(books: Books) -> Heading:
     return (await books.close(organization, NOVEMBER, now=AFTER)).heading
 
 
-async def mark(books: Books, heading: Heading, **order: object) -> Heading:
+async def mark(books: Books, heading: Heading, **order: Any) -> Heading:
+    paid = PaymentOrder(**order)
     async with books.database.write() as session:
-        return await payments.mark_paid(
-            session,
-            invoice_id=heading.id,
-            order=PaymentOrder(**order),
-            by=None,
-            now=AFTER,  # type: ignore[arg-type] - any order
-        )
+        return await payments.mark_paid(session, invoice_id=heading.id, order=paid, by=None, now=AFTER)
 
 
 def at_stripe(heading: Heading, number: int, kind: PaymentKind, amount: str) -> Payment:
