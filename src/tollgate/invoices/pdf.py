@@ -44,11 +44,11 @@ def pdf_of(document: str) -> bytes:
 def set_paper(paper: Paper, document: str) -> bytes:
     """The paper in type, with the document that it is made of attached."""
     fonts = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=list(_folders()))
-    shown: set[int] = set().union(*(_characters(path) for folder in _folders() for path in _font_files(folder)))
+    shown = [_characters(path) for folder in _folders() for path in _font_files(folder)]
     try:
         return _compiled(paper, document, fonts, lambda text: glyphs.legible(text, shown))
     except typst.TypstError:
-        # A mark may be in one font and the letter below it in another; PDF/A takes no empty box in their place.
+        # PDF/A takes no empty box in the place of a character, and what a font makes of several is known only now.
         return _compiled(paper, document, fonts, glyphs.plain)
 
 
@@ -90,7 +90,7 @@ def _characters(path: Path) -> set[int]:
 
 
 def main() -> None:
-    """Make one file: a document comes in, a PDF goes out. It takes what processors others leave, and ends in any case."""
+    """A document comes in, its PDF goes out, on what time of the processors others leave and within a limit."""
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS_MAX, _CPU_SECONDS_MAX))
     sys.stdout.buffer.write(pdf_of(sys.stdin.buffer.read().decode()))

@@ -5,7 +5,7 @@ A font says what it has in its `cmap` table (OpenType specification, "cmap": for
 
 import struct
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 _SPACES = frozenset("\t\n\v\f\r\x85\u2028\u2029")
@@ -14,28 +14,39 @@ _JOINERS = frozenset("\u00ad\u034f\u061c\u200b\u200c\u200d\u200e\u200f\u2060\ufe
 """What has no shape of its own, and belongs to how words are written."""
 _NEVER_SHOWN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 """Unicode categories: controls, formats that turn text around or hide it, and what is no character to anybody."""
-_PLAIN = frozenset(range(0x20, 0x7F))
+_PLAIN = range(0x20, 0x7F)
 _COLLECTION = b"ttcf"
 _LAST = 0xFFFF
 
 
-def legible(text: str, shown: Collection[int]) -> str:
-    """The text, with the name of each character that is not among those that can be shown, or that hides something."""
-    return "".join(_legible(character, shown) for character in text)
+def legible(text: str, fonts: Sequence[Collection[int]]) -> str:
+    """The text, with the names of characters that no font has, that hide something, or that turn others around.
+
+    A mark belongs to the letter before it, and is named too where no single font has both: setting them in two would
+    lose the letter. `fonts` are the code points that each font has.
+    """
+    told: list[str] = []
+    having = fonts
+    for character in text:
+        if character in _SPACES:
+            told.append(" ")
+        elif character in _JOINERS:
+            told.append(character)
+        else:
+            category = unicodedata.category(character)
+            among = having if category.startswith("M") else fonts
+            can = [font for font in among if ord(character) in font] if category not in _NEVER_SHOWN else []
+            told.append(character if can else _name(character))
+            having = can or having
+    return "".join(told)
 
 
 def plain(text: str) -> str:
     """The text in letters that every font has, with the names of all others."""
-    return legible("".join(f"[U+{ord(each):04X}]" if each in _JOINERS else each for each in text), _PLAIN)
+    return "".join(each if ord(each) in _PLAIN else " " if each in _SPACES else _name(each) for each in text)
 
 
-def _legible(character: str, shown: Collection[int]) -> str:
-    if character in _SPACES:
-        return " "
-    if character in _JOINERS:
-        return character
-    if ord(character) in shown and unicodedata.category(character) not in _NEVER_SHOWN:
-        return character
+def _name(character: str) -> str:
     return f"[U+{ord(character):04X}]"
 
 

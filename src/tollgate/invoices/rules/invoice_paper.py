@@ -20,6 +20,12 @@ _TITLES = {
 }
 _IN_THE_SUMS = {"tax"}
 """Lines that are shown among the sums instead."""
+_READING = (
+    "Amounts before rounding are what was charged call by call.",
+    "Only the total is rounded; its lines bear whole minor units so that they add up to it.",
+)
+_ZONES = "The period is one of {}; days of issue and payment are of UTC."
+_DATA = "This file holds the document as data, too: {}."
 _HAN: dict[str, Han] = {"TW": "TC", "HK": "HK", "MO": "HK", "JP": "JP", "KR": "KR"}
 _KANA, _HANGUL = re.compile("[\u3041-\u30ff]"), re.compile("[\uac00-\ud7a3]")
 
@@ -46,7 +52,7 @@ def invoice_paper(document: str) -> Paper:
         sections=tuple(sections(said.lines)),
         totals=tuple(_totals(said)),
         notes=tuple(_notes(said)),
-        attachment=f"{said.number or 'draft'}.json",
+        attachment=_attachment(said),
         han=han(said.customer, document),
     )
 
@@ -176,21 +182,19 @@ def _notes(said: InvoiceSaid) -> Iterator[Note]:
         yield Note("Payment", terms)
     if said.customer is not None and said.customer.notes is not None:
         yield Note("Remarks", wording.paragraphs(said.customer.notes))
-    yield Note(
-        "How to read this",
-        (
-            "Amounts before rounding are what was charged call by call. Only the total is rounded; its lines bear "
-            f"whole minor units so that they add up to it. The period is one of {said.period.timezone}, days of "
-            "issue and payment are of UTC. The file holds this document as data, too: "
-            f"{said.number or 'draft'}.json.",
-        ),
-    )
+    yield Note("How to read this", (*_READING, _ZONES.format(said.period.timezone), _DATA.format(_attachment(said))))
+
+
+def _attachment(said: InvoiceSaid) -> str:
+    return f"{said.number or 'draft'}.json"
 
 
 def _terms(said: InvoiceSaid) -> Iterator[str]:
     days = None if said.payment is None else said.payment.term_days
     within = "" if days is None else f" within {days} days of issue"
     if said.due_at is not None:
-        yield f"Payable{within}, by {wording.day(said.due_at)}." if within else f"Payable by {wording.day(said.due_at)}."
+        yield (
+            f"Payable{within}, by {wording.day(said.due_at)}." if within else f"Payable by {wording.day(said.due_at)}."
+        )
     elif said.number is not None:
         yield "Nothing is to be paid."
