@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
 from tests.invoices.builders import AFTER, NOVEMBER, OCTOBER, an_organization, spent, usage
+from tests.invoices.test_rules_paper import CUSTOMER, ISSUER, a_credit_note, a_tax, written
 
 from tollgate.invoices import pdf
 from tollgate.invoices.model import Adjusted, Invoice, LineType, Usage
 from tollgate.invoices.rules import closing, document, lines, windows
+from tollgate.invoices.rules.papers import glyphs
 from tollgate.kit.ids import AdjustmentId, ProjectId
 from tollgate.kit.tokens import Kind
 
@@ -45,12 +47,22 @@ def issued(invoice: Invoice) -> str:
     return document.write(closing.issue(invoice, serial=42, now=AFTER))
 
 
-def project(name: str, n: int, amount: str = "1.5", **changes: Any) -> Usage:
-    return replace(usage(amount, project_id=ProjectId(UUID(int=n)), **changes), project_name=name)
+def project(name: str, n: int, worth: Decimal = Decimal("1.5"), **changes: Any) -> Usage:
+    """Usage of the project, all at one price."""
+    used = usage(format(worth, "f"), project_id=ProjectId(UUID(int=n)), **{"quantity": 1_500_000, **changes})
+    return replace(used, project_name=name)
 
 
 def read(made: bytes) -> PdfReader:
     return PdfReader(io.BytesIO(made))
+
+
+def part_of(file: PdfReader, *names: str | int) -> Any:
+    """What is under these names in the file's catalogue."""
+    found: Any = file.root_object
+    for name in names:
+        found = found[name].get_object() if isinstance(name, str) else found[name]
+    return found
 
 
 def text_of(made: bytes) -> str:
@@ -77,12 +89,12 @@ def numbers_of(text: str, label: str) -> list[str]:
 )
 def test_every_number_is_the_document_s(quantities: Sequence[int], price: Decimal, currency: str) -> None:
     used = [
-        project("Web", n % 3 + 1, model=f"m{n}", unit_price=price, quantity=count, amount=price * count / 10**6)
+        project("Web", n % 3 + 1, model=f"m{n}", unit_price=price, quantity=count, worth=price * count / 10**6)
         for n, count in enumerate(quantities)
     ]
-    written = issued(an_invoice(*used, spent("0.5"), currency=currency))
+    said = issued(an_invoice(*used, spent("0.5"), currency=currency))
 
-    told, text = json.loads(written), text_of(pdf.pdf_of(written))
+    told, text = json.loads(said), text_of(pdf.pdf_of(said))
 
     assert rows_of(text) == [
         [str(line["n"]), str(line["quantity"]), line["unit_price"], line["amount_exact"], line["amount"]]
@@ -96,31 +108,30 @@ def test_every_number_is_the_document_s(quantities: Sequence[int], price: Decima
 
 
 def test_the_file_holds_the_document_byte_for_byte_and_says_what_it_is() -> None:
-    written = issued(an_invoice(project("\u682a\u5f0f\u4f1a\u793e", 1), name="Gr\u00fc\u00dfe \u202e\U00013000"))
+    said = issued(an_invoice(project("\u682a\u5f0f\u4f1a\u793e", 1), name="Gr\u00fc\u00dfe \u202e\U00013000"))
 
-    file = read(pdf.pdf_of(written))
+    file = read(pdf.pdf_of(said))
 
-    assert file.attachments == {"TG-2026-000042.json": [written.encode()]}
-    catalogue = file.root_object
-    attached: Any = catalogue["/AF"]
-    assert [each.get_object()["/AFRelationship"] for each in attached] == ["/Data"]
-    assert catalogue["/Lang"] == "en"
+    assert file.attachments == {"TG-2026-000042.json": [said.encode()]}
+    assert [each.get_object()["/AFRelationship"] for each in part_of(file, "/AF")] == ["/Data"]
+    assert part_of(file, "/Lang") == "en"
     assert file.metadata is not None
     assert file.metadata.title == "Invoice TG-2026-000042"
     assert file.metadata.creation_date is not None
     assert file.metadata.creation_date.isoformat() == "2026-12-01T00:00:00+00:00"
-    described = catalogue["/Metadata"].get_object().get_data().decode()  # type: ignore[attr-defined]  # of a stream
+    described = part_of(file, "/Metadata").get_data().decode()
     assert "<pdfaid:part>3</pdfaid:part><pdfaid:conformance>B" in re.sub(r">\s+<", "><", described)
 
 
 def test_fonts_are_embedded_and_none_is_the_system_s() -> None:
     file = read(pdf.pdf_of(issued(an_invoice(*[project(name, n) for n, name in enumerate(HOSTILE, 1)]))))
 
-    fonts = [font for page in file.pages for font in page["/Resources"]["/Font"].values()]  # type: ignore[index]
-    names = {font["/DescendantFonts"][0]["/FontDescriptor"]["/FontName"] for font in fonts}
+    pages: Any = file.pages
+    fonts = [font for page in pages for font in page["/Resources"]["/Font"].values()]
+    descriptors = [font["/DescendantFonts"][0]["/FontDescriptor"] for font in fonts]
+    names = {descriptor["/FontName"] for descriptor in descriptors}
     assert {re.sub(r"^/[A-Z]{6}\+|-.*", "", name) for name in names} >= {"NotoSans", "NotoSansCJKkr", "NotoSansArabic"}
     assert all("Noto" in name for name in names)
-    descriptors = [font["/DescendantFonts"][0]["/FontDescriptor"] for font in fonts]
     assert all({"/FontFile2", "/FontFile3"} & descriptor.keys() for descriptor in descriptors)
 
 
@@ -137,7 +148,7 @@ def test_what_customers_write_is_shown_and_never_run() -> None:
 
 
 def test_what_typst_refuses_after_all_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdf.glyphs, "legible", lambda text, _fonts: text)
+    monkeypatch.setattr(glyphs, "legible", lambda text, _fonts: text)
 
     text = text_of(pdf.pdf_of(issued(an_invoice(project("a\u00e4\x07\ue000", 1)))))
 
@@ -190,6 +201,17 @@ def test_late_usage_says_when_it_was_used() -> None:
     text = text_of(pdf.pdf_of(issued(an_invoice(project("Web", 1), project("Web", 1, origin=OCTOBER)))))
 
     assert "Used in October 2026, recorded after its invoice" in text
+
+
+def test_a_credit_note_names_its_invoice() -> None:
+    note = a_credit_note(written(usage("100"), tax=a_tax("exclusive"), issuer=ISSUER, customer=CUSTOMER))
+
+    file = read(pdf.pdf_of(note))
+
+    assert file.metadata is not None
+    assert (file.metadata.title, file.metadata.author) == ("Credit note CN-2026-000003", "Tollgate GmbH")
+    assert list(file.attachments) == ["CN-2026-000003.json"]
+    assert "\N{MINUS SIGN}100.00 USD TG-2026-000007 November 2026" in file.pages[0].extract_text()
 
 
 def test_the_template_takes_nothing_from_elsewhere() -> None:

@@ -17,7 +17,8 @@ def running(code: str, **patience: Any) -> Printer:
 
 
 def failures(reason: str) -> float:
-    return telemetry.PDF_FAILURES.labels(reason)._value.get()
+    count: float = telemetry.PDF_FAILURES.labels(reason)._value.get()
+    return count
 
 
 async def test_another_process_makes_the_same_bytes() -> None:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from tests.invoices.builders import AFTER, NOVEMBER, OCTOBER, an_organization, spent, usage
 
 from tollgate.invoices.model import Usage
-from tollgate.invoices.rules import closing, document, glyphs, lines, windows, wording
-from tollgate.invoices.rules.invoice_paper import invoice_paper
-from tollgate.invoices.rules.paper import Fact, Paper, Party, Section, Total
+from tollgate.invoices.rules import closing, document, lines, windows
+from tollgate.invoices.rules.papers import glyphs, wording
+from tollgate.invoices.rules.papers.choice import paper_of
+from tollgate.invoices.rules.papers.invoice import invoice_paper
+from tollgate.invoices.rules.papers.paper import Fact, Paper, Party, Section, Sum, Total
 from tollgate.kit.ids import ProjectId
 from tollgate.kit.money import amount_text
 
@@ -24,6 +26,7 @@ LATIN, GREEK = frozenset(range(0x20, 0x250)), frozenset(range(0x370, 0x400))
 FONTS = (LATIN, GREEK)
 SHOWN = LATIN | GREEK | {ord(each) for each in glyphs._JOINERS}
 
+_NOT_CREDITED = ("price_version", "quantity", "unit", "unit_price", "late")
 ISSUER = {
     "name": "Tollgate GmbH",
     "address": {"lines": ["Hauptstr. 1"], "city": "Berlin", "postal_code": "10115", "country": "DE"},
@@ -47,6 +50,34 @@ def written(*usages: Usage, currency: str = "USD", **more: Any) -> str:
     window = windows.window(an_organization(currency=currency), NOVEMBER, last=None, cut=0)
     drafted = lines.draft(an_organization(currency=currency), NOVEMBER, window, usages)
     return json.dumps({**json.loads(document.write(closing.issue(drafted, serial=7, now=AFTER))), **more})
+
+
+def a_credit_note(invoice: str) -> str:
+    """The document of a credit note over the whole of an invoice."""
+    said = json.loads(invoice)
+    kept = {
+        name: said[name] for name in ("organization", "issuer", "customer", "period", "tax", "currency") if name in said
+    }
+    lines = [
+        {**line, "amount": f"-{line['amount']}", "amount_exact": f"-{line['amount_exact']}"} for line in said["lines"]
+    ]
+    return json.dumps(
+        {
+            **kept,
+            "id": "cn_1",
+            "number": "CN-2026-000003",
+            "kind": "credit_note",
+            "invoice": {name: said[name] for name in ("id", "number", "issued_at")},
+            "issued_at": "2026-12-05T09:00:00Z",
+            "reason": "Charged twice\nin November",
+            "settle": "balance",
+            "lines": [{name: value for name, value in line.items() if name not in _NOT_CREDITED} for line in lines],
+            "tax_total": "0.00",
+            "total_exact": f"-{said['total_exact']}",
+            "total": f"-{said['total']}",
+            "rounding": "0",
+        }
+    )
 
 
 def paper(*usages: Usage, **more: Any) -> Paper:
@@ -212,6 +243,35 @@ class TestTax:
         assert (shown.notes[0].title, shown.notes[0].paragraphs) == ("Reverse charge", ("The customer owes the tax.",))
 
 
+class TestCreditNotes:
+    def test_it_says_what_is_credited_of_which_invoice_and_why(self) -> None:
+        shown = paper_of(a_credit_note(written(usage("100"), issuer=ISSUER, customer=CUSTOMER)))
+
+        assert (shown.title, shown.number, shown.mark) == ("Credit note", "CN-2026-000003", "")
+        assert Fact("For invoice", "TG-2026-000007") in shown.facts
+        assert Fact("Date of issue", "5 December 2026") in shown.facts
+        assert (shown.issuer.name, shown.customer.name) == ("Tollgate GmbH", "Acme Corporation")
+        (section,) = shown.sections
+        assert [row.sum for group in section.groups for row in group.rows] == [
+            Sum("\N{MINUS SIGN}100", "\N{MINUS SIGN}100.00")
+        ]
+        assert sums(shown.totals) == [("Total USD", "\N{MINUS SIGN}100", "\N{MINUS SIGN}100.00")]
+        assert [(note.title, note.paragraphs) for note in shown.notes[:2]] == [
+            ("Reason", ("Charged twice", "in November")),
+            ("Payment", ("What was paid for it already is owed to the customer until it is refunded.",)),
+        ]
+
+    def test_what_was_rounded_and_taxed_is_told_as_on_the_invoice(self) -> None:
+        said = json.loads(a_credit_note(written(usage("100"), tax=a_tax("exclusive"))))
+        shown = paper_of(json.dumps({**said, "rounding": "-0.004", "settle": "credit"}))
+
+        assert [total.label for total in shown.totals] == ["Rounding", "Net", "VAT 19 %", "Total USD"]
+        assert "become credit" in shown.notes[1].paragraphs[0]
+
+    def test_any_other_kind_is_an_invoice(self) -> None:
+        assert paper_of(written(usage("1"))) == paper(usage("1"))
+
+
 class TestGlyphs:
     @given(st.text())
     def test_what_is_left_can_be_shown(self, text: str) -> None:
@@ -240,7 +300,7 @@ class TestGlyphs:
 
     @pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\x07", "\ue000", "\ufffe", "\U000e0041", "\ud800"])
     def test_what_hides_or_turns_text_is_named(self, hidden: str) -> None:
-        every = [frozenset(range(0x110000))]
+        every = [range(0x110000)]
 
         assert glyphs.legible(f"a{hidden}b", every) == f"a[U+{ord(hidden):04X}]b"
 

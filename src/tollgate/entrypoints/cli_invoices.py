@@ -228,7 +228,7 @@ def pdf(*, invoice_name: InvoiceId | str, output: Path | None, data_dir: Path, a
 
 
 async def _pdf(data_dir: Path, name: InvoiceId | str, clock: Clock) -> File:
-    return await files.pdf_of(Printer(), invoice=await _show(data_dir, name, clock))
+    return await files.invoice_file(Printer(), invoice=await _show(data_dir, name, clock))
 
 
 def _invoice_table(invoice: Invoice) -> Table:

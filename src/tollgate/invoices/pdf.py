@@ -18,9 +18,9 @@ from typing import Any, Final
 import msgspec
 import typst
 
-from tollgate.invoices.rules import glyphs
-from tollgate.invoices.rules.invoice_paper import invoice_paper
-from tollgate.invoices.rules.paper import Paper
+from tollgate.invoices.rules.papers import glyphs
+from tollgate.invoices.rules.papers.choice import paper_of
+from tollgate.invoices.rules.papers.paper import Paper
 
 TAGGED_LINES_MAX = 1000
 """Files of more lines are not tagged for screen readers: tags are most of their size, and of the work."""
@@ -34,15 +34,11 @@ _NICENESS = 10
 
 
 def pdf_of(document: str) -> bytes:
-    """The file of an invoice or draft, by the JSON text of its document.
+    """The file of an invoice, a draft or a credit note, by the JSON text of its document.
 
     Characters that no font has are named in it, as in `[U+0007]`; what it holds as data is untouched.
     """
-    return set_paper(invoice_paper(document), document)
-
-
-def set_paper(paper: Paper, document: str) -> bytes:
-    """The paper in type, with the document that it is made of attached."""
+    paper = paper_of(document)
     fonts = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=list(_folders()))
     shown = [_characters(path) for folder in _folders() for path in _font_files(folder)]
     try:

@@ -71,6 +71,6 @@ class AnyInvoiceFilesController(Controller):
 
 async def _answer(invoice: Invoice, printer: Printer) -> Response[bytes]:
     """The file, when the database connection was given back: making it takes a while."""
-    file = await files.pdf_of(printer, invoice=invoice)
+    file = await files.invoice_file(printer, invoice=invoice)
     headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "X-Content-Type-Options": "nosniff"}
     return Response(file.content, media_type=MEDIA_TYPE, headers=headers)

@@ -1,4 +1,4 @@
-"""An invoice as a file to print or to file away."""
+"""Documents as files, to print or to file away."""
 
 from dataclasses import dataclass
 
@@ -15,14 +15,21 @@ class File:
     content: bytes
 
 
-async def pdf_of(printer: Printer, *, invoice: Invoice) -> File:
+async def invoice_file(printer: Printer, *, invoice: Invoice) -> File:
     """The invoice as it was issued, whatever became of it since; or the draft as it is now.
-
-    To be called when no transaction is open: it may have to wait.
 
     Raises:
         Unavailable: it cannot be made right now.
     """
     heading = invoice.heading
     name = heading.number or f"draft-{heading.month.name}"
-    return File(f"{name}.pdf", await printer.pdf_of(invoice.document or document.write(invoice)))
+    return await document_file(printer, name=name, text=invoice.document or document.write(invoice))
+
+
+async def document_file(printer: Printer, *, name: str, text: str) -> File:
+    """A document of any kind as a file of that name, by its JSON text; to be called when no transaction is open.
+
+    Raises:
+        Unavailable: it cannot be made right now.
+    """
+    return File(f"{name}.pdf", await printer.pdf_of(text))

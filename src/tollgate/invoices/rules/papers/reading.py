@@ -149,3 +149,44 @@ class InvoiceSaid(Sums, kw_only=True, frozen=True):
 def read_invoice(document: str) -> InvoiceSaid:
     """Read an invoice's document."""
     return msgspec.json.decode(document, type=InvoiceSaid)
+
+
+class Origin(Struct, frozen=True):
+    """The invoice that a credit note is of."""
+
+    number: str
+    issued_at: datetime
+
+
+class CreditNoteSaid(Struct, kw_only=True, frozen=True):
+    """A credit note."""
+
+    number: str
+    invoice: Origin
+    organization: Named
+    currency: str
+    period: Month
+    issued_at: datetime
+    reason: str
+    lines: tuple[Line, ...]
+    total_exact: str
+    total: str
+    rounding: str
+    settle: str | None = None
+    issuer: Issuer | None = None
+    customer: Customer | None = None
+    tax: Tax | None = None
+
+
+def read_credit_note(document: str) -> CreditNoteSaid:
+    """Read a credit note's document."""
+    return msgspec.json.decode(document, type=CreditNoteSaid)
+
+
+class _Kind(Struct):
+    kind: str
+
+
+def kind_of(document: str) -> str:
+    """Which kind of document this is, such as `usage` or `credit_note`."""
+    return msgspec.json.decode(document, type=_Kind).kind

@@ -4,8 +4,8 @@ from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 
-from tollgate.invoices.rules.paper import Sum
-from tollgate.invoices.rules.reading import Address, Line, TaxId
+from tollgate.invoices.rules.papers.paper import Note, Sum
+from tollgate.invoices.rules.papers.reading import Address, Line, TaxId
 from tollgate.kit.tokens import TOKEN_KINDS
 
 _MONTHS = (
@@ -89,3 +89,14 @@ def tax_ids(given: Sequence[TaxId]) -> Iterator[str]:
 def paragraphs(text: str | None) -> tuple[str, ...]:
     """A text by its lines, without the empty ones."""
     return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
+
+
+def how_to_read(timezone: str, attachment: str) -> Note:
+    """What is said at the end of every document."""
+    told = (
+        "Amounts before rounding are what was charged call by call.",
+        "Only the total is rounded; its lines bear whole minor units so that they add up to it.",
+        f"The period is one of {timezone}; days of issue and payment are of UTC.",
+        f"This file holds the document as data, too: {attachment}.",
+    )
+    return Note("How to read this", told)
