@@ -147,6 +147,16 @@ def test_what_customers_write_is_shown_and_never_run() -> None:
     assert "root:" not in text
 
 
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.text(min_size=1, max_size=40), min_size=12, max_size=12))
+def test_no_name_stops_an_invoice(names: Sequence[str]) -> None:
+    said = json.loads(issued(an_invoice(usage("1"))))
+    (line,) = said["lines"]
+    said["lines"] = [{**line, "model": name, "project": {"name": name}} for name in names]
+
+    assert "Total USD" in text_of(pdf.pdf_of(json.dumps(said)))
+
+
 def test_what_typst_refuses_after_all_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(glyphs, "legible", lambda text, _fonts: text)
 

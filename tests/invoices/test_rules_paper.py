@@ -258,7 +258,7 @@ class TestCreditNotes:
         assert sums(shown.totals) == [("Total USD", "\N{MINUS SIGN}100", "\N{MINUS SIGN}100.00")]
         assert [(note.title, note.paragraphs) for note in shown.notes[:2]] == [
             ("Reason", ("Charged twice", "in November")),
-            ("Payment", ("What was paid for it already is owed to the customer until it is refunded.",)),
+            ("Payment", ("What was paid already of what is credited is owed to the customer until it is refunded.",)),
         ]
 
     def test_what_was_rounded_and_taxed_is_told_as_on_the_invoice(self) -> None:

@@ -8,8 +8,8 @@ from tollgate.invoices.rules.papers.reading import CreditNoteSaid, read_credit_n
 from tollgate.kit import money
 
 _SETTLED = {
-    "balance": "What was paid for it already is owed to the customer until it is refunded.",
-    "credit": "What was paid for it already has become credit, which pays for what is used next.",
+    "balance": "What was paid already of what is credited is owed to the customer until it is refunded.",
+    "credit": "What was paid already of what is credited has become credit, which pays for what is used next.",
 }
 
 
