@@ -30,7 +30,10 @@ _FIRST_FONT = "Noto Sans"
 _STANDARD: Final = "a-3b"
 _TEMPLATE = Path(__file__).parent / "templates" / "document.typ"
 _CPU_SECONDS_MAX = 120
+_MEMORY_MAX = 4 * 1024**3
 _NICENESS = 10
+_FIRST_TO_GO = Path("/proc/self/oom_score_adj")
+"""Where Linux reads whom to end first when memory is short: this process rather than one that forwards calls."""
 
 
 def pdf_of(document: str) -> bytes:
@@ -86,9 +89,12 @@ def _characters(path: Path) -> set[int]:
 
 
 def main() -> None:
-    """A document comes in, its PDF goes out, on what time of the processors others leave and within a limit."""
+    """A document comes in, its PDF goes out, on what processors and memory others leave and within limits."""
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS_MAX, _CPU_SECONDS_MAX))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_MAX, _MEMORY_MAX))
+    if _FIRST_TO_GO.exists():
+        _FIRST_TO_GO.write_text("1000")
     sys.stdout.buffer.write(pdf_of(sys.stdin.buffer.read().decode()))
 
 
