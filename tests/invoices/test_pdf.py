@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
 from tests.invoices.builders import AFTER, NOVEMBER, OCTOBER, an_organization, spent, usage
@@ -33,7 +33,8 @@ HOSTILE = (
     "\u05e9\u05dc\u05d5\u05dd \u062d\u0633\u0627\u0628 \u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27\u0e31",
     "\u682a\u5f0f\u4f1a\u793e \ud55c\uad6d \u8a08\u7b97 \u8ba1\u7b97 \u039a\u03cc\u03c3\u03bc\u03b5 \u041c\u0438\u0440",
 )
-CENT = {"JPY": 0, "USD": 2, "KWD": 3}
+CURRENCIES = ("JPY", "USD", "KWD")
+"""With 0, 2 and 3 decimals."""
 NUMBER = re.compile(r"\u2212?[0-9][0-9,]*(?:\.[0-9]+)?")
 
 
@@ -85,8 +86,9 @@ def numbers_of(text: str, label: str) -> list[str]:
 @given(
     quantities=st.lists(st.integers(1, 10**12), min_size=1, max_size=12),
     price=st.decimals(min_value="0.000001", max_value=10**6, places=6),
-    currency=st.sampled_from(sorted(CENT)),
+    currency=st.sampled_from(CURRENCIES),
 )
+@example(quantities=[10**12 - 1] * 2, price=Decimal("999999.999999"), currency="KWD")
 def test_every_number_is_the_document_s(quantities: Sequence[int], price: Decimal, currency: str) -> None:
     used = [
         project("Web", n % 3 + 1, model=f"m{n}", unit_price=price, quantity=count, worth=price * count / 10**6)
