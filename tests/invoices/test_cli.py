@@ -4,12 +4,14 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from tests.invoices.builders import PLAIN, Books, Used
 
 from tollgate.entrypoints.cli_invoices import invoices
+from tollgate.invoices import pdf
 from tollgate.invoices.model import Month
 from tollgate.kit import ids
 from tollgate.kit.tokens import Kind
@@ -120,6 +122,26 @@ async def test_amounts_are_whole_on_a_narrow_terminal(run: Run, books: Books) ->
     assert "…" not in shown.stdout
 
 
+async def test_pdf_writes_a_file_named_after_the_invoice(
+    run: Run, books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    organization = await books.an_organization(now=LONG_AGO)
+    await books.record(organization, Used(LONG_AGO))
+    issued = await books.close(organization, FEBRUARY, now=LONG_AGO)
+    assert issued.document is not None
+
+    named = await run("pdf", "TG-2020-000001")
+    told = await run("pdf", ids.typed("inv", issued.heading.id), "--output", "other.pdf", "--json")
+    refused = await run("pdf", "TG-2020-000001", "--output", "nowhere/a.pdf")
+
+    made = Path("TG-2020-000001.pdf").read_bytes()
+    assert made == Path("other.pdf").read_bytes() == pdf.pdf_of(issued.document)
+    assert named.stdout == f"Wrote TG-2020-000001.pdf ({len(made):,} bytes)\n"
+    assert json.loads(told.stdout) == {"file": "other.pdf", "bytes": len(made)}
+    assert (refused.exit_code, "nowhere/a.pdf" in refused.stderr) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -128,6 +150,8 @@ async def test_amounts_are_whole_on_a_narrow_terminal(run: Run, books: Books) ->
         (["close", "--month", "2026-11", "--organization", "acme"], "is not an id that starts with org_"),
         (["show", "inv_00000000-0000-0000-0000-000000000000"], "There is no such invoice"),
         (["show", "inv_1"], "is not an id that starts with inv_"),
+        (["pdf", "TG-2020-000001"], "There is no such invoice"),
+        (["pdf", "TG-2020-000001", "--output", "-", "--json"], "not both"),
         (["show", "TG-2020-000001"], "There is no such invoice"),
         (["list", "--organization", "org_00000000-0000-0000-0000-000000000001"], "There is no such organization"),
     ],
@@ -140,7 +164,7 @@ async def test_a_mistake_is_told_in_one_line(run: Run, arguments: Sequence[str],
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["close"], ["list"], ["show"]])
+@pytest.mark.parametrize("command", [[], ["close"], ["list"], ["show"], ["pdf"]])
 async def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
     result = await run(*command, "--help")
 

@@ -152,12 +152,28 @@ async def test_every_line_explains_itself_page_by_page(plane: ControlPlane, mana
         assert all(call["id"].startswith("gen_") for call in calls)
 
 
+async def test_an_invoice_is_a_file_that_stays_the_same(plane: ControlPlane, manager: str, acme: Organization) -> None:
+    drafted = await data(plane, "GET", "/invoices/current", key=manager)
+    draft = await plane.call("GET", f"/invoices/{drafted['id']}/pdf", key=manager)
+    issued = await data(plane, "POST", close_path(acme), json={"month": "2026-11"})
+    file = await plane.call("GET", f"/invoices/{issued['id']}/pdf", key=manager)
+    await data(plane, "POST", f"/admin/invoices/{issued['id']}/mark-paid", json={})
+    again = await plane.call("GET", f"/admin/invoices/{issued['id']}/pdf")
+
+    assert draft.headers["content-disposition"] == 'attachment; filename="draft-2026-11.pdf"'
+    assert (file.status_code, file.headers["content-type"]) == (200, "application/pdf")
+    assert file.headers["content-disposition"] == 'attachment; filename="TG-2026-000001.pdf"'
+    assert again.content == file.content
+    assert file.content.startswith(b"%PDF-")
+
+
 async def test_another_organization_sees_nothing(plane: ControlPlane, manager: str, acme: Organization) -> None:
     drafted = await data(plane, "GET", "/invoices/current", key=manager)
     stranger = await plane.a_manager("Stranger")
 
     for invoice in (drafted, await data(plane, "POST", close_path(acme), json={"month": "2026-11"})):
-        for path in (f"/invoices/{invoice['id']}", f"/invoices/{invoice['id']}/lines/1/calls"):
+        for rest in ("", "/lines/1/calls", "/pdf"):
+            path = f"/invoices/{invoice['id']}{rest}"
             assert (await plane.call("GET", path, key=stranger)).status_code == 404
     assert (await plane.call("GET", "/invoices", key=stranger)).json() == {"data": [], "next": None}
 
@@ -169,6 +185,7 @@ async def test_only_the_operator_acts(plane: ControlPlane, manager: str, acme: O
         ("POST", close_path(acme), {"month": "2026-11"}),
         ("POST", f"/admin/invoices/{drafted['id']}/finalise", None),
         ("GET", f"/admin/invoices/{drafted['id']}", None),
+        ("GET", f"/admin/invoices/{drafted['id']}/pdf", None),
     ]:
         assert (await plane.call(method, path, key=manager, json=body)).status_code == 403
 
@@ -193,6 +210,8 @@ async def test_a_month_that_cannot_be_closed_is_refused_with_the_reason(
 async def test_a_bad_address_is_refused(plane: ControlPlane, manager: str) -> None:
     refusals = [
         ("/invoices/nonsense", 404),
+        ("/invoices/nonsense/pdf", 404),
+        ("/invoices/inv_00000000-0000-0000-0000-000000000000/pdf?colour=red", 400),
         ("/invoices/inv_ffffffff-ffff-ffff-ffff-ffffffffffff", 404),
         ("/invoices/inv_00000000-0000-0000-0000-000000000000/lines/1/calls", 404),
         ("/invoices?cursor=%00", 400),
@@ -207,4 +226,5 @@ async def test_a_bad_address_is_refused(plane: ControlPlane, manager: str) -> No
 async def test_the_operator_finds_nothing_at_a_bad_address(plane: ControlPlane) -> None:
     for name in ("inv_ffffffff-ffff-ffff-ffff-ffffffffffff", "inv_00000000-0000-0000-0000-000000000000", "x"):
         assert (await plane.call("GET", f"/admin/invoices/{name}")).status_code == 404
+        assert (await plane.call("GET", f"/admin/invoices/{name}/pdf")).status_code == 404
         assert (await plane.call("POST", f"/admin/invoices/{name}/finalise")).status_code == 404

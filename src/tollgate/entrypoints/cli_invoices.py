@@ -1,4 +1,4 @@
-"""The commands about invoices: `invoices close`, `invoices list`, `invoices show`."""
+"""The commands about invoices: `invoices close`, `invoices list`, `invoices show`, `invoices pdf`."""
 
 from pathlib import Path
 from uuid import UUID
@@ -17,9 +17,12 @@ from tollgate.entrypoints.cli_database import opened
 from tollgate.infra.database import Database
 from tollgate.invoices import tasks
 from tollgate.invoices.model import Closed, Heading, Invoice, Month
+from tollgate.invoices.printing import Printer
 from tollgate.invoices.rules import document
 from tollgate.invoices.schemas.invoices import InvoiceSummary, InvoiceView
+from tollgate.invoices.service import files
 from tollgate.invoices.service import invoices as service
+from tollgate.invoices.service.files import File
 from tollgate.kit import ids
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.kit.ids import InvoiceId, OrganizationId
@@ -196,6 +199,36 @@ async def _show(data_dir: Path, name: InvoiceId | str, clock: Clock) -> Invoice:
         if isinstance(name, str):
             return await service.find_numbered(session, name)
         return await service.find(session, invoice_id=name, now=clock.now())
+
+
+@invoices.command()
+@click.argument("invoice_name", type=InvoiceName(), metavar="INVOICE")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
+    help="Where to write it, - for standard output; a file named after the invoice if left out.",
+)
+@cli_options.data_dir_option
+@cli_options.json_option
+def pdf(*, invoice_name: InvoiceId | str, output: Path | None, data_dir: Path, as_json: bool) -> None:
+    """Write an invoice or a draft to a PDF file. INVOICE is its id, `inv_` and a UUID, or its number."""
+    if as_json and output is not None and str(output) == "-":
+        raise click.UsageError("Standard output can hold the file or the answer as JSON, not both.")
+    file = cli_options.run(_pdf(data_dir, invoice_name, SystemClock()))
+    path = str(output or file.name)
+    try:
+        with click.open_file(path, "wb") as opening:
+            opening.write(file.content)
+    except OSError as error:
+        raise click.FileError(path, hint=error.strerror) from error
+    if as_json:
+        cli_options.answer_json({"file": path, "bytes": len(file.content)})
+    elif path != "-":
+        click.echo(f"Wrote {path} ({len(file.content):,} bytes)")
+
+
+async def _pdf(data_dir: Path, name: InvoiceId | str, clock: Clock) -> File:
+    return await files.invoice_file(Printer(), invoice=await _show(data_dir, name, clock))
 
 
 def _invoice_table(invoice: Invoice) -> Table:

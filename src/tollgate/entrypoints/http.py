@@ -43,6 +43,7 @@ from tollgate.infra.idempotency import Idempotency, database_for
 from tollgate.infra.names import Reach, Resolve
 from tollgate.infra.settings import Settings
 from tollgate.invoices import routes as invoices
+from tollgate.invoices.printing import Printer
 from tollgate.keys import routes as keys
 from tollgate.keys import rules as key_rules
 from tollgate.keys.service import KeyRing
@@ -272,6 +273,7 @@ class _Wiring:
             "ping": self.ping,
             "on_disk": self.on_disk,
             "metrics_dir": self._environment.get(settings.METRICS_DIR_VARIABLE),
+            "printer": Printer(),
             "endpoints": endpoints.find_endpoint,
             "endpoint": endpoints.get_endpoint,
             "reach": Reach(self._resolve, private=self._settings.allow_private_upstreams),

@@ -57,6 +57,11 @@ UNSETTLED = Counter("tollgate_unsettled_total", "Calls the ledger refused to rec
 EXPIRED_HOLDS = Counter("tollgate_expired_holds_total", "Holds given back because no one settled their calls in time.")
 OVERRUNS = Counter("tollgate_overruns_total", "Calls that cost more than their hold.")
 CALLS = Counter("tollgate_calls_total", "Calls that ended, by status.", ["status"])
+PDF_FAILURES = Counter(
+    "tollgate_pdf_failures_total", "PDF files that could not be made, by reason: failed, late, or busy.", ["reason"]
+)
+for _reason in ("failed", "late", "busy"):
+    PDF_FAILURES.labels(_reason)
 CIRCUIT_OPENINGS = Counter(
     "tollgate_circuit_openings_total", "Times an endpoint was found unfit, or still unfit, by fault.", ["fault"]
 )

@@ -1,0 +1,76 @@
+"""Invoices as PDF files: an organization takes its own, the operator anybody's."""
+
+from litestar import Controller, Response, get
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
+
+from tollgate.infra import web
+from tollgate.infra.database import Database
+from tollgate.infra.web import Injected
+from tollgate.invoices.model import Invoice
+from tollgate.invoices.printing import Printer
+from tollgate.invoices.service import files
+from tollgate.invoices.service import invoices as service
+from tollgate.kit.clock import Clock
+from tollgate.kit.ids import InvoiceId
+from tollgate.kit.principal import Principal
+
+MEDIA_TYPE = "application/pdf"
+
+_FILE = {200: ResponseSpec(bytes, media_type=MEDIA_TYPE, description="A PDF/A-3b file; the document as JSON is in it")}
+
+
+class InvoiceFilesController(Controller):
+    """An organization's invoices, to print or to file away."""
+
+    path = "/invoices"
+    tags = ("Invoices",)
+
+    @get("/{invoice_id:str}/pdf", summary="An invoice or a draft as a PDF file", media_type=MEDIA_TYPE, responses=_FILE)
+    async def get_invoice_pdf(
+        self,
+        invoice_id: FromPath[str],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        printer: Injected[Printer],
+        manager: Injected[Principal],
+    ) -> Response[bytes]:
+        wanted = InvoiceId(web.parse_id("inv", invoice_id))
+        async with database.read() as session:
+            invoice = await service.get(
+                session, organization_id=manager.organization_id, invoice_id=wanted, now=clock.now()
+            )
+        return await _answer(invoice, printer)
+
+
+class AnyInvoiceFilesController(Controller):
+    """Any organization's invoices, to print or to file away."""
+
+    path = "/admin/invoices"
+    tags = ("Invoices",)
+
+    @get(
+        "/{invoice_id:str}/pdf",
+        summary="Any organization's invoice as a PDF file",
+        media_type=MEDIA_TYPE,
+        responses=_FILE,
+    )
+    async def get_any_invoice_pdf(
+        self,
+        invoice_id: FromPath[str],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        printer: Injected[Printer],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> Response[bytes]:
+        wanted = InvoiceId(web.parse_id("inv", invoice_id))
+        async with database.read() as session:
+            invoice = await service.find(session, invoice_id=wanted, now=clock.now())
+        return await _answer(invoice, printer)
+
+
+async def _answer(invoice: Invoice, printer: Printer) -> Response[bytes]:
+    """The file, when the database connection was given back: making it takes a while."""
+    file = await files.invoice_file(printer, invoice=invoice)
+    headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "X-Content-Type-Options": "nosniff"}
+    return Response(file.content, media_type=MEDIA_TYPE, headers=headers)
