@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -60,7 +61,8 @@ class TaxBody(Body, kw_only=True, frozen=True):
     note: str | None = None
 
     def terms(self) -> TaxTerms:
-        return TaxTerms(self.treatment, self.rate or NO_TAX.rate, self.label or NO_TAX.label, self.note)
+        rate = NO_TAX.rate if self.rate is None else Decimal(self.rate)
+        return TaxTerms(self.treatment, rate, NO_TAX.label if self.label is None else self.label, self.note)
 
 
 class OwnDetails(Body, kw_only=True, frozen=True):
