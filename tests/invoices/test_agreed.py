@@ -57,7 +57,7 @@ class TestFees:
 
         late = draft(agreements=[october])
 
-        assert [(line.origin, line.amount) for line in late.lines] == [(OCTOBER, 30)]
+        assert [(line.origin, line.amount) for line in late.lines] == [(OCTOBER, Decimal(30))]
         assert draft(agreements=[october], invoiced=invoiced).lines == ()
         assert draft(agreements=[october], open_from=OCTOBER).lines == ()  # October's own invoice will have it
 
@@ -88,7 +88,7 @@ class TestCommitments:
         second = draft(usage("15", origin=OCTOBER), agreements=[october], invoiced=partly)
 
         assert told(first) == [("Minimum commitment of 2026-10, made up for by late usage", "-15.00")]
-        assert (first.lines[-1].origin, first.heading.totals.total) == (OCTOBER, 0)
+        assert (first.lines[-1].origin, first.heading.totals.total) == (OCTOBER, Decimal(0))
         assert told(second) == [("Minimum commitment of 2026-10, made up for by late usage", "-5.00")]
         assert second.heading.totals.total == 10
 
@@ -155,11 +155,11 @@ class TestTax:
 
         assert told(invoice) == []
         heading = invoice.heading
-        assert (heading.totals.total, heading.tax.amount, heading.net) == (119, 19, 100)
+        assert (heading.totals.total, heading.tax.amount, heading.net) == (Decimal(119), Decimal(19), Decimal(100))
         posted = closing.postings(heading, now=an_organization().created_at)
         assert [(each.debit_account, each.credit_account, each.amount) for each in posted] == [
-            (REVENUE, TAX, 19),
-            (RECEIVABLE, UNBILLED, 119),
+            (REVENUE, TAX, Decimal(19)),
+            (RECEIVABLE, UNBILLED, Decimal(119)),
         ]
 
     def test_alone_makes_no_invoice(self) -> None:

@@ -193,7 +193,7 @@ async def test_late_usage_of_a_month_makes_up_for_its_commitment_once(books: Boo
 
     assert told(first) == [("Minimum commitment of 5 USD, 2026-10", "5.00")]
     assert told(second) == [("Minimum commitment of 2026-10, made up for by late usage", "-3.00")]
-    assert (second.heading.status, second.heading.totals.total) == (InvoiceStatus.PAID, 0)
+    assert (second.heading.status, second.heading.totals.total) == (InvoiceStatus.PAID, Decimal(0))
     assert told(third) == [("Minimum commitment of 2026-10, made up for by late usage", "-2.00")]
     assert third.heading.totals.total == 1
     assert await books.balances(organization) == ("0", "6", "0")  # what October used, and no more

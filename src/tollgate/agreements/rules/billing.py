@@ -89,7 +89,7 @@ def _check_text(text: str | None, field: str) -> None:
 
 def _check_characters(text: str, field: str, most: int, *, allowed: str) -> None:
     if not text.strip():
-        raise InvalidRequest(f"{field} cannot be blank; leave it out or say null.", field=field)
+        raise InvalidRequest(f"{field} cannot be blank.", field=field)
     if len(text) > most:
         raise InvalidRequest(f"{field} has at most {most} characters.", field=field)
     if any(unicodedata.category(each) in {"Cc", "Cs"} and each not in allowed for each in text):

@@ -17,6 +17,8 @@ from tollgate.kit.instants import YEARS
 from tollgate.ledger.model import AMOUNT_MAX
 
 PERCENT_DECIMALS = 4
+ALL = 100
+"""Percent."""
 _MONTHS = 12
 _WIDE = decimal.Context(prec=2 * money.EXACT.prec, traps=[decimal.Inexact, decimal.InvalidOperation])
 """For a product that is rounded at once."""
@@ -42,9 +44,10 @@ def check_order(order: AgreementOrder, organization: Organization) -> None:
 
 
 def _check_percent(percent: Decimal | None) -> None:
-    if percent is None or not 0 < percent <= 100 or money.decimals_of(percent) > PERCENT_DECIMALS:  # noqa: PLR2004
+    if percent is None or not 0 < percent <= ALL or money.decimals_of(percent) > PERCENT_DECIMALS:
         raise InvalidRequest(
-            f"A discount is above 0 and at most 100 percent, with at most {PERCENT_DECIMALS} decimals.", field="percent"
+            f"A discount is above 0 and at most {ALL} percent, with at most {PERCENT_DECIMALS} decimals.",
+            field="percent",
         )
 
 
