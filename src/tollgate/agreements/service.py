@@ -26,6 +26,11 @@ async def billing(session: ReadSession, *, organization_id: OrganizationId) -> B
     return await store.billing(session, organization_id)
 
 
+async def parties(session: ReadSession, *, organization_id: OrganizationId) -> tuple[BillingDetails, Issuer | None]:
+    """Between whom an invoice of the organization would be now."""
+    return await store.parties(session, organization_id)
+
+
 async def change_billing(
     session: WriteSession,
     *,

@@ -38,6 +38,23 @@ async def billing(session: ReadSession, organization_id: OrganizationId) -> Bill
     return NO_DETAILS if row is None else msgspec.convert(row.details, BillingDetails)
 
 
+async def parties(session: ReadSession, organization_id: OrganizationId) -> tuple[BillingDetails, Issuer | None]:
+    """The organization's details and the issuer as they are now, in one statement."""
+    theirs = (
+        sa.select(col(BillingDetailsRow.details))
+        .where(col(BillingDetailsRow.organization_id) == organization_id)
+        .order_by(col(BillingDetailsRow.revision).desc())
+        .limit(1)
+    )
+    ours = sa.select(col(IssuerRow.details)).order_by(col(IssuerRow.revision).desc()).limit(1)
+    rows = await session.execute(sa.select(theirs.scalar_subquery(), ours.scalar_subquery()))
+    details, issuing = rows.one()
+    return (
+        NO_DETAILS if details is None else msgspec.convert(details, BillingDetails),
+        None if issuing is None else msgspec.convert(issuing, Issuer),
+    )
+
+
 async def add_billing(
     session: WriteSession, organization_id: OrganizationId, details: BillingDetails, *, by: KeyId | None, now: datetime
 ) -> None:

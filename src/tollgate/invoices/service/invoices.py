@@ -65,13 +65,16 @@ async def _closable(
 
 
 async def _terms(session: ReadSession, organization: Organization, last: Heading | None) -> Terms:
-    return Terms(
-        billing=await agreements.billing(session, organization_id=organization.id),
-        issuer=await agreements.issuer(session),
+    billing, issuer = await agreements.parties(session, organization_id=organization.id)
+    terms = Terms(
+        billing=billing,
+        issuer=issuer,
         agreements=await agreements.all_of(session, organization_id=organization.id),
-        invoiced=await agreed_store.invoiced(session, organization_id=organization.id),
         open_from=windows.first_open(organization, last),
     )
+    if not terms.agreements:
+        return terms
+    return replace(terms, invoiced=await agreed_store.invoiced(session, organization_id=organization.id))
 
 
 async def _issue(session: WriteSession, drafted: Invoice, *, now: datetime) -> Invoice:
