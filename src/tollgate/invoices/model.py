@@ -183,7 +183,7 @@ class Terms:
     billing: BillingDetails = NO_DETAILS
     issuer: Issuer | None = None
     agreements: Sequence[Agreement] = ()
-    """Everything that was ever agreed, oldest first."""
+    """Everything that was ever agreed."""
     invoiced: Invoiced = NOTHING_INVOICED
     open_from: Month | None = None
     """The first month that can still be closed: what was agreed for earlier ones comes late."""

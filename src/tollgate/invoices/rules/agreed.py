@@ -103,7 +103,8 @@ def discounts(agreed: Terms, month: Month, used: Mapping[Month, Used]) -> Iterat
 
 
 def _of(agreed: Terms, kind: AgreementKind) -> list[Agreement]:
-    return [agreement for agreement in agreed.agreements if agreement.kind is kind]
+    found = [agreement for agreement in agreed.agreements if agreement.kind is kind]
+    return sorted(found, key=lambda each: (each.starts_on, each.name or "", each.id))
 
 
 def _entry(line: LineType, agreement: Agreement, wording: str, amount: Decimal, origin: Month, month: Month) -> Entry:
