@@ -36,8 +36,15 @@ BODIES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("PATCH", "/admin/models/acme/one", "retires_at", {}),
     ("POST", "/admin/organizations/{organization}/grants", "expires_at", GRANT),
     ("POST", "/admin/organizations/{organization}/keys", "expires_at", KEY),
+    ("POST", "/admin/invoices/inv_01890000-0000-7000-8000-000000000000/mark-paid", "paid_at", {}),
     ("POST", "/keys", "expires_at", {"name": "mine"}),
     ("PATCH", "/keys/key_01890000-0000-7000-8000-000000000000", "expires_at", {}),
+)
+SUBSCRIPTION = {"name": "Platform", "fee": "1", "starts_on": "2026-12-01"}
+DAYS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("/subscriptions", "starts_on", SUBSCRIPTION),
+    ("/subscriptions", "ends_on", SUBSCRIPTION),
+    ("/subscriptions/{subscription}/end", "ends_on", {}),
 )
 QUERIES = (
     ("/admin/catalogue/changes", "after"),
@@ -86,6 +93,17 @@ class TestInstants:
             assert answer.status_code == 400, (edge, answer.text)
             assert answer.json()["error"]["metadata"] == {"field": field}, edge
 
+    async def test_that_are_days_are_of_the_same_years(self, plane: ControlPlane, organization: str) -> None:
+        at = f"/admin/organizations/{organization}"
+        made = await plane.call("POST", f"{at}/subscriptions", json=SUBSCRIPTION)
+        for path, field, rest in DAYS:
+            place = at + path.format(subscription=made.json()["data"]["id"])
+            for edge in ("0001-01-01", "1999-12-31", "9001-01-01", "9999-12-31"):
+                answer = await plane.call("POST", place, json={**rest, field: edge})
+
+                assert answer.status_code == 400, (edge, answer.text)
+                assert answer.json()["error"]["metadata"] == {"field": field}, edge
+
     @pytest.mark.parametrize(("path", "field"), QUERIES)
     async def test_in_a_query_are_of_years_that_can_be_reckoned_with(
         self, plane: ControlPlane, manager: str, path: str, field: str
@@ -103,10 +121,18 @@ class TestInstants:
             field.encode_name
             for shape in _shapes(web.Body)
             for field in msgspec.structs.fields(shape)
-            if "datetime" in str(field.type)
+            if "datetime.datetime" in str(field.type)
+        }
+
+        days = {
+            field.encode_name
+            for shape in _shapes(web.Body)
+            for field in msgspec.structs.fields(shape)
+            if "datetime.date'" in str(field.type) or "datetime.date " in str(field.type)
         }
 
         assert taken == {field for _, _, field, _ in BODIES} | {field for _, field in QUERIES}
+        assert days == {field for _, field, _ in DAYS}
 
 
 def _places(plane: ControlPlane, organization: str, text: str) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
         {"account balances", "debits equal credits"},
     ),
     "a balance without transfers": (
-        ("INSERT INTO ledger_accounts VALUES ({prepaid}, 'tax', 'USD', 1, 1)",),
+        ("INSERT INTO ledger_accounts VALUES ({prepaid}, 'uncollectible', 'USD', 1, 1)",),
         {"account balances"},
     ),
     "a transfer that moved no balance": (
