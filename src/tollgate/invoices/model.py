@@ -48,6 +48,7 @@ class LineType(StrEnum):
     USAGE = "usage"
     ADJUSTMENT = "adjustment"
     CREDITS = "credits"
+    TAX = "tax"
 
 
 class PaymentKind(StrEnum):
@@ -69,6 +70,8 @@ class PaymentMethod(StrEnum):
 
     MANUAL = "manual"
     STRIPE = "stripe"
+    CREDIT = "credit"
+    """Of a refund alone: it became credit."""
 
 
 class NothingToInvoice(Conflict):
@@ -293,6 +296,15 @@ class PaymentOrder:
     amount: Decimal | None = None
     reference: str | None = None
     paid_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """What the operator says was given back; `None` is all that is to be given back, and now."""
+
+    amount: Decimal | None = None
+    reference: str | None = None
+    refunded_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
