@@ -104,7 +104,7 @@ def _of_lines(heading: Heading, rest: Parts, orders: Sequence[LineOrder]) -> dic
     net_left = sum(_units(line.amount, heading.currency) for line in rest.lines if line.type is not LineType.TAX)
     if all(lines[n].type is not LineType.TAX for n in taken):
         taken |= _tax_on(net, net_left, rest, heading.currency)
-    if net > net_left or not 0 < sum(taken.values()) <= _units(rest.total, heading.currency):
+    if not 0 <= net <= net_left or not 0 < sum(taken.values()) <= _units(rest.total, heading.currency):
         raise InvalidRequest(
             f"These lines come to {money.from_minor_units(sum(taken.values()), heading.currency)}; a credit note is of "
             f"more than 0 and at most what is left of {heading.number}, {rest.total} {heading.currency}.",

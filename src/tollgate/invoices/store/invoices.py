@@ -132,7 +132,7 @@ async def invoices(
 async def last_of(
     session: ReadSession, organizations: Collection[tuple[OrganizationId, str]]
 ) -> dict[OrganizationId, Heading]:
-    """The latest month's usage invoice of each organization that is not void, in its currency; who has none is left out."""
+    """The latest month's usage invoice, not void, of each organization in its currency; who has none is left out."""
     rows = await session.execute(
         _HEADINGS.where(
             sa.tuple_(col(InvoiceRow.organization_id), col(InvoiceRow.currency)).in_(organizations),
