@@ -23,6 +23,10 @@ from tollgate.kit.ids import PaymentId
 from tollgate.kit.tokens import Kind
 from tollgate.ledger import service as ledger
 
+ADD_LINE = """
+    INSERT INTO credit_note_lines
+    SELECT organization_id, credit_note_id, 2, invoice_id, type, amount, amount_exact FROM credit_note_lines
+"""
 REFUSED = asyncpg.exceptions.RestrictViolationError
 
 
@@ -142,8 +146,7 @@ class TestIssued:
             "DELETE FROM credit_notes",
             "UPDATE credit_note_lines SET amount = 0",
             "DELETE FROM credit_note_lines",
-            "INSERT INTO credit_note_lines SELECT organization_id, credit_note_id, 2, invoice_id, type, amount, amount_exact"
-            " FROM credit_note_lines",
+            ADD_LINE,
             "UPDATE invoice_acts SET reason = 'another'",
             "TRUNCATE credit_notes CASCADE",
         ):

@@ -35,7 +35,7 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
     ),
     "the total": (
         (f"UPDATE invoices SET total = total + 0.01, subtotal = subtotal + 0.01 WHERE {NOVEMBER}",),
-        {"invoice lines", "invoice rounding", "invoice postings"},
+        {"invoice lines", "invoice rounding", "invoice postings", "receivable of invoices"},
     ),
     "the exact total": (
         (
@@ -84,11 +84,11 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
     ),
     "what issuing it posted": (
         (POST.format(debit="receivable", credit="unbilled", invoice=ITS_ID),),
-        {"invoice postings"},
+        {"invoice postings", "receivable of invoices"},
     ),
     "what was rounded": (
         (POST.format(debit="receivable", credit="rounding", invoice=ITS_ID),),
-        {"invoice postings"},
+        {"invoice postings", "receivable of invoices"},
     ),
     "a posting of no invoice": (
         (POST.format(debit="receivable", credit="unbilled", invoice="gen_random_uuid()"),),
