@@ -25,6 +25,7 @@ _PLAIN_COLUMNS = (
     "issued_by",
     "document",
 )
+_ORDER = (col(CreditNoteRow.issued_at), col(CreditNoteRow.number))
 
 
 async def add_lines(session: WriteSession, note: CreditNote) -> None:
@@ -84,8 +85,11 @@ async def notes(
     """The organization's credit notes issued before that one, newest first."""
     found = select(CreditNoteRow).where(col(CreditNoteRow.organization_id) == organization_id)
     if before is not None:
-        found = found.where(col(CreditNoteRow.id) < before)
-    rows = await session.scalars(found.order_by(col(CreditNoteRow.id).desc()).limit(count))
+        place = sa.select(*_ORDER).where(
+            col(CreditNoteRow.organization_id) == organization_id, col(CreditNoteRow.id) == before
+        )
+        found = found.where(sa.tuple_(*_ORDER) < place.scalar_subquery())
+    rows = await session.scalars(found.order_by(*(column.desc() for column in _ORDER)).limit(count))
     return await _with_lines(session, rows.all())
 
 
@@ -94,7 +98,7 @@ async def notes_of(session: ReadSession, *, organization_id: OrganizationId, inv
     found = select(CreditNoteRow).where(
         col(CreditNoteRow.organization_id) == organization_id, col(CreditNoteRow.invoice_id) == invoice_id
     )
-    return await _with_lines(session, (await session.scalars(found.order_by(col(CreditNoteRow.id)))).all())
+    return await _with_lines(session, (await session.scalars(found.order_by(*_ORDER))).all())
 
 
 async def _with_lines(session: ReadSession, rows: Sequence[CreditNoteRow]) -> list[CreditNote]:
