@@ -125,10 +125,10 @@ class TestAPaidInvoice:
                 session, organization_id=organization.id, invoice_id=invoice.heading.id
             )
         assert (grant.category, grant.remaining, grant.reason) == ("paid", Decimal(2), f"Credit note {note.number}")
-        assert [(each.kind, each.method, each.amount) for each in recorded] == [
+        assert {(each.kind, each.method, each.amount) for each in recorded} == {
             (PaymentKind.PAYMENT, PaymentMethod.MANUAL, Decimal(7)),
             (PaymentKind.REFUND, PaymentMethod.CREDIT, Decimal(2)),
-        ]
+        }
         assert (await now_of(books, invoice)).status is InvoiceStatus.PAID
         assert await balances(books, organization, "receivable", f"credits:{grant.id}") == [0, Decimal(-2)]
         await books.record(organization, Used(LATER, {Kind.PROMPT: 2_500_000}))
