@@ -28,6 +28,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.drop_constraint("invoice_payments_by_credit", "invoice_payments")
+    # Before, what is given back can only have been given back by hand.
+    op.execute("ALTER TABLE invoice_payments DISABLE TRIGGER invoice_payments_immutable")
+    op.execute("UPDATE invoice_payments SET method = 'manual' WHERE method = 'credit'")
+    op.execute("ALTER TABLE invoice_payments ENABLE TRIGGER invoice_payments_immutable")
     _say_methods(_METHODS_OF_0015)
     for table in ("credit_note_lines", "credit_notes", "invoice_acts"):
         op.drop_table(table)

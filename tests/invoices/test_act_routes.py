@@ -15,7 +15,7 @@ from tollgate.kit import ids
 from tollgate.kit.ids import OrganizationId
 from tollgate.kit.tokens import Kind
 
-WHY = {"reason": "the wrong address"}
+WHY: dict[str, Any] = {"reason": "the wrong address"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ async def test_what_was_paid_for_what_is_credited_is_given_back_or_becomes_credi
 
 async def test_a_repeat_with_the_same_key_gets_the_first_note_again(acme: Acme) -> None:
     path, body = f"/admin/invoices/{acme.invoice['id']}/credit-notes", {"amount": "1.00", **WHY}
-    once = {"headers": {"Idempotency-Key": f"credit {acme.organization}"}}
+    once: dict[str, Any] = {"headers": {"Idempotency-Key": f"credit {acme.organization}"}}
 
     first, again = [await acme.plane.call("POST", path, json=body, **once) for _ in range(2)]
 

@@ -206,7 +206,7 @@ class TestNotes:
 
         closed, said = left(invoice, notes), crediting.said(invoice)
         assert all(line.amount == line.amount_exact == 0 for line in closed.lines)
-        assert (closed.total_exact, closed.contained_tax) == (0, 0)
+        assert closed.total_exact == closed.contained_tax == 0
         assert sum(note.amount for note in notes) == said.total
         assert units(said.total, currency) > 0
         assert moved(posted, "revenue") == said.total_exact - said.tax
@@ -226,7 +226,7 @@ def check(note: CreditNote, rest: Parts, invoice: Invoice) -> None:
     assert 0 <= -credited.tax <= note.amount
     assert 0 <= rest.contained_tax <= rest.total
     for line, part in zip(crediting.said(invoice).lines, rest.lines, strict=True):
-        assert min(line.amount, 0) <= part.amount <= max(line.amount, 0)
+        assert min(line.amount, ZERO) <= part.amount <= max(line.amount, ZERO)
         assert part.amount == money.from_minor_units(units(part.amount, currency), currency)
 
 

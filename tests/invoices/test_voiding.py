@@ -11,7 +11,9 @@ from tests.invoices.builders import AFTER, DECEMBER, NOVEMBER, OCTOBER, Books, U
 from tollgate.accounts.model import Organization
 from tollgate.invoices.model import Invoice, InvoiceStatus
 from tollgate.invoices.service import invoices as service
+from tollgate.kit import money
 from tollgate.kit.errors import Conflict
+from tollgate.kit.money import amount_text
 from tollgate.ledger import service as ledger
 from tollgate.ledger.model import Adjustment, AdjustmentOrder
 
@@ -27,12 +29,13 @@ async def found(books: Books, organization: Organization, invoice: Invoice) -> I
         return await service.get(session, organization_id=organization.id, invoice_id=invoice.heading.id, now=LATER)
 
 
-async def receivable_and_lost(books: Books, organization: Organization) -> tuple[Decimal, Decimal]:
+async def receivable_and_lost(books: Books, organization: Organization) -> tuple[str, str]:
     async with books.database.read() as session:
-        return (
-            await ledger.balance(session, organization_id=organization.id, account="receivable", currency="USD"),
-            await ledger.balance(session, organization_id=organization.id, account="uncollectible", currency="USD"),
-        )
+        owed, lost = [
+            await ledger.balance(session, organization_id=organization.id, account=account, currency="USD")
+            for account in ("receivable", "uncollectible")
+        ]
+    return amount_text(owed), amount_text(lost)
 
 
 async def invoiced(books: Books) -> tuple[Organization, Invoice]:
@@ -53,7 +56,7 @@ class TestVoiding:
         drafted = await books.current(organization, now=at(11, 30))
         second = await books.close(organization, NOVEMBER, now=LATER)
 
-        assert (voided.status, voided.amount_due) == (InvoiceStatus.VOID, 0)
+        assert (voided.status, voided.amount_due) == (InvoiceStatus.VOID, money.ZERO)
         assert balances == ("30", "10", "0")  # October is still to be paid
         assert drafted.heading.id == second.heading.id != first.heading.id
         assert (first.heading.number, second.heading.number) == ("TG-2026-000002", "TG-2026-000003")
@@ -179,9 +182,9 @@ class TestGivingUp:
         less = await receivable_and_lost(books, organization)
         whole = await pay(books, first.heading)
 
-        assert (given_up.status, given_up.amount_due, lost) == (InvoiceStatus.UNCOLLECTIBLE, 9, (0, 9))
-        assert (part.status, part.amount_due, less) == (InvoiceStatus.UNCOLLECTIBLE, 7, (0, 7))
-        assert (whole.status, await receivable_and_lost(books, organization)) == (InvoiceStatus.PAID, (0, 0))
+        assert (given_up.status, given_up.amount_due, lost) == (InvoiceStatus.UNCOLLECTIBLE, Decimal(9), ("0", "9"))
+        assert (part.status, part.amount_due, less) == (InvoiceStatus.UNCOLLECTIBLE, Decimal(7), ("0", "7"))
+        assert (whole.status, await receivable_and_lost(books, organization)) == (InvoiceStatus.PAID, ("0", "0"))
         with pytest.raises(Conflict, match="Nothing is due"):
             await give_up(books, first.heading)
         await assert_whole(books)
@@ -194,7 +197,7 @@ class TestGivingUp:
 
         await credit(books, first.heading, "10")
 
-        assert await receivable_and_lost(books, organization) == (0, 0)
+        assert await receivable_and_lost(books, organization) == ("0", "0")
         assert (await found(books, organization, first)).heading.status is InvoiceStatus.PAID
         await assert_whole(books)
 
