@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -12,6 +12,8 @@ from tests.conftest import a_copy
 from tests.metering.scene import Caller, Scene, a_settlement, an_attempt, costing
 
 from tollgate.accounts.model import BillingMode
+from tollgate.agreements import service as agreements
+from tollgate.agreements.model import AgreementKind, AgreementOrder, BillingDetails, TaxTerms, TaxTreatment
 from tollgate.entrypoints import doctor
 from tollgate.entrypoints.doctor import Report
 from tollgate.infra import database as databases
@@ -102,6 +104,7 @@ async def _happened(url: str, scene: Scene) -> History:
         await _free_ones(scene, caller, november)
     await _late(scene, postpaid, october)
     await _adjusted(scene, postpaid, "-0.2", "0.3")
+    await _agreed(scene, prepaid)
     for caller in (prepaid, postpaid):
         await _closed(scene, caller, Month(2026, 11), now=NOW)
         await _called(scene, caller, NOW - timedelta(minutes=5), "0.5")
@@ -152,6 +155,21 @@ async def _adjusted(scene: Scene, caller: Caller, *amounts: str) -> None:
         for amount in amounts:
             order = AdjustmentOrder(Decimal(amount), "USD", "a wish")
             await ledger.adjust(session, organization_id=caller.organization_id, order=order, by=None, now=NOW)
+
+
+async def _agreed(scene: Scene, caller: Caller) -> None:
+    """A plan of half a month, a minimum, a discount, and tax that is added."""
+    orders = [
+        AgreementOrder(AgreementKind.SUBSCRIPTION, date(2026, 11, 16), None, amount=Decimal("9.99"), name="Platform"),
+        AgreementOrder(AgreementKind.COMMITMENT, date(2026, 11, 1), None, amount=Decimal(5)),
+        AgreementOrder(AgreementKind.DISCOUNT, date(2026, 11, 1), None, percent=Decimal("33.3333")),
+    ]
+    taxed = BillingDetails(tax=TaxTerms(TaxTreatment.EXCLUSIVE, Decimal("8.25"), "Sales tax"))
+    owner = caller.organization_id
+    async with scene.database.write() as session:
+        for order in orders:
+            await agreements.agree(session, organization_id=owner, order=order, by=None, now=NOW)
+        await agreements.change_billing(session, organization_id=owner, edit=lambda _: taxed, by=None, now=NOW)
 
 
 async def _closed(scene: Scene, caller: Caller, month: Month, *, now: datetime) -> None:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0017_credit_notes"
-down_revision = "0015_payments"
+down_revision = "0016_agreements"
 branch_labels = None
 depends_on = None
 

@@ -8,6 +8,8 @@ from tests.history import History, a_history
 NOVEMBER = "organization_id = {postpaid} AND month = '2026-11'"
 ITS_ID = f"(SELECT id FROM invoices WHERE {NOVEMBER})"
 ITS_LINES = f"organization_id = {{postpaid}} AND invoice_id = {ITS_ID}"
+AGREED = "organization_id = {prepaid} AND month = '2026-11'"
+AGREED_LINES = f"organization_id = {{prepaid}} AND invoice_id = (SELECT id FROM invoices WHERE {AGREED})"
 POST = """
     SELECT ledger_post({{postpaid}}, gen_random_uuid(), '{debit}', '{credit}', 0.5, 'USD', 'invoice', {invoice},
                        NULL, now(), now())
@@ -89,6 +91,47 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "what was rounded": (
         (POST.format(debit="receivable", credit="rounding", invoice=ITS_ID),),
         {"invoice postings", "receivable of invoices"},
+    ),
+    "the tax": (
+        (
+            (
+                "UPDATE invoices SET tax = tax + 0.01, tax_exact = tax + 0.01, tax_amount = tax + 0.01,"
+                f" total = total + 0.01, total_exact = total_exact + 0.01 WHERE {AGREED}"
+            ),
+        ),
+        {"invoice lines", "invoice tax", "invoice postings"},
+    ),
+    "the rate of the tax": (
+        (f"UPDATE invoices SET tax_rate = tax_rate + 0.1 WHERE {AGREED}",),
+        {"invoice tax"},
+    ),
+    "a fee that is charged twice": (
+        (
+            (
+                "INSERT INTO invoice_lines SELECT organization_id, invoice_id, n + 100, type, project_id, project_name,"
+                " model, kind, tier, price_version_id, unit, unit_price, quantity, origin, 0, 0, adjustment_id,"
+                f" adjustment_reason, agreement_id, wording FROM invoice_lines WHERE {AGREED_LINES} AND type = 'fee'"
+            ),
+        ),
+        {"invoiced agreements"},
+    ),
+    "a commitment that is taken back and was not charged": (
+        (
+            (
+                "UPDATE invoice_lines SET origin = '2026-10', amount = -amount, amount_exact = -amount_exact"
+                f" WHERE {AGREED_LINES} AND type = 'commitment'"
+            ),
+        ),
+        {"invoice lines", "invoiced agreements"},
+    ),
+    "what a fee posted": (
+        (
+            (
+                "SELECT ledger_post({prepaid}, gen_random_uuid(), 'unbilled', 'revenue', 0.5, 'USD', 'invoice',"
+                f" (SELECT id FROM invoices WHERE {AGREED}), NULL, now(), now())"
+            ),
+        ),
+        {"invoice postings"},
     ),
     "a posting of no invoice": (
         (POST.format(debit="receivable", credit="unbilled", invoice="gen_random_uuid()"),),

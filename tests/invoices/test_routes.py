@@ -87,6 +87,7 @@ async def test_the_running_month_is_a_draft(plane: ControlPlane, manager: str, a
         "cut": 0,
         "issued_at": None,
         "due_at": None,
+        "payment": {"term_days": 14, "instructions": None},
         "unpriced": [],
         "subtotal_exact": "1.60082",
         "credits_exact": "0",

@@ -20,6 +20,7 @@ from litestar.types import ControllerRouterHandler, Guard
 
 from tollgate import __doc__ as description
 from tollgate.accounts import routes as accounts
+from tollgate.agreements import routes as agreements
 from tollgate.catalog import routes as catalog
 from tollgate.catalog import service as endpoints
 from tollgate.catalog.model import Format
@@ -61,6 +62,7 @@ from tollgate.statistics.model import Standing
 
 CONTROL_PLANE = (
     *accounts.HANDLERS,
+    *agreements.HANDLERS,
     *keys.HANDLERS,
     *catalog.HANDLERS,
     *pricing.HANDLERS,

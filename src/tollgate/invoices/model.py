@@ -4,26 +4,32 @@ Every amount is kept twice: exact, as it was charged call by call, and rounded t
 due. The rounded lines add up to the rounded total, and the exact ones to the exact total.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Self
-from zoneinfo import ZoneInfo
 
 from tollgate.accounts.model import BillingMode, Organization
-from tollgate.kit import money, period
+from tollgate.agreements.model import NO_DETAILS, Agreement, BillingDetails, Issuer, TaxTreatment
+from tollgate.invoices.month import Month as Month  # noqa: PLC0414 - part of the model, and of what it exports
+from tollgate.kit import money
 from tollgate.kit.errors import Conflict
-from tollgate.kit.ids import AdjustmentId, InvoiceId, KeyId, OrganizationId, PaymentId, PriceVersionId, ProjectId
+from tollgate.kit.ids import (
+    AdjustmentId,
+    AgreementId,
+    InvoiceId,
+    KeyId,
+    OrganizationId,
+    PaymentId,
+    PriceVersionId,
+    ProjectId,
+)
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind
 from tollgate.ledger.model import Adjustment, Favour
 from tollgate.metering.model import BilledUsage, CallSummary
 from tollgate.pricing.model import Unit
-
-_MONTHS = 12
-_UTC = ZoneInfo("UTC")
 
 
 class InvoiceStatus(StrEnum):
@@ -43,12 +49,24 @@ class InvoiceKind(StrEnum):
 
 
 class LineType(StrEnum):
-    """What a line says: usage adds to the total, as charges do; favours and credits applied take away from it."""
+    """What a line says: usage adds to the total, as charges, fees and tax do; favours, discounts and credits lower it.
+
+    A commitment adds what usage lacks to it, and takes that away again when late usage makes up for it.
+    """
 
     USAGE = "usage"
     ADJUSTMENT = "adjustment"
+    FEE = "fee"
+    COMMITMENT = "commitment"
+    DISCOUNT = "discount"
     CREDITS = "credits"
     TAX = "tax"
+
+    @property
+    def total(self) -> str:
+        """What the sum of such lines is called among the totals."""
+        plain = {LineType.USAGE: "subtotal", LineType.CREDITS: "credits", LineType.TAX: "tax"}
+        return plain.get(self, f"{self.value}s")
 
 
 class PaymentKind(StrEnum):
@@ -76,48 +94,6 @@ class PaymentMethod(StrEnum):
 
 class NothingToInvoice(Conflict):
     """Nothing was used that is not invoiced already."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Month:
-    """A calendar month by its name; which instants it holds depends on the time zone."""
-
-    year: int
-    number: int
-
-    @classmethod
-    def at(cls, instant: datetime, zone: ZoneInfo) -> Self:
-        """The month that the zone's calendar shows at the instant."""
-        day = instant.astimezone(zone).date()
-        return cls(day.year, day.month)
-
-    @classmethod
-    def named(cls, name: str) -> Self:
-        """Read a name such as 2026-11.
-
-        Raises:
-            NotAMonth: it is none.
-        """
-        return cls.at(period.parse_month(name, _UTC).start, _UTC)
-
-    @property
-    def name(self) -> str:
-        """As in 2026-11."""
-        return f"{self.year:04}-{self.number:02}"
-
-    @property
-    def following(self) -> "Month":
-        """The month after."""
-        return Month(self.year + self.number // _MONTHS, self.number % _MONTHS + 1)
-
-    @property
-    def preceding(self) -> "Month":
-        """The month before."""
-        return Month(self.year, self.number - 1) if self.number > 1 else Month(self.year - 1, _MONTHS)
-
-    def instants(self, zone: ZoneInfo) -> Period:
-        """The instants of the month in the zone."""
-        return period.month(self.year, self.number, zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +136,65 @@ class Adjusted:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreed:
+    """What a line says of a fee, a commitment, a discount or tax, in the words that were used when it was issued."""
+
+    agreement_id: AgreementId | None
+    """`None` for tax."""
+    wording: str
+    origin: Month | None = None
+    """The earlier month that it is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tax:
+    """The tax on an invoice: added to its net by a line of its own, contained in its total, or not charged."""
+
+    treatment: TaxTreatment = TaxTreatment.NONE
+    label: str | None = None
+    rate: Decimal = money.ZERO
+    """Percent."""
+    amount: Decimal = money.ZERO
+    note: str | None = None
+
+
+NO_TAX = Tax()
+
+
+@dataclass(frozen=True, slots=True)
+class Invoiced:
+    """What earlier invoices said of agreements, so that nothing is invoiced twice; void ones said nothing."""
+
+    fees: frozenset[tuple[AgreementId, Month]] = frozenset()
+    """Which month's fee of which subscription."""
+    topped_up: Mapping[tuple[AgreementId, Month], Decimal] = field(default_factory=dict)
+    """What was charged to reach a commitment in a month."""
+    used_up: Mapping[tuple[AgreementId, Month], Decimal] = field(default_factory=dict)
+    """What late usage of the month took of that again; above zero."""
+    late: Mapping[Month, Decimal] = field(default_factory=dict)
+    """What late usage of a month, on later invoices, came to."""
+
+
+NOTHING_INVOICED = Invoiced()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a month is invoiced: between whom, what was agreed, and what of that was invoiced before."""
+
+    billing: BillingDetails = NO_DETAILS
+    issuer: Issuer | None = None
+    agreements: Sequence[Agreement] = ()
+    """Everything that was ever agreed, oldest first."""
+    invoiced: Invoiced = NOTHING_INVOICED
+    open_from: Month | None = None
+    """The first month that can still be closed: what was agreed for earlier ones comes late."""
+
+
+NO_TERMS = Terms()
+
+
+@dataclass(frozen=True, slots=True)
 class PricedUsage:
     """What a usage line bills: a quantity of one kind, used by one project at one model, at one unit price."""
 
@@ -179,7 +214,7 @@ class PricedUsage:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: usage, an adjustment, or the credits that paid for some of it, with an amount below zero."""
+    """One line: usage, an adjustment, something agreed, tax, or the credits that paid, with an amount below zero."""
 
     n: int
     """Its place on the invoice, from 1."""
@@ -191,22 +226,39 @@ class Line:
     amount_exact: Decimal
     amount: Decimal
     """The part of the rounded total that this line bears."""
+    agreed: Agreed | None = None
+    """Of a line of a fee, a commitment, a discount or tax."""
+
+    @property
+    def origin(self) -> Month | None:
+        """The earlier month that the line belongs to; `None` for the invoice's own."""
+        said = self.usage or self.agreed
+        return None if said is None else said.origin
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Total = subtotal (usage) + adjustments + credits (zero or below), exactly and in minor units.
+    """One sum per type of line, exactly and in minor units; all of them make the total, usage being the subtotal.
 
-    Only the total was rounded.
+    Only the net was rounded, which is all but tax; tax counts as exact.
     """
 
     subtotal_exact: Decimal
     adjustments_exact: Decimal
+    fees_exact: Decimal
+    commitments_exact: Decimal
+    discounts_exact: Decimal
     credits_exact: Decimal
+    tax_exact: Decimal
     total_exact: Decimal
     subtotal: Decimal
     adjustments: Decimal
+    fees: Decimal
+    commitments: Decimal
+    discounts: Decimal
     credits: Decimal
+    tax: Decimal
+    """Of tax that is added; what is contained in the total is no line, and not in here."""
     total: Decimal
 
 
@@ -234,6 +286,12 @@ class Heading:
     """What was paid for it and not given back."""
     amount_credited: Decimal = money.ZERO
     """What credit notes took from it."""
+    tax: Tax = NO_TAX
+
+    @property
+    def net(self) -> Decimal:
+        """The total without the tax that was added to it or is contained in it."""
+        return money.EXACT.subtract(self.totals.total, self.tax.amount)
 
     @property
     def amount_due(self) -> Decimal:
@@ -257,6 +315,8 @@ class Invoice:
     """Of a draft: usage without a price. While there is any, the invoice cannot be finalised."""
     document: str | None
     """Of an invoice that was issued: the JSON text of everything that never changes, as it was written then."""
+    terms: Terms = NO_TERMS
+    """Of a draft: what it was made under. Of an issued invoice, its document says what counts."""
 
 
 @dataclass(frozen=True, slots=True)

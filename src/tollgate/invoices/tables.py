@@ -8,10 +8,12 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from tollgate.accounts.model import BillingMode
+from tollgate.agreements.model import TaxTreatment
 from tollgate.invoices.acts import ActKind, Surplus
 from tollgate.invoices.model import InvoiceKind, InvoiceStatus, LineType, PaymentKind, PaymentMethod
 from tollgate.kit.ids import (
     AdjustmentId,
+    AgreementId,
     CreditNoteId,
     InvoiceId,
     KeyId,
@@ -35,9 +37,19 @@ class InvoiceRow(SQLModel, table=True):
         sa.CheckConstraint("status IN ('finalised', 'paid', 'void', 'uncollectible')", name="invoices_status"),
         sa.CheckConstraint("period_start < period_end", name="invoices_period"),
         sa.CheckConstraint(
-            "total_exact = subtotal_exact + adjustments_exact + credits_exact", name="invoices_total_exact"
+            "total_exact = subtotal_exact + adjustments_exact + fees_exact + commitments_exact + discounts_exact"
+            " + tax_exact + credits_exact",
+            name="invoices_total_exact",
         ),
-        sa.CheckConstraint("total = subtotal + adjustments + credits", name="invoices_total"),
+        sa.CheckConstraint(
+            "total = subtotal + adjustments + fees + commitments + discounts + tax + credits", name="invoices_total"
+        ),
+        sa.CheckConstraint(
+            "tax = tax_exact AND tax_amount >= 0 AND CASE tax_treatment WHEN 'exclusive' THEN tax = tax_amount"
+            " WHEN 'inclusive' THEN tax = 0 WHEN 'reverse_charge' THEN tax = 0 AND tax_amount = 0 AND tax_rate = 0"
+            " ELSE tax_treatment = 'none' AND tax = 0 AND tax_amount = 0 AND tax_rate = 0 END",
+            name="invoices_tax",
+        ),
         sa.CheckConstraint("(status = 'paid') = (paid_at IS NOT NULL)", name="invoices_paid_at"),
         sa.CheckConstraint(
             "CASE status WHEN 'void' THEN true WHEN 'paid' THEN amount_paid + amount_credited >= total"
@@ -87,6 +99,21 @@ class InvoiceRow(SQLModel, table=True):
     adjustments: Decimal = Field(sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
     amount_paid: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
     amount_credited: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    fees_exact: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    fees: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    commitments_exact: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    commitments: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    discounts_exact: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    discounts: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    tax_exact: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    tax: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    tax_treatment: TaxTreatment = Field(
+        default=TaxTreatment.NONE, sa_type=sa.Text, sa_column_kwargs={"server_default": "none"}
+    )
+    tax_label: str | None = Field(default=None, sa_type=sa.Text)
+    tax_rate: Decimal = Field(default=Decimal(0), sa_type=sa.Numeric(7, 4), sa_column_kwargs={"server_default": "0"})
+    tax_amount: Decimal = Field(default=Decimal(0), sa_type=MONEY, sa_column_kwargs={"server_default": "0"})
+    tax_note: str | None = Field(default=None, sa_type=sa.Text)
 
 
 class InvoiceLineRow(SQLModel, table=True):
@@ -101,7 +128,10 @@ class InvoiceLineRow(SQLModel, table=True):
             deferrable=True,
             initially="DEFERRED",
         ),
-        sa.CheckConstraint("type IN ('usage', 'adjustment', 'credits')", name="invoice_lines_type"),
+        sa.CheckConstraint(
+            "type IN ('usage', 'adjustment', 'fee', 'commitment', 'discount', 'credits', 'tax')",
+            name="invoice_lines_type",
+        ),
         sa.CheckConstraint(
             "CASE type WHEN 'usage'"
             " THEN num_nonnulls(model, kind, tier, unit, unit_price, quantity) = 6"
@@ -111,6 +141,24 @@ class InvoiceLineRow(SQLModel, table=True):
         sa.CheckConstraint(
             "num_nonnulls(adjustment_id, adjustment_reason) = CASE type WHEN 'adjustment' THEN 2 ELSE 0 END",
             name="invoice_lines_adjustment",
+        ),
+        sa.CheckConstraint(
+            "num_nonnulls(agreement_id, wording) = CASE"
+            " WHEN type IN ('fee', 'commitment', 'discount') THEN 2 WHEN type = 'tax' THEN 1 ELSE 0 END",
+            name="invoice_lines_agreement",
+        ),
+        # What of an agreement was invoiced, and what late usage of a month, decides what is due of it.
+        sa.Index(
+            "invoice_lines_agreements",
+            "organization_id",
+            "agreement_id",
+            postgresql_where=sa.text("agreement_id IS NOT NULL"),
+        ),
+        sa.Index(
+            "invoice_lines_late",
+            "organization_id",
+            "origin",
+            postgresql_where=sa.text("origin IS NOT NULL AND type = 'usage'"),
         ),
     )
 
@@ -132,6 +180,8 @@ class InvoiceLineRow(SQLModel, table=True):
     amount: Decimal = Field(sa_type=MONEY)
     adjustment_id: AdjustmentId | None = Field(default=None, sa_type=sa.Uuid)
     adjustment_reason: str | None = Field(default=None, sa_type=sa.Text)
+    agreement_id: AgreementId | None = Field(default=None, sa_type=sa.Uuid)
+    wording: str | None = Field(default=None, sa_type=sa.Text)
 
 
 class InvoicePaymentRow(SQLModel, table=True):

@@ -1,8 +1,9 @@
 """Money: exact decimal amounts, or an exception.
 
 Amounts flow from unit prices through charges and transfers to invoices without ever being rounded; the one
-place that rounds them is `to_minor_units`, called once for an invoice's total. A unit price is rounded, by
-`to_decimals`, when it is made out of another one and a percentage, before anything is charged by it. Amounts are
+place that rounds them is `to_minor_units`, called once for an invoice's net, and for a fee's part of a month and for
+tax, which are whole minor units as they are made. What a percentage makes of a unit price or an amount is rounded, by
+`to_decimals`, to the decimals that are kept, before anything is charged by it. Amounts are
 `Decimal`s that were made or combined under `EXACT`, a context that raises instead of rounding, and they are stored as
 NUMERIC(38, 12).
 """
@@ -85,14 +86,17 @@ def minor_unit_decimals(currency: str) -> int:
     return MINOR_UNIT_DECIMALS.get(currency, 2)
 
 
-def to_decimals(unit_price: Decimal, decimals: int) -> Decimal:
-    """A unit price rounded to so many decimals, half away from zero."""
-    rounded = unit_price.quantize(Decimal(1).scaleb(-decimals, EXACT), context=_HALF_AWAY_FROM_ZERO)
+def to_decimals(value: Decimal, decimals: int) -> Decimal:
+    """What a percentage made of a price or an amount, rounded to so many decimals, half away from zero."""
+    rounded = value.quantize(Decimal(1).scaleb(-decimals, EXACT), context=_HALF_AWAY_FROM_ZERO)
     return EXACT.normalize(rounded)
 
 
-def to_minor_units(amount: Decimal, currency: str) -> int:
-    """Round an amount to whole minor units, half away from zero. This is the only rounding of amounts there is."""
+def to_minor_units(amount: Decimal | Fraction, currency: str) -> int:
+    """Round an amount to whole minor units, half away from zero. This is the only rounding of amounts there is.
+
+    A part of an amount that no decimal is exact for, such as a third of a fee, comes as a fraction.
+    """
     scaled = Fraction(amount) * 10 ** minor_unit_decimals(currency)
     doubled, unit = abs(scaled.numerator) * 2, scaled.denominator
     rounded = (doubled + unit) // (2 * unit)

@@ -8,27 +8,35 @@ from collections.abc import Sequence
 from tollgate.kit.checks import Check
 from tollgate.kit.money import MINOR_UNIT_DECIMALS
 
+_PARTS = {
+    "usage": "subtotal",
+    "adjustment": "adjustments",
+    "fee": "fees",
+    "commitment": "commitments",
+    "discount": "discounts",
+    "credits": "credits",
+    "tax": "tax",
+}
+_SUMS = ", ".join(
+    f"sum({amount}) FILTER (WHERE type = '{kind}') AS {amount.replace('amount', part)}"
+    for kind, part in _PARTS.items()
+    for amount in ("amount", "amount_exact")
+)
+_SAID = ", ".join(
+    f"('{exact}{part}', i.{part}{suffix}, lines.{part}{suffix})"
+    for part in ("total", *_PARTS.values())
+    for exact, suffix in (("", ""), ("exact ", "_exact"))
+)
+
 _LINES = Check(
     "invoice lines",
-    "The lines of every invoice add up to its totals, exactly and in minor units.",
-    """
+    "The lines of every invoice add up to its totals, type by type, exactly and in minor units.",
+    f"""
     SELECT i.organization_id, format('the %s of invoice %s', part.name, i.number), part.said, coalesce(part.summed, 0)
     FROM invoices AS i
-    LEFT JOIN (SELECT organization_id, invoice_id AS id, sum(amount) AS total, sum(amount_exact) AS total_exact,
-                      sum(amount) FILTER (WHERE type = 'usage') AS subtotal,
-                      sum(amount_exact) FILTER (WHERE type = 'usage') AS subtotal_exact,
-                      sum(amount) FILTER (WHERE type = 'adjustment') AS adjustments,
-                      sum(amount_exact) FILTER (WHERE type = 'adjustment') AS adjustments_exact,
-                      sum(amount) FILTER (WHERE type = 'credits') AS credits,
-                      sum(amount_exact) FILTER (WHERE type = 'credits') AS credits_exact
+    LEFT JOIN (SELECT organization_id, invoice_id AS id, sum(amount) AS total, sum(amount_exact) AS total_exact, {_SUMS}
                FROM invoice_lines GROUP BY organization_id, invoice_id) AS lines USING (organization_id, id)
-    CROSS JOIN LATERAL (VALUES ('total', i.total, lines.total), ('exact total', i.total_exact, lines.total_exact),
-                               ('subtotal', i.subtotal, lines.subtotal),
-                               ('exact subtotal', i.subtotal_exact, lines.subtotal_exact),
-                               ('adjustments', i.adjustments, lines.adjustments),
-                               ('exact adjustments', i.adjustments_exact, lines.adjustments_exact),
-                               ('credits', i.credits, lines.credits),
-                               ('exact credits', i.credits_exact, lines.credits_exact)) AS part (name, said, summed)
+    CROSS JOIN LATERAL (VALUES {_SAID}) AS part (name, said, summed)
     WHERE part.said <> coalesce(part.summed, 0)
     """,
 )
@@ -52,6 +60,22 @@ _ROUNDING = Check(
     JOIN invoice_lines AS l ON l.organization_id = i.organization_id AND l.invoice_id = i.id
     WHERE l.amount <> round(l.amount, {DECIMALS})
        OR abs(l.amount - l.amount_exact) >= CAST(10 AS numeric) ^ -({DECIMALS})
+    """,
+)
+
+_TAX = Check(
+    "invoice tax",
+    "The tax on every invoice is its rate of the rounded net, or the part of the total that it makes up if included.",
+    f"""
+    SELECT i.organization_id, format('the tax of invoice %s in %s', i.number, i.currency), trim_scale(part.expected),
+           trim_scale(i.tax_amount)
+    FROM invoices AS i
+    CROSS JOIN LATERAL (
+        SELECT round(CASE i.tax_treatment WHEN 'exclusive' THEN (i.total - i.tax) * i.tax_rate / 100
+                     WHEN 'inclusive' THEN i.total * i.tax_rate / (100 + i.tax_rate) ELSE 0 END,
+                     {_DECIMALS}) AS expected
+    ) AS part
+    WHERE part.expected <> i.tax_amount
     """,
 )
 
@@ -151,9 +175,28 @@ _ADJUSTMENTS = Check(
     """,
 )
 
+_AGREED = Check(
+    "invoiced agreements",
+    "The invoices that stand charge the fee of a subscription once a month, and take back no more of a commitment than"
+    " they charged.",
+    """
+    SELECT organization_id, format('%s for %s in %s', part.name, agreement_id, month), part.most, part.found
+    FROM (SELECT l.organization_id, l.agreement_id, coalesce(l.origin, i.month) AS month,
+                 count(*) FILTER (WHERE l.type = 'fee') AS fees,
+                 coalesce(sum(l.amount_exact) FILTER (WHERE l.type = 'commitment'), 0) AS commitment
+          FROM invoice_lines AS l JOIN invoices AS i ON i.organization_id = l.organization_id AND i.id = l.invoice_id
+          WHERE i.status <> 'void' AND l.agreement_id IS NOT NULL
+          GROUP BY 1, 2, 3) AS agreed
+    CROSS JOIN LATERAL (VALUES ('fees', fees <= 1, 1, CAST(fees AS numeric)),
+                               ('the commitment', commitment >= 0, 0, commitment)) AS part (name, holds, most, found)
+    WHERE NOT part.holds
+    """,
+)
+
 _POSTINGS = Check(
     "invoice postings",
-    "Issuing every invoice moved its exact total from unbilled to receivable, and posted the rounding and favours.",
+    "Issuing every invoice moved its exact total from unbilled to receivable, and posted the rounding, favours, tax and"
+    " what was agreed beside usage.",
     """
     SELECT i.organization_id, format('%s of invoice %s in %s', part.name, i.number, i.currency), part.said,
            coalesce(part.posted, 0)
@@ -162,7 +205,10 @@ _POSTINGS = Check(
                       sum(amount) FILTER (WHERE debit_account = 'receivable' AND credit_account = 'unbilled') AS billed,
                       sum(CASE 'rounding' WHEN credit_account THEN amount WHEN debit_account THEN -amount END)
                           FILTER (WHERE 'receivable' IN (debit_account, credit_account)) AS rounded,
-                      sum(amount) FILTER (WHERE debit_account LIKE 'credits:%' AND credit_account = 'unbilled') AS paid
+                      sum(amount) FILTER (WHERE debit_account LIKE 'credits:%' AND credit_account = 'unbilled') AS paid,
+                      sum(CASE 'revenue' WHEN credit_account THEN amount WHEN debit_account THEN -amount END)
+                          FILTER (WHERE 'unbilled' IN (debit_account, credit_account)) AS agreed,
+                      sum(amount) FILTER (WHERE credit_account = 'tax') AS taxed
                FROM transfers WHERE cause = 'invoice' GROUP BY organization_id, cause_id, currency) AS posted
         USING (organization_id, id, currency)
     LEFT JOIN (SELECT organization_id, invoice_id AS id, -sum(amount_exact) AS amount FROM invoice_lines
@@ -170,6 +216,9 @@ _POSTINGS = Check(
         USING (organization_id, id)
     CROSS JOIN LATERAL (VALUES ('transfers to receivable', i.total_exact, posted.billed),
                                ('the rounding', i.total - i.total_exact, posted.rounded),
+                               ('fees, commitments and discounts',
+                                i.fees_exact + i.commitments_exact + i.discounts_exact, posted.agreed),
+                               ('the tax', i.tax_amount, posted.taxed),
                                ('favours', coalesce(favours.amount, 0), posted.paid)) AS part (name, said, posted)
     WHERE part.said <> coalesce(part.posted, 0)
     """,
@@ -190,11 +239,13 @@ _POSTINGS_OF_NO_INVOICE = Check(
 CHECKS: Sequence[Check] = (
     _LINES,
     _ROUNDING,
+    _TAX,
     _UNIT_PRICES,
     _NUMBERS,
     _WINDOWS,
     _RECORDS,
     _ADJUSTMENTS,
+    _AGREED,
     _POSTINGS,
     _POSTINGS_OF_NO_INVOICE,
 )

@@ -11,11 +11,8 @@ from tollgate.invoices.rules.lines import lacks_price
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict
 from tollgate.kit.ids import GrantId, derived_id
-from tollgate.ledger.model import RECEIVABLE, ROUNDING, UNBILLED, Transfer, credits_of
+from tollgate.ledger.model import RECEIVABLE, REVENUE, ROUNDING, TAX, UNBILLED, Transfer, credits_of
 from tollgate.metering.model import BilledUsage
-
-PAYMENT_TERM = timedelta(days=14)
-"""How long after its issue an invoice is due."""
 
 
 def check_may_close(organization: Organization, month: Month, last: Heading | None, now: datetime) -> None:
@@ -34,15 +31,16 @@ def check_may_close(organization: Organization, month: Month, last: Heading | No
         )
 
 
-def check_nothing_skipped(month: Month, skipped: Sequence[BilledUsage]) -> None:
-    """An earlier month with usage closes first.
+def check_nothing_skipped(month: Month, skipped: Sequence[BilledUsage], *, dues: bool) -> None:
+    """An earlier month with usage, a fee or a minimum closes first.
 
     Raises:
         Conflict: there is one.
     """
-    if any_in_between(skipped):
+    if dues or any_in_between(skipped):
+        what = "a fee or a minimum" if dues else "usage"
         raise Conflict(
-            f"There is usage before {month.name} that is not invoiced yet: close the earlier months first.",
+            f"There is {what} before {month.name} that is not invoiced yet: close the earlier months first.",
             field="month",
         )
 
@@ -62,7 +60,7 @@ def check_billable(invoice: Invoice) -> None:
 
     Raises:
         Conflict: some usage has no price; the message and the metadata say which.
-        NothingToInvoice: there is no usage, and no charge.
+        NothingToInvoice: there is no usage, no charge, and nothing was agreed.
     """
     if invoice.unpriced:
         used = [(usage.model, usage.kind.value, usage.quantity) for usage in invoice.unpriced]
@@ -88,7 +86,7 @@ def issue(invoice: Invoice, *, serial: int, now: datetime) -> Invoice:
         number=f"{series(now)}-{serial:06}",
         status=InvoiceStatus.PAID if nothing_due else InvoiceStatus.FINALISED,
         issued_at=now,
-        due_at=None if nothing_due else now + PAYMENT_TERM,
+        due_at=None if nothing_due else now + timedelta(days=invoice.terms.billing.term_days),
         paid_at=now if nothing_due else None,
     )
     return replace(invoice, heading=heading)
@@ -106,20 +104,34 @@ def favours_used(invoice: Invoice, *, now: datetime) -> Iterator[tuple[GrantId, 
 
 
 def postings(heading: Heading, *, now: datetime) -> tuple[Transfer, ...]:
-    """What issuing the invoice does to the ledger: `unbilled` becomes `receivable`, which then is the rounded total."""
-    exact = heading.totals.total_exact
-    rounding = money.EXACT.subtract(heading.totals.total, exact)
+    """What issuing the invoice does to the ledger: `unbilled` becomes `receivable`, which then is the rounded total.
+
+    Usage and charges are in `unbilled` since they were recorded; what was agreed beside them, and tax, joins them now.
+    """
+    totals = heading.totals
     moves = [
-        (RECEIVABLE, UNBILLED, exact),
-        (RECEIVABLE, ROUNDING, rounding) if rounding > 0 else (ROUNDING, RECEIVABLE, rounding.copy_negate()),
+        ("fees:", UNBILLED, REVENUE, totals.fees_exact),
+        ("commitments:", UNBILLED, REVENUE, totals.commitments_exact),
+        ("discounts:", UNBILLED, REVENUE, totals.discounts_exact),
+        ("tax:", UNBILLED, TAX, totals.tax_exact),
+        # Tax that is contained in what was sold is not revenue.
+        ("tax:", REVENUE, TAX, money.EXACT.subtract(heading.tax.amount, totals.tax_exact)),
+        ("", RECEIVABLE, UNBILLED, totals.total_exact),
+        ("", RECEIVABLE, ROUNDING, money.EXACT.subtract(totals.total, totals.total_exact)),
     ]
-    return tuple(_transfer(heading, debit, credit, amount, now=now) for debit, credit, amount in moves if amount)
+    return tuple(
+        _transfer(heading, debit, credit, amount, now=now, what=what)
+        if amount > 0
+        else _transfer(heading, credit, debit, amount.copy_negate(), now=now, what=what)
+        for what, debit, credit, amount in moves
+        if amount
+    )
 
 
-def _transfer(heading: Heading, debit: str, credit: str, amount: Decimal, *, now: datetime) -> Transfer:
+def _transfer(heading: Heading, debit: str, credit: str, amount: Decimal, *, now: datetime, what: str = "") -> Transfer:
     return Transfer(
         organization_id=heading.organization_id,
-        id=derived_id(heading.id, f"{debit}:{credit}"),
+        id=derived_id(heading.id, f"{what}{debit}:{credit}"),
         debit_account=debit,
         credit_account=credit,
         amount=amount,

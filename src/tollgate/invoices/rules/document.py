@@ -4,10 +4,12 @@ Status and amount due are not in it, because they change; everything in it never
 """
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from tollgate.invoices.model import Invoice, Line, PricedUsage
+from tollgate.agreements.model import Address, TaxId, TaxTreatment
+from tollgate.invoices.model import Heading, Invoice, Line, LineType, PricedUsage
 from tollgate.kit import money
 from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.tokens import TOKEN_KINDS
@@ -37,9 +39,10 @@ def write(invoice: Invoice) -> str:
             "cut": heading.window.cut,
             "issued_at": instant(heading.issued_at),
             "due_at": instant(heading.due_at),
+            **_parties(invoice),
             "lines": [_line(line, heading.currency) for line in invoice.lines],
             "unpriced": [_unpriced(usage) for usage in invoice.unpriced],
-            **_adjustments(invoice),
+            **_parts(invoice),
             "subtotal_exact": money.amount_text(totals.subtotal_exact),
             "credits_exact": money.amount_text(totals.credits_exact),
             "total_exact": money.amount_text(totals.total_exact),
@@ -53,15 +56,67 @@ def write(invoice: Invoice) -> str:
     )
 
 
-def _adjustments(invoice: Invoice) -> dict[str, str]:
-    """Their totals, said only where there are any, as invoices of before adjustments say none."""
-    if not any(line.adjusted for line in invoice.lines):
-        return {}
-    heading = invoice.heading
+def _parties(invoice: Invoice) -> dict[str, object]:
+    """Between whom, under which tax and on which terms; what was never said is left out, as in documents of before."""
+    billing, issuer = invoice.terms.billing, invoice.terms.issuer
+    said: dict[str, object] = {}
+    if issuer is not None:
+        said["issuer"] = {
+            "name": issuer.name,
+            "address": _address(issuer.address),
+            "tax_ids": _tax_ids(issuer.tax_ids),
+            "registration": issuer.registration,
+            "email": issuer.email,
+        }
+    if billing.says_something:
+        said["customer"] = {
+            "name": billing.legal_name or invoice.heading.customer_name,
+            "address": None if billing.address is None else _address(billing.address),
+            "tax_ids": _tax_ids(billing.tax_ids),
+            "email": billing.email,
+            "purchase_order": billing.purchase_order,
+            "notes": billing.notes,
+        }
+    if invoice.heading.tax.treatment is not TaxTreatment.NONE:
+        said["tax"] = _tax(invoice.heading)
+    instructions = None if issuer is None else issuer.instructions
+    return {**said, "payment": {"term_days": billing.term_days, "instructions": instructions}}
+
+
+def _address(address: Address) -> dict[str, object]:
     return {
-        "adjustments_exact": money.amount_text(heading.totals.adjustments_exact),
-        "adjustments": rounded(heading.totals.adjustments, heading.currency),
+        "lines": list(address.lines),
+        "city": address.city,
+        "postal_code": address.postal_code,
+        "country": address.country,
     }
+
+
+def _tax_ids(tax_ids: Sequence[TaxId]) -> list[dict[str, str]]:
+    return [{"type": tax_id.type, "value": tax_id.value} for tax_id in tax_ids]
+
+
+def _tax(heading: Heading) -> dict[str, object]:
+    tax = heading.tax
+    return {
+        "treatment": tax.treatment,
+        "label": tax.label,
+        "rate": money.amount_text(tax.rate),
+        "net": rounded(heading.net, heading.currency),
+        "amount": rounded(tax.amount, heading.currency),
+        "note": tax.note,
+    }
+
+
+def _parts(invoice: Invoice) -> dict[str, str]:
+    """The totals that are said only where there is a line of their type; those of tax are with the tax."""
+    heading = invoice.heading
+    said: dict[str, str] = {}
+    for kind in (LineType.ADJUSTMENT, LineType.FEE, LineType.COMMITMENT, LineType.DISCOUNT):
+        if any(line.type is kind for line in invoice.lines):
+            said[f"{kind.total}_exact"] = money.amount_text(getattr(heading.totals, f"{kind.total}_exact"))
+            said[kind.total] = rounded(getattr(heading.totals, kind.total), heading.currency)
+    return said
 
 
 def rounded(amount: Decimal, currency: str) -> str:
@@ -80,25 +135,39 @@ def _line(line: Line, currency: str) -> dict[str, object]:
         "type": line.type,
         "description": description(line),
         **(dict.fromkeys(_USAGE_FIELDS) if line.usage is None else _usage(line.usage)),
+        "origin": line.origin.name if line.origin else None,
         "amount": rounded(line.amount, currency),
         "amount_exact": money.amount_text(line.amount_exact),
-        "late": line.usage is not None and line.usage.origin is not None,
+        "late": line.origin is not None,
         **({} if line.adjusted is None else {"adjustment": typed("adj", line.adjusted.id)}),
+        **_agreement(line),
     }
+
+
+def _agreement(line: Line) -> dict[str, str]:
+    prefix = {LineType.FEE: "sub", LineType.COMMITMENT: "cmt", LineType.DISCOUNT: "dsc"}.get(line.type)
+    if prefix is None or line.agreed is None or line.agreed.agreement_id is None:
+        return {}
+    return {"agreement": typed(prefix, line.agreed.agreement_id)}
 
 
 def description(line: Line) -> str:
     """What the line is for, in words."""
-    usage = line.usage
-    if usage is None:
-        return "Credits applied" if line.adjusted is None else f"Adjustment: {line.adjusted.reason}"
+    if line.usage is not None:
+        return _usage_description(line.usage)
+    if line.agreed is not None:
+        return line.agreed.wording
+    return "Credits applied" if line.adjusted is None else f"Adjustment: {line.adjusted.reason}"
+
+
+def _usage_description(usage: PricedUsage) -> str:
     what = usage.kind.replace("_", " ") + (" tokens" if usage.kind in TOKEN_KINDS else "")
     where = f" in calls of at least {usage.tier:,} prompt tokens" if usage.tier else ""
     when = f", used in {usage.origin.name}" if usage.origin else ""
     return f"{usage.model}: {what}{where}{when}"
 
 
-_USAGE_FIELDS = ("project", "model", "kind", "tier", "price_version", "quantity", "unit", "unit_price", "origin")
+_USAGE_FIELDS = ("project", "model", "kind", "tier", "price_version", "quantity", "unit", "unit_price")
 
 
 def _usage(usage: PricedUsage) -> dict[str, object]:
@@ -114,7 +183,6 @@ def _usage(usage: PricedUsage) -> dict[str, object]:
         "quantity": usage.quantity,
         "unit": usage.unit,
         "unit_price": money.amount_text(usage.unit_price),
-        "origin": usage.origin.name if usage.origin else None,
     }
 
 

@@ -8,8 +8,10 @@ from typing import TypeAlias
 
 from tollgate.accounts.model import Organization
 from tollgate.invoices.model import (
+    NO_TERMS,
     Adjusted,
     Adjustments,
+    Agreed,
     Contribution,
     Heading,
     Invoice,
@@ -19,10 +21,13 @@ from tollgate.invoices.model import (
     LineType,
     Month,
     PricedUsage,
+    Tax,
+    Terms,
     Totals,
     Usage,
     Window,
 )
+from tollgate.invoices.rules import agreed
 from tollgate.invoices.rules.windows import invoice_id
 from tollgate.kit import money
 from tollgate.kit.tokens import Kind
@@ -33,7 +38,8 @@ from tollgate.pricing.rules import amount_of
 
 _KIND_ORDER = {kind: place for place, kind in enumerate(Kind)}
 _NO_ADJUSTMENTS = Adjustments()
-_Said: TypeAlias = PricedUsage | Adjusted | None
+_Said: TypeAlias = PricedUsage | Adjusted | Agreed | None
+_Entry: TypeAlias = tuple[LineType, _Said, Decimal]
 
 
 def draft(
@@ -42,57 +48,76 @@ def draft(
     window: Window,
     usages: Sequence[Usage],
     adjustments: Adjustments = _NO_ADJUSTMENTS,
+    terms: Terms = NO_TERMS,
 ) -> Invoice:
-    """The month's invoice as it would be if it were issued over this usage and these adjustments."""
-    lines = lines_of(usages, adjustments, organization.currency)
+    """The month's invoice as it would be if it were issued over this usage and these adjustments, on these terms."""
+    currency = organization.currency
+    net = lines_of(usages, adjustments, currency, month=month, terms=terms)
+    tax = agreed.tax(_sum(line.amount for line in net), terms.billing.tax, currency)
+    lines = (*net, *_tax_lines(tax, after=len(net)))
     heading = Heading(
         organization_id=organization.id,
-        id=invoice_id(organization.id, organization.currency, month),
+        id=invoice_id(organization.id, currency, month),
         number=None,
         status=InvoiceStatus.DRAFT,
         kind=InvoiceKind.USAGE,
-        currency=organization.currency,
+        currency=currency,
         month=month,
         window=window,
         timezone=organization.timezone,
         billing_mode=organization.billing_mode,
         customer_name=organization.name,
-        totals=_totals(lines),
+        totals=totals(lines),
         issued_at=None,
         due_at=None,
         paid_at=None,
+        tax=tax,
     )
-    return Invoice(
-        heading, lines, unpriced=tuple(each.billed for each in usages if lacks_price(each.billed)), document=None
-    )
+    unpriced = tuple(each.billed for each in usages if lacks_price(each.billed))
+    return Invoice(heading, lines, unpriced, document=None, terms=terms)
 
 
-def lines_of(usages: Sequence[Usage], adjustments: Adjustments, currency: str) -> tuple[Line, ...]:
-    """The lines in reading order: each sum of usage that has a price, each adjustment, and the credits that were spent.
+def lines_of(
+    usages: Sequence[Usage], adjustments: Adjustments, currency: str, *, month: Month, terms: Terms = NO_TERMS
+) -> tuple[Line, ...]:
+    """All lines but tax, in reading order; their sum is the net, and is rounded once.
 
-    A favour pays what would be left due without it, the oldest first, and nothing beyond: an invoice is never below
-    zero, and what is left of the favour stays credit.
+    Commitments that were charged before, and then favours, take from what would be left due without them, the oldest
+    first, and nothing beyond: an invoice is never below zero, and what is left of them stays for the next.
     """
-    used: list[tuple[_Said, Decimal]] = [*sorted(_priced(usages), key=lambda pair: _reading_order(pair[0]))]
-    charged = [(_adjusted(charge), charge.amount.copy_negate()) for charge in adjustments.charges]
+    used = agreed.used_by_month(usages, month)
     spent = _sum(each.billed.credits_amount for each in usages)
     spent = _sum((spent, *(charge.credits_amount for charge in adjustments.charges)))
-    due = money.EXACT.subtract(_sum(amount for _, amount in (*used, *charged)), spent)
-    entries = [*used, *charged, *_favours(adjustments.favours, due)]
-    if spent:
-        entries.append((None, spent.copy_negate()))
-    rounded = apportion([amount for _, amount in entries], currency)
+    credits_applied: list[_Entry] = [(LineType.CREDITS, None, spent.copy_negate())] if spent else []
+    charges: list[_Entry] = [
+        (LineType.ADJUSTMENT, _adjusted(charge), charge.amount.copy_negate()) for charge in adjustments.charges
+    ]
+    priced = sorted(_priced(usages), key=lambda pair: _reading_order(pair[0]))
+    entries: list[_Entry] = [
+        *((LineType.USAGE, said, amount) for said, amount in priced),
+        *agreed.fees(terms, month),
+        *agreed.commitments(terms, month, used),
+        *agreed.discounts(terms, month, used),
+    ]
+    entries += agreed.commitments_used_up(terms, month, used, due=_due(*entries, *charges, *credits_applied))
+    entries += charges
+    entries += _favours(adjustments.favours, due=_due(*entries, *credits_applied))
+    entries += credits_applied
+    rounded = apportion([amount for _, _, amount in entries], currency)
     return tuple(
-        _line(n, said, exact, amount)
-        for n, ((said, exact), amount) in enumerate(zip(entries, rounded, strict=True), start=1)
+        _line(n, entry, amount) for n, (entry, amount) in enumerate(zip(entries, rounded, strict=True), start=1)
     )
 
 
-def _favours(favours: Sequence[Favour], due: Decimal) -> Iterator[tuple[_Said, Decimal]]:
+def _due(*entries: _Entry) -> Decimal:
+    return _sum(amount for _, _, amount in entries)
+
+
+def _favours(favours: Sequence[Favour], due: Decimal) -> Iterator[_Entry]:
     for favour in favours:
         part = min(favour.remaining, due)
         if part > 0:
-            yield _adjusted(favour.adjustment), part.copy_negate()
+            yield LineType.ADJUSTMENT, _adjusted(favour.adjustment), part.copy_negate()
             due = money.EXACT.subtract(due, part)
 
 
@@ -100,14 +125,22 @@ def _adjusted(adjustment: Adjustment) -> Adjusted:
     return Adjusted(adjustment.id, adjustment.reason)
 
 
-def _line(n: int, said: _Said, exact: Decimal, amount: Decimal) -> Line:
-    match said:
-        case PricedUsage():
-            return Line(n, LineType.USAGE, said, None, exact, amount)
-        case Adjusted():
-            return Line(n, LineType.ADJUSTMENT, None, said, exact, amount)
-        case None:
-            return Line(n, LineType.CREDITS, None, None, exact, amount)
+def _line(n: int, entry: _Entry, amount: Decimal) -> Line:
+    kind, said, exact = entry
+    return Line(
+        n,
+        kind,
+        usage=said if isinstance(said, PricedUsage) else None,
+        adjusted=said if isinstance(said, Adjusted) else None,
+        amount_exact=exact,
+        amount=amount,
+        agreed=said if isinstance(said, Agreed) else None,
+    )
+
+
+def _tax_lines(tax: Tax, *, after: int) -> Iterator[Line]:
+    for n, (said, amount) in enumerate(agreed.tax_lines(tax), start=after + 1):
+        yield _line(n, (LineType.TAX, said, amount), amount)
 
 
 def _sum(amounts: Iterable[Decimal]) -> Decimal:
@@ -174,23 +207,16 @@ def apportion(amounts: Sequence[Decimal], currency: str) -> list[Decimal]:
     return [money.from_minor_units(each, currency) for each in units]
 
 
-def _totals(lines: Sequence[Line]) -> Totals:
-    sums = dict.fromkeys(LineType, (money.ZERO, money.ZERO))
-    for line in lines:
-        exact, rounded = sums[line.type]
-        sums[line.type] = (money.EXACT.add(exact, line.amount_exact), money.EXACT.add(rounded, line.amount))
-    (usage_exact, usage), (adjustments_exact, adjustments) = sums[LineType.USAGE], sums[LineType.ADJUSTMENT]
-    credits_exact, credits_rounded = sums[LineType.CREDITS]
-    return Totals(
-        subtotal_exact=usage_exact,
-        adjustments_exact=adjustments_exact,
-        credits_exact=credits_exact,
-        total_exact=_sum((usage_exact, adjustments_exact, credits_exact)),
-        subtotal=usage,
-        adjustments=adjustments,
-        credits=credits_rounded,
-        total=_sum((usage, adjustments, credits_rounded)),
-    )
+def totals(lines: Sequence[Line]) -> Totals:
+    """What the lines come to, type by type and together."""
+    sums = {"total": money.ZERO, "total_exact": money.ZERO}
+    for kind in LineType:
+        of_kind = [line for line in lines if line.type is kind]
+        sums[kind.total] = _sum(line.amount for line in of_kind)
+        sums[f"{kind.total}_exact"] = _sum(line.amount_exact for line in of_kind)
+        sums["total"] = money.EXACT.add(sums["total"], sums[kind.total])
+        sums["total_exact"] = money.EXACT.add(sums["total_exact"], sums[f"{kind.total}_exact"])
+    return Totals(**sums)
 
 
 def contribution(usage: PricedUsage, call: CallSummary) -> Contribution:

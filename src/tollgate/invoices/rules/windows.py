@@ -7,6 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from tollgate.accounts.model import Organization
+from tollgate.agreements.model import Days, Dues
 from tollgate.invoices.model import Heading, InvoiceKind, Month, PricedUsage, Window
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import InvoiceId, OrganizationId, derived_id
@@ -57,9 +58,13 @@ def open_months(organization: Organization, last: Heading | None, now: datetime)
     That is the running month, or the one after the last invoice's if the running month is closed already.
     """
     running = Month.at(now, organization.zone)
-    if last is None:
-        return _months(min(Month.at(organization.created_at, organization.zone), running), running)
-    return _months(last.month.following, max(last.month.following, running))
+    first = first_open(organization, last)
+    return _months(min(first, running), running) if last is None else _months(first, max(first, running))
+
+
+def first_open(organization: Organization, last: Heading | None) -> Month:
+    """The first month that can still be closed: the one after the last invoice's, or that of the first day."""
+    return Month.at(organization.created_at, organization.zone) if last is None else last.month.following
 
 
 def due_months(organization: Organization, last: Heading | None, *, now: datetime, grace: timedelta) -> list[Month]:
@@ -112,6 +117,12 @@ def open_time(organization: Organization, month: Month, last: Heading | None) ->
     """What an invoice of the month would cover if it were closed now, and every month before it that is open."""
     previous = None if last is None else (last.window.period.end, last.window.cut)
     return OpenTime(organization.id, month.instants(organization.zone).end, previous)
+
+
+def dues(organization: Organization, months: Sequence[Month], last: Heading | None) -> Dues:
+    """The days of these months, for which something may be due that was agreed and not used."""
+    days = Days(months[0].days.start, months[-1].days.end)
+    return Dues(organization.id, days, since=None if last is None else last.issued_at)
 
 
 def months_skipped(window: Window) -> Period | None:

@@ -10,6 +10,7 @@ from tollgate.accounts.model import BillingMode
 from tollgate.infra.web import Body
 from tollgate.invoices.model import Contribution, Heading, Invoice, InvoiceKind, InvoiceStatus, LineType
 from tollgate.invoices.rules import document
+from tollgate.invoices.schemas.parties import AddresseeView, IssuerView, PaymentTermsView, TaxView
 from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.money import amount_text
 
@@ -70,6 +71,8 @@ class LineView(Struct, kw_only=True, frozen=True, omit_defaults=True):
     late: bool
     adjustment: str | None = None
     """Of an adjustment's line: which it is. A charge is above zero, a favour below."""
+    agreement: str | None = None
+    """Of a line of a fee, a commitment or a discount: the subscription, commitment or discount that it is from."""
 
 
 class UnpricedView(Struct, kw_only=True, frozen=True):
@@ -106,8 +109,18 @@ class InvoiceView(Struct, kw_only=True, frozen=True, omit_defaults=True):
     total: str
     rounding: str
     amount_due: str
+    issuer: IssuerView | None = None
+    customer: AddresseeView | None = None
+    tax: TaxView | None = None
+    payment: PaymentTermsView | None = None
     adjustments_exact: str | None = None
     adjustments: str | None = None
+    fees_exact: str | None = None
+    fees: str | None = None
+    commitments_exact: str | None = None
+    commitments: str | None = None
+    discounts_exact: str | None = None
+    discounts: str | None = None
     amount_paid: str | None = None
     """What was paid for it and not given back, where anything was."""
     amount_credited: str | None = None

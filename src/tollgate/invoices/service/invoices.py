@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
+from tollgate.agreements import service as agreements
 from tollgate.infra.database import ReadSession, WriteSession
-from tollgate.invoices.model import Adjustments, Contribution, Heading, Invoice, Month, Usage, Window
-from tollgate.invoices.rules import closing, document, lines, telling, voiding, windows
+from tollgate.invoices.model import NO_TERMS, Adjustments, Contribution, Heading, Invoice, Month, Terms, Usage, Window
+from tollgate.invoices.rules import agreed, closing, document, lines, telling, voiding, windows
+from tollgate.invoices.store import agreed as agreed_store
 from tollgate.invoices.store import invoices as store
 from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import CallId, InvoiceId, OrganizationId
@@ -32,7 +34,7 @@ async def close(session: WriteSession, *, organization_id: OrganizationId, month
 
     Raises:
         NotFound: there is no such organization.
-        NothingToInvoice: there is no usage, and no charge.
+        NothingToInvoice: there is no usage, no charge, and nothing was agreed.
         Conflict: the month has not begun, an earlier one must be closed first, or some usage has no price.
     """
     organization = await accounts.get_organization(session, organization_id)
@@ -53,10 +55,22 @@ async def _closable(
     last = await _last(session, organization)
     closing.check_may_close(organization, month, last, now)
     window = windows.window(organization, month, last, cut)
-    closing.check_nothing_skipped(month, await _skipped(session, organization, window))
-    invoice = await _draft(session, organization, month, window)
+    terms = await _terms(session, organization, last)
+    dues = agreed.are_due_between(terms, windows.first_open(organization, last), month)
+    closing.check_nothing_skipped(month, await _skipped(session, organization, window), dues=dues)
+    invoice = await _draft(session, organization, month, window, terms)
     closing.check_billable(invoice)
     return invoice
+
+
+async def _terms(session: ReadSession, organization: Organization, last: Heading | None) -> Terms:
+    return Terms(
+        billing=await agreements.billing(session, organization_id=organization.id),
+        issuer=await agreements.issuer(session),
+        agreements=await agreements.all_of(session, organization_id=organization.id),
+        invoiced=await agreed_store.invoiced(session, organization_id=organization.id),
+        open_from=windows.first_open(organization, last),
+    )
 
 
 async def _issue(session: WriteSession, drafted: Invoice, *, now: datetime) -> Invoice:
@@ -72,7 +86,7 @@ async def _issue(session: WriteSession, drafted: Invoice, *, now: datetime) -> I
     await store.add_invoice(session, heading=issued.heading, document=text)
     for event in telling.of_issue(issued.heading):
         await webhooks.emit(session, event)
-    return replace(issued, document=text)
+    return replace(issued, document=text, terms=NO_TERMS)
 
 
 async def draft(session: ReadSession, *, organization: Organization, month: Month) -> Invoice:
@@ -80,9 +94,11 @@ async def draft(session: ReadSession, *, organization: Organization, month: Mont
     last = await _last(session, organization)
     cut = await metering.current_cut(session, organization_id=organization.id)
     window = windows.window(organization, month, last, cut)
-    if closing.any_in_between(await _skipped(session, organization, window)):
-        window = windows.after_the_skipped(window)
-    return await _draft(session, organization, month, window)
+    terms = await _terms(session, organization, last)
+    dues = agreed.are_due_between(terms, windows.first_open(organization, last), month)
+    if dues or closing.any_in_between(await _skipped(session, organization, window)):
+        window, terms = windows.after_the_skipped(window), agreed.after_the_skipped(terms)
+    return await _draft(session, organization, month, window, terms)
 
 
 async def _last(session: ReadSession, organization: Organization) -> Heading | None:
@@ -97,7 +113,9 @@ async def _skipped(session: ReadSession, organization: Organization, window: Win
     return await metering.billed_usage(session, organization_id=organization.id, scope=scope)
 
 
-async def _draft(session: ReadSession, organization: Organization, month: Month, window: Window) -> Invoice:
+async def _draft(
+    session: ReadSession, organization: Organization, month: Month, window: Window, terms: Terms
+) -> Invoice:
     billed = await _usage_by_origin(session, organization, month, window)
     project_ids = {usage.project_id for usage, _ in billed if usage.project_id is not None}
     projects = await accounts.projects_of(session, organization_id=organization.id, project_ids=project_ids)
@@ -105,7 +123,8 @@ async def _draft(session: ReadSession, organization: Organization, month: Month,
         Usage(usage, None if usage.project_id is None else projects[usage.project_id].name, origin)
         for usage, origin in billed
     ]
-    drafted = lines.draft(organization, month, window, usages, await _adjustments(session, organization, window))
+    adjustments = await _adjustments(session, organization, window)
+    drafted = lines.draft(organization, month, window, usages, adjustments, terms)
     return voiding.revised(drafted, (await store.voided_months(session, organization))[month])
 
 
@@ -293,4 +312,8 @@ async def due_months(
     ]
     used = await metering.organizations_with_usage(session, over) if over else set()
     used |= await ledger.organizations_with_charges(session, windows.open_charges(over)) if over else set()
+    used |= await agreements.organizations_with_dues(
+        session,
+        [windows.dues(organization, months, last.get(organization.id)) for organization, months in due if months],
+    )
     return [(organization, months) for organization, months in due if months and organization.id in used]

@@ -11,10 +11,12 @@ from sqlalchemy.orm import QueryableAttribute, defer
 from sqlmodel import col
 
 from tollgate.accounts.model import BillingMode, Organization
+from tollgate.agreements.model import TaxTreatment
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices.acts import ActKind
 from tollgate.invoices.model import (
     Adjusted,
+    Agreed,
     Heading,
     Invoice,
     InvoiceKind,
@@ -23,6 +25,7 @@ from tollgate.invoices.model import (
     LineType,
     Month,
     PricedUsage,
+    Tax,
     Totals,
     Window,
 )
@@ -186,6 +189,7 @@ async def add_invoice(session: WriteSession, *, heading: Heading, document: str)
         InvoiceRow(
             **{name: getattr(heading, name) for name in _PLAIN_COLUMNS},
             **{name: getattr(heading.totals, name) for name in Totals.__slots__},
+            **{f"tax_{name}": getattr(heading.tax, name) for name in Tax.__slots__},
             month=heading.month.name,
             period_start=heading.window.period.start,
             period_end=heading.window.period.end,
@@ -233,9 +237,11 @@ def _columns(heading: Heading, line: Line) -> dict[str, object]:
         "invoice_id": heading.id,
         "n": line.n,
         "type": line.type,
-        "origin": line.usage.origin.name if line.usage and line.usage.origin else None,
+        "origin": line.origin.name if line.origin else None,
         "adjustment_id": line.adjusted.id if line.adjusted else None,
         "adjustment_reason": line.adjusted.reason if line.adjusted else None,
+        "agreement_id": line.agreed.agreement_id if line.agreed else None,
+        "wording": line.agreed.wording if line.agreed else None,
         "amount_exact": line.amount_exact,
         "amount": line.amount,
     }
@@ -265,6 +271,7 @@ def _heading(row: InvoiceRow) -> Heading:
         paid_at=row.paid_at,
         amount_paid=row.amount_paid,
         amount_credited=row.amount_credited,
+        tax=Tax(TaxTreatment(row.tax_treatment), row.tax_label, row.tax_rate, row.tax_amount, row.tax_note),
     )
 
 
@@ -272,7 +279,10 @@ def _line(row: InvoiceLineRow) -> Line:
     adjusted = None
     if row.adjustment_id is not None and row.adjustment_reason is not None:
         adjusted = Adjusted(row.adjustment_id, row.adjustment_reason)
-    return Line(row.n, LineType(row.type), _usage(row), adjusted, row.amount_exact, row.amount)
+    agreed = None
+    if row.wording is not None:
+        agreed = Agreed(row.agreement_id, row.wording, None if row.origin is None else Month.named(row.origin))
+    return Line(row.n, LineType(row.type), _usage(row), adjusted, row.amount_exact, row.amount, agreed)
 
 
 def _usage(row: InvoiceLineRow) -> PricedUsage | None:
