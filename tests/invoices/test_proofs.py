@@ -99,7 +99,7 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
                 f" total = total + 0.01, total_exact = total_exact + 0.01 WHERE {AGREED}"
             ),
         ),
-        {"invoice lines", "invoice tax", "invoice postings"},
+        {"invoice lines", "invoice tax", "receivable of invoices", "invoice postings"},
     ),
     "the rate of the tax": (
         (f"UPDATE invoices SET tax_rate = tax_rate + 0.1 WHERE {AGREED}",),

@@ -73,7 +73,7 @@ _TAX = Check(
     CROSS JOIN LATERAL (
         SELECT round(CASE i.tax_treatment WHEN 'exclusive' THEN (i.total - i.tax) * i.tax_rate / 100
                      WHEN 'inclusive' THEN i.total * i.tax_rate / (100 + i.tax_rate) ELSE 0 END,
-                     {_DECIMALS}) AS expected
+                     {DECIMALS}) AS expected
     ) AS part
     WHERE part.expected <> i.tax_amount
     """,
