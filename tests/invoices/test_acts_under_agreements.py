@@ -46,8 +46,8 @@ async def test_everything_is_taken_back_to_the_last_digit(books: Books, treatmen
 
     await credit(books, again.heading, "17")
     async with books.database.write() as session:
-        order = CreditOrder("wrong", lines=(LineOrder(1, Decimal(1)),))
-        await credit_notes.issue(session, invoice_id=again.heading.id, order=order, by=None, now=LATER)
+        part = CreditOrder("wrong", lines=(LineOrder(1, Decimal(1)),))
+        await credit_notes.issue(session, invoice_id=again.heading.id, order=part, by=None, now=LATER)
     await pay(books, again.heading)
     await credit(books, again.heading, "9", surplus=Surplus.CREDIT)
     await credit(books, again.heading)
