@@ -38,6 +38,8 @@ BODIES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("POST", "/admin/organizations/{organization}/keys", "expires_at", KEY),
     ("POST", "/admin/invoices/inv_01890000-0000-7000-8000-000000000000/mark-paid", "paid_at", {}),
     ("POST", "/keys", "expires_at", {"name": "mine"}),
+    ("POST", "/admin/invoices/inv_01890000-0000-7000-8000-000000000000/mark-paid", "paid_at", {}),
+    ("POST", "/admin/invoices/inv_01890000-0000-7000-8000-000000000000/mark-refunded", "refunded_at", {}),
     ("PATCH", "/keys/key_01890000-0000-7000-8000-000000000000", "expires_at", {}),
 )
 SUBSCRIPTION = {"name": "Platform", "fee": "1", "starts_on": "2026-12-01"}

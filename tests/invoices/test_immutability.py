@@ -40,7 +40,7 @@ CHANGES = (
     "DELETE FROM invoice_lines",
     f"{ADD_LINE} SELECT organization_id, id, 2, 'credits', -1, -1 FROM invoices",
     "TRUNCATE invoices CASCADE",
-    "TRUNCATE invoice_lines",
+    "TRUNCATE invoice_lines CASCADE",
 )
 
 

@@ -37,7 +37,7 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
     ),
     "the total": (
         (f"UPDATE invoices SET total = total + 0.01, subtotal = subtotal + 0.01 WHERE {NOVEMBER}",),
-        {"invoice lines", "invoice rounding", "invoice postings"},
+        {"invoice lines", "invoice rounding", "invoice postings", "receivable of invoices"},
     ),
     "the exact total": (
         (
@@ -86,11 +86,11 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
     ),
     "what issuing it posted": (
         (POST.format(debit="receivable", credit="unbilled", invoice=ITS_ID),),
-        {"invoice postings"},
+        {"invoice postings", "receivable of invoices"},
     ),
     "what was rounded": (
         (POST.format(debit="receivable", credit="rounding", invoice=ITS_ID),),
-        {"invoice postings"},
+        {"invoice postings", "receivable of invoices"},
     ),
     "the tax": (
         (
@@ -99,7 +99,7 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
                 f" total = total + 0.01, total_exact = total_exact + 0.01 WHERE {AGREED}"
             ),
         ),
-        {"invoice lines", "invoice tax", "invoice postings"},
+        {"invoice lines", "invoice tax", "receivable of invoices", "invoice postings"},
     ),
     "the rate of the tax": (
         (f"UPDATE invoices SET tax_rate = tax_rate + 0.1 WHERE {AGREED}",),

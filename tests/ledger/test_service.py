@@ -12,7 +12,7 @@ from tests.ledger.books import Pool, assert_balanced, assert_grants_add_up
 
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
-from tollgate.kit.errors import InvalidRequest
+from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import OrganizationId, uuid7
 from tollgate.ledger import service
 from tollgate.ledger.model import CASH, PROMOTIONS, RECEIVABLE, UNBILLED, GrantCategory, Transfer, credits_of
@@ -152,3 +152,52 @@ class TestGranting:
             await a_grant(database, SOMEBODY, **terms)  # type: ignore[arg-type]  # the amount is text
         assert refused.value.field == field
         assert await pool.fetchval("SELECT count(*) FROM transfers") == 0
+
+
+class TestReversing:
+    async def test_takes_every_transfer_of_a_cause_back_once(self, database: Database, pool: Pool) -> None:
+        cause = new_id(BORN)
+        await post(
+            database,
+            a_transfer("3", cause_id=cause),
+            a_transfer("0.5", RECEIVABLE, "rounding", cause_id=cause),
+            a_transfer("7"),
+        )
+
+        for _ in range(2):
+            async with database.write() as session:
+                await service.reverse(
+                    session, organization_id=SOMEBODY, caused=("invoice", cause), cause="invoice_void", now=BORN
+                )
+
+        assert await balance_of(database, RECEIVABLE) == Decimal(7)
+        assert await balance_of(database, "rounding") == 0
+        named = "SELECT count(*) FROM transfers WHERE reverses_id IS NOT NULL AND cause = 'invoice_void'"
+        assert await pool.fetchval(named) == 2
+        await assert_balanced(pool)
+
+    async def test_gives_a_grant_back_what_it_paid_unless_it_has_ended(self, database: Database) -> None:
+        owner = (await an_organization(database)).id
+        grant, cause = await a_grant(database, owner, "5"), new_id(BORN)
+        paid = a_transfer("2", credits_of(grant.id), UNBILLED, organization_id=owner, cause_id=cause)
+        async with database.write() as session:
+            await service.burn(session, grant_id=grant.id, transfer=paid)
+
+        async with database.write() as session:
+            await service.reverse(
+                session, organization_id=owner, caused=("invoice", cause), cause="invoice_void", now=BORN
+            )
+        async with database.read() as session:
+            (whole,) = await service.grants(session, organization_id=owner, before=None, count=1)
+
+        again = replace(paid, id=new_id(BORN), cause_id=new_id(BORN))
+        async with database.write() as session:
+            await service.burn(session, grant_id=grant.id, transfer=again)
+            await service.void_grant(session, grant=(owner, grant.id), reason="a mistake", by=None, now=BORN)
+        with pytest.raises(Conflict, match="has ended meanwhile"):
+            async with database.write() as session:
+                await service.reverse(
+                    session, organization_id=owner, caused=("invoice", again.cause_id), cause="invoice_void", now=BORN
+                )
+
+        assert (whole.remaining, whole.burned) == (Decimal(5), Decimal(0))

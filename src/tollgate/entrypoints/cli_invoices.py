@@ -75,7 +75,7 @@ class MonthName(click.ParamType[Month]):
 
 @click.group()
 def invoices() -> None:
-    """Close months, and look at invoices."""
+    """Close months, look at invoices, and act on them."""
 
 
 @invoices.command()

@@ -88,6 +88,8 @@ class PaymentMethod(StrEnum):
 
     MANUAL = "manual"
     STRIPE = "stripe"
+    CREDIT = "credit"
+    """Of a refund alone: it became credit."""
 
 
 class NothingToInvoice(Conflict):
@@ -354,6 +356,15 @@ class PaymentOrder:
     amount: Decimal | None = None
     reference: str | None = None
     paid_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """What the operator says was given back; `None` is all that is to be given back, and now."""
+
+    amount: Decimal | None = None
+    reference: str | None = None
+    refunded_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,19 @@
 
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from tollgate.accounts.model import BillingMode
 from tollgate.agreements.model import TaxTreatment
+from tollgate.invoices.acts import ActKind, Surplus
 from tollgate.invoices.model import InvoiceKind, InvoiceStatus, LineType, PaymentKind, PaymentMethod
 from tollgate.kit.ids import (
     AdjustmentId,
     AgreementId,
+    CreditNoteId,
     InvoiceId,
     KeyId,
     OrganizationId,
@@ -192,7 +195,8 @@ class InvoicePaymentRow(SQLModel, table=True):
             name="invoice_payments_invoice",
         ),
         sa.CheckConstraint("kind IN ('payment', 'refund', 'dispute', 'dispute_won')", name="invoice_payments_kind"),
-        sa.CheckConstraint("method IN ('manual', 'stripe')", name="invoice_payments_method"),
+        sa.CheckConstraint("method IN ('manual', 'stripe', 'credit')", name="invoice_payments_method"),
+        sa.CheckConstraint("method <> 'credit' OR kind = 'refund'", name="invoice_payments_by_credit"),
         sa.CheckConstraint("amount > 0", name="invoice_payments_amount"),
         sa.Index("invoice_payments_of", "organization_id", "invoice_id"),
     )
@@ -208,6 +212,86 @@ class InvoicePaymentRow(SQLModel, table=True):
     occurred_at: datetime = Field(sa_type=INSTANT)
     recorded_at: datetime = Field(sa_type=INSTANT)
     recorded_by: KeyId | None = Field(default=None, sa_type=sa.Uuid)
+
+
+class InvoiceActRow(SQLModel, table=True):
+    """That an invoice was voided or given up, by whom and why. Rows are only added."""
+
+    __tablename__ = "invoice_acts"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["organization_id", "invoice_id"], ["invoices.organization_id", "invoices.id"], name="invoice_acts_invoice"
+        ),
+        sa.CheckConstraint("kind IN ('void', 'uncollectible')", name="invoice_acts_kind"),
+        sa.Index("invoice_acts_of", "organization_id", "invoice_id"),
+    )
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    id: UUID = Field(primary_key=True, sa_type=sa.Uuid)
+    invoice_id: InvoiceId = Field(sa_type=sa.Uuid)
+    kind: ActKind = Field(sa_type=sa.Text)
+    reason: str = Field(sa_type=sa.Text)
+    acted_at: datetime = Field(sa_type=INSTANT)
+    acted_by: KeyId | None = Field(default=None, sa_type=sa.Uuid)
+
+
+class CreditNoteRow(SQLModel, table=True):
+    """One credit note. It never changes."""
+
+    __tablename__ = "credit_notes"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["organization_id", "invoice_id"], ["invoices.organization_id", "invoices.id"], name="credit_notes_invoice"
+        ),
+        sa.CheckConstraint("surplus IN ('balance', 'credit')", name="credit_notes_surplus"),
+        sa.CheckConstraint("total < 0", name="credit_notes_total"),
+        sa.Index("credit_notes_of", "organization_id", "invoice_id"),
+        sa.Index("credit_notes_number", "number", unique=True),
+    )
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    id: CreditNoteId = Field(primary_key=True, sa_type=sa.Uuid)
+    invoice_id: InvoiceId = Field(sa_type=sa.Uuid)
+    number: str = Field(sa_type=sa.Text)
+    currency: str = Field(sa_type=sa.Text)
+    reason: str = Field(sa_type=sa.Text)
+    surplus: Surplus = Field(sa_type=sa.Text)
+    total: Decimal = Field(sa_type=MONEY)
+    total_exact: Decimal = Field(sa_type=MONEY)
+    tax: Decimal = Field(sa_type=MONEY)
+    contained_tax: Decimal = Field(sa_type=MONEY)
+    issued_at: datetime = Field(sa_type=INSTANT)
+    issued_by: KeyId | None = Field(default=None, sa_type=sa.Uuid)
+    document: str = Field(sa_type=sa.Text)
+
+
+class CreditNoteLineRow(SQLModel, table=True):
+    """What one credit note takes from one line of its invoice: below zero where the line is above."""
+
+    __tablename__ = "credit_note_lines"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["organization_id", "credit_note_id"],
+            ["credit_notes.organization_id", "credit_notes.id"],
+            name="credit_note_lines_note",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "invoice_id", "n"],
+            ["invoice_lines.organization_id", "invoice_lines.invoice_id", "invoice_lines.n"],
+            name="credit_note_lines_line",
+        ),
+        sa.Index("credit_note_lines_of", "organization_id", "invoice_id", "n"),
+    )
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    credit_note_id: CreditNoteId = Field(primary_key=True, sa_type=sa.Uuid)
+    n: int = Field(primary_key=True, sa_type=sa.Integer)
+    invoice_id: InvoiceId = Field(sa_type=sa.Uuid)
+    type: LineType = Field(sa_type=sa.Text)
+    amount: Decimal = Field(sa_type=MONEY)
+    amount_exact: Decimal = Field(sa_type=MONEY)
 
 
 class InvoiceSeriesRow(SQLModel, table=True):

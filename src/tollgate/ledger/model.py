@@ -31,9 +31,17 @@ UNCOLLECTIBLE = "uncollectible"
 """Invoiced, and given up."""
 
 
+_CREDITS = "credits:"
+
+
 def credits_of(grant_id: GrantId) -> str:
     """The account of one grant."""
-    return f"credits:{grant_id}"
+    return f"{_CREDITS}{grant_id}"
+
+
+def grant_of(account: str) -> GrantId | None:
+    """The grant whose account this is, if it is one's."""
+    return GrantId(UUID(account.removeprefix(_CREDITS))) if account.startswith(_CREDITS) else None
 
 
 class GrantCategory(StrEnum):

@@ -36,9 +36,12 @@ _BALANCED = Check(
 )
 
 # Credit is added to a grant's account once, when it is made; all that is taken was burned or, in the end, left unused.
+# What comes back by the reversal of a transfer that burned it was not taken.
 _GRANT_MOVEMENTS = """
     SELECT organization_id, account, currency, sum(added) AS added, sum(taken) AS taken, sum(unused) AS unused
-    FROM (SELECT organization_id, credit_account AS account, currency, amount AS added, 0 AS taken, 0 AS unused
+    FROM (SELECT organization_id, credit_account AS account, currency,
+                 CASE WHEN reverses_id IS NULL THEN amount ELSE 0 END AS added,
+                 CASE WHEN reverses_id IS NULL THEN 0 ELSE -amount END AS taken, 0 AS unused
           FROM transfers WHERE credit_account LIKE 'credits:%'
           UNION ALL
           SELECT organization_id, debit_account, currency, 0, amount,
@@ -93,5 +96,21 @@ _ADJUSTMENTS = Check(
     """,
 )
 
-CHECKS: Sequence[Check] = (_BALANCES, _BALANCED, _GRANT_ACCOUNTS, _GRANTS_ADD_UP, _ADJUSTMENTS)
+_REVERSALS = Check(
+    "reversals",
+    "Every reversal names a transfer and goes the other way, and no transfer is taken back by more than it moved.",
+    """
+    SELECT r.organization_id, format('what takes txn_%s back in %s', r.reverses_id, r.currency),
+           'at most ' || coalesce(trim_scale(t.amount)::text, 'nothing'), trim_scale(sum(r.amount))::text
+    FROM transfers AS r
+    LEFT JOIN transfers AS t
+        ON t.organization_id = r.organization_id AND t.id = r.reverses_id AND t.currency = r.currency
+           AND t.debit_account = r.credit_account AND t.credit_account = r.debit_account
+    WHERE r.reverses_id IS NOT NULL
+    GROUP BY r.organization_id, r.reverses_id, r.currency, t.amount
+    HAVING t.amount IS NULL OR sum(r.amount) > t.amount
+    """,
+)
+
+CHECKS: Sequence[Check] = (_BALANCES, _BALANCED, _GRANT_ACCOUNTS, _GRANTS_ADD_UP, _ADJUSTMENTS, _REVERSALS)
 """Everything the ledger can prove of itself."""

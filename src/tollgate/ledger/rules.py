@@ -1,5 +1,6 @@
 """The ledger's decisions that need no database: what may be granted, voided and adjusted, and by which transfers."""
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -92,7 +93,7 @@ def favour_funding(grant: Grant, adjustment: Adjustment) -> Transfer:
 def _from_source(grant: Grant, *, cause: str, cause_id: UUID) -> Transfer:
     return Transfer(
         organization_id=grant.organization_id,
-        id=ids.derived_id(grant.id, "grant"),
+        id=funding_id(grant.id),
         debit_account=grant.category.source,
         credit_account=credits_of(grant.id),
         amount=grant.amount,
@@ -121,6 +122,39 @@ def granted(terms: GrantTerms, owner: OrganizationId, grant_id: GrantId, *, by: 
         created_by=by,
         reference=terms.reference,
     )
+
+
+def funding_id(grant_id: GrantId) -> UUID:
+    """The id of the transfer that a grant is made of, wherever it comes from."""
+    return ids.derived_id(grant_id, "grant")
+
+
+def reversal(transfer: Transfer, *, cause: str, now: datetime) -> Transfer:
+    """The transfer that takes another one back, of which there is one at most. It names it."""
+    return replace(
+        transfer,
+        id=ids.derived_id(transfer.id, "reversal"),
+        debit_account=transfer.credit_account,
+        credit_account=transfer.debit_account,
+        cause=cause,
+        reverses_id=transfer.id,
+        occurred_at=now,
+        posted_at=now,
+    )
+
+
+def check_takes_back(grant: Grant) -> None:
+    """What a grant paid can be given back to it as long as it has not ended.
+
+    Raises:
+        Conflict: it was voided meanwhile, or is closed.
+    """
+    if grant.voided_at is not None or grant.closed_at is not None:
+        raise Conflict(
+            f"{ids.typed('grt', grant.id)} paid for some of this and has ended meanwhile, "
+            "so what it paid cannot be given back to it.",
+            metadata={"grant": ids.typed("grt", grant.id)},
+        )
 
 
 def favour_grant(adjustment: Adjustment) -> Grant:

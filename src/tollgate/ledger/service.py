@@ -12,7 +12,16 @@ from tollgate.kit import money
 from tollgate.kit.errors import NotFound
 from tollgate.kit.ids import AdjustmentId, GrantId, KeyId, OrganizationId
 from tollgate.ledger import rules, store
-from tollgate.ledger.model import Adjustment, AdjustmentOrder, Favour, Grant, GrantTerms, InvoiceScope, Transfer
+from tollgate.ledger.model import (
+    Adjustment,
+    AdjustmentOrder,
+    Favour,
+    Grant,
+    GrantTerms,
+    InvoiceScope,
+    Transfer,
+    grant_of,
+)
 
 
 async def post(session: WriteSession, transfer: Transfer) -> bool:
@@ -96,6 +105,30 @@ async def burn(session: WriteSession, *, grant_id: GrantId, transfer: Transfer) 
     if posted:
         await store.lower_remaining(session, transfer.organization_id, grant_id, transfer.amount)
     return posted
+
+
+async def reverse(
+    session: WriteSession, *, organization_id: OrganizationId, caused: tuple[str, UUID], cause: str, now: datetime
+) -> None:
+    """Take back every transfer that was caused so, each by one under the new cause that names it; once.
+
+    Grants get back what they paid. The caller holds the organization's lock.
+
+    Raises:
+        Conflict: a grant that paid has ended meanwhile.
+    """
+    for transfer in await store.caused(session, organization_id, *caused):
+        payer = grant_of(transfer.debit_account)
+        if payer is not None:
+            rules.check_takes_back(await _grant(session, organization_id, payer))
+        posted = await store.post(session, rules.reversal(transfer, cause=cause, now=now))
+        if posted and payer is not None:
+            await store.lower_remaining(session, organization_id, payer, transfer.amount.copy_negate())
+
+
+async def add_funded_grant(session: WriteSession, *, grant: Grant) -> None:
+    """Add a grant whose funding the caller posts in the same transaction, under `rules.funding_id`."""
+    await store.add_grant(session, grant)
 
 
 async def adjust(

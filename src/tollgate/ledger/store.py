@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.ids import AdjustmentId, GrantId, OrganizationId
 from tollgate.ledger.model import Adjustment, Favour, Grant, GrantCategory, InvoiceScope, Transfer
-from tollgate.ledger.tables import AdjustmentRow, GrantRow, LedgerAccountRow
+from tollgate.ledger.tables import AdjustmentRow, GrantRow, LedgerAccountRow, TransferRow
 
 INSTANT = sa.DateTime(timezone=True)
 MONEY = sa.Numeric(38, 12)
@@ -45,6 +45,21 @@ async def post(session: WriteSession, transfer: Transfer) -> bool:
     """Append the transfer and move both balances; false if it was there already."""
     result = await session.execute(_POST, {name: getattr(transfer, name) for name in Transfer.__slots__})
     return bool(result.scalar_one())
+
+
+async def caused(session: ReadSession, organization_id: OrganizationId, cause: str, cause_id: UUID) -> list[Transfer]:
+    """The transfers that were posted for this cause, without those that take another one back."""
+    rows = await session.scalars(
+        select(TransferRow)
+        .where(
+            col(TransferRow.organization_id) == organization_id,
+            col(TransferRow.cause_id) == cause_id,
+            col(TransferRow.cause) == cause,
+            col(TransferRow.reverses_id).is_(None),
+        )
+        .order_by(col(TransferRow.id))
+    )
+    return [Transfer(**{name: getattr(row, name) for name in Transfer.__slots__}) for row in rows]
 
 
 async def add_grant(session: WriteSession, grant: Grant) -> None:

@@ -1,8 +1,16 @@
 """The routes of invoices: an organization reads its own, the operator acts on anybody's."""
 
+from tollgate.invoices.routes.credit_notes import CreditNotesController, IssuedInvoiceActsController
 from tollgate.invoices.routes.files import AnyInvoiceFilesController, InvoiceFilesController
 from tollgate.invoices.routes.invoices import InvoiceActsController, InvoicesController
 
-HANDLERS = (InvoicesController, InvoiceFilesController, InvoiceActsController, AnyInvoiceFilesController)
+HANDLERS = (
+    InvoicesController,
+    InvoiceFilesController,
+    CreditNotesController,
+    InvoiceActsController,
+    AnyInvoiceFilesController,
+    IssuedInvoiceActsController,
+)
 
 __all__ = ["HANDLERS"]

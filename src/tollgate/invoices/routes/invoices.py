@@ -82,10 +82,15 @@ class InvoicesController(Controller):
 
     @get("/{invoice_id:str}/payments", summary="What was paid for an invoice, and what went back, oldest first")
     async def list_payments(
-        self, invoice_id: FromPath[str], database: Injected[Database], manager: Injected[Principal]
+        self,
+        invoice_id: FromPath[str],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        manager: Injected[Principal],
     ) -> Page[PaymentView]:
         owner, wanted = manager.organization_id, InvoiceId(web.parse_id("inv", invoice_id))
         async with database.read() as session:
+            await service.get(session, organization_id=owner, invoice_id=wanted, now=clock.now())
             rows = await payments.payments_of(session, organization_id=owner, invoice_id=wanted)
         return Page(data=[PaymentView.of(row) for row in rows], next=None)
 

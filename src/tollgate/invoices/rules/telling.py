@@ -1,7 +1,9 @@
 """What is told of an invoice to whoever listens."""
 
+from datetime import datetime
 from uuid import UUID
 
+from tollgate.invoices.acts import Act, ActKind, CreditNote
 from tollgate.invoices.model import Heading, InvoiceStatus
 from tollgate.invoices.rules.document import instant, rounded
 from tollgate.kit.ids import typed
@@ -17,9 +19,9 @@ def of_issue(heading: Heading) -> list[Event]:
     return [of(heading, kind, heading.id) for kind in kinds]
 
 
-def of(heading: Heading, kind: EventType, cause: UUID, **more: object) -> Event:
-    """The event that `cause` brings about for the invoice; it happened when the invoice came to be as it is."""
-    happened = heading.paid_at if kind is EventType.INVOICE_PAID else heading.issued_at
+def of(heading: Heading, kind: EventType, cause: UUID, *, at: datetime | None = None, **more: object) -> Event:
+    """The event that `cause` brings about for the invoice; if no time is said, when it came to be as it is."""
+    happened = at or (heading.paid_at if kind is EventType.INVOICE_PAID else heading.issued_at)
     if happened is None:
         raise ValueError("Drafts are not told of")
     data = {
@@ -30,8 +32,32 @@ def of(heading: Heading, kind: EventType, cause: UUID, **more: object) -> Event:
         "currency": heading.currency,
         "total": rounded(heading.totals.total, heading.currency),
         "amount_paid": rounded(heading.amount_paid, heading.currency),
+        "amount_credited": rounded(heading.amount_credited, heading.currency),
         "amount_due": rounded(heading.amount_due, heading.currency),
         "due_at": instant(heading.due_at),
         **more,
     }
     return event(heading.organization_id, cause, kind, data, now=happened)
+
+
+_OF_ACT = {ActKind.VOID: EventType.INVOICE_VOIDED, ActKind.UNCOLLECTIBLE: EventType.INVOICE_UNCOLLECTIBLE}
+
+
+def of_act(heading: Heading, act: Act) -> Event:
+    """What is told when the invoice was voided or given up."""
+    return of(heading, _OF_ACT[act.kind], act.id, at=act.acted_at, reason=act.reason)
+
+
+def of_credit(heading: Heading, note: CreditNote) -> Event:
+    """What is told when the credit note was issued; the heading is the invoice's afterwards."""
+    return of(
+        heading,
+        EventType.CREDIT_NOTE_ISSUED,
+        note.id,
+        at=note.issued_at,
+        credit_note=typed("cn", note.id),
+        credit_note_number=note.number,
+        credited=rounded(note.amount, note.currency),
+        settle=note.surplus.value,
+        reason=note.reason,
+    )

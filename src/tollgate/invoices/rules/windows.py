@@ -32,12 +32,14 @@ def parse_month(text: str) -> Month:
         raise InvalidRequest(f"month: {error}.", field="month") from error
 
 
-def invoice_id(organization_id: OrganizationId, currency: str, month: Month) -> InvoiceId:
+def invoice_id(organization_id: OrganizationId, currency: str, month: Month, revision: int = 0) -> InvoiceId:
     """The id of the month's invoice, the same from the first look at its draft on.
 
-    It keeps the timestamp of the organization's id, by which the organization can be found.
+    The revision is how many invoices of the month were voided. The id keeps the timestamp of the organization's id, by
+    which the organization can be found.
     """
-    return InvoiceId(derived_id(organization_id, f"invoice:{InvoiceKind.USAGE}:{currency}:{month.name}"))
+    again = f":{revision}" if revision else ""
+    return InvoiceId(derived_id(organization_id, f"invoice:{InvoiceKind.USAGE}:{currency}:{month.name}{again}"))
 
 
 def may_be_of(organization_id: OrganizationId, invoice_id: InvoiceId) -> bool:

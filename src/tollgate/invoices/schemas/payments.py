@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from tollgate.infra.web import Amount, Body
-from tollgate.invoices.model import Payment, PaymentKind, PaymentMethod, PaymentOrder
+from tollgate.invoices.model import Payment, PaymentKind, PaymentMethod, PaymentOrder, RefundOrder
 from tollgate.invoices.rules import document
 from tollgate.kit.ids import typed
 
@@ -20,6 +20,18 @@ class MarkPaid(Body, kw_only=True, frozen=True):
     def order(self) -> PaymentOrder:
         """The payment as the service takes it."""
         return PaymentOrder(self.amount, self.reference, self.paid_at)
+
+
+class MarkRefunded(Body, kw_only=True, frozen=True):
+    """Money that was given back elsewhere: all that is to be given back, and now, if nothing else is said."""
+
+    amount: Amount | None = None
+    reference: str | None = None
+    refunded_at: datetime | None = None
+
+    def order(self) -> RefundOrder:
+        """The refund as the service takes it."""
+        return RefundOrder(self.amount, self.reference, self.refunded_at)
 
 
 class PaymentView(Struct, kw_only=True, frozen=True):

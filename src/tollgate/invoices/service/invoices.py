@@ -12,7 +12,7 @@ from tollgate.accounts.model import Organization
 from tollgate.agreements import service as agreements
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices.model import NO_TERMS, Adjustments, Contribution, Heading, Invoice, Month, Terms, Usage, Window
-from tollgate.invoices.rules import agreed, closing, document, lines, telling, windows
+from tollgate.invoices.rules import agreed, closing, document, lines, telling, voiding, windows
 from tollgate.invoices.store import agreed as agreed_store
 from tollgate.invoices.store import invoices as store
 from tollgate.kit.errors import InvalidRequest, NotFound
@@ -38,12 +38,11 @@ async def close(session: WriteSession, *, organization_id: OrganizationId, month
         Conflict: the month has not begun, an earlier one must be closed first, or some usage has no price.
     """
     organization = await accounts.get_organization(session, organization_id)
-    invoice_id = windows.invoice_id(organization_id, organization.currency, month)
-    issued = await store.invoice(session, organization_id=organization_id, invoice_id=invoice_id)
+    issued = await store.invoice_of(session, organization, month)
     if issued is None:
         # The cut takes the organization's lock: of several closes at once, the others find the invoice of the first.
         cut = await metering.cut_records(session, organization_id=organization_id)
-        issued = await store.invoice(session, organization_id=organization_id, invoice_id=invoice_id)
+        issued = await store.invoice_of(session, organization, month)
         if issued is None:
             drafted = await _closable(session, organization=organization, month=month, cut=cut, now=now)
             issued = await _issue(session, drafted, now=now)
@@ -128,7 +127,8 @@ async def _draft(
         for usage, origin in billed
     ]
     adjustments = await _adjustments(session, organization, window)
-    return lines.draft(organization, month, window, usages, adjustments, terms)
+    drafted = lines.draft(organization, month, window, usages, adjustments, terms)
+    return voiding.revised(drafted, (await store.voided_months(session, organization))[month])
 
 
 async def _adjustments(session: ReadSession, organization: Organization, window: Window) -> Adjustments:
@@ -227,9 +227,9 @@ async def _invoice(
 async def _open_month(
     session: ReadSession, organization: Organization, invoice_id: InvoiceId, now: datetime
 ) -> Month | None:
-    last = await _last(session, organization)
+    last, voided = await _last(session, organization), await store.voided_months(session, organization)
     for month in windows.open_months(organization, last, now):
-        if windows.invoice_id(organization.id, organization.currency, month) == invoice_id:
+        if windows.invoice_id(organization.id, organization.currency, month, voided[month]) == invoice_id:
             return month
     return None
 
@@ -262,8 +262,10 @@ async def finalise(session: WriteSession, *, invoice_id: InvoiceId, now: datetim
         NothingToInvoice, Conflict: as `close` does.
     """
     for organization in await _possible_owners(session, invoice_id):
-        issued = await store.heading(session, organization_id=organization.id, invoice_id=invoice_id)
-        month = issued.month if issued else await _open_month(session, organization, invoice_id, now)
+        issued = await store.invoice(session, organization_id=organization.id, invoice_id=invoice_id)
+        if issued is not None:
+            return issued
+        month = await _open_month(session, organization, invoice_id, now)
         if month is not None:
             return await close(session, organization_id=organization.id, month=month, now=now)
     return _found(None)
@@ -297,7 +299,12 @@ async def explain(
 async def due_months(
     session: ReadSession, *, organizations: Sequence[Organization], now: datetime, grace: timedelta
 ) -> list[tuple[Organization, list[Month]]]:
-    """The months that are over, grace included, and wait for their invoice: of each organization, oldest first."""
+    """The months that are over, grace included, and wait for their invoice: of each organization, oldest first.
+
+    Voiding an invoice begins the grace anew: time to put right what was wrong with it.
+    """
+    voided = await store.voided_since(session, [organization.id for organization in organizations], since=now - grace)
+    organizations = [organization for organization in organizations if organization.id not in voided]
     last = await store.last_of(session, [(organization.id, organization.currency) for organization in organizations])
     due = [
         (organization, windows.due_months(organization, last.get(organization.id), now=now, grace=grace))

@@ -5,7 +5,15 @@ from datetime import datetime
 
 from tollgate.infra import identity
 from tollgate.infra.database import ReadSession, WriteSession
-from tollgate.invoices.model import Heading, InvoiceStatus, Payment, PaymentKind, PaymentMethod, PaymentOrder
+from tollgate.invoices.model import (
+    Heading,
+    InvoiceStatus,
+    Payment,
+    PaymentKind,
+    PaymentMethod,
+    PaymentOrder,
+    RefundOrder,
+)
 from tollgate.invoices.rules import paying, telling
 from tollgate.invoices.service import invoices
 from tollgate.invoices.store import invoices as invoice_store
@@ -42,6 +50,33 @@ async def mark_paid(
         recorded_by=by,
     )
     return await record(session, payment=payment)
+
+
+async def mark_refunded(
+    session: WriteSession, *, invoice_id: InvoiceId, order: RefundOrder, by: KeyId | None, now: datetime
+) -> Heading:
+    """Record that money was given back outside of any payment provider: what a credit note left below zero.
+
+    Raises:
+        NotFound: no invoice was issued under this id.
+        Conflict: nothing is to be given back.
+        InvalidRequest: the amount or the time cannot be; `field` says which.
+    """
+    heading = await locked(session, await invoices.issued(session, invoice_id=invoice_id))
+    refund = Payment(
+        organization_id=heading.organization_id,
+        id=PaymentId(identity.new_id(now)),
+        invoice_id=heading.id,
+        kind=PaymentKind.REFUND,
+        method=PaymentMethod.MANUAL,
+        amount=paying.amount_to_refund(heading, order, now),
+        currency=heading.currency,
+        reference=order.reference,
+        occurred_at=order.refunded_at or now,
+        recorded_at=now,
+        recorded_by=by,
+    )
+    return await record(session, payment=refund)
 
 
 async def record(session: WriteSession, *, payment: Payment) -> Heading:

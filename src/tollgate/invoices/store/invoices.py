@@ -1,6 +1,8 @@
 """All SQL of invoices."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import cast
 
 import sqlalchemy as sa
@@ -8,9 +10,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import QueryableAttribute, defer
 from sqlmodel import col
 
-from tollgate.accounts.model import BillingMode
+from tollgate.accounts.model import BillingMode, Organization
 from tollgate.agreements.model import TaxTreatment
 from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.invoices.acts import ActKind
 from tollgate.invoices.model import (
     Adjusted,
     Agreed,
@@ -26,7 +29,7 @@ from tollgate.invoices.model import (
     Totals,
     Window,
 )
-from tollgate.invoices.tables import InvoiceLineRow, InvoiceRow, InvoiceSeriesRow
+from tollgate.invoices.tables import InvoiceActRow, InvoiceLineRow, InvoiceRow, InvoiceSeriesRow
 from tollgate.kit.ids import InvoiceId, OrganizationId
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind
@@ -48,6 +51,50 @@ async def invoice(session: ReadSession, *, organization_id: OrganizationId, invo
         .order_by(col(InvoiceLineRow.n))
     )
     return Invoice(_heading(row), tuple(_line(line) for line in lines.scalars()), unpriced=(), document=row.document)
+
+
+async def invoice_of(session: ReadSession, organization: Organization, month: Month) -> Invoice | None:
+    """The organization's issued invoice of the month in its currency: the one that is not void."""
+    found = await session.execute(
+        sa.select(col(InvoiceRow.id)).where(
+            col(InvoiceRow.organization_id) == organization.id,
+            col(InvoiceRow.currency) == organization.currency,
+            col(InvoiceRow.month) == month.name,
+            col(InvoiceRow.kind) == InvoiceKind.USAGE,
+            col(InvoiceRow.status) != InvoiceStatus.VOID,
+        )
+    )
+    invoice_id = found.scalar_one_or_none()
+    return (
+        None if invoice_id is None else await invoice(session, organization_id=organization.id, invoice_id=invoice_id)
+    )
+
+
+async def voided_months(session: ReadSession, organization: Organization) -> Counter[Month]:
+    """How many invoices of each month of the organization were voided."""
+    rows = await session.execute(
+        sa.select(col(InvoiceRow.month)).where(
+            col(InvoiceRow.organization_id) == organization.id,
+            col(InvoiceRow.currency) == organization.currency,
+            col(InvoiceRow.kind) == InvoiceKind.USAGE,
+            col(InvoiceRow.status) == InvoiceStatus.VOID,
+        )
+    )
+    return Counter(Month.named(name) for name in rows.scalars())
+
+
+async def voided_since(
+    session: ReadSession, organization_ids: Sequence[OrganizationId], *, since: datetime
+) -> set[OrganizationId]:
+    """The organizations of which an invoice was voided after that instant."""
+    rows = await session.execute(
+        sa.select(col(InvoiceActRow.organization_id)).where(
+            col(InvoiceActRow.organization_id).in_(organization_ids),
+            col(InvoiceActRow.kind) == ActKind.VOID,
+            col(InvoiceActRow.acted_at) > since,
+        )
+    )
+    return {OrganizationId(each) for each in rows.scalars()}
 
 
 async def numbered_invoice(session: ReadSession, number: str) -> Invoice | None:
@@ -73,33 +120,48 @@ async def heading(session: ReadSession, *, organization_id: OrganizationId, invo
 async def invoices(
     session: ReadSession, *, organization_id: OrganizationId, before: InvoiceId | None, count: int
 ) -> list[Heading]:
-    """The organization's issued invoices of periods before that invoice's, newest period first."""
+    """The organization's issued invoices before that one, newest period first, and of a period the one cut last."""
     found = _HEADINGS.where(col(InvoiceRow.organization_id) == organization_id)
-    place = sa.tuple_(col(InvoiceRow.period_start), col(InvoiceRow.id))
+    order = (col(InvoiceRow.period_start), col(InvoiceRow.cut), col(InvoiceRow.id))
     if before is not None:
-        start = sa.select(col(InvoiceRow.period_start)).where(
+        place = sa.select(*order).where(
             col(InvoiceRow.organization_id) == organization_id, col(InvoiceRow.id) == before
         )
-        found = found.where(place < sa.tuple_(start.scalar_subquery(), before))
-    rows = await session.execute(
-        found.order_by(col(InvoiceRow.period_start).desc(), col(InvoiceRow.id).desc()).limit(count)
-    )
+        found = found.where(sa.tuple_(*order) < place.scalar_subquery())
+    rows = await session.execute(found.order_by(*(column.desc() for column in order)).limit(count))
     return [_heading(row) for row in rows.scalars()]
 
 
 async def last_of(
     session: ReadSession, organizations: Collection[tuple[OrganizationId, str]]
 ) -> dict[OrganizationId, Heading]:
-    """The latest month's usage invoice of each organization in its currency; who has none is left out."""
+    """The latest month's usage invoice, not void, of each organization in its currency; who has none is left out."""
     rows = await session.execute(
         _HEADINGS.where(
             sa.tuple_(col(InvoiceRow.organization_id), col(InvoiceRow.currency)).in_(organizations),
             col(InvoiceRow.kind) == InvoiceKind.USAGE,
+            col(InvoiceRow.status) != InvoiceStatus.VOID,
         )
         .ext(postgresql.distinct_on(col(InvoiceRow.organization_id)))
         .order_by(col(InvoiceRow.organization_id), col(InvoiceRow.month).desc())
     )
     return {row.organization_id: _heading(row) for row in rows.scalars()}
+
+
+async def newest(session: ReadSession, *, organization_id: OrganizationId) -> Heading | None:
+    """The organization's usage invoice that was cut last and is not void."""
+    rows = await session.execute(
+        _HEADINGS.where(
+            col(InvoiceRow.organization_id) == organization_id,
+            col(InvoiceRow.kind) == InvoiceKind.USAGE,
+            col(InvoiceRow.status) != InvoiceStatus.VOID,
+        )
+        .order_by(col(InvoiceRow.cut).desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
+    )
+    row = rows.scalar_one_or_none()
+    return None if row is None else _heading(row)
 
 
 async def add_lines(session: WriteSession, *, heading: Heading, lines: Sequence[Line]) -> None:

@@ -16,7 +16,14 @@ from tollgate.ledger.schemas import GrantView
 from tollgate.reports.model import Credits, KeyStanding, Spent
 from tollgate.reports.rules import remaining
 
-_CAUSE_PREFIX = {"call": "gen", "grant": "grt", "expiry": "grt", "void": "grt", "adjustment": "adj", "invoice": "inv"}
+_CAUSE_PREFIX = {
+    "call": "gen",
+    **dict.fromkeys(("grant", "expiry", "void"), "grt"),
+    "adjustment": "adj",
+    **dict.fromkeys(("invoice", "invoice_void", "uncollectible"), "inv"),
+    "payment": "pay",
+    "credit_note": "cn",
+}
 
 
 class CreditsView(Struct, kw_only=True, frozen=True):

@@ -42,7 +42,8 @@ _LINES = Check(
 )
 
 _EXCEPTIONS = " ".join(f"WHEN '{currency}' THEN {decimals}" for currency, decimals in MINOR_UNIT_DECIMALS.items())
-_DECIMALS = f"CASE i.currency {_EXCEPTIONS} ELSE 2 END"
+DECIMALS = f"CASE i.currency {_EXCEPTIONS} ELSE 2 END"
+"""SQL for the decimals of the minor unit of `i.currency`."""
 
 # PostgreSQL rounds a numeric half away from zero, as money.to_minor_units does.
 _ROUNDING = Check(
@@ -50,15 +51,15 @@ _ROUNDING = Check(
     "The total of every invoice is its exact total, rounded once, and every line bears whole minor units of it.",
     f"""
     SELECT i.organization_id, format('the total of invoice %s in %s', i.number, i.currency),
-           trim_scale(round(i.total_exact, {_DECIMALS}))::text, trim_scale(i.total)::text
-    FROM invoices AS i WHERE i.total <> round(i.total_exact, {_DECIMALS})
+           trim_scale(round(i.total_exact, {DECIMALS}))::text, trim_scale(i.total)::text
+    FROM invoices AS i WHERE i.total <> round(i.total_exact, {DECIMALS})
     UNION ALL
     SELECT i.organization_id, format('line %s of invoice %s in %s', l.n, i.number, i.currency),
            'whole minor units, less than one from ' || trim_scale(l.amount_exact), trim_scale(l.amount)::text
     FROM invoices AS i
     JOIN invoice_lines AS l ON l.organization_id = i.organization_id AND l.invoice_id = i.id
-    WHERE l.amount <> round(l.amount, {_DECIMALS})
-       OR abs(l.amount - l.amount_exact) >= CAST(10 AS numeric) ^ -({_DECIMALS})
+    WHERE l.amount <> round(l.amount, {DECIMALS})
+       OR abs(l.amount - l.amount_exact) >= CAST(10 AS numeric) ^ -({DECIMALS})
     """,
 )
 
@@ -72,7 +73,7 @@ _TAX = Check(
     CROSS JOIN LATERAL (
         SELECT round(CASE i.tax_treatment WHEN 'exclusive' THEN (i.total - i.tax) * i.tax_rate / 100
                      WHEN 'inclusive' THEN i.total * i.tax_rate / (100 + i.tax_rate) ELSE 0 END,
-                     {_DECIMALS}) AS expected
+                     {DECIMALS}) AS expected
     ) AS part
     WHERE part.expected <> i.tax_amount
     """,
@@ -93,15 +94,16 @@ _UNIT_PRICES = Check(
 
 _NUMBERS = Check(
     "invoice numbers",
-    "The invoices of every series are numbered from 1 without a gap, each number once.",
+    "The invoices and credit notes of every series are numbered from 1 without a gap, each number once.",
     """
-    SELECT CAST(NULL AS uuid), format('invoices numbered %s-%s', series, lpad(serial::text, 6, '0')),
-           (serial < next_number)::integer, coalesce(issued.invoices, 0)
+    SELECT CAST(NULL AS uuid), format('documents numbered %s-%s', series, lpad(serial::text, 6, '0')),
+           (serial < next_number)::integer, coalesce(issued.documents, 0)
     FROM (SELECT series, next_number, generate_series(1, next_number - 1) AS serial FROM invoice_series) AS given
     FULL JOIN (SELECT substring(number FROM '^(.*)-[0-9]+$') AS series,
-                      CAST(substring(number FROM '-([0-9]+)$') AS bigint) AS serial, count(*) AS invoices
-               FROM invoices GROUP BY 1, 2) AS issued USING (series, serial)
-    WHERE given.serial IS NULL OR coalesce(issued.invoices, 0) <> 1
+                      CAST(substring(number FROM '-([0-9]+)$') AS bigint) AS serial, count(*) AS documents
+               FROM (SELECT number FROM invoices UNION ALL SELECT number FROM credit_notes) AS numbered
+               GROUP BY 1, 2) AS issued USING (series, serial)
+    WHERE given.serial IS NULL OR coalesce(issued.documents, 0) <> 1
     """,
 )
 
@@ -113,7 +115,7 @@ _WINDOWS = Check(
     SELECT organization_id, format('%s of invoice %s', part.name, number), part.expected, part.found
     FROM (SELECT organization_id, number, period_start, period_end, cut, previous_end, previous_cut,
                  lag(period_end) OVER chain AS last_end, lag(cut) OVER chain AS last_cut
-          FROM invoices
+          FROM invoices WHERE status <> 'void'
           WINDOW chain AS (PARTITION BY organization_id, currency, kind ORDER BY month, cut)) AS i
     CROSS JOIN LATERAL (
         VALUES ('the end before the period', last_end IS NOT DISTINCT FROM previous_end, last_end::text,
@@ -156,16 +158,18 @@ _RECORDS = Check(
 
 _ADJUSTMENTS = Check(
     "invoiced adjustments",
-    "Every charge of an invoice's window is one of its lines, at its amount, and no charge is on two invoices.",
+    "Every charge of an invoice's window is one of its lines, at its amount, and on no other invoice but void ones.",
     f"""
     SELECT organization_id, 'lines for the charge adj_' || id, '1 of ' || trim_scale(amount),
            count(l.n) || ' of ' || coalesce(trim_scale(sum(l.amount_exact))::text, 'nothing')
     FROM (SELECT a.organization_id, a.id, -a.amount AS amount
           FROM adjustments AS a JOIN invoices AS i ON i.organization_id = a.organization_id AND i.currency = a.currency
               AND {_IN_WINDOW.format(time="a.created_at", table="a")}
-          WHERE a.amount < 0) AS charged
-    LEFT JOIN (SELECT organization_id, adjustment_id AS id, n, amount_exact FROM invoice_lines
-               WHERE type = 'adjustment') AS l USING (organization_id, id)
+          WHERE a.amount < 0 AND i.status <> 'void') AS charged
+    LEFT JOIN (SELECT l.organization_id, l.adjustment_id AS id, l.n, l.amount_exact
+               FROM invoice_lines AS l
+               JOIN invoices AS i ON i.organization_id = l.organization_id AND i.id = l.invoice_id
+               WHERE l.type = 'adjustment' AND i.status <> 'void') AS l USING (organization_id, id)
     GROUP BY organization_id, id, amount
     HAVING count(l.n) <> 1 OR sum(l.amount_exact) <> amount
     """,
@@ -245,4 +249,4 @@ CHECKS: Sequence[Check] = (
     _POSTINGS,
     _POSTINGS_OF_NO_INVOICE,
 )
-"""Everything invoices can prove."""
+"""What can be proved of how invoices were issued."""
