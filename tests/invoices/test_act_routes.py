@@ -1,10 +1,13 @@
 """What is done to issued invoices over HTTP, by whom, and what is refused."""
 
+import io
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pypdf import PdfReader
 from tests.control_plane import ControlPlane, shared_control_plane
 from tests.invoices.builders import Books, Used, at
 
@@ -110,6 +113,20 @@ async def test_a_credit_note_says_the_opposite_of_what_it_credits(acme: Acme) ->
     }
     invoice = await acme.get(f"/invoices/{acme.invoice['id']}")
     assert (invoice["amount_credited"], invoice["amount_due"]) == ("2.00", "8.00")
+
+
+async def test_a_credit_note_is_a_file_with_what_it_says_attached(acme: Acme) -> None:
+    note = await acme.post("credit-notes", 201, amount="2.50", **WHY)
+
+    file = await acme.plane.call("GET", f"/credit-notes/{note['id']}/pdf", key=acme.manager)
+    another = await acme.plane.call("GET", f"/credit-notes/{note['id']}/pdf", key=await acme.plane.a_manager("Other"))
+
+    assert file.headers["content-disposition"] == f'attachment; filename="{note["number"]}.pdf"'
+    read = PdfReader(io.BytesIO(file.content))
+    (attached,) = (content for contents in read.attachments.values() for content in contents)
+    assert json.loads(attached)["number"] == note["number"]
+    assert "2.50" in "".join(page.extract_text() for page in read.pages)
+    assert another.status_code == 404
 
 
 async def test_what_was_paid_for_what_is_credited_is_given_back_or_becomes_credit(acme: Acme) -> None:

@@ -1,4 +1,4 @@
-"""Invoices as PDF files: an organization takes its own, the operator anybody's."""
+"""Invoices and credit notes as PDF files: an organization takes its own, the operator any invoice."""
 
 from litestar import Controller, Response, get
 from litestar.openapi.datastructures import ResponseSpec
@@ -7,12 +7,12 @@ from litestar.params import FromPath
 from tollgate.infra import web
 from tollgate.infra.database import Database
 from tollgate.infra.web import Injected
-from tollgate.invoices.model import Invoice
 from tollgate.invoices.printing import Printer
-from tollgate.invoices.service import files
+from tollgate.invoices.service import credit_notes, files
 from tollgate.invoices.service import invoices as service
+from tollgate.invoices.service.files import File
 from tollgate.kit.clock import Clock
-from tollgate.kit.ids import InvoiceId
+from tollgate.kit.ids import CreditNoteId, InvoiceId
 from tollgate.kit.principal import Principal
 
 MEDIA_TYPE = "application/pdf"
@@ -40,7 +40,7 @@ class InvoiceFilesController(Controller):
             invoice = await service.get(
                 session, organization_id=manager.organization_id, invoice_id=wanted, now=clock.now()
             )
-        return await _answer(invoice, printer)
+        return _answer(await files.invoice_file(printer, invoice=invoice))
 
 
 class AnyInvoiceFilesController(Controller):
@@ -66,11 +66,29 @@ class AnyInvoiceFilesController(Controller):
         wanted = InvoiceId(web.parse_id("inv", invoice_id))
         async with database.read() as session:
             invoice = await service.find(session, invoice_id=wanted, now=clock.now())
-        return await _answer(invoice, printer)
+        return _answer(await files.invoice_file(printer, invoice=invoice))
 
 
-async def _answer(invoice: Invoice, printer: Printer) -> Response[bytes]:
-    """The file, when the database connection was given back: making it takes a while."""
-    file = await files.invoice_file(printer, invoice=invoice)
+class CreditNoteFilesController(Controller):
+    """An organization's credit notes, to print or to file away."""
+
+    path = "/credit-notes"
+    tags = ("Invoices",)
+
+    @get("/{credit_note_id:str}/pdf", summary="A credit note as a PDF file", media_type=MEDIA_TYPE, responses=_FILE)
+    async def get_credit_note_pdf(
+        self,
+        credit_note_id: FromPath[str],
+        database: Injected[Database],
+        printer: Injected[Printer],
+        manager: Injected[Principal],
+    ) -> Response[bytes]:
+        owner, wanted = manager.organization_id, CreditNoteId(web.parse_id("cn", credit_note_id))
+        async with database.read() as session:
+            note = await credit_notes.get(session, organization_id=owner, note_id=wanted)
+        return _answer(await files.document_file(printer, name=note.number, text=note.document))
+
+
+def _answer(file: File) -> Response[bytes]:
     headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "X-Content-Type-Options": "nosniff"}
     return Response(file.content, media_type=MEDIA_TYPE, headers=headers)
