@@ -2,7 +2,8 @@
 -- statement that writes it down. And what the database alone sees becomes events: limits that come near, credits that run
 -- low, calls without a price.
 
--- Whoever emits has no part in who listens. An event that is there already makes no delivery again.
+-- Whoever emits has no part in who listens. What is told may have happened long ago: it is tried from when it was written.
+-- An event that is there already makes no delivery again.
 CREATE OR REPLACE FUNCTION emit_event(
     p_organization_id uuid, p_id uuid, p_type text, p_data jsonb, p_occurred_at timestamptz
 ) RETURNS void LANGUAGE sql AS $$
@@ -10,11 +11,11 @@ CREATE OR REPLACE FUNCTION emit_event(
         INSERT INTO events (organization_id, id, type, data, occurred_at)
         VALUES (p_organization_id, p_id, p_type, p_data, p_occurred_at)
         ON CONFLICT DO NOTHING
-        RETURNING organization_id, id, type, occurred_at
+        RETURNING organization_id, id, type, recorded_at
     )
     INSERT INTO webhook_deliveries (organization_id, event_id, webhook_id, id, state, attempts, first_at, next_at)
     SELECT told.organization_id, told.id, w.id, derived_id(told.id, 'delivery:' || w.id), 'pending', 0,
-           told.occurred_at, told.occurred_at
+           told.recorded_at, told.recorded_at
     FROM told JOIN webhooks AS w ON w.organization_id = told.organization_id
     WHERE w.disabled_because IS NULL AND (w.types IS NULL OR told.type = ANY (w.types))
 $$;

@@ -30,9 +30,12 @@ def upgrade() -> None:
     _create_webhooks()
     _create_deliveries()
     _create_alerts()
-    # "What happened last?", and "what is so old that it can be dropped?"
-    op.create_index("events_latest", "events", ["organization_id", "occurred_at", "id"])
-    op.create_index("events_age", "events", ["occurred_at"])
+    # What is told may have happened long before: `occurred_at` says when.
+    now = sa.text("clock_timestamp()")
+    op.add_column("events", sa.Column("recorded_at", INSTANT, nullable=False, server_default=now))
+    # "What was told last?", and "what is so old that it can be dropped?"
+    op.create_index("events_latest", "events", ["organization_id", "recorded_at", "id"])
+    op.create_index("events_age", "events", ["recorded_at"])
     run_script(op.get_bind(), (SQL / "0020_webhooks.sql").read_text())
 
 
@@ -48,6 +51,7 @@ def downgrade() -> None:
         op.execute(f"DROP FUNCTION {function}")
     for index in ("events_latest", "events_age"):
         op.drop_index(index, "events")
+    op.drop_column("events", "recorded_at")
     op.drop_constraint("limits_credits_alert", "limits")
     op.drop_column("limits", "credits_alert")
     for table in ("credit_alerts", "limit_alerts", "webhook_deliveries", "webhooks", "webhook_seal"):
@@ -109,14 +113,14 @@ def _create_deliveries() -> None:
         sa.CheckConstraint("(state = 'pending') = (next_at IS NOT NULL)", name="webhook_deliveries_next"),
         postgresql_with={"fillfactor": "80"},
     )
-    # "What is due?"
-    op.create_index(
-        "webhook_deliveries_due", "webhook_deliveries", ["next_at"], postgresql_where=sa.text("state = 'pending'")
-    )
+    # "What is due?", of all endpoints and of each.
+    for name, columns in (
+        ("webhook_deliveries_due", ["next_at"]),
+        ("webhook_deliveries_due_at", ["organization_id", "webhook_id", "next_at"]),
+    ):
+        op.create_index(name, "webhook_deliveries", columns, postgresql_where=sa.text("state = 'pending'"))
     # "What was sent to this endpoint?"
-    op.create_index(
-        "webhook_deliveries_of", "webhook_deliveries", ["organization_id", "webhook_id", "first_at", "id"]
-    )
+    op.create_index("webhook_deliveries_of", "webhook_deliveries", ["organization_id", "webhook_id", "first_at", "id"])
 
 
 def _create_alerts() -> None:
