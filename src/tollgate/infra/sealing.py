@@ -47,7 +47,7 @@ class Seal:
         """
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner)
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # a few bytes are no nonce
             raise CannotOpen from error
 
     @cached_property
