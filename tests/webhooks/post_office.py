@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -107,8 +107,8 @@ def verified(arrived: Arrived, secret: str, *, at: datetime) -> dict[str, Any]:
     return told
 
 
-async def until(what: Callable[[], bool | Awaitable[bool]]) -> None:
+async def until(what: Callable[[], bool]) -> None:
     """Wait until it is so."""
     async with asyncio.timeout(10):
-        while not (what() if not asyncio.iscoroutinefunction(what) else await what()):
+        while not what():  # noqa: ASYNC110 - it is polled
             await asyncio.sleep(0.01)

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from datetime import datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -80,7 +81,7 @@ class TestFate:
 
         assert now == NOON + TRIED_FOR
         assert 20 <= len(waits) <= 30
-        for earlier, later in zip(waits[:10], waits[1:11], strict=True):
+        for earlier, later in pairwise(waits[:11]):
             assert earlier * 4 / 3 <= later <= earlier * 3  # doubled, and each a fifth longer or shorter
         assert timedelta(seconds=8) <= waits[0] <= timedelta(seconds=12)
 
@@ -136,10 +137,12 @@ class TestEndpoints:
 
     @given(st.text())
     def test_any_text_passes_or_is_refused_by_name(self, url: str) -> None:
+        fields = []
         try:
             rules.check_webhook(NewWebhook(url), private=False)
         except InvalidRequest as refused:
-            assert refused.field == "url"
+            fields.append(refused.field)
+        assert fields in ([], ["url"])
 
     def test_what_is_public_passes_and_by_permission_what_is_not(self) -> None:
         rules.check_webhook(NewWebhook("https://hooks.example.com:8443/a?b=c"), private=False)
