@@ -38,6 +38,7 @@ BODIES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("POST", "/admin/organizations/{organization}/keys", "expires_at", KEY),
     ("POST", "/keys", "expires_at", {"name": "mine"}),
     ("PATCH", "/keys/key_01890000-0000-7000-8000-000000000000", "expires_at", {}),
+    ("POST", "/webhooks/whk_01890000-0000-7000-8000-000000000000/replay", "since", {}),
 )
 QUERIES = (
     ("/admin/catalogue/changes", "after"),
