@@ -27,35 +27,32 @@ CREATE FUNCTION instant_text(p_at timestamptz) RETURNS text LANGUAGE sql STABLE 
     SELECT replace(to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')
 $$;
 
--- Tells of the limits of money of which the announced share is used: of each limit once per window, share and amount.
+-- Tells of the limits of money of which the announced share is used, where counters stand: of each limit once per window,
+-- share and amount.
 -- What was told last stands in `limit_alerts`, whose rows belong to whoever holds the counters; so it is not forgotten
 -- with old events, and a limit that is lowered below its share is told of as the next call settles.
-CREATE FUNCTION tell_of_limits(p_callers caller[], p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION tell_of_limits(p_counters counters[], p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_crossed record;
 BEGIN
     FOR v_crossed IN
-        SELECT s.organization_id, s.scope, s.scope_id, w.name, w.cap, w.used, w.starts_at, w.unit, l.alert_percent,
-               o.currency, o.timezone
-        FROM (SELECT DISTINCT q.organization_id, scope.name AS scope, scope.id AS scope_id
-              FROM unnest(p_callers) AS q
-              CROSS JOIN LATERAL (VALUES ('organization', q.organization_id), ('project', q.project_id),
-                                         ('key', q.key_id)) AS scope (name, id)
-              WHERE scope.id IS NOT NULL) AS s
-        JOIN limits AS l ON l.organization_id = s.organization_id AND l.scope_id = s.scope_id
-                        AND l.alert_percent IS NOT NULL
-        JOIN counters AS c ON c.organization_id = s.organization_id AND c.scope_id = s.scope_id
-        JOIN organizations AS o ON o.id = s.organization_id
+        SELECT c.organization_id, c.scope_id, w.name, w.cap, w.used, w.starts_at, w.unit, l.alert_percent, o.currency,
+               o.timezone, c.scope_id = c.organization_id AS is_organization,
+               EXISTS (SELECT FROM projects AS p
+                       WHERE p.organization_id = c.organization_id AND p.id = c.scope_id) AS is_project
+        FROM unnest(p_counters) AS c
+        JOIN limits AS l ON l.organization_id = c.organization_id AND l.scope_id = c.scope_id
+        JOIN organizations AS o ON o.id = c.organization_id
         CROSS JOIN LATERAL (VALUES ('total', l.total, c.total_used, '-infinity'::timestamptz, NULL),
                                    ('daily', l.daily, c.day_used, c.day_start, 'day'),
                                    ('weekly', l.weekly, c.week_used, c.week_start, 'week'),
                                    ('monthly', l.monthly, c.month_used, c.month_start, 'month'))
             AS w (name, cap, used, starts_at, unit)
-        LEFT JOIN limit_alerts AS a ON a.organization_id = s.organization_id AND a.scope_id = s.scope_id
+        LEFT JOIN limit_alerts AS a ON a.organization_id = c.organization_id AND a.scope_id = c.scope_id
                                    AND a.name = w.name
         WHERE w.cap > 0 AND w.used * 100 >= w.cap * l.alert_percent
           AND (a.starts_at, a.cap, a.alert_percent) IS DISTINCT FROM (w.starts_at, w.cap, l.alert_percent)
-        ORDER BY s.organization_id, s.scope_id, w.name
+        ORDER BY c.organization_id, c.scope_id, w.name
     LOOP
         INSERT INTO limit_alerts (organization_id, scope_id, name, starts_at, cap, alert_percent)
         VALUES (v_crossed.organization_id, v_crossed.scope_id, v_crossed.name, v_crossed.starts_at, v_crossed.cap,
@@ -69,9 +66,10 @@ BEGIN
                                                   trim_scale(v_crossed.cap), v_crossed.alert_percent)),
             'limit.threshold',
             jsonb_build_object(
-                'scope', v_crossed.scope,
-                'id', CASE v_crossed.scope WHEN 'organization' THEN 'org_' WHEN 'project' THEN 'prj_' ELSE 'key_' END
-                      || v_crossed.scope_id,
+                'scope', CASE WHEN v_crossed.is_organization THEN 'organization'
+                              WHEN v_crossed.is_project THEN 'project' ELSE 'key' END,
+                'id', CASE WHEN v_crossed.is_organization THEN 'org_' WHEN v_crossed.is_project THEN 'prj_'
+                           ELSE 'key_' END || v_crossed.scope_id,
                 'limit', v_crossed.name,
                 'amount', trim_scale(v_crossed.cap)::text,
                 'alert_percent', v_crossed.alert_percent,
@@ -116,27 +114,30 @@ $$;
 
 -- Tells of credits that fall below what their organization wants to be warned at: once, until they are at it again.
 -- Whatever moves credits moves grants, so this hears of calls, top-ups, charges and ends alike. Grants that have expired
--- count until what is left of them is posted. The limits' row keeps two of these from reckoning at the same time.
+-- count until what is left of them is posted. Whatever lowers credits holds the organization's lock; a grant given at the
+-- same time as that may be seen by the next of them only.
 CREATE FUNCTION tell_of_low_credits() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     v_alert record;
-    v_left numeric;
     v_told bigint;
 BEGIN
+    IF NOT EXISTS (SELECT FROM limits WHERE credits_alert IS NOT NULL) THEN
+        RETURN NULL;
+    END IF;
     FOR v_alert IN
-        SELECT l.organization_id, l.credits_alert, o.currency
-        FROM limits AS l JOIN organizations AS o ON o.id = l.organization_id
-        WHERE l.credits_alert IS NOT NULL AND l.scope_id = l.organization_id
-          AND l.organization_id IN (SELECT organization_id FROM moved)
+        SELECT l.organization_id, l.credits_alert, o.currency, remaining.credits, remaining.credits < l.credits_alert AS low
+        FROM limits AS l
+        JOIN organizations AS o ON o.id = l.organization_id
+        LEFT JOIN credit_alerts AS a ON a.organization_id = l.organization_id
+        CROSS JOIN LATERAL (SELECT coalesce(sum(g.remaining), 0) FROM grants AS g
+                            WHERE g.organization_id = l.organization_id AND g.currency = o.currency
+                              AND g.remaining > 0 AND g.voided_at IS NULL) AS remaining (credits)
+        WHERE l.credits_alert IS NOT NULL AND l.organization_id IN (SELECT organization_id FROM moved)
+          AND (remaining.credits < l.credits_alert) <> coalesce(a.low, false)
         ORDER BY l.organization_id
-        FOR NO KEY UPDATE OF l
     LOOP
-        SELECT coalesce(sum(g.remaining), 0) INTO v_left
-        FROM grants AS g
-        WHERE g.organization_id = v_alert.organization_id AND g.currency = v_alert.currency AND g.remaining > 0
-          AND g.voided_at IS NULL;
-        IF v_left >= v_alert.credits_alert THEN
-            UPDATE credit_alerts SET low = false WHERE organization_id = v_alert.organization_id AND low;
+        IF NOT v_alert.low THEN
+            UPDATE credit_alerts SET low = false WHERE organization_id = v_alert.organization_id;
             CONTINUE;
         END IF;
         INSERT INTO credit_alerts AS a (organization_id, low, times) VALUES (v_alert.organization_id, true, 1)
@@ -148,7 +149,7 @@ BEGIN
                 derived_id(v_alert.organization_id, 'event:credits.low:' || v_told),
                 'credits.low',
                 jsonb_build_object('credits_alert', trim_scale(v_alert.credits_alert)::text,
-                                   'credits', trim_scale(v_left)::text, 'currency', v_alert.currency),
+                                   'credits', trim_scale(v_alert.credits)::text, 'currency', v_alert.currency),
                 clock_timestamp());
         END IF;
     END LOOP;
@@ -177,7 +178,9 @@ DECLARE
     c_none CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
     c_tokens_max CONSTANT numeric := 1000000000;  -- of one call, for a speed that every figure can bear
     v_counters counters[];
+    v_near counters[];
     v_new uuid[];
+    v_unpriced boolean;
     v_credited uuid[];
     v_credits numeric[];
     v_released holds[];
@@ -188,7 +191,8 @@ BEGIN
     FROM lock_counters(ARRAY (SELECT (q.organization_id, q.project_id, q.key_id)::caller FROM unnest(p_calls) AS q),
                        p_now) AS c;
 
-    SELECT coalesce(array_agg(q.call_id), '{}') INTO v_new
+    SELECT coalesce(array_agg(q.call_id), '{}'), coalesce(bool_or(q.status = 'unpriced'), false)
+    INTO v_new, v_unpriced
     FROM unnest(p_calls) AS q
     WHERE NOT EXISTS (SELECT FROM calls AS c WHERE c.organization_id = q.organization_id AND c.id = q.call_id);
 
@@ -257,13 +261,21 @@ BEGIN
 
     PERFORM move_counters(v_counters, ARRAY (SELECT q FROM unnest(p_calls) AS q WHERE q.call_id = ANY (v_new)),
                           v_released);
-    IF EXISTS (SELECT FROM unnest(v_counters) AS c
-               JOIN limits AS l ON l.organization_id = c.organization_id AND l.scope_id = c.scope_id
-               WHERE l.alert_percent IS NOT NULL) THEN
-        PERFORM tell_of_limits(ARRAY (SELECT (q.organization_id, q.project_id, q.key_id)::caller
-                                      FROM unnest(p_calls) AS q WHERE q.call_id = ANY (v_new)), p_now);
+
+    -- Nearly always no limit is near, and then this is all that it costs.
+    IF EXISTS (SELECT FROM limits WHERE alert_percent IS NOT NULL) THEN
+        SELECT array_agg(c) INTO v_near
+        FROM unnest(v_counters) AS locked
+        JOIN limits AS l ON l.organization_id = locked.organization_id AND l.scope_id = locked.scope_id
+                        AND l.alert_percent IS NOT NULL
+        JOIN counters AS c ON c.organization_id = locked.organization_id AND c.scope_id = locked.scope_id
+        WHERE c.total_used * 100 >= l.total * l.alert_percent OR c.day_used * 100 >= l.daily * l.alert_percent
+           OR c.week_used * 100 >= l.weekly * l.alert_percent OR c.month_used * 100 >= l.monthly * l.alert_percent;
     END IF;
-    IF EXISTS (SELECT FROM unnest(p_calls) AS q WHERE q.status = 'unpriced' AND q.call_id = ANY (v_new)) THEN
+    IF v_near IS NOT NULL THEN
+        PERFORM tell_of_limits(v_near, p_now);
+    END IF;
+    IF v_unpriced THEN
         PERFORM tell_of_unpriced(ARRAY (SELECT q FROM unnest(p_calls) AS q
                                         WHERE q.status = 'unpriced' AND q.call_id = ANY (v_new)), p_charges, p_now);
     END IF;

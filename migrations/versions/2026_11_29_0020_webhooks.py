@@ -20,7 +20,7 @@ SETTLE_BEFORE = re.compile(r"^CREATE (FUNCTION settle\(.*?^\$\$;)$", re.DOTALL |
 FUNCTIONS = (
     "tell_of_low_credits()",
     "tell_of_unpriced(call_record[], charge_record[], timestamptz)",
-    "tell_of_limits(caller[], timestamptz)",
+    "tell_of_limits(counters[], timestamptz)",
     "instant_text(timestamptz)",
 )
 
@@ -52,6 +52,7 @@ def downgrade() -> None:
     for index in ("events_latest", "events_age"):
         op.drop_index(index, "events")
     op.drop_column("events", "recorded_at")
+    op.drop_index("limits_with_alert_percent", "limits")
     op.drop_constraint("limits_credits_alert", "limits")
     op.drop_column("limits", "credits_alert")
     for table in ("credit_alerts", "limit_alerts", "webhook_deliveries", "webhooks", "webhook_seal"):
@@ -130,6 +131,14 @@ def _create_alerts() -> None:
         "limits",
         "credits_alert IS NULL OR credits_alert >= 0 AND scope_id = organization_id",
     )
+    # Those who want to be told are few among those who settle.
+    for column in ("alert_percent", "credits_alert"):
+        op.create_index(
+            f"limits_with_{column}",
+            "limits",
+            ["organization_id", "scope_id"],
+            postgresql_where=sa.text(f"{column} IS NOT NULL"),
+        )
     op.create_table(
         "limit_alerts",
         sa.Column("organization_id", sa.Uuid, primary_key=True),

@@ -64,6 +64,15 @@ class LimitsRow(SQLModel, table=True):
         sa.CheckConstraint(
             "credits_alert IS NULL OR credits_alert >= 0 AND scope_id = organization_id", name="limits_credits_alert"
         ),
+        *(
+            sa.Index(
+                f"limits_with_{column}",
+                "organization_id",
+                "scope_id",
+                postgresql_where=sa.text(f"{column} IS NOT NULL"),
+            )
+            for column in ("alert_percent", "credits_alert")
+        ),
     )
 
     organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
