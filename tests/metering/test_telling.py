@@ -61,7 +61,8 @@ class TestLimits:
             amounts = {name: str(chance.randint(1, 12)) for name in USED if chance.random() < 0.7}
             percent = chance.choice((1, 50, 80, 99, 100))
             await scene.limit(caller, scope, alert_percent=percent, **amounts)
-            given[caller, scope] = Limits(alert_percent=percent, **{n: Decimal(a) for n, a in amounts.items()})
+            caps: dict[str, Any] = {name: Decimal(amount) for name, amount in amounts.items()}
+            given[caller, scope] = Limits(alert_percent=percent, **caps)
         calls = [a_call(scene, chance.choice(callers), f"0.{chance.randint(1, 9)}") for _ in range(30)]
         batches = []
         while calls:

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -16,9 +18,9 @@ from tollgate.infra.http_client import HttpClient
 from tollgate.infra.names import Reach
 from tollgate.infra.sealing import Seal
 from tollgate.kit.clock import FixedClock, SystemClock
-from tollgate.kit.ids import typed
+from tollgate.kit.ids import EventId, typed
 from tollgate.webhooks import service, tasks
-from tollgate.webhooks.model import DeliveryState, DisabledBecause, EventType, MintedWebhook
+from tollgate.webhooks.model import DeliveryState, DisabledBecause, EventType, MintedWebhook, Outbox
 from tollgate.webhooks.tasks import LEASE, Post
 
 
@@ -84,9 +86,7 @@ async def test_an_event_told_twice_is_sent_once_and_one_taken_back_never(office:
     async with office.database.write() as session:
         await service.emit(session, event)
     async with office.database.write() as session:
-        await service.emit(
-            session, event.__class__(owner, event.id.__class__(int=9), event.type, {}, event.occurred_at)
-        )
+        await service.emit(session, replace(event, id=EventId(UUID(int=9))))
         await session.rollback()
     assert await office.send() == 1
 
@@ -208,7 +208,7 @@ async def test_who_cannot_read_the_secret_sends_nothing_and_tries_again(office: 
     owner = await office.an_owner()
     minted = await office.a_webhook(owner, server.url)
     await office.tell(owner)
-    other = Seal(KEY.__class__("postgresql://nowhere/none", sealing_key="another key of thirty-two characters"))
+    other = Seal(replace(KEY, sealing_key="another key of thirty-two characters"))
     post = Post(office.database, office.clock, HttpClient(Reach(_nowhere, private=True)), other)
     assert await office.send(post) == 1
 
@@ -379,7 +379,7 @@ async def test_the_outbox_tells_how_long_what_is_due_has_waited(office: PostOffi
     assert timedelta(minutes=14) < office.clock.at - waits.due_since < timedelta(minutes=16)
     await office.send()
     async with office.database.read() as session:
-        assert await service.outbox(session) == service.Outbox(0, None)
+        assert await service.outbox(session) == Outbox(0, None)
 
 
 async def test_events_never_change(office: PostOffice) -> None:

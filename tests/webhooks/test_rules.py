@@ -14,7 +14,7 @@ from tests.conftest import NOON
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import OrganizationId
 from tollgate.webhooks import rules
-from tollgate.webhooks.model import DeliveryState, EventType, NewWebhook, Outcome
+from tollgate.webhooks.model import DeliveryState, EventType, Fate, NewWebhook, Outcome
 from tollgate.webhooks.rules import CHANCES, TRIED_FOR, event, fate
 
 CAUSES = st.builds(UUID, int=st.integers(0, 2**128 - 1))
@@ -56,13 +56,13 @@ class TestFate:
         self, outcome: Outcome, attempt: int, chance: int, passed: timedelta
     ) -> None:
         followed = fate(outcome, attempt=attempt, first_at=NOON, now=NOON + passed, chance=chance)
-        assert followed == rules.Fate(DeliveryState.FAILED, None)
+        assert followed == Fate(DeliveryState.FAILED, None)
 
     @given(st.integers(200, 299), st.integers(1, 99), st.timedeltas(timedelta(0), timedelta(days=9)))
     def test_any_2xx_is_the_end(self, status: int, attempt: int, passed: timedelta) -> None:
         done = Outcome(status, None, "", 1)
         followed = fate(done, attempt=attempt, first_at=NOON, now=NOON + passed, chance=0)
-        assert followed == rules.Fate(DeliveryState.DELIVERED, None)
+        assert followed == Fate(DeliveryState.DELIVERED, None)
 
     def test_gone_is_the_end_too(self) -> None:
         gone = Outcome(410, None, "", 1)

@@ -65,7 +65,7 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         await webhooks.drop_old(database, clock)
 
     return [
-        Schedule("webhooks", "* * * * * */2", deliver_webhooks),
+        Schedule("webhooks", "* * * * * */5", deliver_webhooks),
         Schedule("events", "11 4 * * *", drop_old_events),
         Schedule("sessions", "23,53 * * * *", forget_sessions),
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
