@@ -23,7 +23,7 @@ from tollgate.infra.settings import Settings
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import KeyId, OrganizationId
 from tollgate.webhooks import rules, service, tasks
-from tollgate.webhooks.model import Delivery, Event, EventType, MintedWebhook, NewWebhook
+from tollgate.webhooks.model import Delivery, DeliveryState, Event, EventType, MintedWebhook, NewWebhook
 from tollgate.webhooks.tasks import Post
 
 KEY = Settings("postgresql://nowhere/none", sealing_key="a key of thirty-two characters or more")
@@ -92,6 +92,11 @@ class PostOffice:
                 edit=lambda webhook: replace(webhook, **changes),
                 private=True,
             )
+
+
+async def states_of(office: PostOffice, minted: MintedWebhook) -> list[tuple[DeliveryState, int]]:
+    """What became of each event, latest first, and after how many attempts."""
+    return [(each.state, each.attempts) for each in await office.deliveries(minted)]
 
 
 def verified(arrived: Arrived, secret: str, *, at: datetime) -> dict[str, Any]:

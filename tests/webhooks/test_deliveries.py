@@ -1,54 +1,21 @@
 """Every event reaches every endpoint that wants it, at least once, and no endpoint is in the way of another."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
 import pytest
-from tests.conftest import a_copy
-from tests.webhooks.post_office import KEY, PostOffice, until, verified
-from tests.webhooks.receiver import Receiver, dropping, endless, receiver, saying, silent
+from tests.webhooks.post_office import KEY, PostOffice, verified
+from tests.webhooks.receiver import Receiver, saying
 
-from tollgate.infra import database as databases
-from tollgate.infra.database import Database
 from tollgate.infra.http_client import HttpClient
 from tollgate.infra.names import Reach
 from tollgate.infra.sealing import Seal
-from tollgate.kit.clock import FixedClock, SystemClock
 from tollgate.kit.ids import EventId, typed
 from tollgate.webhooks import service, tasks
-from tollgate.webhooks.model import DeliveryState, DisabledBecause, EventType, MintedWebhook, Outbox
-from tollgate.webhooks.tasks import LEASE, Post
-
-
-@pytest.fixture(scope="module")
-async def opened(server_url: str, template: str) -> AsyncIterator[tuple[Database, "asyncpg.Pool[asyncpg.Record]"]]:
-    async with a_copy(server_url, template, f"{template}_hooks") as url:
-        database, pool = databases.connect(url), await databases.connect_pool(url, connections_max=4)
-        yield database, pool
-        await pool.close()
-        await database.close()
-
-
-@pytest.fixture
-async def office(opened: tuple[Database, "asyncpg.Pool[asyncpg.Record]"]) -> PostOffice:
-    """A quarter of an hour after now: deliveries are due by the database's own clock."""
-    # What others left is not this test's to send.
-    await opened[1].execute("UPDATE webhook_deliveries SET state = 'dropped', next_at = NULL WHERE state = 'pending'")
-    return PostOffice(*opened, FixedClock(SystemClock().now() + timedelta(minutes=15)))
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Receiver]:
-    async with receiver() as served:
-        yield served
-
-
-async def _states(office: PostOffice, minted: MintedWebhook) -> list[tuple[DeliveryState, int]]:
-    return [(each.state, each.attempts) for each in await office.deliveries(minted)]
+from tollgate.webhooks.model import DeliveryState, DisabledBecause, EventType, Outbox
+from tollgate.webhooks.tasks import Post
 
 
 async def test_an_event_is_sent_signed_to_every_endpoint_that_wants_it(office: PostOffice, server: Receiver) -> None:
@@ -103,7 +70,7 @@ async def test_what_fails_comes_again_under_the_same_id_until_it_is_taken(office
     assert tried == [1, 0, 1, 0, 1, 0, 1, 0]
     assert {each.headers["tollgate-event-id"] for each in server.arrived} == {typed("evt", event.id)}
     assert len({each.body for each in server.arrived}) == 1
-    assert await _states(office, minted) == [(DeliveryState.DELIVERED, 4)]
+    assert await states_of(office, minted) == [(DeliveryState.DELIVERED, 4)]
 
 
 async def test_after_72_hours_it_is_given_up_and_can_be_asked_for_again(office: PostOffice, server: Receiver) -> None:
@@ -127,7 +94,7 @@ async def test_after_72_hours_it_is_given_up_and_can_be_asked_for_again(office: 
     async with office.database.write() as session:
         await service.replay_one(session, scope=scope, delivery_id=delivery.id, now=office.clock.now())
     assert await office.send() == 1
-    assert await _states(office, minted) == [(DeliveryState.DELIVERED, 1)]
+    assert await states_of(office, minted) == [(DeliveryState.DELIVERED, 1)]
 
 
 async def test_an_endpoint_that_is_gone_is_left_alone(office: PostOffice, server: Receiver) -> None:
@@ -139,7 +106,7 @@ async def test_an_endpoint_that_is_gone_is_left_alone(office: PostOffice, server
     await office.pool.execute("UPDATE webhooks SET failing_since = now() WHERE id = $1", minted.webhook.id)
     assert await office.send() == 1
 
-    assert sorted(await _states(office, minted)) == [
+    assert sorted(await states_of(office, minted)) == [
         (DeliveryState.DROPPED, 0),
         (DeliveryState.DROPPED, 0),
         (DeliveryState.FAILED, 1),
@@ -168,7 +135,7 @@ async def test_disabled_means_nothing_more_is_sent_and_all_of_it_can_be_sent_lat
         assert await service.replay_since(session, scope=scope, since=since, now=office.clock.now()) == 2
         assert await service.replay_since(session, scope=scope, since=since, now=office.clock.now()) == 0
     assert await office.send() == 2
-    assert await _states(office, minted) == [(DeliveryState.DELIVERED, 1)] * 2
+    assert await states_of(office, minted) == [(DeliveryState.DELIVERED, 1)] * 2
 
 
 async def test_an_endpoint_that_was_removed_while_its_event_was_told_is_not_sent_to(
@@ -234,119 +201,6 @@ async def test_a_name_that_has_come_to_lead_inside_gets_nothing(office: PostOffi
     [delivery] = await office.deliveries(minted)
     assert delivery.last is not None
     assert delivery.last.error == "hooks.example.com is not on the public network."
-
-
-class TestBadCompany:
-    async def test_a_silent_endpoint_delays_nobody_else(self, office: PostOffice, server: Receiver) -> None:
-        async with receiver() as bad:
-            bad.answering = silent
-            dead = await office.an_owner()
-            for _ in range(5):
-                await office.a_webhook(dead, bad.url)
-            for _ in range(20):  # a hundred deliveries that all hang, and were there first
-                await office.tell(dead)
-            owner = await office.an_owner()
-            await office.a_webhook(owner, server.url)
-            for _ in range(8):
-                await office.tell(owner)
-
-            loop = asyncio.get_running_loop()
-            began, turn = loop.time(), asyncio.create_task(tasks.deliver_due(office.post, takes_for_seconds=1))
-            await until(lambda: len(server.arrived) == 8)
-            took = loop.time() - began
-            assert len(bad.arrived) <= tasks.EACH_MAX * 5
-            turn.cancel()
-            await asyncio.gather(turn, return_exceptions=True)
-        assert took < 1.5  # while the others wait for two seconds, and would wait for ten
-
-    async def test_hostile_answers_are_kept_short_and_do_no_harm(self, office: PostOffice) -> None:
-        async with receiver() as rude, receiver() as huge, receiver() as inside, receiver() as away:
-            rude.answering, huge.answering = dropping, endless
-            away.answering = saying(307, b"", f"Location: {inside.url}")
-            owner = await office.an_owner()
-            minted = [await office.a_webhook(owner, each.url) for each in (rude, huge, away)]
-            await office.tell(owner)
-            assert await office.send() == 3
-
-        outcomes = [(await office.deliveries(each))[0] for each in minted]
-        assert [each.state for each in outcomes] == [
-            DeliveryState.PENDING,
-            DeliveryState.DELIVERED,
-            DeliveryState.PENDING,
-        ]
-        assert [len(each.last.answer) if each.last else None for each in outcomes] == [0, 500, 0]
-        assert inside.arrived == []
-
-    async def test_one_that_failed_is_asked_one_thing_at_a_time(self, office: PostOffice, server: Receiver) -> None:
-        owner = await office.an_owner()
-        minted = await office.a_webhook(owner, server.url)
-        for _ in range(6):
-            await office.tell(owner)
-        server.answers = [500] * 4
-        await office.send()
-        assert len(server.arrived) >= 6
-        assert sorted(state for state, _ in await _states(office, minted)) == ["delivered"] * 2 + ["pending"] * 4
-
-
-class TestCrashes:
-    async def test_a_worker_that_dies_after_sending_leaves_it_to_the_next(
-        self, office: PostOffice, server: Receiver
-    ) -> None:
-        owner = await office.an_owner()
-        minted = await office.a_webhook(owner, server.url)
-        event = await office.tell(owner)
-        heard = asyncio.Event()
-
-        async def hold_back(writer: asyncio.StreamWriter) -> None:
-            heard.set()
-            await silent(writer)
-
-        server.answering = hold_back
-        dying = asyncio.create_task(office.send())
-        await heard.wait()
-        dying.cancel()
-        await asyncio.gather(dying, return_exceptions=True)
-
-        server.answering = None
-        assert await office.later(LEASE - timedelta(seconds=1)) == 0
-        assert await office.later(timedelta(seconds=1)) == 1
-        assert [each.headers["tollgate-event-id"] for each in server.arrived] == [typed("evt", event.id)] * 2
-        assert await _states(office, minted) == [(DeliveryState.DELIVERED, 2)]
-
-    async def test_two_workers_send_everything_once(self, office: PostOffice, server: Receiver) -> None:
-        owner = await office.an_owner()
-        minted = [await office.a_webhook(owner, server.url) for _ in range(3)]
-        for _ in range(20):
-            await office.tell(owner)
-
-        sent = await asyncio.gather(office.send(), office.send())
-
-        assert sum(sent) == len(server.arrived) == 60
-        assert len({(each.headers["tollgate-signature"], each.body) for each in server.arrived}) == 60
-        for each in minted:
-            assert await _states(office, each) == [(DeliveryState.DELIVERED, 1)] * 20
-
-    async def test_who_was_thought_lost_does_not_undo_what_came_after(
-        self, office: PostOffice, server: Receiver
-    ) -> None:
-        owner = await office.an_owner()
-        minted = await office.a_webhook(owner, server.url)
-        await office.tell(owner)
-        heard, let_go = asyncio.Event(), asyncio.Event()
-
-        async def fail_late(writer: asyncio.StreamWriter) -> None:
-            heard.set()
-            await let_go.wait()
-            await saying(500)(writer)
-
-        server.answering = fail_late
-        slow = asyncio.create_task(office.send())
-        await heard.wait()
-        server.answering = None
-        assert await office.later(LEASE) == 1
-        let_go.set()
-        await slow
-        assert await _states(office, minted) == [(DeliveryState.DELIVERED, 2)]
 
 
 async def test_what_is_old_is_forgotten_but_not_while_it_is_being_sent(office: PostOffice) -> None:

@@ -85,7 +85,7 @@ SAMPLES_FOLDED = Counter(
 WEBHOOK_DELIVERIES = Counter(
     "tollgate_webhook_deliveries_total", "Attempts to tell a webhook of an event, by what they came to.", ["outcome"]
 )
-for _outcome in ("delivered", "retried", "failed", "gone"):
+for _outcome in ("delivered", "retried", "failed", "gone", "broken"):
     WEBHOOK_DELIVERIES.labels(_outcome)
 WEBHOOK_SECRETS_LOCKED = Counter(
     "tollgate_webhook_secrets_locked_total",

@@ -61,18 +61,21 @@ async def deliver_due(post: Post, *, takes_for_seconds: float = TAKES_FOR_SECOND
     loop = asyncio.get_running_loop()
     begun, sent = loop.time(), 0
     under_way: dict[asyncio.Task[None], Taken] = {}
-    async with asyncio.TaskGroup() as sending:
+    try:
         while True:
-            taken = []
-            if loop.time() - begun < takes_for_seconds:
-                taken = await _take(post, under_way)
+            taken = await _take(post, under_way) if loop.time() - begun < takes_for_seconds else []
             for each in taken:
-                under_way[sending.create_task(_deliver(post, each.parcel))] = each
+                under_way[asyncio.create_task(_deliver(post, each.parcel))] = each
             sent += len(taken)
             if not under_way:
                 return sent
-            await asyncio.wait(under_way, timeout=LOOKS_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            under_way = {task: each for task, each in under_way.items() if not task.done()}
+            done, _ = await asyncio.wait(under_way, timeout=LOOKS_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                _look_into(task, under_way.pop(task).parcel)
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 async def drop_old(database: Database, clock: Clock) -> int:
@@ -117,6 +120,14 @@ async def _deliver(post: Post, parcel: Parcel) -> None:
             error=outcome.error,
             outcome=told,
         )
+
+
+def _look_into(task: asyncio.Task[None], parcel: Parcel) -> None:
+    """What breaks on our side breaks for one delivery alone, which is tried again when its lease is over."""
+    error = task.exception()
+    if error is not None:
+        telemetry.WEBHOOK_DELIVERIES.labels("broken").inc()
+        _log.error("a delivery broke", webhook=typed("whk", parcel.webhook_id), **telemetry.raised(error))
 
 
 async def _attempt(post: Post, parcel: Parcel) -> Outcome:

@@ -11,6 +11,7 @@ from sqlmodel import col
 
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.ids import DeliveryId, EventId, OrganizationId, WebhookId
+from tollgate.webhooks import rules
 from tollgate.webhooks.model import (
     Delivery,
     DeliveryState,
@@ -25,18 +26,21 @@ from tollgate.webhooks.tables import EventRow, WebhookDeliveryRow
 
 INSTANT = sa.DateTime(timezone=True)
 _UUIDS = sa.ARRAY(sa.Uuid)
-_ANY_DUE = sa.text(
-    "SELECT EXISTS (SELECT FROM webhook_deliveries WHERE state = 'pending' AND next_at <= :now)"
-).bindparams(sa.bindparam("now", type_=INSTANT))
-
-# Whose endpoint was disabled or removed while its event was told.
-_DROP_DUE = sa.text("""
-    UPDATE webhook_deliveries AS d SET state = 'dropped', next_at = NULL
-    WHERE d.state = 'pending' AND d.next_at <= :now
-      AND NOT EXISTS (SELECT FROM webhooks AS w
-                      WHERE w.organization_id = d.organization_id AND w.id = d.webhook_id
-                        AND w.disabled_because IS NULL)
+_ANY_DUE = sa.text("""
+    SELECT EXISTS (SELECT FROM webhook_deliveries WHERE state = 'pending' AND next_at <= :now)
 """).bindparams(sa.bindparam("now", type_=INSTANT))
+
+# Whose endpoint was disabled or removed while its event was told, and what nobody who took it ever came back with.
+_DROP_DUE = sa.text("""
+    UPDATE webhook_deliveries AS d
+    SET state = CASE WHEN d.first_at < :given_up_before AND d.attempts > 0 THEN 'failed' ELSE 'dropped' END, next_at = NULL
+    WHERE d.state = 'pending' AND d.next_at <= :now
+      AND (d.first_at < :given_up_before AND d.attempts > 0
+           OR NOT EXISTS (SELECT FROM webhooks AS w
+                          WHERE w.organization_id = d.organization_id AND w.id = d.webhook_id
+                            AND w.disabled_because IS NULL))
+""").bindparams(*(sa.bindparam(name, type_=INSTANT) for name in ("now", "given_up_before")))
+_LOST_AFTER = rules.TRIED_FOR + timedelta(hours=1)
 
 # Each endpoint has its own turn: the backlog of one is neither read nor sent before what others wait for. Those that
 # failed last come after those that did not, one delivery at a time, and get a share of the places only.
@@ -143,7 +147,7 @@ async def take(session: WriteSession, places: Places, *, now: datetime, lease: t
     """Take deliveries that are due, for as long as the lease: whoever is lost with them loses none."""
     if not (await session.execute(_ANY_DUE, {"now": now})).scalar_one():
         return []
-    await session.execute(_DROP_DUE, {"now": now})
+    await session.execute(_DROP_DUE, {"now": now, "given_up_before": now - _LOST_AFTER})
     taken = await session.execute(
         _TAKE,
         {
