@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from tests.webhooks.post_office import KEY, PostOffice, verified
+from tests.webhooks.post_office import KEY, PostOffice, states_of, verified
 from tests.webhooks.receiver import Receiver, saying
 
 from tollgate.infra.http_client import HttpClient

@@ -33,7 +33,8 @@ _ANY_DUE = sa.text("""
 # Whose endpoint was disabled or removed while its event was told, and what nobody who took it ever came back with.
 _DROP_DUE = sa.text("""
     UPDATE webhook_deliveries AS d
-    SET state = CASE WHEN d.first_at < :given_up_before AND d.attempts > 0 THEN 'failed' ELSE 'dropped' END, next_at = NULL
+    SET state = CASE WHEN d.first_at < :given_up_before AND d.attempts > 0 THEN 'failed' ELSE 'dropped' END,
+        next_at = NULL
     WHERE d.state = 'pending' AND d.next_at <= :now
       AND (d.first_at < :given_up_before AND d.attempts > 0
            OR NOT EXISTS (SELECT FROM webhooks AS w
