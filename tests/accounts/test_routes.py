@@ -44,7 +44,7 @@ class TestOrganizations:
             "currency": "USD",
             "status": "active",
             "limits": dict.fromkeys(
-                ["total", "daily", "weekly", "monthly", "rpm", "tpm", "concurrency", "alert_percent"]
+                ["total", "daily", "weekly", "monthly", "rpm", "tpm", "concurrency", "alert_percent", "credits_alert"]
             ),
             "routing": ANYWHERE,
             "created_at": "2026-11-22T12:00:00Z",

@@ -41,6 +41,7 @@ BODIES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("POST", "/admin/invoices/inv_01890000-0000-7000-8000-000000000000/mark-paid", "paid_at", {}),
     ("POST", "/admin/invoices/inv_01890000-0000-7000-8000-000000000000/mark-refunded", "refunded_at", {}),
     ("PATCH", "/keys/key_01890000-0000-7000-8000-000000000000", "expires_at", {}),
+    ("POST", "/webhooks/whk_01890000-0000-7000-8000-000000000000/replay", "since", {}),
 )
 SUBSCRIPTION = {"name": "Platform", "fee": "1", "starts_on": "2026-12-01"}
 DAYS: tuple[tuple[str, str, dict[str, Any]], ...] = (

@@ -156,7 +156,9 @@ class TestKeyRing:
     ) -> None:
         await ring.authenticate(minted.text, clock.now())
         async with database.write() as session:
-            rotated = await keys.rotate(session, organization_id=minted.key.organization_id, key_id=minted.key.id)
+            rotated = await keys.rotate(
+                session, organization_id=minted.key.organization_id, key_id=minted.key.id, now=clock.now()
+            )
 
         principal = await ring.authenticate(rotated.text, clock.now())
         refused = await _refusal(lambda: ring.authenticate(minted.text, clock.now()))

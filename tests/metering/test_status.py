@@ -69,7 +69,7 @@ async def test_an_installation_at_rest_has_nothing_to_tell(plane: ControlPlane) 
     assert {**seen["spool"], "host": ""} == {
         "host": "", "waiting": 0, "oldest_at": None, "refused": 0, "unreadable": 0, "processes": 1, "left_behind": 0,
     }  # fmt: skip
-    assert (seen["outbox_age_seconds"], seen["providers"]) == (None, [])
+    assert (seen["outbox_age_seconds"], seen["providers"]) == (0, [])
 
 
 async def test_only_operators_see_it(plane: ControlPlane) -> None:
@@ -113,7 +113,7 @@ async def test_a_ledger_that_stops_answering_hides_nothing_that_is_on_the_disk(
         seen = await told(plane)
 
     assert seen["ledger"] == {"reachable": False, "swept_at": None}
-    assert (seen["in_flight"], seen["orphans"], seen["unpriced"]) == (None, None, None)
+    assert (seen["in_flight"], seen["orphans"], seen["unpriced"], seen["outbox_age_seconds"]) == (None,) * 4
     assert seen["spool"]["processes"] == 1
     assert (await told(plane))["ledger"]["reachable"] is True
 

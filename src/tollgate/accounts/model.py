@@ -76,6 +76,8 @@ class Limits:
     """Calls in flight at once."""
     alert_percent: int | None = None
     """The share of a money limit whose passing is announced, 1 to 100."""
+    credits_alert: Decimal | None = None
+    """Of an organization only: it is announced when less credit than that is left."""
 
 
 NO_LIMITS = Limits()

@@ -16,8 +16,9 @@ from tollgate.accounts.schemas import (
     CreateOrganization,
     CreateProject,
     LimitsChange,
-    LimitsView,
     ListProjects,
+    OrganizationLimitsChange,
+    OrganizationLimitsView,
     OrganizationRoutingChange,
     OrganizationRoutingView,
     OrganizationView,
@@ -190,19 +191,23 @@ class LimitsController(Controller):
     tags = ("Limits",)
 
     @get()
-    async def get_limits(self, database: Injected[Database], manager: Injected[Principal]) -> One[LimitsView]:
+    async def get_limits(
+        self, database: Injected[Database], manager: Injected[Principal]
+    ) -> One[OrganizationLimitsView]:
         owner = manager.organization_id
         async with database.read() as session:
-            return One(data=LimitsView.of(await service.get_limits(session, organization_id=owner, scope_id=owner)))
+            return One(
+                data=OrganizationLimitsView.of(await service.get_limits(session, organization_id=owner, scope_id=owner))
+            )
 
     @patch()
     async def change_limits(
-        self, data: JSONBody[LimitsChange], database: Injected[Database], manager: Injected[Principal]
-    ) -> One[LimitsView]:
+        self, data: JSONBody[OrganizationLimitsChange], database: Injected[Database], manager: Injected[Principal]
+    ) -> One[OrganizationLimitsView]:
         owner = manager.organization_id
         async with database.write() as session:
             limits = await service.change_limits(session, organization_id=owner, scope_id=owner, edit=data.applied_to)
-        return One(data=LimitsView.of(limits))
+        return One(data=OrganizationLimitsView.of(limits))
 
 
 class RoutingController(Controller):

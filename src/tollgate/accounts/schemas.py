@@ -34,6 +34,12 @@ class LimitsChange(Body, kw_only=True, frozen=True):
         return replace(limits, **given)
 
 
+class OrganizationLimitsChange(LimitsChange, kw_only=True, frozen=True):
+    """Limits of an organization to set, and how little credit it wants to be told of."""
+
+    credits_alert: Amount | UnsetType | None = UNSET
+
+
 class LimitsView(Struct, kw_only=True, frozen=True):
     """Limits as they are; `null` is no limit, zero allows nothing."""
 
@@ -58,6 +64,17 @@ class LimitsView(Struct, kw_only=True, frozen=True):
             concurrency=limits.concurrency,
             alert_percent=limits.alert_percent,
         )
+
+
+class OrganizationLimitsView(LimitsView, kw_only=True, frozen=True):
+    """Limits of an organization as they are, and how little credit it is told of."""
+
+    credits_alert: str | None
+
+    @classmethod
+    def of(cls, limits: Limits) -> "OrganizationLimitsView":
+        alert = None if limits.credits_alert is None else amount_text(limits.credits_alert)
+        return cls(credits_alert=alert, **structs.asdict(LimitsView.of(limits)))
 
 
 class MaxPriceChange(Body, kw_only=True, frozen=True):
@@ -170,7 +187,7 @@ class CreateOrganization(Body, kw_only=True, frozen=True):
     credit_limit: Amount | None = None
     timezone: str | None = None
     currency: str | None = None
-    limits: LimitsChange | None = None
+    limits: OrganizationLimitsChange | None = None
     routing: OrganizationRoutingChange | None = None
 
     def order(self) -> NewOrganization:
@@ -188,7 +205,7 @@ class ChangeOrganization(Body, kw_only=True, frozen=True):
     timezone: str | UnsetType = UNSET
     currency: str | UnsetType = UNSET
     status: OrganizationStatus | UnsetType = UNSET
-    limits: LimitsChange | UnsetType = UNSET
+    limits: OrganizationLimitsChange | UnsetType = UNSET
     routing: OrganizationRoutingChange | UnsetType | None = UNSET
 
     def applied_to(self, organization: Organization) -> Organization:
@@ -207,7 +224,7 @@ class OrganizationView(Struct, kw_only=True, frozen=True):
     timezone: str
     currency: str
     status: OrganizationStatus
-    limits: LimitsView
+    limits: OrganizationLimitsView
     routing: OrganizationRoutingView
     created_at: datetime
 
@@ -221,7 +238,7 @@ class OrganizationView(Struct, kw_only=True, frozen=True):
             timezone=organization.timezone,
             currency=organization.currency,
             status=organization.status,
-            limits=LimitsView.of(limits),
+            limits=OrganizationLimitsView.of(limits),
             routing=OrganizationRoutingView.of(organization.routing),
             created_at=organization.created_at,
         )

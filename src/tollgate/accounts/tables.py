@@ -61,6 +61,18 @@ class LimitsRow(SQLModel, table=True):
         sa.CheckConstraint("total >= 0 AND daily >= 0 AND weekly >= 0 AND monthly >= 0", name="limits_money"),
         sa.CheckConstraint("rpm >= 0 AND tpm >= 0 AND concurrency >= 0", name="limits_rates"),
         sa.CheckConstraint("alert_percent BETWEEN 1 AND 100", name="limits_alert_percent"),
+        sa.CheckConstraint(
+            "credits_alert IS NULL OR credits_alert >= 0 AND scope_id = organization_id", name="limits_credits_alert"
+        ),
+        *(
+            sa.Index(
+                f"limits_with_{column}",
+                "organization_id",
+                "scope_id",
+                postgresql_where=sa.text(f"{column} IS NOT NULL"),
+            )
+            for column in ("alert_percent", "credits_alert")
+        ),
     )
 
     organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
@@ -73,3 +85,4 @@ class LimitsRow(SQLModel, table=True):
     tpm: int | None = Field(default=None, sa_type=sa.BigInteger)
     concurrency: int | None = Field(default=None, sa_type=sa.BigInteger)
     alert_percent: int | None = Field(default=None, sa_type=sa.SmallInteger)
+    credits_alert: Decimal | None = Field(default=None, sa_type=sa.Numeric(38, 12))

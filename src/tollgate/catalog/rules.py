@@ -1,12 +1,12 @@
 """What may enter the catalogue, and whether an endpoint's provider can be reached from this environment."""
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from tollgate.catalog.model import Alias, Endpoint, Format, Model, Provider
+from tollgate.kit import addresses
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.slugs import MODEL_SLUG, PROVIDER_SLUG
 
@@ -28,15 +28,6 @@ _ADDRESS_REFERENCE = re.compile(r"env:(?!TOLLGATE_|DATABASE_)[A-Z][A-Z0-9_]{0,99
 _TEXT_CHARACTERS_MAX = 4000
 _LENGTH_MAX = 2**31 - 1
 TIMEOUT_SECONDS_MAX = 3600
-_NUMERIC_HOST = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.IGNORECASE)
-
-_CARRIERS_OF_IPV4 = tuple(
-    ipaddress.IPv6Network(network) for network in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")
-)
-"""Networks of IPv6 whose addresses end in an IPv4 address: compatible, mapped, and the two kinds translators know."""
-
-_PRIVATE_IPV6 = tuple(ipaddress.IPv6Network(network) for network in ("fec0::/10", "64:ff9b:1::/48"))
-"""Networks of IPv6 that are private though Python, or an older one, does not say so."""
 
 _OPEN_FORMATS = frozenset({Format.OPENAI_COMPATIBLE, Format.SANDBOX})
 """Formats whose providers may ask for no credential."""
@@ -155,13 +146,13 @@ def _check_address(base_url: str, *, allow_private_upstreams: bool) -> None:
             "and ends in _URL, _ENDPOINT, _HOST or _API_BASE.",
             field="base_url",
         )
-    if "@" in parts.netloc or parts.fragment or parts.query or _is_unprintable(base_url):
+    if "@" in parts.netloc or parts.fragment or parts.query or addresses.is_unprintable(base_url):
         raise InvalidRequest("A base_url has no user, password, query, fragment or blanks.", field="base_url")
     if allow_private_upstreams:
         return
     if parts.scheme == "http":
         raise InvalidRequest(f"Use https. {_HOW_TO_PERMIT}", field="base_url")
-    if _is_private(host):
+    if addresses.is_private(host):
         raise InvalidRequest(f"{host} is not on the public network. {_HOW_TO_PERMIT}", field="base_url")
 
 
@@ -170,50 +161,20 @@ def name_of(base_url: str) -> str | None:
     return None if _ADDRESS_REFERENCE.fullmatch(base_url) else urlsplit(base_url).hostname
 
 
-def check_addresses(name: str, addresses: Iterable[str]) -> None:
+def check_addresses(name: str, found: Iterable[str]) -> None:
     """Refuse a name of which any address is outside the public network.
 
     Raises:
         InvalidRequest: naming the address, with `base_url` as the field.
     """
-    for address in addresses:
-        if _is_private(address):
+    for address in found:
+        if addresses.is_private(address):
             raise InvalidRequest(
                 f"{name} leads to {address}, which is not on the public network. {_HOW_TO_PERMIT}", field="base_url"
             )
 
 
 _HOW_TO_PERMIT = f"Set {PERMISSION}=1 to permit http and private networks."
-
-
-def _is_unprintable(text: str) -> bool:
-    return any(character.isspace() or not character.isprintable() or character == "\\" for character in text)
-
-
-def _is_private(host: str) -> bool:
-    """Whether the host is an address outside the public network, in any notation, or a name reserved for one."""
-    name = host.rstrip(".").lower()
-    if name.rpartition(".")[2] in {"localhost", "local", "internal", "localdomain"}:
-        return True
-    try:
-        address = ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        # Resolvers also read 127.1, 2130706433 and 0x7f000001 as IPv4 addresses; nobody needs them.
-        return bool(_NUMERIC_HOST.fullmatch(name.rpartition(".")[2]))
-    if isinstance(address, ipaddress.IPv6Address):
-        if any(address in network for network in _PRIVATE_IPV6):
-            return True
-        address = _carried_by(address) or address
-    return not address.is_global or address.is_multicast
-
-
-def _carried_by(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that packets to this one may be handed on to; `None` if it carries none."""
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if any(address in network for network in _CARRIERS_OF_IPV4):
-        return ipaddress.IPv4Address(address.packed[-4:])
-    return None
 
 
 def check_model(model: Model) -> None:

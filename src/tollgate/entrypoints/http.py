@@ -42,6 +42,7 @@ from tollgate.infra.changes import Act
 from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.idempotency import Idempotency, database_for
 from tollgate.infra.names import Reach, Resolve
+from tollgate.infra.sealing import Seal
 from tollgate.infra.settings import Settings
 from tollgate.invoices import routes as invoices
 from tollgate.invoices.printing import Printer
@@ -60,6 +61,7 @@ from tollgate.pricing import routes as pricing
 from tollgate.reports import routes as reports
 from tollgate.statistics import service as statistics
 from tollgate.statistics.model import Standing
+from tollgate.webhooks import routes as webhooks
 
 CONTROL_PLANE = (
     *accounts.HANDLERS,
@@ -70,6 +72,7 @@ CONTROL_PLANE = (
     *metering.HANDLERS,
     *invoices.HANDLERS,
     *reports.HANDLERS,
+    *webhooks.HANDLERS,
 )
 
 _CLOSING_SECONDS = 5
@@ -279,6 +282,8 @@ class _Wiring:
             "endpoints": endpoints.find_endpoint,
             "endpoint": endpoints.get_endpoint,
             "reach": Reach(self._resolve, private=self._settings.allow_private_upstreams),
+            "webhook_reach": Reach(self._resolve, private=self._settings.allow_private_webhooks),
+            "seal": Seal(self._settings),
         }
         return {
             "database": Provide(database, sync_to_thread=False),

@@ -7,16 +7,21 @@ from datetime import timedelta
 
 from tollgate.entrypoints import ledger_access
 from tollgate.gateway import sessions
-from tollgate.infra import children, idempotency, jobs, migrations, settings, telemetry
+from tollgate.infra import children, idempotency, jobs, migrations, names, settings, telemetry
 from tollgate.infra import database as databases
 from tollgate.infra.database import Database
+from tollgate.infra.http_client import HttpClient
 from tollgate.infra.jobs import Schedule
+from tollgate.infra.names import Reach
+from tollgate.infra.sealing import Seal
 from tollgate.infra.settings import Settings
 from tollgate.invoices import tasks as invoices
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.metering import service as metering
 from tollgate.metering import tasks as grants
 from tollgate.statistics import tasks as statistics
+from tollgate.webhooks import tasks as webhooks
+from tollgate.webhooks.tasks import Post
 
 _CONNECTIONS_MAX = 4
 _RECOVERY_CONNECTIONS_MAX = 3
@@ -46,7 +51,22 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         async with database.write() as session:
             await sessions.forget(session, now=clock.now())
 
+    post = Post(
+        database,
+        clock,
+        HttpClient(Reach(names.resolve, private=configured.allow_private_webhooks)),
+        Seal(configured),
+    )
+
+    async def deliver_webhooks() -> None:
+        await webhooks.deliver_due(post)
+
+    async def drop_old_events() -> None:
+        await webhooks.drop_old(database, clock)
+
     return [
+        Schedule("webhooks", "* * * * * */5", deliver_webhooks),
+        Schedule("events", "11 4 * * *", drop_old_events),
         Schedule("sessions", "23,53 * * * *", forget_sessions),
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
         Schedule("grants-end", "* * * * *", end_grants),

@@ -20,6 +20,8 @@ _AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~-]+)*")
 _LEASE_SECONDS_MIN = 15
 """Leases are renewed every few seconds, once half of one is over."""
+_SEALING_KEY_CHARACTERS_MIN = 32
+"""The text may be any, so its length is all that can be asked of it."""
 _POOL_MIN = 6
 """The listeners, and two connections for each share."""
 
@@ -38,6 +40,10 @@ class Settings:
     """Where the embedded server keeps its data, the process group its notes, and processes what the ledger lacks."""
     allow_private_upstreams: bool = False
     """Permit provider URLs on loopback and private networks."""
+    allow_private_webhooks: bool = False
+    """Permit webhooks on loopback and private networks, and over plain http."""
+    sealing_key: str | None = None
+    """What seals secrets that have to be read again: the same on every host; without it, a file in `data_dir`."""
     body_bytes_max: int = 32 * 1024 * 1024
     """The largest request body accepted, in bytes."""
     connect_timeout_seconds: int = 5
@@ -91,6 +97,10 @@ def read(environment: Mapping[str, str]) -> Settings:
     settings = Settings(**given)  # type: ignore[arg-type]  # each value was parsed to its field's own type
     if settings.public_url is not None and not _ORIGIN.fullmatch(settings.public_url):
         raise BadSetting(f"{PREFIX}PUBLIC_URL is {settings.public_url!r}; use one such as https://gateway.example.com")
+    if settings.sealing_key is not None and len(settings.sealing_key) < _SEALING_KEY_CHARACTERS_MIN:
+        raise BadSetting(
+            f"{PREFIX}SEALING_KEY is too short; use {_SEALING_KEY_CHARACTERS_MIN} random characters or more"
+        )
     if settings.lease_seconds < _LEASE_SECONDS_MIN:
         raise BadSetting(f"{PREFIX}LEASE_SECONDS is {settings.lease_seconds}; use {_LEASE_SECONDS_MIN} or more")
     if settings.database_pool_max < _POOL_MIN:

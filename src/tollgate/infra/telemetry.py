@@ -87,6 +87,15 @@ SAMPLES_FOLDED = Counter(
     "tollgate_samples_folded_total",
     "Samples of how endpoints did that the worker folded. Alarm if it stands still while calls are settled.",
 )
+WEBHOOK_DELIVERIES = Counter(
+    "tollgate_webhook_deliveries_total", "Attempts to tell a webhook of an event, by what they came to.", ["outcome"]
+)
+for _outcome in ("delivered", "retried", "failed", "gone", "broken"):
+    WEBHOOK_DELIVERIES.labels(_outcome)
+WEBHOOK_SECRETS_LOCKED = Counter(
+    "tollgate_webhook_secrets_locked_total",
+    "Attempts whose secret this host's sealing key does not open. Alarm on any.",
+)
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
 
 _CAUSES_MAX = 10

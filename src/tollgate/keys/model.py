@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from tollgate.accounts.model import OrganizationStatus
 from tollgate.kit.ids import KeyId, OrganizationId, ProjectId
@@ -32,6 +33,15 @@ class ApiKey:
     """The key that made this one; `None` when the command line did."""
     routing: RoutingPolicy = NO_POLICY
     """Where its calls may go, beside what its organization says; its models are `models`."""
+
+
+class KeyEnd(StrEnum):
+    """Why the text of a key opens nothing any more."""
+
+    REVOKED = "revoked"
+    DISABLED = "disabled"
+    ROTATED = "rotated"
+    """There is another text."""
 
 
 @dataclass(frozen=True, slots=True)

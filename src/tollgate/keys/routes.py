@@ -89,11 +89,15 @@ class KeysController(Controller):
 
     @post("/{key_id:str}/rotate", status_code=200, summary="Give a key another secret; the old one stops working now")
     async def rotate_key(
-        self, key_id: FromPath[str], database: Injected[Database], manager: Injected[Principal]
+        self,
+        key_id: FromPath[str],
+        database: Injected[Database],
+        clock: Injected[Clock],
+        manager: Injected[Principal],
     ) -> MintedKeyView:
         wanted, owner = KeyId(web.parse_id("key", key_id)), manager.organization_id
         async with database.write() as session:
-            minted = await service.rotate(session, organization_id=owner, key_id=wanted)
+            minted = await service.rotate(session, organization_id=owner, key_id=wanted, now=clock.now())
             return MintedKeyView.of(minted, await _limits(session, minted.key))
 
 

@@ -12,14 +12,18 @@ import re
 import zlib
 from collections.abc import Iterable
 from datetime import datetime
+from uuid import UUID
 
 from tollgate.accounts.model import OrganizationStatus
 from tollgate.accounts.rules import check_name, check_policy
-from tollgate.keys.model import ApiKey, PresentedKey, Standing
+from tollgate.keys.model import ApiKey, KeyEnd, PresentedKey, Standing
 from tollgate.kit import instants
 from tollgate.kit.errors import AuthenticationFailed, Conflict, InvalidRequest, PermissionDenied
+from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.kit.slugs import MODEL_SLUG
+from tollgate.webhooks.model import Event, EventType
+from tollgate.webhooks.rules import event
 
 PREFIX = {KeyKind.INFERENCE: "sk-tg-", KeyKind.MANAGEMENT: "mk-tg-", KeyKind.OPERATOR: "ok-tg-"}
 TAGS_MAX = 32
@@ -180,6 +184,18 @@ def _check_tags(tags: tuple[str, ...]) -> None:
             raise InvalidRequest(
                 f"A tag has 1 to {TAG_CHARACTERS_MAX} printable characters and no comma.", field="tags"
             )
+
+
+def told(key: ApiKey, end: KeyEnd, cause: UUID, *, now: datetime) -> Event:
+    """What is told when the text of a key opens nothing any more."""
+    data = {
+        "key": typed("key", key.id),
+        "name": key.name,
+        "label": key.label,
+        "project": typed_or_none("prj", key.project_id),
+        "reason": end.value,
+    }
+    return event(key.organization_id, cause, EventType.KEY_REVOKED, data, now=now)
 
 
 def _check_models(models: tuple[str, ...] | None) -> None:

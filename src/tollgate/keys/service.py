@@ -18,10 +18,11 @@ from tollgate.infra import announcements
 from tollgate.infra.database import DATABASE_AWAY, ReadSession, WriteSession
 from tollgate.infra.identity import new_id, new_secret
 from tollgate.keys import rules, store
-from tollgate.keys.model import ApiKey, Filters, MintedKey, NewKey
+from tollgate.keys.model import ApiKey, Filters, KeyEnd, MintedKey, NewKey
 from tollgate.kit.errors import AuthenticationFailed, NotFound, PermissionDenied
 from tollgate.kit.ids import PLATFORM, KeyId, OrganizationId
 from tollgate.kit.principal import KeyKind, Principal
+from tollgate.webhooks import service as webhooks
 
 CHANNEL = "key_changed"
 
@@ -110,10 +111,12 @@ async def change(
     if after.project_id is not None and after.project_id != before.project_id:
         await accounts.usable_project(session, organization_id=organization_id, project_id=after.project_id)
     await store.save(session, after)
+    if after.disabled and not before.disabled:
+        await _tell(session, after, KeyEnd.DISABLED, now=now)
     return after
 
 
-async def rotate(session: WriteSession, *, organization_id: OrganizationId, key_id: KeyId) -> MintedKey:
+async def rotate(session: WriteSession, *, organization_id: OrganizationId, key_id: KeyId, now: datetime) -> MintedKey:
     """Give the key another secret; the old one stops working at once.
 
     Raises:
@@ -123,6 +126,7 @@ async def rotate(session: WriteSession, *, organization_id: OrganizationId, key_
     before = await _held(session, organization_id=organization_id, key_id=key_id)
     minted, secret_hash = _minted(before)
     await store.save_secret(session, minted.key, secret_hash=secret_hash)
+    await _tell(session, before, KeyEnd.ROTATED, now=now)
     return minted
 
 
@@ -136,6 +140,7 @@ async def revoke(session: WriteSession, *, organization_id: OrganizationId, key_
     if key.revoked_at is None:
         key = replace(key, revoked_at=now)
         await store.save(session, key)
+        await _tell(session, key, KeyEnd.REVOKED, now=now)
     return key
 
 
@@ -240,6 +245,14 @@ class KeyRing:
         self._announcements += 1
         self._known.clear()
         self._digest_of.clear()
+
+
+async def _tell(session: WriteSession, key: ApiKey, end: KeyEnd, *, now: datetime) -> None:
+    """Tell whoever listens that a key's text opens nothing any more. Nobody listens for the installation's own keys."""
+    if key.organization_id != PLATFORM:
+        # A key is revoked once; it may be disabled and rotated again and again.
+        cause = key.id if end is KeyEnd.REVOKED else new_id(now)
+        await webhooks.emit(session, rules.told(key, end, cause, now=now))
 
 
 async def _held(session: WriteSession, *, organization_id: OrganizationId, key_id: KeyId) -> ApiKey:

@@ -27,6 +27,8 @@ CreditNoteId = NewType("CreditNoteId", UUID)
 TopUpId = NewType("TopUpId", UUID)
 RerateId = NewType("RerateId", UUID)
 EventId = NewType("EventId", UUID)
+WebhookId = NewType("WebhookId", UUID)
+DeliveryId = NewType("DeliveryId", UUID)
 
 PLATFORM = OrganizationId(UUID(int=0))
 """The installation itself, where an organization is expected: operator keys belong to it."""

@@ -93,6 +93,16 @@ class GrantRow(SQLModel, table=True):
     )
 
 
+class CreditAlertRow(SQLModel, table=True):
+    """Whether an organization was told that its credits run low, and they still are; triggers write it."""
+
+    __tablename__ = "credit_alerts"
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    low: bool = Field(sa_type=sa.Boolean)
+    times: int = Field(sa_type=sa.BigInteger)
+
+
 class AdjustmentRow(SQLModel, table=True):
     """One adjustment by the operator; the database refuses to change or delete it."""
 

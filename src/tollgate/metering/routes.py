@@ -118,6 +118,7 @@ class AdjustmentsController(Controller):
 async def get_status(
     database: Injected[Database],
     on_disk: Injected[Callable[[], OnDisk | None]],
+    clock: Injected[Clock],
     operator: Injected[Principal],  # noqa: ARG001 - asking for an operator is the check
 ) -> One[StatusView]:
     """Tell it even if the ledger stops answering after it has vouched for the key.
@@ -126,7 +127,7 @@ async def get_status(
     the disk is told by `/metrics` and `tollgate spool list` as well, which ask no database.
     """
     ledger, disk = await asyncio.gather(status.in_ledger(database), asyncio.to_thread(on_disk))
-    return One(data=StatusView.of(ledger, disk, host=socket.gethostname()))
+    return One(data=StatusView.of(ledger, disk, host=socket.gethostname(), now=clock.now()))
 
 
 HANDLERS = (GrantsController, AdjustmentsController, get_status)

@@ -1,7 +1,7 @@
 """The API's shapes of what the operator does with an organization's credit, and of how metering is doing."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -147,12 +147,12 @@ class StatusView(msgspec.Struct, kw_only=True, frozen=True):
     spool: SpoolView | None
     """`null` while the process starts."""
     outbox_age_seconds: int | None
-    """Always `null`: nothing is sent out yet that could wait."""
+    """How long what is due to be sent to webhooks has waited for a worker; zero if nothing is due."""
     providers: list[TroubleView] | None
     """The endpoints in trouble, the longest first; none is good news, `null` is that the ledger does not tell."""
 
     @classmethod
-    def of(cls, ledger: InLedger | None, disk: OnDisk | None, *, host: str) -> "StatusView":
+    def of(cls, ledger: InLedger | None, disk: OnDisk | None, *, host: str, now: datetime) -> "StatusView":
         return cls(
             ledger=LedgerView(reachable=ledger is not None, swept_at=None if ledger is None else ledger.swept_at),
             in_flight=None if ledger is None else _in_flight(ledger),
@@ -164,7 +164,7 @@ class StatusView(msgspec.Struct, kw_only=True, frozen=True):
             if ledger is None
             else StatisticsView(waiting=ledger.statistics.samples, oldest_at=ledger.statistics.oldest_at),
             spool=None if disk is None else _spool(disk, host),
-            outbox_age_seconds=None,
+            outbox_age_seconds=None if ledger is None else _waited(ledger.outbox.due_since, now),
             providers=None if ledger is None else [TroubleView.of(trouble) for trouble in ledger.troubles],
         )
 
@@ -172,6 +172,10 @@ class StatusView(msgspec.Struct, kw_only=True, frozen=True):
 def _in_flight(ledger: InLedger) -> InFlightView:
     held = {currency: amount_text(amount) for currency, amount in ledger.held.items()}
     return InFlightView(holds=ledger.holds, held=held, oldest_at=ledger.oldest_at)
+
+
+def _waited(since: datetime | None, now: datetime) -> int:
+    return 0 if since is None else max(0, (now - since) // timedelta(seconds=1))
 
 
 def _spool(disk: OnDisk, host: str) -> SpoolView:

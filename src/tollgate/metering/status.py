@@ -24,6 +24,8 @@ from tollgate.kit.errors import Unavailable
 from tollgate.metering.safekeeping import SPOOL_FILE
 from tollgate.statistics import service as statistics
 from tollgate.statistics.model import Backlog
+from tollgate.webhooks import service as webhooks
+from tollgate.webhooks.model import Outbox
 
 _LEDGER_SECONDS_MAX = 5
 """A ledger that does not answer this within so long is as good as away."""
@@ -63,6 +65,8 @@ class InLedger:
     """The endpoints that calls avoid."""
     statistics: Backlog
     """What the worker has not folded yet of how endpoints did."""
+    outbox: Outbox
+    """What was told and has not reached its webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ async def in_ledger(database: Database) -> InLedger | None:
             swept_at = (await session.execute(_SWEPT_AT)).scalar_one()
             troubles = await health.troubles(session)
             backlog = await statistics.backlog(session)
+            outbox = await webhooks.outbox(session)
     except (*DATABASE_AWAY, Unavailable) as error:
         _log.warning("the ledger does not tell its status", error=type(error).__name__)
         return None
@@ -106,6 +111,7 @@ async def in_ledger(database: Database) -> InLedger | None:
         swept_at=swept_at,
         troubles=troubles,
         statistics=backlog,
+        outbox=outbox,
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0009 and 0010)."""
+"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0009 and 0020)."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -40,6 +40,19 @@ class CounterRow(SQLModel, table=True):
     minute_tokens: int = Field(sa_type=sa.BigInteger, sa_column_kwargs=_NOTHING)
     concurrent: int = Field(sa_type=sa.BigInteger, sa_column_kwargs=_NOTHING)
     invoice_cut: int = Field(sa_type=sa.Integer, sa_column_kwargs=_NOTHING)
+
+
+class LimitAlertRow(SQLModel, table=True):
+    """Of which limit of a scope was told last that its announced share is used: in which window, at what size."""
+
+    __tablename__ = "limit_alerts"
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    scope_id: UUID = Field(primary_key=True, sa_type=sa.Uuid)
+    name: str = Field(primary_key=True, sa_type=sa.Text)
+    starts_at: datetime = Field(sa_type=INSTANT)
+    cap: Decimal = Field(sa_type=MONEY)
+    alert_percent: int = Field(sa_type=sa.SmallInteger)
 
 
 class HoldRow(SQLModel, table=True):
