@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import stripe
-from tests.conftest import NOON
+from tests.conftest import NOON, a_copy
+from tests.payments.shop import Shop, a_shop
 from tests.payments.stripe_double import SECRET_KEY, WEBHOOK_SECRET, StripeDouble, a_stripe
 
+from tollgate.infra import database as databases
+from tollgate.infra.database import Database
 from tollgate.payments.stripe_client import StripeClient
 
 
@@ -29,3 +32,19 @@ async def door(double: StripeDouble) -> AsyncIterator[StripeClient]:
     opened = StripeClient(SECRET_KEY, webhook_secrets=(WEBHOOK_SECRET,), base=double.url, timeout_seconds=5)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="module")
+async def shared_database(server_url: str, template: str, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """One database for the tests of a module: each has an organization of its own."""
+    async with a_copy(server_url, template, f"{template}_{request.module.__name__.rpartition('.')[2]}") as url:
+        opened = databases.connect(url)
+        yield opened
+        await opened.close()
+
+
+@pytest.fixture
+async def shop(shared_database: Database) -> AsyncIterator[Shop]:
+    """An installation that takes payments, at noon."""
+    async with a_shop(shared_database) as opened:
+        yield opened
