@@ -69,3 +69,41 @@ def test_nothing_may_be_spent_offline_and_leases_last_a_quarter_of_an_hour_unles
     configured = settings.read({"TOLLGATE_DATABASE_URL": "postgresql://x/y"})
     assert configured.offline_allowance == 0
     assert (configured.lease_seconds, configured.settle_timeout_seconds) == (900, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("STRIPE_SECRET_KEY", "pk_test_confidential"),
+        ("STRIPE_SECRET_KEY", "sk_test_confi dential"),
+        ("STRIPE_WEBHOOK_SECRETS", "confidential"),
+        ("STRIPE_WEBHOOK_SECRETS", "whsec_confidential,"),
+    ],
+)
+def test_a_secret_that_is_none_is_refused_and_not_repeated(name: str, text: str) -> None:
+    with pytest.raises(BadSetting, match=name) as refused:
+        settings.read({"TOLLGATE_DATABASE_URL": "x", f"TOLLGATE_{name}": text})
+    assert "confi" not in str(refused.value)
+
+
+def test_secrets_of_payments_are_read_and_not_shown() -> None:
+    given = {"STRIPE_SECRET_KEY": "sk_live_confidential", "STRIPE_WEBHOOK_SECRETS": "whsec_one,whsec_two"}
+    configured = settings.read({"TOLLGATE_DATABASE_URL": "x", **{f"TOLLGATE_{name}": given[name] for name in given}})
+
+    assert configured.stripe_signing_secrets == ("whsec_one", "whsec_two")
+    assert "confidential" not in repr(configured)
+    assert "whsec" not in repr(configured)
+    assert Settings("x").stripe_signing_secrets == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["https://stripe.test", "http://127.0.0.1:1", "http://[::1]:8080", "http://localhost:1"]
+)
+def test_stripe_is_asked_over_https_or_on_loopback(text: str) -> None:
+    assert settings.read({"TOLLGATE_DATABASE_URL": "x", "TOLLGATE_STRIPE_API_BASE": text}).stripe_api_base == text
+
+
+@pytest.mark.parametrize("text", ["http://stripe.test", "http://10.0.0.1:80", "ftp://127.0.0.1:1", "https://a/b", "x"])
+def test_stripe_is_asked_nowhere_else(text: str) -> None:
+    with pytest.raises(BadSetting, match="on loopback"):
+        settings.read({"TOLLGATE_DATABASE_URL": "x", "TOLLGATE_STRIPE_API_BASE": text})

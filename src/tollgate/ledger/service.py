@@ -38,10 +38,17 @@ async def lock(session: WriteSession, *, organization_id: OrganizationId) -> Non
 
 
 async def grant_credit(
-    session: WriteSession, *, organization_id: OrganizationId, terms: GrantTerms, by: KeyId | None, now: datetime
+    session: WriteSession,
+    *,
+    organization_id: OrganizationId,
+    terms: GrantTerms,
+    by: KeyId | None,
+    now: datetime,
+    source: str | None = None,
 ) -> Grant:
     """Give an organization credit: the grant, and the transfer that funds it.
 
+    It is made from the account of its category, unless `source` names another, such as the one of money at Stripe.
     A reference is credited once: told again on the same terms, it answers the grant as it is now.
 
     Raises:
@@ -57,7 +64,7 @@ async def grant_credit(
     rules.check_terms(terms, now)
     grant = rules.granted(terms, organization_id, GrantId(identity.new_id(now)), by=by, now=now)
     await store.add_grant(session, grant)
-    await store.post(session, rules.funding(grant))
+    await store.post(session, rules.funding(grant, source))
     return grant
 
 

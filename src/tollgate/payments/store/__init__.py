@@ -1,0 +1,1 @@
+"""The SQL of payments, a module for each table."""
