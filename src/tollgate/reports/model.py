@@ -17,6 +17,7 @@ from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.ledger.model import Grant
 from tollgate.metering.model import AttemptStatus, CallStatus
+from tollgate.pricing.effects import NO_EFFECT, Effect
 from tollgate.pricing.model import ChargeItem, PriceVersion
 from tollgate.statistics.model import NO_STATISTICS, EndpointStatistics
 
@@ -346,3 +347,16 @@ class ListingOrder(StrEnum):
     OLDEST = "-created"
     DEAREST = "-price"
     SHORTEST_CONTEXT = "-context_length"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The effect that prices would have had on a month."""
+
+    window: Period
+    by_organization: Mapping[OrganizationId, Effect]
+
+    @property
+    def total(self) -> Effect:
+        """On everyone together."""
+        return sum(self.by_organization.values(), NO_EFFECT)
