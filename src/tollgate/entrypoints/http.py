@@ -56,6 +56,7 @@ from tollgate.metering.service import Meter
 from tollgate.metering.status import OnDisk
 from tollgate.pricing import routes as pricing
 from tollgate.reports import routes as reports
+from tollgate.rerating import routes as rerating
 from tollgate.statistics import service as statistics
 from tollgate.statistics.model import Standing
 
@@ -66,6 +67,7 @@ CONTROL_PLANE = (
     *pricing.HANDLERS,
     *metering.HANDLERS,
     *invoices.HANDLERS,
+    *rerating.HANDLERS,
     *reports.HANDLERS,
 )
 

@@ -16,6 +16,7 @@ from tollgate.invoices import tasks as invoices
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.metering import service as metering
 from tollgate.metering import tasks as grants
+from tollgate.rerating import tasks as rerating
 from tollgate.statistics import tasks as statistics
 
 _CONNECTIONS_MAX = 4
@@ -46,6 +47,9 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         async with database.write() as session:
             await sessions.forget(session, now=clock.now())
 
+    async def go_on_with_rerates() -> None:
+        await rerating.go_on_with_all(database, clock)
+
     return [
         Schedule("sessions", "23,53 * * * *", forget_sessions),
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
@@ -53,6 +57,7 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         Schedule("statistics", "* * * * * */10", fold_statistics),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
+        Schedule("rerates", "* * * * * */5", go_on_with_rerates),
     ]
 
 

@@ -82,6 +82,10 @@ SAMPLES_FOLDED = Counter(
     "tollgate_samples_folded_total",
     "Samples of how endpoints did that the worker folded. Alarm if it stands still while calls are settled.",
 )
+RERATE_FAILURES = Counter(
+    "tollgate_rerate_failures_total",
+    "Organizations whose part of a re-rate could not be measured or posted; it is tried again.",
+)
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
 
 _CAUSES_MAX = 10

@@ -15,7 +15,16 @@ from zoneinfo import ZoneInfo
 from tollgate.accounts.model import BillingMode, Organization
 from tollgate.kit import money, period
 from tollgate.kit.errors import Conflict
-from tollgate.kit.ids import AdjustmentId, InvoiceId, KeyId, OrganizationId, PaymentId, PriceVersionId, ProjectId
+from tollgate.kit.ids import (
+    AdjustmentId,
+    CallId,
+    InvoiceId,
+    KeyId,
+    OrganizationId,
+    PaymentId,
+    PriceVersionId,
+    ProjectId,
+)
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind
 from tollgate.ledger.model import Adjustment, Favour
@@ -254,6 +263,8 @@ class Invoice:
     """Of a draft: usage without a price. While there is any, the invoice cannot be finalised."""
     document: str | None
     """Of an invoice that was issued: the JSON text of everything that never changes, as it was written then."""
+    unpriced_calls: tuple[CallId, ...] = ()
+    """Of a draft: the first of the calls that used it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from tollgate.accounts.model import Organization
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices.model import Adjustments, Contribution, Heading, Invoice, Month, Usage, Window
 from tollgate.invoices.rules import closing, document, lines, telling, windows
+from tollgate.invoices.service import unpriced
 from tollgate.invoices.store import invoices as store
 from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import CallId, InvoiceId, OrganizationId
@@ -95,7 +96,8 @@ async def _skipped(session: ReadSession, organization: Organization, window: Win
     if stretch is None:
         return ()
     scope = windows.records(window, stretch)
-    return await metering.billed_usage(session, organization_id=organization.id, scope=scope)
+    usages = await metering.billed_usage(session, organization_id=organization.id, scope=scope)
+    return await unpriced.without_resolved(session, organization.id, scope, usages)
 
 
 async def _draft(session: ReadSession, organization: Organization, month: Month, window: Window) -> Invoice:
@@ -106,7 +108,8 @@ async def _draft(session: ReadSession, organization: Organization, month: Month,
         Usage(usage, None if usage.project_id is None else projects[usage.project_id].name, origin)
         for usage, origin in billed
     ]
-    return lines.draft(organization, month, window, usages, await _adjustments(session, organization, window))
+    drafted = lines.draft(organization, month, window, usages, await _adjustments(session, organization, window))
+    return await unpriced.settled(session, drafted)
 
 
 async def _adjustments(session: ReadSession, organization: Organization, window: Window) -> Adjustments:
