@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from tollgate.accounts import service as accounts
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
-from tollgate.invoices.model import InvoiceKind, InvoiceStatus
+from tollgate.invoices.model import InvoiceStatus
 from tollgate.invoices.service import invoices
 from tollgate.kit.errors import NotFound
 from tollgate.kit.ids import KeyId, OrganizationId, RerateId
@@ -249,7 +249,7 @@ def _is_spared(key: Key) -> bool:
 
 async def save(session: WriteSession, result: Result, found: Answer, *, now: datetime) -> bool:
     """Write down what was measured; false if somebody else took it up meanwhile."""
-    total = sum(found.months.values(), NO_EFFECT)
+    total = sum(found.months.values(), start=NO_EFFECT)
     measured = replace(
         result,
         measured_at=now,
@@ -269,11 +269,7 @@ async def _months(session: ReadSession, result: Result, found: Answer) -> list[M
     issued = await invoices.list_invoices(
         session, organization_id=result.organization_id, before=None, count=_INVOICES_MAX
     )
-    numbers = {
-        heading.month: heading.number
-        for heading in issued
-        if heading.kind is InvoiceKind.USAGE and heading.status is not InvoiceStatus.VOID
-    }
+    numbers = {heading.month: heading.number for heading in issued if heading.status is not InvoiceStatus.VOID}
     return [
         MonthResult(month, effect.calls, effect.amount, effect.new_amount, numbers.get(month))
         for month, effect in found.months.items()

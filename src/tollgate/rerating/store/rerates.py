@@ -117,16 +117,15 @@ async def _whole(session: ReadSession, rows: Iterable[RerateRow]) -> list[Rerate
 
 
 async def _items(session: ReadSession, rerate_ids: Sequence[RerateId]) -> dict[RerateId, tuple[PriceItem, ...]]:
-    columns = RerateItemRow.rerate_id, RerateItemRow.kind, RerateItemRow.unit_price, RerateItemRow.unit
-    tiers = RerateItemRow.prompt_tokens_from, RerateItemRow.prompt_tokens_below
     rows = await session.execute(
-        sa.select(*(col(column) for column in (*columns, *tiers)))
+        sa.select(RerateItemRow)
         .where(col(RerateItemRow.rerate_id).in_(rerate_ids))
         .order_by(col(RerateItemRow.rerate_id), col(RerateItemRow.position))
     )
     found: dict[RerateId, list[PriceItem]] = {rerate_id: [] for rerate_id in rerate_ids}
-    for rerate_id, kind, price, unit, start, end in rows:
-        found[rerate_id].append(PriceItem(Kind(kind), money.EXACT.normalize(price), Unit(unit), start, end))
+    for row in rows.scalars():
+        price, tier = money.EXACT.normalize(row.unit_price), (row.prompt_tokens_from, row.prompt_tokens_below)
+        found[row.rerate_id].append(PriceItem(Kind(row.kind), price, Unit(row.unit), *tier))
     return {rerate_id: tuple(items) for rerate_id, items in found.items()}
 
 
@@ -187,6 +186,7 @@ async def layers(session: ReadSession, organization_id: OrganizationId, terms: T
     return tuple(
         Layer(row.id, Period(row.since, row.until), cut, row.organization_id is not None, items[row.id])
         for row, cut in rows
+        if cut is not None
     )
 
 
@@ -244,9 +244,7 @@ async def save_measured(session: WriteSession, result: Result, months: Sequence[
         _one(result.organization_id, result.rerate_id)
         .where(col(RerateResultRow.measured_at).is_(None), col(RerateResultRow.cut) == result.cut)
         .values(
-            **{
-                name: getattr(result, name) for name in ("calls", "calls_spared", "amount", "new_amount", "measured_at")
-            },
+            **{name: getattr(result, name) for name in _MEASURED},
             percents=list(result.percents),
             unpriced=sorted(result.unpriced),
             lacking=list(result.lacking),
@@ -271,6 +269,7 @@ async def save_measured(session: WriteSession, result: Result, months: Sequence[
     return True
 
 
+_MEASURED = ("calls", "calls_spared", "amount", "new_amount", "measured_at")
 _OF_MONTHS = ("calls", "amount", "new_amount", "invoice_number")
 
 

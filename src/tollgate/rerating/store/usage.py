@@ -21,7 +21,7 @@ INSTANT = sa.DateTime(timezone=True)
 _CLOCK_SLACK = timedelta(hours=1)
 """How far the time in a call's id may lie from the time it was accepted. Only pruning of partitions relies on it."""
 
-_SHARED = (
+_SHARED: tuple[sa.BindParameter[Any], ...] = (
     *(sa.bindparam(name, type_=sa.Uuid()) for name in ("organization_id", "nothing")),
     *(sa.bindparam(name, type_=INSTANT) for name in ("since", "until")),
     sa.bindparam("versions", type_=sa.ARRAY(sa.Uuid)),
