@@ -1,7 +1,7 @@
-"""A dry run says exactly what rating every call anew would give, whoever's the calls are and however it is summed up."""
+"""A dry run says exactly what rating every call anew would give, whoever's calls they are, however summed up."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 
@@ -35,12 +35,10 @@ UNEVEN = Period(at(10, 3, 4, 7), at(11, 20, 17, 52))
 """Neither end is on a quarter-hour."""
 
 
-def some_calls(
-    seed: int, prices: Sequence[PriceVersion], *, count: int = 40, since: datetime = WHOLE.start
-) -> list[Used]:
+def some_calls(seed: int, prices: Sequence[PriceVersion]) -> list[Used]:
     """Calls from one end of two months to the other, many of them at the uneven ends."""
     chance = seeded(seed)
-    instants = [since + timedelta(minutes=chance.randrange(60 * 24 * 60)) for _ in range(count)]
+    instants = [WHOLE.start + timedelta(minutes=chance.randrange(60 * 24 * 60)) for _ in range(40)]
     instants += [
         end + timedelta(minutes=chance.randrange(-9, 9)) for end in (UNEVEN.start, UNEVEN.end) for _ in range(9)
     ]

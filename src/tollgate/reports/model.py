@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from tollgate.accounts.model import Limits, Organization
 from tollgate.catalog.model import Endpoint, Model, Provider
 from tollgate.keys.model import ApiKey
-from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId, RerateId
 from tollgate.kit.money import EXACT, ZERO
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
@@ -233,6 +233,8 @@ class Generation:
     """The version it was charged by; `None` if no provider answered."""
     items: tuple[ChargeItem, ...]
     """What makes up the amount, rated anew at the price version the call was charged by."""
+    resolved_by: RerateId | None = None
+    """Of a call without a price for all it used: the re-rate that gave it one."""
 
     @property
     def serving_usage(self) -> Mapping[str, object] | None:
