@@ -16,7 +16,9 @@ ONLY_ADDED_TO = ("rerate_items", "rerate_months", "repriced_usage")
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     _create_rerates()
+    _create_items()
     _create_results()
+    _create_months()
     _create_repriced_usage()
     for table in ONLY_ADDED_TO:
         op.execute(f"""
@@ -72,6 +74,16 @@ def _create_rerates() -> None:
     op.create_index(
         "rerates_under_way", "rerates", ["id"], postgresql_where=sa.text("state IN ('measuring', 'applying')")
     )
+    _guard(
+        "rerates",
+        "refuse_rerate_change",
+        "The terms of a re-rate never change; only its state moves on",
+        ("state", "measured_at", "applied_number", "applied_at", "applied_by", "finished_at"),
+        "true",
+    )
+
+
+def _create_items() -> None:
     op.create_table(
         "rerate_items",
         sa.Column("rerate_id", sa.Uuid, primary_key=True),
@@ -83,13 +95,6 @@ def _create_rerates() -> None:
         sa.Column("prompt_tokens_below", sa.BigInteger),
         sa.ForeignKeyConstraint(["rerate_id"], ["rerates.id"], name="rerate_items_rerate"),
         sa.CheckConstraint("unit_price >= 0", name="rerate_items_unit_price"),
-    )
-    _guard(
-        "rerates",
-        "refuse_rerate_change",
-        "The terms of a re-rate never change; only its state moves on",
-        ("state", "measured_at", "applied_number", "applied_at", "applied_by", "finished_at"),
-        "true",
     )
 
 
@@ -129,6 +134,9 @@ def _create_results() -> None:
         "OLD.posted_at IS NULL",
         unless="OLD.measured_at IS NULL",
     )
+
+
+def _create_months() -> None:
     op.create_table(
         "rerate_months",
         sa.Column("organization_id", sa.Uuid, primary_key=True),

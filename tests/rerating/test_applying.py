@@ -44,7 +44,7 @@ class TestThereAndBack:
         back = await past.rerated(past.price.items, UNEVEN)
 
         assert there != 0
-        assert (again, back) == (0, -there)
+        assert (again, back) == (Decimal(0), -there)
         for organization, _ in parties:
             assert sum(each.amount for each in await past.adjustments(organization)) == 0
         await assert_balanced(past.books.pool)

@@ -130,7 +130,7 @@ def test_a_general_price_leaves_an_own_one_alone(
 ) -> None:
     layers = [layer(own, cut=1, own=True), layer(general, cut=2)]
 
-    assert changed(terms(general), layers, made) == (0, 0)
+    assert changed(terms(general), layers, made) == (Decimal(0), Decimal(0))
     assert changed(terms(own, owner=OWNER), layers, made)[0] == changed(terms(own, owner=OWNER), [], made)[1]
 
 
@@ -178,7 +178,7 @@ def test_the_adjustment_names_reason_and_months(count: int, named: str) -> None:
     order = rules.order(terms(PRICE.items), a_result("3"), months(count))
 
     assert order is not None
-    assert (order.amount, order.reason) == (-2, f"a mistake (acme/one at acme, {named})")
+    assert (order.amount, order.reason) == (Decimal(-2), f"a mistake (acme/one at acme, {named})")
 
 
 def test_no_difference_takes_no_adjustment() -> None:

@@ -65,7 +65,9 @@ async def test_what_is_free_is_resolved_by_saying_so(past: Past) -> None:
 
     changed = await past.rerated((*past.price.items, PriceItem(Kind.WEB_SEARCH, Decimal(0), Unit.PER_COUNT)))
 
-    assert (changed, await past.adjustments(organization), await unpriced_calls(past)) == (0, [], 0)
+    assert changed == 0
+    assert await past.adjustments(organization) == []
+    assert await unpriced_calls(past) == 0
     await past.books.close(organization, NOVEMBER, now=AFTER)
 
 

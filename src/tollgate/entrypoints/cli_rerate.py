@@ -1,4 +1,4 @@
-"""`tollgate rerate`: what calls of the past would have cost at corrected prices, and the adjustments that make it so."""
+"""`tollgate rerate`: what past calls would have cost at corrected prices, and the adjustments that make it so."""
 
 import asyncio
 from collections.abc import Mapping
@@ -56,9 +56,9 @@ def rerate(
 ) -> None:
     """Show what calls of the past would have cost at corrected prices; with --apply, charge or give the difference.
 
-    FILE holds the JSON that POST /admin/rerate takes, or the same as TOML if its name ends in .toml; `-` reads JSON from
-    a pipe. Prices are those calls were to cost: as options, they are written as for `prices publish`. Published prices,
-    calls and issued invoices stay as they are. Example:
+    FILE holds the JSON that POST /admin/rerate takes, or the same as TOML if its name ends in .toml; `-` reads JSON
+    from a pipe. As options, prices are written as for `prices publish`; they are what the calls were to cost. Published
+    prices, calls and issued invoices stay as they are. Example:
 
         tollgate rerate --model openai/gpt-4.1-mini --provider openai --price prompt=0.4 --price completion=1.6
         --from 2026-11-01T00:00:00Z --to 2026-11-08T00:00:00Z --reason "a misprint in our list"
