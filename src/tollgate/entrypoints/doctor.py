@@ -20,9 +20,16 @@ from tollgate.kit.ids import OrganizationId
 from tollgate.kit.money import amount_text
 from tollgate.ledger import proofs as ledger
 from tollgate.metering import proofs as metering
+from tollgate.rerating import proofs as rerating
 from tollgate.statistics import proofs as statistics
 
-CHECKS: Sequence[Check] = (*ledger.CHECKS, *metering.CHECKS, *invoices.CHECKS, *statistics.CHECKS)
+CHECKS: Sequence[Check] = (
+    *ledger.CHECKS,
+    *metering.CHECKS,
+    *invoices.CHECKS,
+    *rerating.CHECKS,
+    *statistics.CHECKS,
+)
 """Everything that is looked at, in order."""
 
 FINDINGS_MAX = 20

@@ -37,7 +37,8 @@ IS_REPRICED = """
 # A row of the rollups whose quarter-hour a re-rate covers wholly has its price; where one begins or ends within the
 # quarter-hour, its calls are asked one by one.
 _UNRESOLVED = sa.text(f"""
-    SELECT project_id, model, kind, tier, price_version_id, unit, sum(waiting) AS quantity
+    SELECT project_id, model, kind, tier, price_version_id, unit, sum(waiting) AS quantity,
+           min(bucket) FILTER (WHERE waiting > 0) AS first, max(bucket) FILTER (WHERE waiting > 0) AS last
     FROM (SELECT r.*,
                  CASE coverage.whole
                      WHEN true THEN 0
@@ -80,13 +81,14 @@ _UNRESOLVED = sa.text(f"""
 _CALLS = sa.text(f"""
     SELECT c.id FROM calls AS c
     WHERE c.organization_id = :organization_id AND c.status = 'unpriced'
-      AND c.accepted_at < :end AND c.invoice_cut <= :cut
+      AND c.id >= lowest_uuid7(:first - interval '1 hour') AND c.id < lowest_uuid7(:last + interval '2 hours')
+      AND c.accepted_at >= :first AND c.accepted_at < :end AND c.invoice_cut <= :cut
       AND NOT (c.accepted_at < :previous_end AND c.invoice_cut <= :previous_cut)
       AND NOT {IS_REPRICED}
     ORDER BY c.id LIMIT :most
 """).bindparams(
     sa.bindparam("organization_id", type_=_UUID),
-    *(sa.bindparam(name, type_=_INSTANT) for name in ("end", "previous_end")),
+    *(sa.bindparam(name, type_=_INSTANT) for name in ("end", "previous_end", "first", "last")),
 )
 
 _RESOLVED_BY = sa.text("""
@@ -143,6 +145,8 @@ async def unresolved(session: ReadSession, organization_id: OrganizationId, scop
     named = {
         **{name: asked[name] for name in ("organization_id", "end", "cut", "previous_end")},
         "previous_cut": previous_cut,
+        "first": min(row.first for row in rows),
+        "last": max(row.last for row in rows),
         "most": CALLS_NAMED_MAX,
     }
     return Unresolved(usages, tuple((await session.execute(_CALLS, named)).scalars()))

@@ -30,13 +30,12 @@ class RerateController(Controller):
         self,
         request: AnyRequest,
         database: Injected[Database],
-        clock: Injected[Clock],
         operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
     ) -> Page[RerateView]:
         asked = web.query(request, Paging)
         async with database.read() as session:
             rows = await service.list_rerates(session, before=asked.before, count=asked.limit + 1)
-            shown = [await _shown(session, each, clock) for each in rows]
+            shown = [Shown(each, await service.tally(session, each.id), []) for each in rows]
         return web.page(shown, limit=asked.limit, show=RerateView.of, key=lambda each: each.rerate.id)
 
     @post(status_code=202, summary="Begin a dry run: what past calls would have cost at corrected prices")

@@ -89,6 +89,7 @@ class RerateView(Struct, kw_only=True, frozen=True):
     unpriced: list[Kind]
     """What was used and the corrected prices do not price: it cannot be applied while there is any."""
     warnings: list[str]
+    """What to know of the price that is in force now; lists leave it out."""
     created_at: datetime
     created_by: str | None
     measured_at: datetime | None

@@ -299,7 +299,7 @@ async def apply(session: WriteSession, *, rerate_id: RerateId, by: KeyId | None,
         applied_at=now,
         applied_by=by,
     )
-    await store.save_state(session, begun)
+    await store.save_state(session, begun, was=rerate.state)
     return await end_phase(session, begun, now=now)
 
 
@@ -331,12 +331,12 @@ async def post(session: WriteSession, rerate: Rerate, result: Result, *, now: da
 
 async def end_phase(session: WriteSession, rerate: Rerate, *, now: datetime) -> Rerate:
     """Say that the re-rate is measured, or applied, if there is nothing left of that to do."""
-    done = await store.tally(session, rerate.id)
+    done, was = await store.tally(session, rerate.id), rerate.state
     if rerate.state is RerateState.MEASURING and done.measured == done.organizations:
         rerate = replace(rerate, state=RerateState.MEASURED, measured_at=now)
     elif rerate.state is RerateState.APPLYING and done.posted == done.organizations:
         rerate = replace(rerate, state=RerateState.APPLIED, finished_at=now)
     else:
         return rerate
-    await store.save_state(session, rerate)
+    await store.save_state(session, rerate, was=was)
     return rerate

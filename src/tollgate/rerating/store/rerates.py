@@ -137,11 +137,11 @@ async def under_way(session: ReadSession) -> list[RerateId]:
     return list(rows.scalars())
 
 
-async def save_state(session: WriteSession, rerate: Rerate) -> None:
-    """Write down how far the re-rate has come."""
+async def save_state(session: WriteSession, rerate: Rerate, *, was: RerateState) -> None:
+    """Write down how far the re-rate has come, unless it has come further meanwhile."""
     await session.execute(
         sa.update(RerateRow)
-        .where(col(RerateRow.id) == rerate.id)
+        .where(col(RerateRow.id) == rerate.id, col(RerateRow.state) == was)
         .values({name: getattr(rerate, name) for name in _STATES})
         .execution_options(synchronize_session=False)
     )
