@@ -17,7 +17,8 @@ from tollgate.kit.ids import OrganizationId
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import PriceItem, PriceVersion, Unit
-from tollgate.rerating import tasks
+from tollgate.rerating import service, tasks
+from tollgate.rerating.model import Answer
 
 ZONES = ("Pacific/Kiritimati", "America/St_Johns", "Asia/Kathmandu")
 OUTPUT = per_million(Kind.COMPLETION, "3.2")
@@ -222,3 +223,21 @@ async def test_a_measurement_that_was_given_up_is_taken_up_when_its_lease_is_ove
 
     assert (waiting.state, done.state) == ("measuring", "measured")
     assert difference(await past.tally(begun)) == Decimal("0.00082")
+
+
+async def test_a_measurement_that_somebody_else_took_up_is_given_up(past: Past) -> None:
+    organization = await past.books.an_organization()
+    await past.books.record(organization, past.call(at(11, 5)))
+    begun = await past.begin(DOUBLE)
+    async with past.books.database.write() as session:
+        taken = await service.take(session, begun, now=past.clock.now())
+    async with past.books.database.write() as session:
+        again = await service.take(session, begun, now=at(12, 2, 10))
+    assert taken is not None
+    assert again is not None
+
+    async with past.books.database.write() as session:
+        kept = [await service.renew(session, result, now=at(12, 2, 10)) for result, _ in (taken, again)]
+        saved = [await service.save(session, result, Answer({}), now=at(12, 2, 10)) for result, _ in (taken, again)]
+
+    assert (kept, saved) == ([False, True], [False, True])

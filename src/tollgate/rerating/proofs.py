@@ -1,4 +1,4 @@
-"""What must hold of re-rates: months add up to what was measured, and what was applied was posted, once, as measured."""
+"""What must hold of re-rates: months add up to what was measured, and that, when applied, was posted once."""
 
 from collections.abc import Sequence
 

@@ -162,6 +162,11 @@ async def take(session: WriteSession, rerate: Rerate, *, now: datetime) -> tuple
     return replace(result, cut=cut), attempts
 
 
+async def renew(session: WriteSession, result: Result, *, now: datetime) -> bool:
+    """Keep a measurement for as long as a lease from now; false if somebody else has taken it up."""
+    return await store.renew(session, result, until=now + LEASES[RerateState.MEASURING])
+
+
 async def question(session: ReadSession, rerate: Rerate, result: Result) -> tuple[Question, Period | None, ZoneInfo]:
     """What to ask of an organization's records, in which part of the window, and the zone of its months."""
     if result.cut is None:

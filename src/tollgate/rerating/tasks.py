@@ -22,6 +22,8 @@ from tollgate.rerating.model import Key, Rerate, RerateState, Result, Sum
 STRETCH = timedelta(days=7)
 """How much time's rollups one statement reads; half of it after each failure."""
 _HALVINGS_MAX = 10
+_RENEWED_AFTER = timedelta(minutes=3)
+"""How long a measurement goes on before its lease is renewed, which is of ten minutes."""
 
 Progress = Callable[[], None]
 """Called after each organization."""
@@ -89,10 +91,16 @@ async def _measure(database: Database, clock: Clock, asked: tuple[Rerate, Result
     async with database.read() as session:
         question, extent, zone = await service.question(session, rerate, result)
     found: dict[Key, Sum] = {}
+    renew_at = clock.now() + _RENEWED_AFTER
     for each in () if extent is None else rules.stretches(extent, question.edges, size):
         async with database.read() as session:
             sums = await service.sums(session, question, each)
         for key, records in sums.items():
             found[key] = found[key] + records if key in found else records
+        if clock.now() >= renew_at:
+            async with database.write() as session:
+                if not await service.renew(session, result, now=clock.now()):
+                    return
+            renew_at = clock.now() + _RENEWED_AFTER
     async with database.write() as session:
         await service.save(session, result, await service.answer(session, question, found, zone), now=clock.now())

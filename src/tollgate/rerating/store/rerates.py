@@ -212,6 +212,17 @@ async def take(session: WriteSession, rerate: Rerate, *, now: datetime, lease: t
     return _result(row), attempts
 
 
+async def renew(session: WriteSession, result: Result, *, until: datetime) -> bool:
+    """Keep a measurement that is under way; false if somebody else has taken it up."""
+    kept = await session.execute(
+        _one(result.organization_id, result.rerate_id)
+        .where(col(RerateResultRow.measured_at).is_(None), col(RerateResultRow.cut) == result.cut)
+        .values(next_at=until)
+        .returning(col(RerateResultRow.organization_id))
+    )
+    return kept.scalar_one_or_none() is not None
+
+
 async def is_unposted(session: WriteSession, result: Result) -> bool:
     """Whether nobody has posted the result; nobody else does until the transaction ends."""
     row = await session.execute(
