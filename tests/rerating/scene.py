@@ -1,5 +1,7 @@
 """Organizations whose calls of the past are re-rated, on a real database."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,6 +13,7 @@ from tests.pricing.builders import per_million
 
 from tollgate.accounts.model import Organization
 from tollgate.infra.changes import Act
+from tollgate.infra.migrations import ROOT
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import OrganizationId
 from tollgate.kit.money import ZERO
@@ -24,6 +27,10 @@ from tollgate.pricing.rules import adjusted, rate
 from tollgate.rerating import service, tasks
 from tollgate.rerating.model import Rerate, RerateState, Tally, Terms, Told
 
+GUIDE = (ROOT / "docs" / "rerating.md").read_text()
+EXAMPLE: dict[str, Any] = json.loads(re.findall(r"^```json\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)[0])
+"""The body of the guide's worked example."""
+NOBODY = "rerate_01890000-0000-7000-8000-000000000000"
 WHOLE = Period(at(10, 1, 0), at(12, 1, 0))
 """October and November of UTC."""
 DOUBLE = (

@@ -51,7 +51,7 @@ class TestThereAndBack:
 
     async def test_from_one_to_another_and_a_third_is_from_the_first_to_the_third(self, past: Past) -> None:
         parties = await three(past)
-        inner = Period(at(10, 20, 3, 7), at(11, 3, 3, 8))
+        inner = Period(at(10, 29, 3, 7), at(11, 3, 3, 8))
 
         steps = [
             await past.rerated(PRICES["tiers"], UNEVEN),
@@ -88,7 +88,7 @@ class TestThereAndBack:
     async def test_parts_that_were_looked_at_together_are_applied_one_after_the_other(self, past: Past) -> None:
         await three(past)
         whole = difference(await past.tally(await past.dry_run(PRICES["tiers"], UNEVEN)))
-        at_all = at(10, 15, 1, 1)
+        at_all = at(10, 30, 1, 1)
         parts = [
             await past.dry_run(PRICES["tiers"], part)
             for part in (Period(UNEVEN.start, at_all), Period(at_all, UNEVEN.end))

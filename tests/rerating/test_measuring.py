@@ -32,14 +32,14 @@ PRICES: dict[str, tuple[PriceItem, ...]] = {
         OUTPUT,
     ),
 }
-UNEVEN = Period(at(10, 3, 4, 7), at(11, 20, 17, 52))
+UNEVEN = Period(at(10, 27, 4, 7), at(11, 6, 17, 52))
 """Neither end is on a quarter-hour."""
 
 
 def some_calls(seed: int, prices: Sequence[PriceVersion]) -> list[Used]:
-    """Calls from one end of two months to the other, many of them at the uneven ends."""
+    """Calls of two weeks around the end of a month, many of them at the uneven ends."""
     chance = seeded(seed)
-    instants = [WHOLE.start + timedelta(minutes=chance.randrange(60 * 24 * 60)) for _ in range(40)]
+    instants = [at(10, 25) + timedelta(minutes=chance.randrange(15 * 24 * 60)) for _ in range(20)]
     instants += [
         end + timedelta(minutes=chance.randrange(-9, 9)) for end in (UNEVEN.start, UNEVEN.end) for _ in range(9)
     ]
@@ -121,7 +121,7 @@ async def test_it_does_not_depend_on_the_size_of_the_pages(past: Past, wanted: s
 async def test_it_is_additive_over_a_split_of_the_interval(past: Past) -> None:
     await three(past)
     items = PRICES["crossing tiers"]
-    ends = (UNEVEN.start, at(10, 9, 3, 11), at(11, 1, 0), at(11, 7, 7, 59), UNEVEN.end)
+    ends = (UNEVEN.start, at(10, 28, 3, 11), at(11, 1, 0), at(11, 4, 7, 59), UNEVEN.end)
 
     whole = await past.tally(await past.dry_run(items, UNEVEN))
     parts = [await past.tally(await past.dry_run(items, Period(*each))) for each in pairwise(ends)]

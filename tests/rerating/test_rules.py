@@ -8,7 +8,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.pricing.builders import a_price, an_adjustment, per_million, tiers
 
@@ -27,6 +27,8 @@ BEGIN = datetime(2026, 10, 30, tzinfo=UTC)
 WINDOW = Period(BEGIN, BEGIN + timedelta(days=4))
 KATHMANDU = ZoneInfo("Asia/Kathmandu")
 PRICE = a_price(per_million(Kind.PROMPT, "1"), per_million(Kind.COMPLETION, "2"))
+
+FEW = settings(max_examples=40)
 
 minutes = st.integers(0, 4 * 24 * 60).map(lambda count: BEGIN + timedelta(minutes=count))
 windows = st.tuples(minutes, minutes).filter(lambda ends: ends[0] < ends[1]).map(lambda ends: Period(*ends))
@@ -72,6 +74,7 @@ def changed(
     return sum((each.amount for each in effects), Decimal(0)), sum((each.new_amount for each in effects), Decimal(0))
 
 
+@FEW
 @given(windows, st.lists(minutes, max_size=6), st.integers(1, 300))
 def test_stretches_tile_their_window_and_whole_ones_are_of_quarter_hours(
     window: Period, edges: list[datetime], quarters: int
@@ -95,6 +98,7 @@ def test_stretches_tile_their_window_and_whole_ones_are_of_quarter_hours(
     assert at == window.end
 
 
+@FEW
 @given(calls, item_lists, item_lists, windows)
 def test_the_last_price_is_what_calls_cost_as_things_stand(
     made: list[tuple[datetime, UsageQuantities]],
@@ -114,6 +118,7 @@ def test_the_last_price_is_what_calls_cost_as_things_stand(
     assert same == at_second
 
 
+@FEW
 @given(calls, item_lists, minutes.filter(lambda at: BEGIN < at < WINDOW.end))
 def test_it_is_additive_over_a_split(
     made: list[tuple[datetime, UsageQuantities]], items: tuple[PriceItem, ...], at: datetime
@@ -124,6 +129,7 @@ def test_it_is_additive_over_a_split(
     assert whole == tuple(sum(amounts) for amounts in zip(*parts, strict=True))
 
 
+@FEW
 @given(calls, item_lists, item_lists)
 def test_a_general_price_leaves_an_own_one_alone(
     made: list[tuple[datetime, UsageQuantities]], own: tuple[PriceItem, ...], general: tuple[PriceItem, ...]
@@ -134,6 +140,7 @@ def test_a_general_price_leaves_an_own_one_alone(
     assert changed(terms(own, owner=OWNER), layers, made)[0] == changed(terms(own, owner=OWNER), [], made)[1]
 
 
+@FEW
 @given(calls, item_lists, st.integers(-100, 100))
 def test_discounts_and_markups_adjust_the_corrected_price(
     made: list[tuple[datetime, UsageQuantities]], items: tuple[PriceItem, ...], percent: int

@@ -53,8 +53,8 @@ _INVOICES_MAX = 1000
 """More invoices than an organization has in a lifetime of months."""
 _VERSIONS_MAX = 10_000
 """Of one endpoint; the latest come first."""
-_CALLS_AT_ONCE = timedelta(hours=6)
-"""How much time's calls one statement reads, where sums are not enough."""
+_CALLS_AT_ONCE = timedelta(days=1)
+"""How much time's calls one statement reads at most, where sums are not enough."""
 
 
 async def begin(session: WriteSession, *, terms: Terms, by: KeyId | None, now: datetime) -> Rerate:

@@ -1,30 +1,19 @@
-"""Re-rates through their doors, the routes and the command line, as docs/rerating.md tells it."""
+"""The routes of re-rates, as docs/rerating.md tells it."""
 
-import asyncio
-import json
-import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from tests.conftest import NOON
-from tests.control_plane import ControlPlane, control_plane
-from tests.invoices.builders import NOVEMBER, at
-from tests.rerating.scene import SEARCH, Past
+from tests.control_plane import ControlPlane, control_plane, shared_control_plane
+from tests.invoices.builders import BORN, NOVEMBER, at
+from tests.pricing.builders import priced_endpoint
+from tests.rerating.scene import EXAMPLE, GUIDE, NOBODY, SEARCH, Past
 
-from tollgate.entrypoints.cli_rerate import rerate
-from tollgate.infra.migrations import ROOT
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import typed
 from tollgate.kit.tokens import Kind
 from tollgate.rerating import tasks
 
-GUIDE = (ROOT / "docs" / "rerating.md").read_text()
-EXAMPLE: dict[str, Any] = json.loads(re.findall(r"^```json\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)[0])
-NOBODY = "rerate_01890000-0000-7000-8000-000000000000"
 OLD = [
     {"kind": "prompt", "price": "0.4", "unit": "per_million_tokens"},
     {"kind": "completion", "price": "1.6", "unit": "per_million_tokens"},
@@ -35,6 +24,13 @@ OLD = [
 async def plane(past: Past, database_url: str) -> AsyncIterator[ControlPlane]:
     books, clock = past.books, FixedClock(past.clock.now())
     async with control_plane(books.database, books.pool, clock, database_url=database_url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def shared(server_url: str, template: str) -> AsyncIterator[ControlPlane]:
+    async with shared_control_plane(server_url, template, "rerating") as opened:
+        await priced_endpoint(opened.database, BORN)
         yield opened
 
 
@@ -112,69 +108,17 @@ async def test_a_resolved_call_says_by_which_re_rate(past: Past, plane: ControlP
         ({"apply": True}, "apply"),
     ],
 )
-async def test_what_cannot_be_is_refused_by_its_field(plane: ControlPlane, change: dict[str, Any], field: str) -> None:
-    answer = await plane.call("POST", "/admin/rerate", json={**EXAMPLE, **change})
+async def test_what_cannot_be_is_refused_by_its_field(shared: ControlPlane, change: dict[str, Any], field: str) -> None:
+    past = {"to": "2026-11-08T00:00:00Z"}  # the clock of these tests is of that month
+    answer = await shared.call("POST", "/admin/rerate", json={**EXAMPLE, **past, **change})
 
     assert (answer.status_code, answer.json()["error"]["metadata"]["field"]) == (400, field)
 
 
 @pytest.mark.parametrize("path", ["", "/organizations", "/apply"])
-async def test_what_is_not_there_is_not_found(plane: ControlPlane, path: str) -> None:
+async def test_what_is_not_there_is_not_found(shared: ControlPlane, path: str) -> None:
     method = "POST" if path == "/apply" else "GET"
 
-    answers = [await plane.call(method, f"/admin/rerate/{name}{path}") for name in (NOBODY, "rerate_x", "inv_1")]
+    answers = [await shared.call(method, f"/admin/rerate/{name}{path}") for name in (NOBODY, "rerate_x", "inv_1")]
 
     assert {answer.status_code for answer in answers} == {404}
-
-
-async def ran(database_url: str, *arguments: str, given: str | None = None) -> Result:
-    """The command, in a thread of its own: it brings its own event loop."""
-    environment = {"TOLLGATE_DATABASE_URL": database_url}
-    return await asyncio.to_thread(CliRunner().invoke, rerate, arguments, env=environment, input=given)
-
-
-async def test_the_command_shows_asks_and_applies(past: Past, database_url: str, tmp_path: Path) -> None:
-    long_ago = NOON - timedelta(days=6 * 365)  # the command reads the real clock
-    acme = await past.books.an_organization(now=long_ago)
-    await past.books.record(acme, past.call(long_ago, {Kind.PROMPT: 1_000_000}))
-    window = {"from": "2020-11-01T00:00:00Z", "to": "2020-12-01T00:00:00Z"}
-    file = tmp_path / "november.json"
-    file.write_text(json.dumps({**EXAMPLE, **window}))
-
-    looked = await ran(database_url, str(file))
-    refused = await ran(database_url, str(file), "--apply", given="n\n")
-    before = await past.adjustments(acme)
-    applied = await ran(database_url, str(file), "--apply", given="y\n")
-    options = ("--model", "openai/gpt-4.1-mini", "--provider", "openai", "--from", window["from"], "--reason", "back")
-    back = await ran(
-        database_url, *options, "--to", window["to"], "--price", "prompt=0.4", "--price", "completion=1.6", "--json"
-    )
-
-    for shown in (typed("org", acme.id), "2020-11", "-0.2", "measured"):
-        assert shown in looked.stdout
-    assert (looked.exit_code, refused.exit_code, before) == (0, 1, [])
-    assert "applied: 1 organizations done" in applied.stdout
-    assert [str(each.amount) for each in await past.adjustments(acme)] == ["0.200000000000"]
-    answer = json.loads(back.stdout)
-    assert (answer["difference"], answer["organizations"][0]["difference"]) == ("0.2", "0.2")
-    done = await ran(database_url, "--dry-run", answer["id"], "--apply", "--yes", "--json")
-    assert json.loads(done.stdout)["state"] == "applied"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "give a FILE, or --dry-run, or else --model"),
-        (["--dry-run", "x"], "is not an id that starts with rerate_"),
-        (["--model", "a/b"], "the options: provider is required"),
-        (["--price", "prompt"], "say KIND=PRICE"),
-        (["--model", "a/b", "--apply", "--json"], "give --yes with it"),
-        (["--dry-run", NOBODY], "There is no such re-rate"),
-    ],
-)
-async def test_a_mistake_is_told_in_one_line(database_url: str, arguments: list[str], said: str) -> None:
-    result = await ran(database_url, *arguments)
-
-    assert result.exit_code != 0
-    assert said in result.stderr
-    assert "Traceback" not in result.stderr
