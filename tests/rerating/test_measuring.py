@@ -23,9 +23,7 @@ from tollgate.rerating.model import Answer
 ZONES = ("Pacific/Kiritimati", "America/St_Johns", "Asia/Kathmandu")
 OUTPUT = per_million(Kind.COMPLETION, "3.2")
 PRICES: dict[str, tuple[PriceItem, ...]] = {
-    "flat": DOUBLE,
     "with requests": (*DOUBLE, PriceItem(Kind.REQUEST, Decimal("0.0001"), Unit.PER_COUNT)),
-    "tiers": (*tiers(Kind.PROMPT, "1", "2", boundary=1000), OUTPUT),
     "crossing tiers": (
         *tiers(Kind.PROMPT, "1", "2", boundary=700),
         *tiers(Kind.INPUT_CACHE_READ, "0", "9", boundary=1500),
@@ -100,7 +98,7 @@ async def test_it_is_what_rating_every_call_anew_gives(past: Past, wanted: str) 
         assert sum(month.calls for month in months) == result.calls
 
 
-@pytest.mark.parametrize("wanted", ["flat", "crossing tiers"])
+@pytest.mark.parametrize("wanted", PRICES)
 async def test_it_does_not_depend_on_the_size_of_the_pages(past: Past, wanted: str) -> None:
     parties = await three(past)
 

@@ -28,7 +28,7 @@ WINDOW = Period(BEGIN, BEGIN + timedelta(days=4))
 KATHMANDU = ZoneInfo("Asia/Kathmandu")
 PRICE = a_price(per_million(Kind.PROMPT, "1"), per_million(Kind.COMPLETION, "2"))
 
-FEW = settings(max_examples=40)
+FEW = settings(max_examples=25)
 
 minutes = st.integers(0, 4 * 24 * 60).map(lambda count: BEGIN + timedelta(minutes=count))
 windows = st.tuples(minutes, minutes).filter(lambda ends: ends[0] < ends[1]).map(lambda ends: Period(*ends))
