@@ -24,11 +24,14 @@ EDGES = (
 PRICE = {"model": "acme/one", "provider": "acme", "items": []}
 GRANT = {"amount": "1"}
 MODEL = {"slug": "acme/two", "name": "Two"}
+RERATE = {"model": "acme/one", "provider": "acme", "items": [], "reason": "a mistake"}
 KEY = {"kind": "inference", "name": "mine"}
 
 BODIES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("POST", "/admin/prices", "effective_from", PRICE),
     ("POST", "/admin/price-adjustments", "effective_from", {"percent": "5"}),
+    ("POST", "/admin/rerate", "from", RERATE),
+    ("POST", "/admin/rerate", "to", {**RERATE, "from": "2026-01-01T00:00:00Z"}),
     ("POST", "/admin/price-adjustments/padj_01890000-0000-7000-8000-000000000000/end", "effective_to", {}),
     ("POST", "/admin/models", "deprecated_at", MODEL),
     ("POST", "/admin/models", "retires_at", MODEL),

@@ -25,6 +25,7 @@ from tollgate.accounts.model import Organization
 from tollgate.invoices.model import Invoice, NothingToInvoice
 from tollgate.invoices.schemas.invoices import InvoiceView
 from tollgate.kit.errors import Conflict
+from tollgate.kit.ids import typed
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.model import PriceItem, Unit
@@ -81,12 +82,16 @@ class TestClosing:
 
     async def test_waits_for_a_price_and_says_for_what(self, books: Books) -> None:
         organization = await books.an_organization()
-        await books.record(organization, Used(at(11, 5)), Used(at(11, 6), {**PLAIN, Kind.WEB_SEARCH: 2}))
+        _, call_id = await books.record(organization, Used(at(11, 5)), Used(at(11, 6), {**PLAIN, Kind.WEB_SEARCH: 2}))
 
         with pytest.raises(Conflict, match=f"no price: 2 web_search of {MODEL}") as refusal:
             await books.close(organization, NOVEMBER, now=AFTER)
 
-        assert refusal.value.metadata == {"unpriced": [{"model": MODEL, "kind": "web_search", "quantity": 2}]}
+        assert refusal.value.metadata == {
+            "unpriced": [{"model": MODEL, "kind": "web_search", "quantity": 2}],
+            "calls": [typed("gen", call_id)],
+            "resolve": "/api/v1/admin/rerate",
+        }
         drafted = await books.current(organization, now=at(11, 22))
         assert [usage.kind for usage in drafted.unpriced] == [Kind.WEB_SEARCH]
 

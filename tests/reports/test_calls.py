@@ -61,6 +61,7 @@ class TestGeneration:
             "estimate": None,
             "price_version": typed("price", scene.price.id),
             "service_tier": "standard",
+            "resolved_by": None,
             "provider_cost": None,
             "key": typed("key", key.id),
             "project": typed("prj", project.id),

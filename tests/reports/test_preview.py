@@ -16,11 +16,11 @@ from tollgate.infra.changes import Act
 from tollgate.kit.ids import OrganizationId, PriceVersionId, typed
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import CallStatus
+from tollgate.pricing import effects
 from tollgate.pricing import service as pricing
+from tollgate.pricing.effects import NO_EFFECT, Bulk
 from tollgate.pricing.model import STANDARD, PriceDraft, PriceItem, PriceVersion, Unit
 from tollgate.pricing.rules import rate
-from tollgate.reports import effects
-from tollgate.reports.effects import NO_EFFECT, Bulk
 
 OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
 USED = (Kind.PROMPT, Kind.INPUT_CACHE_READ, Kind.COMPLETION)

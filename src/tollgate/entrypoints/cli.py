@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, Place] = {
     "organizations": Place("tollgate.entrypoints.cli_accounts", "organizations", "Open and list organizations."),
     "keys": Place("tollgate.entrypoints.cli_accounts", "keys", "Make, list and revoke API keys."),
     "prices": Place("tollgate.entrypoints.cli_prices", "prices", "Compare, import and publish prices."),
+    "rerate": Place("tollgate.entrypoints.cli_rerate", "rerate", "Correct what calls of the past were charged."),
     "invoices": Place(
         "tollgate.entrypoints.cli_invoice_acts", "invoices", "Close months, look at invoices, and act on them."
     ),

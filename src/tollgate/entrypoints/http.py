@@ -60,6 +60,7 @@ from tollgate.metering.status import OnDisk
 from tollgate.payments import routes as payments
 from tollgate.pricing import routes as pricing
 from tollgate.reports import routes as reports
+from tollgate.rerating import routes as rerating
 from tollgate.statistics import service as statistics
 from tollgate.statistics.model import Standing
 from tollgate.webhooks import routes as webhooks
@@ -73,6 +74,7 @@ CONTROL_PLANE = (
     *metering.HANDLERS,
     *invoices.HANDLERS,
     *payments.HANDLERS,
+    *rerating.HANDLERS,
     *reports.HANDLERS,
     *webhooks.HANDLERS,
 )

@@ -49,13 +49,22 @@ def read(name: str, text: bytes) -> tuple[list[Entry], bool]:
     Raises:
         InvalidRequest: it cannot be read; the message begins with the file's name and the line, or the field.
     """
-    document = _toml(name, text) if name.endswith(".toml") else _json(name, text)
-    if isinstance(document, dict) and set(document) == {_MANY}:
-        document = document[_MANY]
-    if not isinstance(document, list):
-        return [Entry(name, _body(name, document))], False
-    places = [f"{name}: {_MANY}[{number}]" for number in range(len(document))]
-    return [Entry(place, _body(place, each)) for place, each in zip(places, document, strict=True)], True
+    found = document(name, text)
+    if isinstance(found, dict) and set(found) == {_MANY}:
+        found = found[_MANY]
+    if not isinstance(found, list):
+        return [Entry(name, _body(name, found))], False
+    places = [f"{name}: {_MANY}[{number}]" for number in range(len(found))]
+    return [Entry(place, _body(place, each)) for place, each in zip(places, found, strict=True)], True
+
+
+def document(name: str, text: bytes) -> Any:
+    """What a file of this name says, JSON or TOML.
+
+    Raises:
+        InvalidRequest: it is neither; the message begins with the file's name and the line.
+    """
+    return _toml(name, text) if name.endswith(".toml") else _json(name, text)
 
 
 def _json(name: str, text: bytes) -> Any:
@@ -96,6 +105,16 @@ def from_options(prices: Sequence[str], **fields: str | None) -> Entry:
     Raises:
         InvalidRequest: an option cannot be read; the message names it.
     """
+    given = {name: value for name, value in fields.items() if value is not None}
+    return Entry("the options", _body("the options", {**given, "items": items_of(prices)}))
+
+
+def items_of(prices: Sequence[str]) -> list[dict[str, object]]:
+    """The items that `--price` options ask for, as a body holds them.
+
+    Raises:
+        InvalidRequest: an option cannot be read; the message names it.
+    """
     tiers: dict[str, list[tuple[int, str]]] = {}
     for text in prices:
         found = _OPTION.fullmatch(text)
@@ -105,9 +124,7 @@ def from_options(prices: Sequence[str], **fields: str | None) -> Entry:
                 f"tokens or more; kinds are {', '.join(Kind)}."
             )
         tiers.setdefault(found["kind"], []).append((int(found["tier"] or 0), found["price"]))
-    items = [item for kind, steps in tiers.items() for item in _items(kind, sorted(steps))]
-    given = {name: value for name, value in fields.items() if value is not None}
-    return Entry("the options", _body("the options", {**given, "items": items}))
+    return [item for kind, steps in tiers.items() for item in _items(kind, sorted(steps))]
 
 
 def _items(kind: str, steps: list[tuple[int, str]]) -> list[dict[str, object]]:

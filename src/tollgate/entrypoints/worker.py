@@ -22,6 +22,7 @@ from tollgate.metering import tasks as grants
 from tollgate.payments import tasks as payments
 from tollgate.payments.service.surroundings import Surroundings
 from tollgate.payments.stripe_client import StripeClient
+from tollgate.rerating import tasks as rerating
 from tollgate.statistics import tasks as statistics
 from tollgate.webhooks import tasks as webhooks
 from tollgate.webhooks.tasks import Post
@@ -69,6 +70,9 @@ def schedules(
     async def drop_old_events() -> None:
         await webhooks.drop_old(database, clock)
 
+    async def go_on_with_rerates() -> None:
+        await rerating.go_on_with_all(database, clock)
+
     return [
         Schedule("webhooks", "* * * * * */5", deliver_webhooks),
         Schedule("events", "11 4 * * *", drop_old_events),
@@ -78,6 +82,7 @@ def schedules(
         Schedule("statistics", "* * * * * */10", fold_statistics),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
+        Schedule("rerates", "* * * * * */5", go_on_with_rerates),
         *([] if stripe is None else _at_stripe(Surroundings(database, stripe, clock))),
     ]
 

@@ -107,6 +107,10 @@ for _outcome in ("received", "known", "refused", "processed", "ignored", "failed
     STRIPE_EVENTS.labels(_outcome)
 for _status in ("paid", "expired", "failed", "parked"):
     TOP_UPS.labels(_status)
+RERATE_FAILURES = Counter(
+    "tollgate_rerate_failures_total",
+    "Organizations whose part of a re-rate could not be measured or posted; it is tried again.",
+)
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
 
 _CAUSES_MAX = 10

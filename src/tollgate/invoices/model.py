@@ -18,6 +18,7 @@ from tollgate.kit.errors import Conflict
 from tollgate.kit.ids import (
     AdjustmentId,
     AgreementId,
+    CallId,
     InvoiceId,
     KeyId,
     OrganizationId,
@@ -317,6 +318,8 @@ class Invoice:
     """Of an invoice that was issued: the JSON text of everything that never changes, as it was written then."""
     terms: Terms = NO_TERMS
     """Of a draft: what it was made under. Of an issued invoice, its document says what counts."""
+    unpriced_calls: tuple[CallId, ...] = ()
+    """Of a draft: the first of the calls that used it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,10 +259,16 @@ _EXPIRED_HOLDS = Check(
 
 _UNPRICED_CALLS = Check(
     "unpriced calls",
-    "Every kind of usage has a price.",
+    "Every kind of usage has a price, or was given one since by a re-rate.",
     """
-    SELECT organization_id, format('calls of %s at %s without a price for all they used', model, provider), 0, count(*)
-    FROM calls WHERE status = 'unpriced' GROUP BY organization_id, model, provider
+    SELECT c.organization_id, format('calls of %s at %s without a price for all they used', c.model, c.provider), 0,
+           count(*)
+    FROM calls AS c
+    WHERE c.status = 'unpriced'
+      AND NOT EXISTS (SELECT FROM repriced_usage AS p
+                      WHERE p.organization_id = c.organization_id AND p.price_version_id = c.price_version_id
+                        AND c.accepted_at >= p.since AND c.accepted_at < p.until AND c.invoice_cut <= p.cut)
+    GROUP BY c.organization_id, c.model, c.provider
     """,
     Severity.NOTE,
 )

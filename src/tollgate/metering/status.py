@@ -22,6 +22,7 @@ from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.telemetry import Reading
 from tollgate.kit.errors import Unavailable
 from tollgate.metering.safekeeping import SPOOL_FILE
+from tollgate.metering.unpriced import IS_REPRICED
 from tollgate.statistics import service as statistics
 from tollgate.statistics.model import Backlog
 from tollgate.webhooks import service as webhooks
@@ -40,7 +41,10 @@ _HELD = sa.text("""
     GROUP BY o.currency ORDER BY o.currency
 """)
 _OLDEST_HELD = sa.text("SELECT call_id FROM holds ORDER BY call_id LIMIT 1")
-_UNPRICED = sa.text("SELECT count(*) AS calls, min(accepted_at) AS oldest_at FROM calls WHERE status = 'unpriced'")
+_UNPRICED = sa.text(f"""
+    SELECT count(*) AS calls, min(c.accepted_at) AS oldest_at FROM calls AS c
+    WHERE c.status = 'unpriced' AND NOT {IS_REPRICED}
+""")
 _SWEPT_AT = sa.text("SELECT swept_at FROM recovery")
 
 
@@ -57,7 +61,7 @@ class InLedger:
     orphans: int
     """Those of them whose lease is over: the next sweep settles them, or gives back what is held."""
     unpriced: int
-    """Calls that used something without a price. They are charged nothing, and no invoice can be issued on them."""
+    """Calls that used something without a price, and were given none since. No invoice can be issued on them."""
     unpriced_oldest_at: datetime | None
     swept_at: datetime
     """When leases were last looked after."""

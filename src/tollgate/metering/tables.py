@@ -9,7 +9,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.ids import (
+    AttemptId,
+    CallId,
+    EndpointId,
+    KeyId,
+    OrganizationId,
+    PriceVersionId,
+    ProjectId,
+    RerateId,
+)
 
 MONEY = sa.Numeric(38, 12)
 INSTANT = sa.DateTime(timezone=True)
@@ -183,3 +192,20 @@ class RollupRow(SQLModel, table=True):
     origin_amount: Decimal = Field(sa_type=MONEY)
     amount: Decimal = Field(sa_type=MONEY)
     credits_amount: Decimal = Field(sa_type=MONEY)
+
+
+class RepricedUsageRow(SQLModel, table=True):
+    """Usage that has got another price since: what a version charged in a stretch of time, recorded up to a cut.
+
+    Whatever of it had no price has one now. Rows are only added.
+    """
+
+    __tablename__ = "repriced_usage"
+    __table_args__ = (sa.CheckConstraint("since < until", name="repriced_usage_window"),)
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    price_version_id: PriceVersionId = Field(primary_key=True, sa_type=sa.Uuid)
+    rerate_id: RerateId = Field(primary_key=True, sa_type=sa.Uuid)
+    since: datetime = Field(sa_type=INSTANT)
+    until: datetime = Field(sa_type=INSTANT)
+    cut: int = Field(sa_type=sa.Integer)

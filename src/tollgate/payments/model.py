@@ -27,9 +27,9 @@ class StripeDeclined(StripeError):
 
     def __init__(
         self,
-        message: str,
+        message: str | None = None,
         *,
-        code: str | None,
+        code: str | None = None,
         decline_code: str | None = None,
         payment_intent_id: str | None = None,
         charge_id: str | None = None,
@@ -50,7 +50,7 @@ class StripeAway(StripeError, ProviderUnavailable):
 
     type = ProviderUnavailable.type
 
-    def __init__(self, message: str, *, is_replay: bool = False) -> None:
+    def __init__(self, message: str | None = None, *, is_replay: bool = False) -> None:
         super().__init__(message)
         self.is_replay = is_replay
 
@@ -66,7 +66,7 @@ class StripeBusy(StripeAway):
 class StripeRefused(StripeError):
     """Stripe refuses the request as it is: asking again does not help. `param` is the part at fault."""
 
-    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *, code: str | None = None, param: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.param = param

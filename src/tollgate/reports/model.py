@@ -11,12 +11,13 @@ from zoneinfo import ZoneInfo
 from tollgate.accounts.model import Limits, Organization
 from tollgate.catalog.model import Endpoint, Model, Provider
 from tollgate.keys.model import ApiKey
-from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId, RerateId
 from tollgate.kit.money import EXACT, ZERO
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.ledger.model import Grant
 from tollgate.metering.model import AttemptStatus, CallStatus
+from tollgate.pricing.effects import NO_EFFECT, Effect
 from tollgate.pricing.model import ChargeItem, PriceVersion
 from tollgate.statistics.model import NO_STATISTICS, EndpointStatistics
 
@@ -232,6 +233,8 @@ class Generation:
     """The version it was charged by; `None` if no provider answered."""
     items: tuple[ChargeItem, ...]
     """What makes up the amount, rated anew at the price version the call was charged by."""
+    resolved_by: RerateId | None = None
+    """Of a call without a price for all it used: the re-rate that gave it one."""
 
     @property
     def serving_usage(self) -> Mapping[str, object] | None:
@@ -346,3 +349,16 @@ class ListingOrder(StrEnum):
     OLDEST = "-created"
     DEAREST = "-price"
     SHORTEST_CONTEXT = "-context_length"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The effect that prices would have had on a month."""
+
+    window: Period
+    by_organization: Mapping[OrganizationId, Effect]
+
+    @property
+    def total(self) -> Effect:
+        """On everyone together."""
+        return sum(self.by_organization.values(), NO_EFFECT)

@@ -10,7 +10,7 @@ from tollgate.invoices.model import Heading, Invoice, InvoiceStatus, Month, Noth
 from tollgate.invoices.rules.lines import lacks_price
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict
-from tollgate.kit.ids import GrantId, derived_id
+from tollgate.kit.ids import GrantId, derived_id, typed
 from tollgate.ledger.model import RECEIVABLE, REVENUE, ROUNDING, TAX, UNBILLED, Transfer, credits_of
 from tollgate.metering.model import BilledUsage
 
@@ -63,14 +63,26 @@ def check_billable(invoice: Invoice) -> None:
         NothingToInvoice: there is no usage, no charge, and nothing was agreed.
     """
     if invoice.unpriced:
-        used = [(usage.model, usage.kind.value, usage.quantity) for usage in invoice.unpriced]
-        told = ", ".join(f"{quantity} {kind} of {model}" for model, kind, quantity in used)
-        raise Conflict(
-            f"{invoice.heading.month.name} cannot be invoiced while some of its usage has no price: {told}.",
-            metadata={"unpriced": [{"model": model, "kind": kind, "quantity": count} for model, kind, count in used]},
-        )
+        raise _lacks_prices(invoice)
     if not invoice.lines:
         raise NothingToInvoice(f"There is nothing to invoice for {invoice.heading.month.name}.", field="month")
+
+
+def _lacks_prices(invoice: Invoice) -> Conflict:
+    """What has no price, which calls used it, and what to do about it."""
+    used = [(usage.model, usage.kind.value, usage.quantity) for usage in invoice.unpriced]
+    told = ", ".join(f"{quantity} {kind} of {model}" for model, kind, quantity in used)
+    calls = [typed("gen", call_id) for call_id in invoice.unpriced_calls]
+    such_as = f" (calls such as {', '.join(calls)})" if calls else ""
+    return Conflict(
+        f"{invoice.heading.month.name} cannot be invoiced while some of its usage has no price: {told}{such_as}. "
+        "Give it one with a re-rate: POST /admin/rerate, or `tollgate rerate`.",
+        metadata={
+            "unpriced": [{"model": model, "kind": kind, "quantity": count} for model, kind, count in used],
+            "calls": calls,
+            "resolve": "/api/v1/admin/rerate",
+        },
+    )
 
 
 def series(now: datetime) -> str:

@@ -13,6 +13,7 @@ from tollgate.agreements import service as agreements
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices.model import NO_TERMS, Adjustments, Contribution, Heading, Invoice, Month, Terms, Usage, Window
 from tollgate.invoices.rules import agreed, closing, document, lines, telling, voiding, windows
+from tollgate.invoices.service import unpriced
 from tollgate.invoices.store import agreed as agreed_store
 from tollgate.invoices.store import invoices as store
 from tollgate.kit.errors import InvalidRequest, NotFound
@@ -113,7 +114,8 @@ async def _skipped(session: ReadSession, organization: Organization, window: Win
     if stretch is None:
         return ()
     scope = windows.records(window, stretch)
-    return await metering.billed_usage(session, organization_id=organization.id, scope=scope)
+    usages = await metering.billed_usage(session, organization_id=organization.id, scope=scope)
+    return await unpriced.without_resolved(session, organization.id, scope, usages)
 
 
 async def _draft(
@@ -127,7 +129,7 @@ async def _draft(
         for usage, origin in billed
     ]
     adjustments = await _adjustments(session, organization, window)
-    drafted = lines.draft(organization, month, window, usages, adjustments, terms)
+    drafted = await unpriced.settled(session, lines.draft(organization, month, window, usages, adjustments, terms))
     return voiding.revised(drafted, (await store.voided_months(session, organization))[month])
 
 

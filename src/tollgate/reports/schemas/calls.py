@@ -168,6 +168,8 @@ class GenerationView(Struct, kw_only=True, frozen=True):
     service_tier: str | None
     """The one whose price it was charged by."""
     charge: ChargeView
+    resolved_by: str | None
+    """Of an `unpriced` call: the re-rate that gave all it used a price; what that came to is an adjustment."""
     provider_cost: str | None
     key: str
     project: str | None
@@ -204,6 +206,7 @@ class GenerationView(Struct, kw_only=True, frozen=True):
             price_version=typed_or_none("price", call.price_version_id),
             service_tier=None if generation.price is None else generation.price.service_tier,
             charge=ChargeView.of(generation),
+            resolved_by=typed_or_none("rerate", generation.resolved_by),
             provider_cost=_cost(call.provider_cost),
             key=typed("key", call.key_id),
             project=typed_or_none("prj", call.project_id),

@@ -9,9 +9,10 @@ from tollgate.kit import money
 from tollgate.kit.ids import typed
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
+from tollgate.pricing.effects import Effect
 from tollgate.pricing.model import CURRENCY
 from tollgate.pricing.schemas import PublishPrice
-from tollgate.reports.effects import Effect, Preview
+from tollgate.reports.model import Preview
 
 
 class PreviewPrice(PublishPrice, kw_only=True, frozen=True):

@@ -11,6 +11,7 @@ from tollgate.infra.database import ReadSession
 from tollgate.kit import money
 from tollgate.kit.errors import NotFound
 from tollgate.kit.ids import CallId, KeyId, OrganizationId
+from tollgate.metering import unpriced
 from tollgate.metering.model import CallStatus
 from tollgate.pricing import rules as rating
 from tollgate.pricing import service as pricing
@@ -66,10 +67,13 @@ async def _told(session: ReadSession, *, organization_id: OrganizationId, calls:
         if call.price_version_id is not None and call.endpoint_id is not None
     }
     prices = await pricing.versions(session, charged, organization_id=organization_id)
+    unpriced_calls = [call.id for call in calls if call.status is CallStatus.UNPRICED]
+    resolved = await unpriced.resolved_by(session, organization_id=organization_id, call_ids=unpriced_calls)
     found = []
     for call in calls:
         price = None if call.price_version_id is None else prices.get(call.price_version_id)
-        found.append(Generation(call, tuple(attempts.get(call.id, ())), price, _charge_items(call, price)))
+        tried, items = tuple(attempts.get(call.id, ())), _charge_items(call, price)
+        found.append(Generation(call, tried, price, items, resolved.get(call.id)))
     return found
 
 

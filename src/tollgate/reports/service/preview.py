@@ -4,10 +4,11 @@ from tollgate.infra.database import ReadSession
 from tollgate.kit.ids import OrganizationId
 from tollgate.kit.money import ZERO
 from tollgate.kit.period import Period
+from tollgate.pricing import effects
 from tollgate.pricing import service as pricing
+from tollgate.pricing.effects import NO_EFFECT, Bulk, Effect
 from tollgate.pricing.model import PriceDraft
-from tollgate.reports import effects
-from tollgate.reports.effects import NO_EFFECT, Bulk, Effect, Preview
+from tollgate.reports.model import Preview
 from tollgate.reports.store import preview as store
 
 

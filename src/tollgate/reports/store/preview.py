@@ -10,7 +10,7 @@ from tollgate.kit.ids import OrganizationId, PriceVersionId
 from tollgate.kit.money import ZERO
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import PROMPT_KINDS, Kind, UsageQuantities
-from tollgate.reports.effects import Bulk
+from tollgate.pricing.effects import Bulk
 from tollgate.reports.store.usage import INSTANT, id_bounds
 
 _ROLLED_UP = sa.text("""

@@ -3,7 +3,7 @@
 Sums of calls are rated where that is the same as rating every one of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,14 +11,14 @@ from uuid import UUID
 
 from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
 from tollgate.kit.money import EXACT, ZERO
-from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.model import STANDARD, PriceItem, PriceVersion
+from tollgate.pricing.model import STANDARD, Charge, PriceItem, PriceVersion
 from tollgate.pricing.rules import rate
 
+_ANY_VERSION = PriceVersionId(UUID(int=0))
 _ANY_ENDPOINT = EndpointId(UUID(int=0))
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
-"""Rating looks at neither."""
+"""Rating looks at none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,6 @@ class Effect:
 NO_EFFECT = Effect(0, ZERO, ZERO)
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """The effect that prices would have had on a month."""
-
-    window: Period
-    by_organization: Mapping[OrganizationId, Effect]
-
-    @property
-    def total(self) -> Effect:
-        """On everyone together."""
-        return sum(self.by_organization.values(), NO_EFFECT)
-
-
 def steps(items: Sequence[PriceItem]) -> list[int]:
     """The prompt tokens at which prices change, from 0 on."""
     return sorted({0, *(item.prompt_tokens_from for item in items)})
@@ -86,8 +73,15 @@ def fits(tier: int, priced_by: PriceVersion, items: Sequence[PriceItem]) -> bool
 
 
 def effect(bulk: Bulk, items: Sequence[PriceItem]) -> Effect:
-    """What the calls would have cost at these prices, of which one tier holds them all: rating is additive within."""
-    covering = tuple(PriceItem(item.kind, item.unit_price, item.unit) for item in items if item.covers(bulk.tier))
-    instead = PriceVersion(bulk.price_version_id, _ANY_ENDPOINT, None, STANDARD, _ANY_TIME, None, covering)
-    charge = rate(bulk.quantities, instead)
+    """What the calls would have cost at these prices, of which one tier holds them all."""
+    charge = cost(bulk.quantities, items, prompt_tokens=bulk.tier)
     return Effect(bulk.calls, bulk.amount, charge.amount, frozenset(charge.unpriced))
+
+
+def cost(quantities: UsageQuantities, items: Sequence[PriceItem], *, prompt_tokens: int) -> Charge:
+    """What calls cost together at the tier that holds so many prompt tokens and every one of them.
+
+    Within a tier rating is additive, so this is what rating call by call adds up to.
+    """
+    covering = tuple(PriceItem(item.kind, item.unit_price, item.unit) for item in items if item.covers(prompt_tokens))
+    return rate(quantities, PriceVersion(_ANY_VERSION, _ANY_ENDPOINT, None, STANDARD, _ANY_TIME, None, covering))
