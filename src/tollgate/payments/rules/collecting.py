@@ -1,0 +1,271 @@
+"""What is done next to collect an invoice. Our invoice is the truth: one invoice at Stripe mirrors it.
+
+`next_step()` looks at our row, our invoice and Stripe's as it is now, and says one thing to do. Whoever does it looks
+again afterwards, so every step can be repeated, and a step whose outcome is not known is found out by looking.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from tollgate.invoices.model import Heading, InvoiceStatus
+from tollgate.kit.ids import typed
+from tollgate.payments.model import InvoiceState, PaymentIntent, StripeInvoice
+from tollgate.payments.rules import dunning
+from tollgate.payments.states import Collection, CollectionMode, Policy
+
+LOOK_AGAIN = timedelta(days=1)
+"""How often an invoice that waits for its customer is looked at: Stripe's word of a payment may be lost."""
+_LOOK_SOON = timedelta(hours=1)
+"""How often while a payment is on its way."""
+KEYS_LAST = timedelta(hours=23)
+"""For how long Stripe surely remembers an idempotency key: 24 hours, less what clocks may differ."""
+
+
+class Act(StrEnum):
+    """One thing to do."""
+
+    REST = "rest"
+    """Nothing, until later."""
+    FINISH = "finish"
+    """Nothing any more."""
+    PARK = "park"
+    """Have a person look."""
+    REMIND = "remind"
+    """Tell that the invoice is past due."""
+    SUSPEND = "suspend"
+    """Close the organization's keys until it pays."""
+    RECORD = "record"
+    """Write down payments that Stripe has."""
+    LOOK = "look"
+    """Find out whether the mirror was made."""
+    MAKE = "make"
+    """Make the mirror, as a draft."""
+    FILL = "fill"
+    """Add its lines."""
+    FINALISE = "finalise"
+    """Make it a demand."""
+    CHARGE = "charge"
+    """Take the money."""
+    MARK_PAID = "mark_paid"
+    """Tell Stripe that it was paid elsewhere."""
+    WITHDRAW = "withdraw"
+    """Take the mirror back, so that it cannot be paid; a new one is made if anything is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do, until when to rest, and why."""
+
+    act: Act
+    at: datetime | None = None
+    """Of a rest: its end."""
+    reason: str | None = None
+    """Of parking: what a person has to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How the money can be had."""
+
+    mode: CollectionMode
+    customer_id: str | None = None
+    """The organization's customer at Stripe, if it has one."""
+    has_method: bool = False
+    """A payment method is stored there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known at this moment."""
+
+    collection: Collection
+    heading: Heading
+    """Our invoice."""
+    ways: Ways
+    mirror: StripeInvoice | None = None
+    """Stripe's invoice as it is now, if we know which it is."""
+    intents: Sequence[PaymentIntent] = ()
+    """Every payment of the mirror, made or tried."""
+    recorded: frozenset[str] = field(default_factory=frozenset)
+    """The payments that are written down."""
+    was_looked_for: bool = False
+    """Stripe was asked whether the mirror is there: it is not."""
+
+
+def mode(chosen: CollectionMode | None, *, has_method: bool) -> CollectionMode:
+    """How to collect, where it may be left open."""
+    if chosen is not None:
+        return chosen
+    return CollectionMode.AUTOMATIC if has_method else CollectionMode.SEND
+
+
+def next_step(seen: Seen, policy: Policy, now: datetime) -> Step:
+    """The one thing to do now."""
+    mirror = seen.mirror
+    if mirror is not None:
+        strange = stranger(seen.collection, seen.heading, mirror)
+        if strange:
+            return Step(Act.PARK, reason=strange)
+        fresh = unrecorded(seen)
+        if any(intent.currency != seen.heading.currency for intent in fresh):
+            return Step(Act.PARK, reason=f"Paid at Stripe in {fresh[0].currency}, not in {seen.heading.currency}.")
+        if fresh:
+            return Step(Act.RECORD)
+    if seen.heading.amount_due == 0 or seen.heading.status is InvoiceStatus.UNCOLLECTIBLE:
+        return _ending(seen)
+    overdue = _overdue(seen, policy, now)
+    if overdue is not None:
+        return overdue
+    if seen.ways.mode is CollectionMode.NONE and not _may_be_there(seen):
+        return _rest(seen, policy, now)
+    return _mirroring(seen, policy, now)
+
+
+def unrecorded(seen: Seen) -> list[PaymentIntent]:
+    """The payments that Stripe has, and we have not written down."""
+    return [
+        intent
+        for intent in seen.intents
+        if intent.status == "succeeded" and intent.amount_received > 0 and intent.id not in seen.recorded
+    ]
+
+
+def metadata(collection: Collection) -> Mapping[str, str]:
+    """What the mirror says of whose it is."""
+    return {
+        "tollgate_organization": typed("org", collection.organization_id),
+        "tollgate_invoice": typed("inv", collection.invoice_id),
+        "tollgate_revision": str(collection.mirror.revision),
+    }
+
+
+def number(collection: Collection, heading: Heading) -> str:
+    """What the mirror is called: as our invoice, and with a suffix if an earlier mirror of it was taken back."""
+    revision = collection.mirror.revision
+    return f"{heading.number}-{revision + 1}" if revision else str(heading.number)
+
+
+def stranger(collection: Collection, heading: Heading, mirror: StripeInvoice) -> str | None:
+    """Why Stripe's invoice is not the mirror of ours, if it is not: number, customer, currency or total differ."""
+    for name, expected in metadata(collection).items():
+        if mirror.metadata.get(name) != expected:
+            return f"Stripe's invoice {mirror.id} is not of this one: its {name} is {mirror.metadata.get(name)!r}."
+    if collection.mirror.customer_id is not None and mirror.customer_id != collection.mirror.customer_id:
+        return f"Stripe's invoice {mirror.id} is of the customer {mirror.customer_id}, not {collection.mirror.customer_id}."
+    if mirror.currency != heading.currency:
+        return f"Stripe's invoice {mirror.id} is in {mirror.currency}, not in {heading.currency}."
+    if mirror.number not in {None, number(collection, heading)}:
+        return f"Stripe's invoice {mirror.id} has the number {mirror.number}, not {number(collection, heading)}."
+    if collection.mirror.filled_at is not None and mirror.total != collection.mirror.amount:
+        return f"Stripe's invoice {mirror.id} comes to {mirror.total}, not to {collection.mirror.amount}."
+    return None
+
+
+def _ending(seen: Seen) -> Step:
+    """Nothing is due, or it was given up: what is at Stripe must not ask for it any more."""
+    mirror = seen.mirror
+    if mirror is None:
+        return Step(Act.LOOK) if _may_be_there(seen) else Step(Act.FINISH)
+    if seen.heading.status is InvoiceStatus.UNCOLLECTIBLE:
+        return Step(Act.FINISH)  # the customer may still pay it on Stripe's page
+    match mirror.state:
+        case InvoiceState.DRAFT:
+            return Step(Act.WITHDRAW)
+        case InvoiceState.OPEN | InvoiceState.UNCOLLECTIBLE:
+            elsewhere = seen.heading.amount_paid >= mirror.amount_remaining > 0
+            paid = seen.heading.status is InvoiceStatus.PAID and elsewhere
+            return Step(Act.MARK_PAID if paid else Act.WITHDRAW)
+        case _:
+            return Step(Act.FINISH)
+
+
+def _may_be_there(seen: Seen) -> bool:
+    return seen.mirror is not None or (seen.collection.mirror.begun_at is not None and not seen.was_looked_for)
+
+
+def _overdue(seen: Seen, policy: Policy, now: datetime) -> Step | None:
+    done, due_at = seen.collection.dunning, seen.heading.due_at
+    notice, suspension = dunning.notice_at(due_at), dunning.suspension_at(due_at, policy)
+    if notice is not None and notice <= now and done.past_due_at is None:
+        return Step(Act.REMIND)
+    if suspension is not None and suspension <= now and done.suspended_at is None:
+        return Step(Act.SUSPEND)
+    return None
+
+
+def _rest(seen: Seen, policy: Policy, now: datetime, *, at: datetime | None = None) -> Step:
+    """Until something is to be done by the clock, and a day at most."""
+    due_at = seen.heading.due_at
+    ends = [at or now + LOOK_AGAIN, dunning.notice_at(due_at), dunning.suspension_at(due_at, policy)]
+    return Step(Act.REST, at=min(end for end in ends if end is not None and end > now))
+
+
+def _mirroring(seen: Seen, policy: Policy, now: datetime) -> Step:
+    mirror, due = seen.mirror, seen.heading.amount_due
+    if mirror is None:
+        return Step(Act.LOOK if _may_be_there(seen) else Act.MAKE)
+    if seen.ways.mode is CollectionMode.NONE and mirror.state in {InvoiceState.DRAFT, InvoiceState.OPEN}:
+        return Step(Act.WITHDRAW)
+    match mirror.state:
+        case InvoiceState.DRAFT:
+            return _draft(seen, mirror, now)
+        case InvoiceState.PAID:
+            how = "marked as paid elsewhere there" if mirror.is_paid_elsewhere else "paid there"
+            return Step(
+                Act.PARK,
+                reason=f"Stripe's invoice {mirror.id} is {how}, and {due} {seen.heading.currency} is due on ours: "
+                "record what was paid elsewhere, credit what went back, or collect again.",
+            )
+        case InvoiceState.OPEN | InvoiceState.UNCOLLECTIBLE:
+            return _open(seen, mirror, policy, now)
+        case _:
+            return Step(Act.PARK, reason=f"Stripe's invoice {mirror.id} was taken back there: it is {mirror.state}.")
+
+
+def _draft(seen: Seen, mirror: StripeInvoice, now: datetime) -> Step:
+    known = seen.collection.mirror
+    if known.amount != seen.heading.amount_due or known.customer_id != seen.ways.customer_id:
+        return Step(Act.WITHDRAW)
+    if known.filled_at is not None:
+        return Step(Act.FINALISE)
+    # Lines are not added twice only for as long as Stripe remembers their keys.
+    return Step(Act.FILL if now < (known.begun_at or mirror.created_at) + KEYS_LAST else Act.WITHDRAW)
+
+
+def _open(seen: Seen, mirror: StripeInvoice, policy: Policy, now: datetime) -> Step:
+    if any(intent.status == "processing" for intent in seen.intents):
+        return _rest(seen, policy, now, at=now + _LOOK_SOON)
+    if mirror.amount_remaining != seen.heading.amount_due or seen.collection.mirror.customer_id != seen.ways.customer_id:
+        return Step(Act.WITHDRAW)
+    if seen.ways.mode is not CollectionMode.AUTOMATIC or not seen.ways.has_method:
+        return _rest(seen, policy, now)
+    tried = seen.collection.dunning
+    if tried.attempts > tried.failures or seen.collection.is_asked:
+        return Step(Act.CHARGE)
+    attempt_at = dunning.next_attempt(tried, policy, now)
+    if attempt_at is not None and attempt_at <= now:
+        return Step(Act.CHARGE)
+    if attempt_at is None or attempt_at > now + LOOK_AGAIN:
+        return _rest(seen, policy, now)
+    return _rest(seen, policy, now, at=attempt_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of the mirror."""
+
+    description: str
+    amount: Decimal
+
+
+def key(collection: Collection, step: str) -> str:
+    """The idempotency key of one request for this invoice: it follows from our row, so that asking again is safe."""
+    return f"inv:{collection.invoice_id}:{collection.mirror.revision}:{step}"
+
+
+def retry_after(errors: int) -> timedelta:
+    """How long to leave Stripe alone after so many errors in a row: from half a minute to six hours."""
+    return min(timedelta(seconds=30) * 2 ** min(max(errors - 1, 0), 12), timedelta(hours=6))
