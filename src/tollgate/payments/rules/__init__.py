@@ -1,0 +1,1 @@
+"""The decisions of payments that need neither database nor network."""
