@@ -86,6 +86,8 @@ class Collection:
     parked_reason: str | None = None
     is_asked: bool = False
     """The operator wants the money taken now."""
+    version: int = 0
+    """Moves with every change: who was overtaken by another notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,8 @@ class Movement:
     type: str
     source_id: str | None
     """The charge, refund or dispute that it is of."""
+    payment_intent_id: str
+    """The payment behind that."""
     currency: str
     amount: Decimal
     fee: Decimal

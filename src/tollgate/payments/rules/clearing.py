@@ -30,9 +30,7 @@ def postings(movement: Movement) -> list[Transfer]:
     return [transfer for transfer in found if transfer is not None]
 
 
-def _moved(
-    movement: Movement, part: str, accounts: tuple[str, str], amount: Decimal, currency: str
-) -> Transfer | None:
+def _moved(movement: Movement, part: str, accounts: tuple[str, str], amount: Decimal, currency: str) -> Transfer | None:
     cause = _cause(movement.organization_id, movement.id)
     return _transfer(movement.organization_id, (cause, part), accounts, (amount, currency), movement.created_at)
 

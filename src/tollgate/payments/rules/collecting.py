@@ -5,7 +5,7 @@ again afterwards, so every step can be repeated, and a step whose outcome is not
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -14,7 +14,7 @@ from tollgate.invoices.model import Heading, InvoiceStatus
 from tollgate.kit.ids import typed
 from tollgate.payments.model import InvoiceState, PaymentIntent, StripeInvoice
 from tollgate.payments.rules import dunning
-from tollgate.payments.states import Collection, CollectionMode, Policy
+from tollgate.payments.states import Collection, CollectionMode, Mirror, Policy
 
 LOOK_AGAIN = timedelta(days=1)
 """How often an invoice that waits for its customer is looked at: Stripe's word of a payment may be lost."""
@@ -22,6 +22,10 @@ _LOOK_SOON = timedelta(hours=1)
 """How often while a payment is on its way."""
 KEYS_LAST = timedelta(hours=23)
 """For how long Stripe surely remembers an idempotency key: 24 hours, less what clocks may differ."""
+
+
+MARK = "tollgate_mirror"
+"""The metadata that one mirror alone has: by it a mirror is found again."""
 
 
 class Act(StrEnum):
@@ -93,6 +97,8 @@ class Seen:
     """The payments that are written down."""
     was_looked_for: bool = False
     """Stripe was asked whether the mirror is there: it is not."""
+    by_hand: str | None = None
+    """Why Stripe cannot collect it, if it cannot."""
 
 
 def mode(chosen: CollectionMode | None, *, has_method: bool) -> CollectionMode:
@@ -110,6 +116,8 @@ def next_step(seen: Seen, policy: Policy, now: datetime) -> Step:
         if strange:
             return Step(Act.PARK, reason=strange)
         fresh = unrecorded(seen)
+        if any(intent.customer_id != mirror.customer_id for intent in fresh):
+            return Step(Act.PARK, reason=f"The payment {fresh[0].id} of Stripe's invoice is of another customer.")
         if any(intent.currency != seen.heading.currency for intent in fresh):
             return Step(Act.PARK, reason=f"Paid at Stripe in {fresh[0].currency}, not in {seen.heading.currency}.")
         if fresh:
@@ -135,10 +143,11 @@ def unrecorded(seen: Seen) -> list[PaymentIntent]:
 
 def metadata(collection: Collection) -> Mapping[str, str]:
     """What the mirror says of whose it is."""
+    invoice = typed("inv", collection.invoice_id)
     return {
         "tollgate_organization": typed("org", collection.organization_id),
-        "tollgate_invoice": typed("inv", collection.invoice_id),
-        "tollgate_revision": str(collection.mirror.revision),
+        "tollgate_invoice": invoice,
+        MARK: f"{invoice}:{collection.mirror.revision}",
     }
 
 
@@ -168,7 +177,8 @@ def _ending(seen: Seen) -> Step:
     """Nothing is due, or it was given up: what is at Stripe must not ask for it any more."""
     mirror = seen.mirror
     if mirror is None:
-        return Step(Act.LOOK) if _may_be_there(seen) else Step(Act.FINISH)
+        is_unknown = seen.collection.mirror.invoice_id is None and _may_be_there(seen)
+        return Step(Act.LOOK) if is_unknown else Step(Act.FINISH)
     if seen.heading.status is InvoiceStatus.UNCOLLECTIBLE:
         return Step(Act.FINISH)  # the customer may still pay it on Stripe's page
     match mirror.state:
@@ -206,7 +216,7 @@ def _rest(seen: Seen, policy: Policy, now: datetime, *, at: datetime | None = No
 def _mirroring(seen: Seen, policy: Policy, now: datetime) -> Step:
     mirror, due = seen.mirror, seen.heading.amount_due
     if mirror is None:
-        return Step(Act.LOOK if _may_be_there(seen) else Act.MAKE)
+        return _without_mirror(seen)
     if seen.ways.mode is CollectionMode.NONE and mirror.state in {InvoiceState.DRAFT, InvoiceState.OPEN}:
         return Step(Act.WITHDRAW)
     match mirror.state:
@@ -225,6 +235,14 @@ def _mirroring(seen: Seen, policy: Policy, now: datetime) -> Step:
             return Step(Act.PARK, reason=f"Stripe's invoice {mirror.id} was taken back there: it is {mirror.state}.")
 
 
+def _without_mirror(seen: Seen) -> Step:
+    if seen.collection.mirror.invoice_id is not None:
+        return Step(Act.PARK, reason=f"Stripe has no invoice {seen.collection.mirror.invoice_id} any more.")
+    if _may_be_there(seen):
+        return Step(Act.LOOK)
+    return Step(Act.PARK, reason=seen.by_hand) if seen.by_hand else Step(Act.MAKE)
+
+
 def _draft(seen: Seen, mirror: StripeInvoice, now: datetime) -> Step:
     known = seen.collection.mirror
     if known.amount != seen.heading.amount_due or known.customer_id != seen.ways.customer_id:
@@ -238,7 +256,10 @@ def _draft(seen: Seen, mirror: StripeInvoice, now: datetime) -> Step:
 def _open(seen: Seen, mirror: StripeInvoice, policy: Policy, now: datetime) -> Step:
     if any(intent.status == "processing" for intent in seen.intents):
         return _rest(seen, policy, now, at=now + _LOOK_SOON)
-    if mirror.amount_remaining != seen.heading.amount_due or seen.collection.mirror.customer_id != seen.ways.customer_id:
+    if (
+        mirror.amount_remaining != seen.heading.amount_due
+        or seen.collection.mirror.customer_id != seen.ways.customer_id
+    ):
         return Step(Act.WITHDRAW)
     if seen.ways.mode is not CollectionMode.AUTOMATIC or not seen.ways.has_method:
         return _rest(seen, policy, now)
@@ -264,6 +285,32 @@ class Item:
 def key(collection: Collection, step: str) -> str:
     """The idempotency key of one request for this invoice: it follows from our row, so that asking again is safe."""
     return f"inv:{collection.invoice_id}:{collection.mirror.revision}:{step}"
+
+
+def days_until_due(seen: Seen, now: datetime) -> int | None:
+    """How long Stripe gives the customer to pay; `None` if the money is taken from a stored method."""
+    if seen.ways.mode is CollectionMode.AUTOMATIC and seen.ways.has_method:
+        return None
+    due_at = seen.heading.due_at
+    return 0 if due_at is None else max(0, (due_at - now).days)
+
+
+def with_another_key(collection: Collection, *, was_looked_for: bool) -> Collection:
+    """The collection such that what was asked under a key that is spent is asked under another.
+
+    Whoever goes on looks first whether it was done: an attempt is paid or not, a draft is thrown away and made again.
+    """
+    mirror, tried = collection.mirror, collection.dunning
+    if tried.attempts > tried.failures:
+        # It counts as none, so that the next one is made at once.
+        ended = replace(tried, failures=tried.attempts, last_attempt_at=tried.first_failed_at)
+        return replace(collection, dunning=ended)
+    if mirror.invoice_id is None:
+        again = Mirror(mirror.revision + 1) if was_looked_for else mirror
+        return replace(collection, mirror=again)
+    if mirror.filled_at is None and mirror.begun_at is not None:
+        return replace(collection, mirror=replace(mirror, begun_at=mirror.begun_at - KEYS_LAST))
+    return collection
 
 
 def retry_after(errors: int) -> timedelta:

@@ -36,6 +36,15 @@ def items(invoice: Invoice) -> list[Item]:
     return [Item(f"Invoice {heading.number}", heading.amount_due)]
 
 
+def why_by_hand(invoice: Invoice) -> str | None:
+    """Why Stripe cannot collect what is due, if it cannot."""
+    try:
+        amounts.to_stripe(invoice.heading.amount_due, invoice.heading.currency)
+    except NotChargeable as error:
+        return f"{error} Collect this invoice by hand, and mark it paid."
+    return None
+
+
 def _can_be_written(item: Item, currency: str) -> bool:
     try:
         amounts.to_stripe(item.amount, currency)

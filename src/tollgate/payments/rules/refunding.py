@@ -1,6 +1,7 @@
 """What may be refunded, from which payments, and what refunds and disputes do to invoices, grants and the ledger."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -10,7 +11,7 @@ from tollgate.kit import money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, OrganizationId, PaymentId, derived_id
 from tollgate.ledger.model import RECEIVABLE, STRIPE_CLEARING, Transfer, credits_of
-from tollgate.payments.model import Refund, RefundState
+from tollgate.payments.model import Dispute, Refund, RefundState
 from tollgate.payments.states import DisputeRow, Paid, RefundRow, RefundStatus
 
 _TURNED_BACK = frozenset({RefundState.FAILED, RefundState.CANCELED})
@@ -145,3 +146,29 @@ def refund_id(owner: OrganizationId, stripe_refund_id: str) -> UUID:
 def dispute_id(owner: OrganizationId, stripe_dispute_id: str) -> UUID:
     """The id of our row for a dispute."""
     return derived_id(owner, f"dispute:{stripe_dispute_id}")
+
+
+def disputed(before: DisputeRow | None, paid: Paid, dispute: Dispute, *, now: datetime) -> DisputeRow:
+    """Our row of the dispute as it stands: what was taken, and what came back, follows from what moved."""
+    taken = any(moved.amount < 0 for moved in dispute.balance_transactions)
+    returned = any(moved.amount > 0 for moved in dispute.balance_transactions)
+    row = DisputeRow(
+        organization_id=paid.organization_id,
+        id=dispute_id(paid.organization_id, dispute.id),
+        stripe_dispute_id=dispute.id,
+        payment_intent_id=paid.payment_intent_id,
+        invoice_id=paid.invoice_id,
+        top_up_id=paid.top_up_id,
+        amount=dispute.amount,
+        currency=dispute.currency,
+        status=dispute.status,
+        reason=dispute.reason,
+        withdrawn=dispute.amount if taken else money.ZERO,
+        returned=dispute.amount if returned else money.ZERO,
+        from_credit=money.ZERO if before is None else before.from_credit,
+        created_at=dispute.created_at,
+        updated_at=now,
+    )
+    if before is not None and replace(row, updated_at=before.updated_at) == before:
+        return before
+    return row

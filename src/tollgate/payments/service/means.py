@@ -1,0 +1,29 @@
+"""What collecting and comparing need: the database, the way to Stripe if there is one, and what the installation wants."""
+
+from dataclasses import dataclass
+
+from tollgate.infra.database import Database
+from tollgate.kit.clock import Clock
+from tollgate.kit.ids import OrganizationId
+from tollgate.payments.model import StripeCustomer
+from tollgate.payments.states import Policy
+from tollgate.payments.stripe_client import StripeClient
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What everything here is done with."""
+
+    database: Database
+    door: StripeClient | None
+    """`None` without keys: invoices are then collected by hand, and customers told what is past due all the same."""
+    clock: Clock
+    policy: Policy
+
+    async def customer(self, organization_id: OrganizationId) -> StripeCustomer:
+        """The organization's customer at Stripe; a new one if it has none, or had one that was deleted."""
+        raise NotImplementedError
+
+    async def method_of(self, customer: StripeCustomer) -> str | None:
+        """What the customer's invoices are paid with."""
+        raise NotImplementedError
