@@ -16,7 +16,7 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
 PARAMETERS_MAX = 6
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager"}
-EXACT_SLICES = {"kit", "pricing", "ledger", "metering", "invoices"}
+EXACT_SLICES = {"kit", "pricing", "ledger", "metering", "invoices", "payments"}
 """Where money and tokens are reckoned, and no float may appear."""
 
 _REASONED_TYPE_IGNORE = re.compile(r"type: ignore\[[\w-]+(, ?[\w-]+)*\]\s+# \S")

@@ -1,0 +1,31 @@
+"""A Stripe of our own, anew for each test, and the real library and our door to speak to it with."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import stripe
+from tests.conftest import NOON
+from tests.payments.stripe_double import SECRET_KEY, WEBHOOK_SECRET, StripeDouble, a_stripe
+
+from tollgate.payments.stripe_client import StripeClient
+
+
+@pytest.fixture
+async def double() -> AsyncIterator[StripeDouble]:
+    async with a_stripe(NOON) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def library(double: StripeDouble) -> AsyncIterator[stripe.StripeClient]:
+    """Stripe's own library, as it comes."""
+    http = stripe.HTTPXClient(timeout=5)
+    yield stripe.StripeClient(SECRET_KEY, base_addresses={"api": double.url}, http_client=http, max_network_retries=0)
+    await http.close_async()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+
+@pytest.fixture
+async def door(double: StripeDouble) -> AsyncIterator[StripeClient]:
+    opened = StripeClient(SECRET_KEY, webhook_secrets=(WEBHOOK_SECRET,), base=double.url, timeout_seconds=5)
+    yield opened
+    await opened.close()
