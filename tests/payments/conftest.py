@@ -2,11 +2,15 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import stripe
 from tests.conftest import NOON
+from tests.invoices.builders import Books
+from tests.payments.builders import Desk
 from tests.payments.stripe_double import SECRET_KEY, WEBHOOK_SECRET, StripeDouble, a_stripe
 
+from tollgate.infra.database import Database
 from tollgate.payments.stripe_client import StripeClient
 
 
@@ -29,3 +33,9 @@ async def door(double: StripeDouble) -> AsyncIterator[StripeClient]:
     opened = StripeClient(SECRET_KEY, webhook_secrets=(WEBHOOK_SECRET,), base=double.url, timeout_seconds=5)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def desk(database: Database, pool: "asyncpg.Pool[asyncpg.Record]", double: StripeDouble, door: StripeClient) -> Desk:
+    """Books to collect for, and a Stripe to do it with."""
+    return Desk(Books(database, pool), double, door)

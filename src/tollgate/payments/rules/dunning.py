@@ -1,4 +1,4 @@
-"""When money is tried to be taken again, when a customer is told that an invoice is past due, and when it is suspended."""
+"""When money is tried to be taken again, and when whoever does not pay is told so, and suspended."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -165,9 +165,7 @@ async def _refused(means: Means, row: RefundRow, error: StripeError) -> RefundRo
     """Stripe does not make it: the customer is owed it still, and a person has to see how it is paid."""
     telemetry.REFUNDS_FAILED.inc()
     _log.error("refund.refused", refund=str(row.id), error=str(error))
-    failed = replace(
-        row, status=RefundStatus.FAILED, last_error=str(error), next_at=None, updated_at=means.clock.now()
-    )
+    failed = replace(row, status=RefundStatus.FAILED, last_error=str(error), next_at=None, updated_at=means.clock.now())
     async with means.database.write() as session:
         await store.save_refund(session, failed)
     return failed
@@ -213,9 +211,7 @@ async def _row(session: WriteSession, paid: Paid, refund: Refund, now: datetime)
 _GONE = frozenset({RefundStatus.SENT, RefundStatus.SUCCEEDED})
 
 
-async def _post(
-    session: WriteSession, paid: Paid, before: RefundRow, after: RefundRow, *, now: datetime
-) -> RefundRow:
+async def _post(session: WriteSession, paid: Paid, before: RefundRow, after: RefundRow, *, now: datetime) -> RefundRow:
     """What the step from one status to another does to the books."""
     times = (after.created_at, now)
     if after.status in _GONE and before.status not in _GONE:
