@@ -19,11 +19,9 @@ from tollgate.kit.tokens import Kind
 from tollgate.ledger import service as ledger
 from tollgate.payments.service.collecting import collect
 from tollgate.payments.service.means import Means
-from tollgate.payments.states import Collection, Policy
+from tollgate.payments.states import Collection, CollectionMode, CollectionSettings, Policy
 from tollgate.payments.store import collections as store
 from tollgate.payments.stripe_client import StripeClient
-
-TEN_DOLLARS = {Kind.PROMPT: 25_000_000}
 
 
 @dataclass
@@ -41,15 +39,15 @@ class Desk:
         return Means(self.books.database, self.door, self.clock, self.policy)
 
     def pass_time(self, by: timedelta) -> None:
-        self.clock.advance(by)
+        self.clock.at += by
         self.double.advance(by)
 
-    async def invoiced(self, *, method: str | None = "good", **order: Any) -> Heading:
+    async def invoiced(self, *, method: str | None = "good", tokens: int = 25_000_000, **order: Any) -> Heading:
         """An invoice over 10 dollars, of an organization that stored a method which behaves so."""
         organization = await self.books.an_organization(**order)
         if method is not None:
             await self.store_method(organization, method)
-        await self.books.record(organization, Used(at(11, 3), TEN_DOLLARS))
+        await self.books.record(organization, Used(at(11, 3), {Kind.PROMPT: tokens}))
         return (await self.books.close(organization, NOVEMBER, now=AFTER)).heading
 
     async def store_method(self, organization: Organization, behaviour: str) -> None:
@@ -68,6 +66,15 @@ class Desk:
     async def wake(self, heading: Heading) -> None:
         async with self.books.database.write() as session:
             await store.wake_all(session, organization_id=heading.organization_id)
+
+    async def set_mode(self, heading: Heading, mode: str) -> None:
+        async with self.books.database.write() as session:
+            settings = CollectionSettings(heading.organization_id, CollectionMode(mode))
+            await store.set_settings(session, settings)
+
+    async def ask(self, heading: Heading) -> None:
+        async with self.books.database.write() as session:
+            await store.ask(session, organization_id=heading.organization_id, invoice_id=heading.id)
 
     async def heading(self, heading: Heading) -> Heading:
         async with self.books.database.read() as session:

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import stripe
 from tests.conftest import NOON
-from tests.invoices.builders import Books
+from tests.invoices.builders import AFTER, Books
 from tests.payments.builders import Desk
 from tests.payments.stripe_double import SECRET_KEY, WEBHOOK_SECRET, StripeDouble, a_stripe
 
@@ -38,4 +38,5 @@ async def door(double: StripeDouble) -> AsyncIterator[StripeClient]:
 @pytest.fixture
 def desk(database: Database, pool: "asyncpg.Pool[asyncpg.Record]", double: StripeDouble, door: StripeClient) -> Desk:
     """Books to collect for, and a Stripe to do it with."""
+    double.world.now = AFTER
     return Desk(Books(database, pool), double, door)

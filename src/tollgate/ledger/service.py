@@ -174,3 +174,8 @@ async def live_grants(
 async def balance(session: ReadSession, *, organization_id: OrganizationId, account: str, currency: str) -> Decimal:
     """Debits less credits of one account: positive for what is owed to us, negative for what we owe."""
     return await store.balance(session, organization_id, account, currency)
+
+
+async def balances(session: ReadSession, *, account: str) -> dict[tuple[OrganizationId, str], Decimal]:
+    """Debits less credits of that account of every organization that has one, by organization and currency."""
+    return await store.balances(session, account)

@@ -1,7 +1,7 @@
 """What movements of our balance at Stripe, and payouts from it, do to the ledger.
 
-Payments, refunds and disputes are posted where they are recorded; here are Stripe's fees, what it exchanged, and what it
-paid to our bank. So `stripe_clearing` holds what is at Stripe, and nothing once everything is paid out.
+Payments, refunds and disputes are posted where they are recorded; here are Stripe's fees, what it exchanged, and what
+it paid to our bank. So `stripe_clearing` holds what is at Stripe, and nothing once everything is paid out.
 """
 
 from collections.abc import Iterable, Mapping

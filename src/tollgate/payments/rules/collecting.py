@@ -11,15 +11,18 @@ from decimal import Decimal
 from enum import StrEnum
 
 from tollgate.invoices.model import Heading, InvoiceStatus
+from tollgate.kit import money
 from tollgate.kit.ids import typed
 from tollgate.payments.model import InvoiceState, PaymentIntent, StripeInvoice
 from tollgate.payments.rules import dunning
-from tollgate.payments.states import Collection, CollectionMode, Mirror, Policy
+from tollgate.payments.states import Collection, CollectionMode, CollectionState, Mirror, Policy
 
 LOOK_AGAIN = timedelta(days=1)
 """How often an invoice that waits for its customer is looked at: Stripe's word of a payment may be lost."""
 _LOOK_SOON = timedelta(hours=1)
 """How often while a payment is on its way."""
+_ASKING = frozenset({InvoiceState.DRAFT, InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE})
+"""A mirror that is paid or will be, unless it is taken back."""
 KEYS_LAST = timedelta(hours=23)
 """For how long Stripe surely remembers an idempotency key: 24 hours, less what clocks may differ."""
 
@@ -110,26 +113,28 @@ def mode(chosen: CollectionMode | None, *, has_method: bool) -> CollectionMode:
 
 def next_step(seen: Seen, policy: Policy, now: datetime) -> Step:
     """The one thing to do now."""
-    mirror = seen.mirror
-    if mirror is not None:
-        strange = stranger(seen.collection, seen.heading, mirror)
-        if strange:
-            return Step(Act.PARK, reason=strange)
-        fresh = unrecorded(seen)
-        if any(intent.customer_id != mirror.customer_id for intent in fresh):
-            return Step(Act.PARK, reason=f"The payment {fresh[0].id} of Stripe's invoice is of another customer.")
-        if any(intent.currency != seen.heading.currency for intent in fresh):
-            return Step(Act.PARK, reason=f"Paid at Stripe in {fresh[0].currency}, not in {seen.heading.currency}.")
-        if fresh:
-            return Step(Act.RECORD)
+    at_once = _strange(seen) or _unrecorded(seen)
+    if at_once is not None:
+        return at_once
     if seen.heading.amount_due == 0 or seen.heading.status is InvoiceStatus.UNCOLLECTIBLE:
         return _ending(seen)
-    overdue = _overdue(seen, policy, now)
-    if overdue is not None:
-        return overdue
-    if seen.ways.mode is CollectionMode.NONE and not _may_be_there(seen):
-        return _rest(seen, policy, now)
-    return _mirroring(seen, policy, now)
+    return _overdue(seen, policy, now) or _mirroring(seen, policy, now)
+
+
+def _strange(seen: Seen) -> Step | None:
+    """Stripe's invoice is not the mirror of ours."""
+    reason = None if seen.mirror is None else stranger(seen.collection, seen.heading, seen.mirror)
+    return None if reason is None else Step(Act.PARK, reason=reason)
+
+
+def _unrecorded(seen: Seen) -> Step | None:
+    """Stripe has payments that are not written down; one in another currency, or of somebody else, never is."""
+    for intent in unrecorded(seen):
+        if seen.mirror is not None and intent.customer_id != seen.mirror.customer_id:
+            return Step(Act.PARK, reason=f"The payment {intent.id} of Stripe's invoice is of another customer.")
+        if intent.currency != seen.heading.currency:
+            return Step(Act.PARK, reason=f"Paid at Stripe in {intent.currency}, not in {seen.heading.currency}.")
+    return Step(Act.RECORD) if unrecorded(seen) else None
 
 
 def unrecorded(seen: Seen) -> list[PaymentIntent]:
@@ -158,18 +163,19 @@ def number(collection: Collection, heading: Heading) -> str:
 
 
 def stranger(collection: Collection, heading: Heading, mirror: StripeInvoice) -> str | None:
-    """Why Stripe's invoice is not the mirror of ours, if it is not: number, customer, currency or total differ."""
-    for name, expected in metadata(collection).items():
-        if mirror.metadata.get(name) != expected:
-            return f"Stripe's invoice {mirror.id} is not of this one: its {name} is {mirror.metadata.get(name)!r}."
-    if collection.mirror.customer_id is not None and mirror.customer_id != collection.mirror.customer_id:
-        return f"Stripe's invoice {mirror.id} is of the customer {mirror.customer_id}, not {collection.mirror.customer_id}."
-    if mirror.currency != heading.currency:
-        return f"Stripe's invoice {mirror.id} is in {mirror.currency}, not in {heading.currency}."
-    if mirror.number not in {None, number(collection, heading)}:
-        return f"Stripe's invoice {mirror.id} has the number {mirror.number}, not {number(collection, heading)}."
-    if collection.mirror.filled_at is not None and mirror.total != collection.mirror.amount:
-        return f"Stripe's invoice {mirror.id} comes to {mirror.total}, not to {collection.mirror.amount}."
+    """Why Stripe's invoice is not the mirror of ours, if it is not: ids, customer, currency, number or total differ."""
+    known = collection.mirror
+    said = [(f"its {name}", expected, mirror.metadata.get(name)) for name, expected in metadata(collection).items()]
+    said.append(("its currency", heading.currency, mirror.currency))
+    if known.customer_id is not None:
+        said.append(("its customer", known.customer_id, mirror.customer_id))
+    if mirror.number is not None:
+        said.append(("its number", number(collection, heading), mirror.number))
+    if known.filled_at is not None and known.amount is not None:
+        said.append(("its total", money.amount_text(known.amount), money.amount_text(mirror.total)))
+    for what, expected, found in said:
+        if found != expected:
+            return f"Stripe's invoice {mirror.id} does not mirror this one: {what} is {found}, not {expected}."
     return None
 
 
@@ -177,23 +183,19 @@ def _ending(seen: Seen) -> Step:
     """Nothing is due, or it was given up: what is at Stripe must not ask for it any more."""
     mirror = seen.mirror
     if mirror is None:
-        is_unknown = seen.collection.mirror.invoice_id is None and _may_be_there(seen)
-        return Step(Act.LOOK) if is_unknown else Step(Act.FINISH)
-    if seen.heading.status is InvoiceStatus.UNCOLLECTIBLE:
-        return Step(Act.FINISH)  # the customer may still pay it on Stripe's page
-    match mirror.state:
-        case InvoiceState.DRAFT:
-            return Step(Act.WITHDRAW)
-        case InvoiceState.OPEN | InvoiceState.UNCOLLECTIBLE:
-            elsewhere = seen.heading.amount_paid >= mirror.amount_remaining > 0
-            paid = seen.heading.status is InvoiceStatus.PAID and elsewhere
-            return Step(Act.MARK_PAID if paid else Act.WITHDRAW)
-        case _:
-            return Step(Act.FINISH)
+        return Step(Act.LOOK if _may_be_made(seen) else Act.FINISH)
+    is_given_up = seen.heading.status is InvoiceStatus.UNCOLLECTIBLE
+    if is_given_up or mirror.state not in _ASKING:
+        return Step(Act.FINISH)  # what was given up may still be paid on Stripe's page
+    is_demand = mirror.state is not InvoiceState.DRAFT
+    was_paid = seen.heading.status is InvoiceStatus.PAID and seen.heading.amount_paid >= mirror.amount_remaining > 0
+    return Step(Act.MARK_PAID if is_demand and was_paid else Act.WITHDRAW)
 
 
-def _may_be_there(seen: Seen) -> bool:
-    return seen.mirror is not None or (seen.collection.mirror.begun_at is not None and not seen.was_looked_for)
+def _may_be_made(seen: Seen) -> bool:
+    """A mirror was asked for, and it is not known whether it is there."""
+    known = seen.collection.mirror
+    return known.invoice_id is None and known.begun_at is not None and not seen.was_looked_for
 
 
 def _overdue(seen: Seen, policy: Policy, now: datetime) -> Step | None:
@@ -214,64 +216,70 @@ def _rest(seen: Seen, policy: Policy, now: datetime, *, at: datetime | None = No
 
 
 def _mirroring(seen: Seen, policy: Policy, now: datetime) -> Step:
-    mirror, due = seen.mirror, seen.heading.amount_due
+    """Something is due, and not by the clock alone."""
+    mirror = seen.mirror
+    if seen.ways.mode is CollectionMode.NONE and (mirror is None or mirror.state not in _ASKING):
+        return Step(Act.LOOK) if mirror is None and _may_be_made(seen) else _rest(seen, policy, now)
     if mirror is None:
         return _without_mirror(seen)
-    if seen.ways.mode is CollectionMode.NONE and mirror.state in {InvoiceState.DRAFT, InvoiceState.OPEN}:
+    if mirror.state in _ASKING and _is_outdated(seen, mirror):
         return Step(Act.WITHDRAW)
     match mirror.state:
         case InvoiceState.DRAFT:
             return _draft(seen, mirror, now)
-        case InvoiceState.PAID:
-            how = "marked as paid elsewhere there" if mirror.is_paid_elsewhere else "paid there"
-            return Step(
-                Act.PARK,
-                reason=f"Stripe's invoice {mirror.id} is {how}, and {due} {seen.heading.currency} is due on ours: "
-                "record what was paid elsewhere, credit what went back, or collect again.",
-            )
         case InvoiceState.OPEN | InvoiceState.UNCOLLECTIBLE:
-            return _open(seen, mirror, policy, now)
+            return _open(seen, policy, now)
         case _:
-            return Step(Act.PARK, reason=f"Stripe's invoice {mirror.id} was taken back there: it is {mirror.state}.")
+            return Step(Act.PARK, reason=_why_at_odds(seen, mirror))
+
+
+def _is_outdated(seen: Seen, mirror: StripeInvoice) -> bool:
+    """It asks for another amount than is due, of another customer, or of one who is not to be asked at all."""
+    if any(intent.status == "processing" for intent in seen.intents):
+        return False
+    known, due = seen.collection.mirror, seen.heading.amount_due
+    asks_for = known.amount if mirror.state is InvoiceState.DRAFT else mirror.amount_remaining
+    return asks_for != due or known.customer_id != seen.ways.customer_id or seen.ways.mode is CollectionMode.NONE
+
+
+def _why_at_odds(seen: Seen, mirror: StripeInvoice) -> str:
+    if mirror.state is not InvoiceState.PAID:
+        return f"Stripe's invoice {mirror.id} was taken back there: it is {mirror.state}."
+    how = "marked as paid elsewhere there" if mirror.is_paid_elsewhere else "paid there"
+    return (
+        f"Stripe's invoice {mirror.id} is {how}, and {seen.heading.amount_due} {seen.heading.currency} is due on ours: "
+        "record what was paid elsewhere, credit what went back, or collect again."
+    )
 
 
 def _without_mirror(seen: Seen) -> Step:
     if seen.collection.mirror.invoice_id is not None:
         return Step(Act.PARK, reason=f"Stripe has no invoice {seen.collection.mirror.invoice_id} any more.")
-    if _may_be_there(seen):
+    if _may_be_made(seen):
         return Step(Act.LOOK)
     return Step(Act.PARK, reason=seen.by_hand) if seen.by_hand else Step(Act.MAKE)
 
 
 def _draft(seen: Seen, mirror: StripeInvoice, now: datetime) -> Step:
     known = seen.collection.mirror
-    if known.amount != seen.heading.amount_due or known.customer_id != seen.ways.customer_id:
-        return Step(Act.WITHDRAW)
     if known.filled_at is not None:
         return Step(Act.FINALISE)
     # Lines are not added twice only for as long as Stripe remembers their keys.
     return Step(Act.FILL if now < (known.begun_at or mirror.created_at) + KEYS_LAST else Act.WITHDRAW)
 
 
-def _open(seen: Seen, mirror: StripeInvoice, policy: Policy, now: datetime) -> Step:
+def _open(seen: Seen, policy: Policy, now: datetime) -> Step:
     if any(intent.status == "processing" for intent in seen.intents):
         return _rest(seen, policy, now, at=now + _LOOK_SOON)
-    if (
-        mirror.amount_remaining != seen.heading.amount_due
-        or seen.collection.mirror.customer_id != seen.ways.customer_id
-    ):
-        return Step(Act.WITHDRAW)
     if seen.ways.mode is not CollectionMode.AUTOMATIC or not seen.ways.has_method:
         return _rest(seen, policy, now)
     tried = seen.collection.dunning
-    if tried.attempts > tried.failures or seen.collection.is_asked:
-        return Step(Act.CHARGE)
     attempt_at = dunning.next_attempt(tried, policy, now)
-    if attempt_at is not None and attempt_at <= now:
+    is_begun = tried.attempts > tried.failures
+    if is_begun or seen.collection.is_asked or (attempt_at is not None and attempt_at <= now):
         return Step(Act.CHARGE)
-    if attempt_at is None or attempt_at > now + LOOK_AGAIN:
-        return _rest(seen, policy, now)
-    return _rest(seen, policy, now, at=attempt_at)
+    ends = now + LOOK_AGAIN
+    return _rest(seen, policy, now, at=min(attempt_at or ends, ends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +293,15 @@ class Item:
 def key(collection: Collection, step: str) -> str:
     """The idempotency key of one request for this invoice: it follows from our row, so that asking again is safe."""
     return f"inv:{collection.invoice_id}:{collection.mirror.revision}:{step}"
+
+
+def asked(collection: Collection) -> Collection:
+    """The collection once a person has looked: what was parked begins anew, with another mirror."""
+    if collection.state is not CollectionState.PARKED:
+        return replace(collection, is_asked=True)
+    known = collection.mirror
+    mirror = Mirror(known.revision + 1) if known.begun_at is not None else known
+    return replace(collection, is_asked=True, state=CollectionState.OPEN, parked_reason=None, mirror=mirror)
 
 
 def days_until_due(seen: Seen, now: datetime) -> int | None:

@@ -47,25 +47,30 @@ def invoices(pairs: Sequence[Pair], theirs: Sequence[StripeInvoice]) -> list[Dif
 
 def _pair(pair: Pair) -> list[Difference]:
     collection, heading, mirror = pair.collection, pair.heading, pair.mirror
-    owner, what = typed("org", heading.organization_id), f"invoice {heading.number}"
+    what = f"invoice {heading.number}"
+    known = collection.mirror.invoice_id
+    strange = None if mirror is None else collecting.stranger(collection, heading, mirror)
+    said: tuple[Unlike, str | None, str | None] | None
     if collection.state is CollectionState.PARKED:
-        return [Difference(Unlike.PARKED, owner, what, collection.parked_reason, collection.mirror.invoice_id)]
-    if mirror is None:
-        if collection.mirror.invoice_id is None:
-            return []
-        return [Difference(Unlike.MISSING_AT_STRIPE, owner, what, collection.mirror.invoice_id, None)]
-    strange = collecting.stranger(collection, heading, mirror)
-    if strange is not None:
-        return [Difference(Unlike.NUMBER, owner, what, collecting.number(collection, heading), strange)]
+        said = (Unlike.PARKED, collection.parked_reason, known)
+    elif mirror is None:
+        said = None if known is None else (Unlike.MISSING_AT_STRIPE, known, None)
+    elif strange is not None:
+        said = (Unlike.NUMBER, collecting.number(collection, heading), strange)
+    else:
+        said = _at_odds(heading, mirror)
+    return [] if said is None else [Difference(said[0], typed("org", heading.organization_id), what, *said[1:])]
+
+
+def _at_odds(heading: Heading, mirror: StripeInvoice) -> tuple[Unlike, str | None, str | None] | None:
     is_settled = heading.amount_due == 0
     asks = mirror.state in {InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE}
-    if (asks and is_settled) or (mirror.state is InvoiceState.PAID and not is_settled):
-        return [Difference(Unlike.STATUS, owner, what, heading.status.value, mirror.state.value)]
     is_given_up = heading.status is InvoiceStatus.UNCOLLECTIBLE
+    if (asks and is_settled) or (mirror.state is InvoiceState.PAID and not is_settled):
+        return Unlike.STATUS, heading.status.value, mirror.state.value
     if asks and not is_given_up and mirror.amount_remaining != heading.amount_due:
-        ours, stripes = money.amount_text(heading.amount_due), money.amount_text(mirror.amount_remaining)
-        return [Difference(Unlike.AMOUNT, owner, what, ours, stripes)]
-    return []
+        return Unlike.AMOUNT, money.amount_text(heading.amount_due), money.amount_text(mirror.amount_remaining)
+    return None
 
 
 def payments(ours: Amounts, stripes: Amounts) -> list[Difference]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tollgate.kit import money
@@ -16,6 +16,8 @@ from tollgate.payments.states import Movement
 from tollgate.payments.store import clearing as store
 from tollgate.payments.stripe_client import StripeClient
 
+PAYOUT_TAKES = timedelta(days=30)
+"""No payout is on its way for longer."""
 _PAYOUTS = frozenset({"payout", "payout_cancel", "payout_failure"})
 
 
@@ -139,7 +141,7 @@ async def _record_share(
 
 
 async def bring_in(means: Means, *, since: datetime) -> tuple[list[BalanceTransaction], list[tuple[Payout, str]]]:
-    """Write down all movements and payouts since then; answers the movements of nobody, and what is wrong with payouts."""
+    """Write down all movements and payouts since then; answers what is of nobody, and what is wrong."""
     if means.door is None:
         return [], []
     strange = await record_movements(means, list(reversed(await means.door.balance_transactions(since=since))))

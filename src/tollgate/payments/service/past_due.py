@@ -9,7 +9,7 @@ from datetime import datetime
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization, OrganizationStatus
 from tollgate.infra import telemetry
-from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.infra.database import ReadSession
 from tollgate.invoices.model import Heading
 from tollgate.invoices.rules import telling
 from tollgate.invoices.service import invoices

@@ -1,4 +1,4 @@
-"""Money that goes back: refunds asked for here or begun at Stripe, and disputes. Each is in the books once, as it stands.
+"""Money that goes back: refunds asked for here or begun at Stripe, and disputes. Each is in the books once.
 
 A refund that is asked for is a row first; Stripe is asked afterwards, outside of any transaction, with a key of the
 row's id.
@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from tollgate.infra import identity, telemetry
-from tollgate.infra.database import WriteSession
+from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices.model import PaymentKind
 from tollgate.invoices.service import invoices
 from tollgate.invoices.service import payments as invoice_payments
@@ -95,10 +95,14 @@ def _new(paid: Paid, row_id: UUID, now: datetime) -> RefundRow:
     )
 
 
-async def refunds_of(means: Means, *, organization_id: OrganizationId, invoice_id: InvoiceId) -> Sequence[RefundRow]:
-    """The refunds of an invoice, oldest first."""
-    async with means.database.read() as session:
-        return await store.refunds_of(session, organization_id=organization_id, invoice_id=invoice_id)
+async def refunds_of(session: ReadSession, *, invoice_id: InvoiceId) -> Sequence[RefundRow]:
+    """The refunds of an invoice, oldest first.
+
+    Raises:
+        NotFound: no invoice was issued under this id.
+    """
+    heading = await invoices.issued(session, invoice_id=invoice_id)
+    return await store.refunds_of(session, organization_id=heading.organization_id, invoice_id=invoice_id)
 
 
 async def go_on(means: Means, *, organization_id: OrganizationId, refund_id: UUID) -> RefundRow | None:

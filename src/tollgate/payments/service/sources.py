@@ -1,11 +1,14 @@
 """What a payment at Stripe paid for: an invoice, or a top-up; and how what was credited for a top-up is taken back."""
 
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices.model import PaymentKind
 from tollgate.invoices.service import payments as invoice_payments
+from tollgate.kit.ids import OrganizationId
+from tollgate.payments.model import BalanceTransaction
 from tollgate.payments.service import collecting
 from tollgate.payments.service.means import Means
 from tollgate.payments.states import DisputeRow, Paid, RefundRow
@@ -55,3 +58,13 @@ async def take_back(session: WriteSession, paid: Paid, row: RefundRow | DisputeR
 async def give_again(session: WriteSession, paid: Paid, row: RefundRow | DisputeRow, *, now: datetime) -> None:
     """Undo that: what came from the grant is credit again, in a grant of its own, and the rest is not owed any more."""
     raise NotImplementedError
+
+
+async def owner_of(means: Means, moved: BalanceTransaction) -> str | None:
+    """Whose customer a movement is of that pays for nothing here, as text; `None` if it is of none of ours."""
+    raise NotImplementedError
+
+
+async def top_up_sums(session: ReadSession, intents: Collection[str]) -> dict[str, tuple[OrganizationId, Decimal]]:
+    """What each of these payments brought and gave back of top-ups."""
+    return {}

@@ -10,7 +10,7 @@ from tollgate.payments.store import collections as store
 _ERROR_LENGTH = 500
 
 
-class Overtaken(Exception):  # noqa: N818 - not an error: somebody else goes on with it
+class Overtaken(Exception):
     """Somebody else has written the collection down meanwhile."""
 
 

@@ -40,6 +40,18 @@ async def movements_since(session: ReadSession, since: datetime) -> list[Movemen
     return [_movement(row) for row in rows.scalars()]
 
 
+async def by_payment(session: ReadSession, intents: Collection[str]) -> dict[str, tuple[OrganizationId, Decimal]]:
+    """What moved in all by each of these payments, in what the customer paid in, and whose payment it is."""
+    rows = await session.execute(
+        sa.select(
+            col(MovementRow.payment_intent_id), col(MovementRow.organization_id), sa.func.sum(MovementRow.source_amount)
+        )
+        .where(col(MovementRow.payment_intent_id).in_(intents))
+        .group_by(col(MovementRow.payment_intent_id), col(MovementRow.organization_id))
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
 async def at_stripe(session: ReadSession) -> dict[tuple[OrganizationId, str], Decimal]:
     """What of each organization is at Stripe by its movements and payouts, by currency; nothing is left out."""
     moved = sa.select(

@@ -142,6 +142,21 @@ async def collections(
     return [_collection(row) for row in rows.scalars()]
 
 
+async def page(
+    session: ReadSession, *, state: CollectionState | None, before: InvoiceId | None, count: int
+) -> list[Collection]:
+    """Collections in this state, or in any, of invoices before that one, newest first."""
+    wanted = sa.select(CollectionRow)
+    if state is not None:
+        wanted = wanted.where(col(CollectionRow.state) == state)
+    place = (col(CollectionRow.created_at), col(CollectionRow.invoice_id))
+    if before is not None:
+        start = sa.select(place[0]).where(place[1] == before).scalar_subquery()
+        wanted = wanted.where(sa.tuple_(*place) < sa.tuple_(start, before))
+    rows = await session.execute(wanted.order_by(*(each.desc() for each in place)).limit(count))
+    return [_collection(row) for row in rows.scalars()]
+
+
 async def mirrored_by(session: ReadSession, stripe_invoice_id: str) -> Collection | None:
     """The collection whose mirror this is."""
     rows = await session.execute(

@@ -144,12 +144,14 @@ async def save_dispute(session: WriteSession, changed: DisputeRow) -> None:
     )
 
 
-async def disputes(session: ReadSession, *, since: datetime | None = None, count: int) -> Sequence[DisputeRow]:
-    """Disputes that changed since then, newest first."""
+async def disputes(session: ReadSession, *, before: UUID | None, count: int) -> Sequence[DisputeRow]:
+    """Disputes before that one, by their ids, newest first."""
     wanted = sa.select(DisputeRecord)
-    if since is not None:
-        wanted = wanted.where(col(DisputeRecord.updated_at) >= since)
-    rows = await session.execute(wanted.order_by(col(DisputeRecord.created_at).desc()).limit(count))
+    place = (col(DisputeRecord.created_at), col(DisputeRecord.id))
+    if before is not None:
+        start = sa.select(place[0]).where(place[1] == before).scalar_subquery()
+        wanted = wanted.where(sa.tuple_(*place) < sa.tuple_(start, before))
+    rows = await session.execute(wanted.order_by(*(each.desc() for each in place)).limit(count))
     return [_dispute(row) for row in rows.scalars()]
 
 
