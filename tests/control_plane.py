@@ -1,11 +1,12 @@
 """The control plane of one test: the application as it is served, driven in this very process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -93,15 +94,16 @@ async def control_plane(
     *,
     database_url: str,
     more: tuple[ControllerRouterHandler, ...] = (),
+    configured: Mapping[str, Any] = MappingProxyType({}),
 ) -> AsyncIterator[ControlPlane]:
-    """A control plane with one operator key; `more` adds handlers of the test's own."""
+    """A control plane with one operator key; `more` adds handlers of the test's own, `configured` settings."""
     async with database.write() as session:
         order = NewKey(PLATFORM, KeyKind.OPERATOR, "operator")
         minted = await keys.create(session, order=order, now=clock.now())
     handlers = (*http.CONTROL_PLANE, *(each for each in more if each not in http.CONTROL_PLANE))
     with TemporaryDirectory(prefix="tollgate-") as folder:
-        configured = Settings(database_url, data_dir=Path(folder))
-        app: Any = http.build(configured, environment={}, clock=clock, handlers=handlers, resolve=nowhere)
+        settings = Settings(database_url, data_dir=Path(folder), **configured)
+        app: Any = http.build(settings, environment={}, clock=clock, handlers=handlers, resolve=nowhere)
         async with running(app):
             transport = httpx.ASGITransport(app, raise_app_exceptions=True)
             async with httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as client:
@@ -110,13 +112,18 @@ async def control_plane(
 
 @asynccontextmanager
 async def shared_control_plane(
-    server_url: str, template: str, name: str, *, more: tuple[ControllerRouterHandler, ...] = ()
+    server_url: str,
+    template: str,
+    name: str,
+    *,
+    more: tuple[ControllerRouterHandler, ...] = (),
+    configured: Mapping[str, Any] = MappingProxyType({}),
 ) -> AsyncIterator[ControlPlane]:
     """A control plane for the tests of a whole module, on a database of its own, at the clock of every test."""
     clock = FixedClock(NOON)
     async with a_copy(server_url, template, f"{template}_{name}") as url:
         database, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
-        async with control_plane(database, pool, clock, database_url=url, more=more) as opened:
+        async with control_plane(database, pool, clock, database_url=url, more=more, configured=configured) as opened:
             yield opened
         await pool.close()
         await database.close()

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0019_collection"
-down_revision = "0015_payments"
+down_revision = "0018_stripe"
 branch_labels = None
 depends_on = None
 

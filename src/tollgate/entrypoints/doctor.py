@@ -20,9 +20,10 @@ from tollgate.kit.ids import OrganizationId
 from tollgate.kit.money import amount_text
 from tollgate.ledger import proofs as ledger
 from tollgate.metering import proofs as metering
+from tollgate.payments import proofs as payments
 from tollgate.statistics import proofs as statistics
 
-CHECKS: Sequence[Check] = (*ledger.CHECKS, *metering.CHECKS, *invoices.CHECKS, *statistics.CHECKS)
+CHECKS: Sequence[Check] = (*ledger.CHECKS, *metering.CHECKS, *invoices.CHECKS, *payments.CHECKS, *statistics.CHECKS)
 """Everything that is looked at, in order."""
 
 FINDINGS_MAX = 20

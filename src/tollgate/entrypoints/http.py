@@ -24,7 +24,7 @@ from tollgate.catalog import routes as catalog
 from tollgate.catalog import service as endpoints
 from tollgate.catalog.model import Format
 from tollgate.console import routes as console
-from tollgate.entrypoints import docs, ledger_access, operations
+from tollgate.entrypoints import docs, ledger_access, operations, stripe_access
 from tollgate.entrypoints.errors import ANTHROPIC_PATH, EXCEPTION_HANDLERS, status_told
 from tollgate.gateway import routes as gateway
 from tollgate.gateway import tokenizer
@@ -54,6 +54,7 @@ from tollgate.metering import routes as metering
 from tollgate.metering import status as metering_status
 from tollgate.metering.service import Meter
 from tollgate.metering.status import OnDisk
+from tollgate.payments import routes as payments
 from tollgate.pricing import routes as pricing
 from tollgate.reports import routes as reports
 from tollgate.statistics import service as statistics
@@ -66,6 +67,7 @@ CONTROL_PLANE = (
     *pricing.HANDLERS,
     *metering.HANDLERS,
     *invoices.HANDLERS,
+    *payments.HANDLERS,
     *reports.HANDLERS,
 )
 
@@ -101,7 +103,7 @@ def build(
     guards = [web.check_path, wiring.guard()]
     control_plane = Router("/", route_handlers=handlers, middleware=[once], guards=guards)
     anthropic_catalogue = Router("/", route_handlers=reports.ANTHROPIC_HANDLERS, guards=guards)
-    for_anybody = (*console.HANDLERS, *operations.HANDLERS, *docs.HANDLERS)
+    for_anybody = (*console.HANDLERS, *operations.HANDLERS, *docs.HANDLERS, *payments.WEBHOOKS)
     return Litestar(
         [
             Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
@@ -131,6 +133,7 @@ class _Wiring:
     def __init__(self, configured: Settings, environment: Mapping[str, str], clock: Clock, resolve: Resolve) -> None:
         self.database = databases.connect(configured.database_url, connections_max=configured.control_plane_connections)
         self._settings = configured
+        self._stripe = stripe_access.client(configured)
         self._environment = environment
         self._clock = clock
         self._resolve = resolve
@@ -184,6 +187,8 @@ class _Wiring:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await providers.close()
+                if self._stripe is not None:
+                    await self._stripe.close()
                 await pool.close()
                 await self.database.close()
 
@@ -268,6 +273,7 @@ class _Wiring:
         values = {
             "clock": self._clock,
             "settings": self._settings,
+            "stripe": self._stripe,
             "environment": self._environment,
             "ping": self.ping,
             "on_disk": self.on_disk,

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Mapping
 from datetime import timedelta
 
-from tollgate.entrypoints import ledger_access
+from tollgate.entrypoints import ledger_access, stripe_access
 from tollgate.gateway import sessions
 from tollgate.infra import children, idempotency, jobs, migrations, settings, telemetry
 from tollgate.infra import database as databases
@@ -16,13 +16,18 @@ from tollgate.invoices import tasks as invoices
 from tollgate.kit.clock import Clock, SystemClock
 from tollgate.metering import service as metering
 from tollgate.metering import tasks as grants
+from tollgate.payments import tasks as payments
+from tollgate.payments.service.surroundings import Surroundings
+from tollgate.payments.stripe_client import StripeClient
 from tollgate.statistics import tasks as statistics
 
 _CONNECTIONS_MAX = 4
 _RECOVERY_CONNECTIONS_MAX = 3
 
 
-def schedules(database: Database, clock: Clock, configured: Settings) -> list[Schedule]:
+def schedules(
+    database: Database, clock: Clock, configured: Settings, stripe: StripeClient | None = None
+) -> list[Schedule]:
     """Everything that happens by itself, and when."""
 
     async def keep_partitions_ready() -> None:
@@ -53,6 +58,26 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         Schedule("statistics", "* * * * * */10", fold_statistics),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
+        *([] if stripe is None else _at_stripe(Surroundings(database, stripe, clock))),
+    ]
+
+
+def _at_stripe(at: Surroundings) -> list[Schedule]:
+    """What happens by itself where payments are set up."""
+
+    async def process_events() -> None:
+        await payments.process_due_events(at)
+
+    async def look_after_top_ups() -> None:
+        await payments.look_after_due_top_ups(at)
+
+    async def forget_events() -> None:
+        await payments.forget_events(at.database, at.clock)
+
+    return [
+        Schedule("stripe-events", "* * * * * */5", process_events),
+        Schedule("top-ups", "* * * * * */30", look_after_top_ups),
+        Schedule("stripe-events-forget", "41 4 * * *", forget_events),
     ]
 
 
@@ -73,11 +98,14 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     clock = SystemClock()
     database = databases.connect(configured.database_url, connections_max=_CONNECTIONS_MAX)
+    stripe = stripe_access.client(configured)
     pool = await databases.connect_pool(configured.database_url, connections_max=_RECOVERY_CONNECTIONS_MAX)
     try:
         # The worker meters nothing itself, but records what gateway processes left that are gone.
         async with ledger_access.metered(pool, clock, configured):
-            await jobs.run_worker(configured.database_url, schedules(database, clock, configured), stop)
+            await jobs.run_worker(configured.database_url, schedules(database, clock, configured, stripe), stop)
     finally:
+        if stripe is not None:
+            await stripe.close()
         await pool.close()
         await database.close()

@@ -46,6 +46,10 @@ _FIRST_FAILURE = 500
 _TOO_MANY_REQUESTS = 429
 _RETRY_SECONDS = 1
 
+ANSWERS_ONCE_ITSELF = "answers_once_itself"
+"""The option of a handler that cannot do its work in one transaction, because it asks others in between: it sees to it
+by itself that the same `Idempotency-Key` does the same once."""
+
 KEPT_FOR = timedelta(hours=48)
 """How long a repeat gets the first answer at least."""
 
@@ -59,6 +63,18 @@ def database_for(request: Request[Any, Any, Any], database: Database) -> Databas
     return joined if isinstance(joined, Database) else database
 
 
+def given_key(request: Request[Any, Any, Any]) -> str | None:
+    """The `Idempotency-Key` of a request, for a handler that answers once by itself.
+
+    Raises:
+        InvalidRequest: it is not one.
+    """
+    given = request.headers.get(HEADER)
+    if given is not None:
+        _check_key(given)
+    return given
+
+
 class Idempotency(ASGIMiddleware):
     """Litestar middleware for the writes of the control plane.
 
@@ -67,6 +83,7 @@ class Idempotency(ASGIMiddleware):
     """
 
     scopes = (ScopeType.HTTP,)
+    exclude_opt_key = ANSWERS_ONCE_ITSELF
 
     def __init__(
         self, database: Database, clock: Clock, *, presented_in: PresentedIn, authenticate: Authenticate

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,6 +18,9 @@ _CLOSING_SECONDS = 10
 """What a process may take to close, beside what its calls and their records do."""
 _AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~-]+)*")
+_STRIPE_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]+")
+_STRIPE_WEBHOOK_SECRETS = re.compile(r"whsec_[A-Za-z0-9+/=_-]+(,whsec_[A-Za-z0-9+/=_-]+)*")
+_STRIPE_BASE = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]+)?|http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]+")
 _LEASE_SECONDS_MIN = 15
 """Leases are renewed every few seconds, once half of one is over."""
 _POOL_MIN = 6
@@ -56,6 +59,12 @@ class Settings:
     """How long after a period's end its invoice waits for late records before the worker finalises it."""
     public_url: str | None = None
     """Where people and programs reach this installation, for sample code; without it, where a page was asked for."""
+    stripe_secret_key: str | None = field(default=None, repr=False)
+    """Of the Stripe account that collects payments; without it everything else works."""
+    stripe_webhook_secrets: str | None = field(default=None, repr=False)
+    """What Stripe signs its webhooks with, separated by commas while one takes over from another."""
+    stripe_api_base: str | None = None
+    """Where Stripe is, for tests."""
     database_pool_max: int = 14
     """Connections each gateway process keeps to the database at most, all told."""
 
@@ -63,6 +72,11 @@ class Settings:
     def stop_seconds_max(self) -> int:
         """How long a process may take to stop: for calls in flight, then for records of calls, then to close."""
         return self.drain_timeout_seconds + self.settle_timeout_seconds + _CLOSING_SECONDS
+
+    @property
+    def stripe_signing_secrets(self) -> tuple[str, ...]:
+        """What a webhook may be signed with: any of these."""
+        return tuple(self.stripe_webhook_secrets.split(",")) if self.stripe_webhook_secrets else ()
 
     @property
     def control_plane_connections(self) -> int:
@@ -91,11 +105,23 @@ def read(environment: Mapping[str, str]) -> Settings:
     settings = Settings(**given)  # type: ignore[arg-type]  # each value was parsed to its field's own type
     if settings.public_url is not None and not _ORIGIN.fullmatch(settings.public_url):
         raise BadSetting(f"{PREFIX}PUBLIC_URL is {settings.public_url!r}; use one such as https://gateway.example.com")
+    _check_stripe(settings)
     if settings.lease_seconds < _LEASE_SECONDS_MIN:
         raise BadSetting(f"{PREFIX}LEASE_SECONDS is {settings.lease_seconds}; use {_LEASE_SECONDS_MIN} or more")
     if settings.database_pool_max < _POOL_MIN:
         raise BadSetting(f"{PREFIX}DATABASE_POOL_MAX is {settings.database_pool_max}; use {_POOL_MIN} or more")
     return settings
+
+
+def _check_stripe(settings: Settings) -> None:
+    """Secrets are not repeated, whatever is wrong with them."""
+    key, secrets, base = settings.stripe_secret_key, settings.stripe_webhook_secrets, settings.stripe_api_base
+    if key is not None and not _STRIPE_KEY.fullmatch(key):
+        raise BadSetting(f"{PREFIX}STRIPE_SECRET_KEY is no secret key: it begins with sk_ or rk_, then test_ or live_")
+    if secrets is not None and not _STRIPE_WEBHOOK_SECRETS.fullmatch(secrets):
+        raise BadSetting(f"{PREFIX}STRIPE_WEBHOOK_SECRETS is no list of secrets: each begins with whsec_")
+    if base is not None and not _STRIPE_BASE.fullmatch(base):
+        raise BadSetting(f"{PREFIX}STRIPE_API_BASE is {base!r}; use https, or http with a port on loopback")
 
 
 def unknown(environment: Mapping[str, str]) -> list[str]:

@@ -107,6 +107,17 @@ RECONCILIATION_DIFFERENCES = Gauge(
     "Things in which our books and Stripe's differed when they were last compared. Alarm on any.",
     multiprocess_mode="mostrecent",
 )
+STRIPE_FAILURES = Counter(
+    "tollgate_stripe_failures_total", "Steps of payments that Stripe did not let us finish, by error.", ["error"]
+)
+STRIPE_EVENTS = Counter(
+    "tollgate_stripe_events_total", "Events that Stripe told us of, by what became of them.", ["outcome"]
+)
+TOP_UPS = Counter("tollgate_top_ups_total", "Top-ups that came to an end, by status. Alarm on any parked.", ["status"])
+for _outcome in ("received", "known", "refused", "processed", "ignored", "failed"):
+    STRIPE_EVENTS.labels(_outcome)
+for _status in ("paid", "expired", "failed", "parked"):
+    TOP_UPS.labels(_status)
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
 
 _CAUSES_MAX = 10

@@ -79,21 +79,24 @@ def check_adjustment(order: AdjustmentOrder) -> None:
     _check_size(order.amount)
 
 
-def funding(grant: Grant) -> Transfer:
-    """The transfer that a grant is made of. A void gives back to the account it debits."""
-    return _from_source(grant, cause="grant", cause_id=grant.id)
+def funding(grant: Grant, source: str | None = None) -> Transfer:
+    """The transfer that a grant is made of; from its category's account, unless it says from which.
+
+    A void gives back to the account it debits.
+    """
+    return _from(source or grant.category.source, grant, cause="grant", cause_id=grant.id)
 
 
 def favour_funding(grant: Grant, adjustment: Adjustment) -> Transfer:
     """The transfer that the grant of an adjustment in the customer's favour is made of."""
-    return _from_source(grant, cause="adjustment", cause_id=adjustment.id)
+    return _from(grant.category.source, grant, cause="adjustment", cause_id=adjustment.id)
 
 
-def _from_source(grant: Grant, *, cause: str, cause_id: UUID) -> Transfer:
+def _from(source: str, grant: Grant, *, cause: str, cause_id: UUID) -> Transfer:
     return Transfer(
         organization_id=grant.organization_id,
         id=ids.derived_id(grant.id, "grant"),
-        debit_account=grant.category.source,
+        debit_account=source,
         credit_account=credits_of(grant.id),
         amount=grant.amount,
         currency=grant.currency,

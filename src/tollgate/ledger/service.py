@@ -29,10 +29,17 @@ async def lock(session: WriteSession, *, organization_id: OrganizationId) -> Non
 
 
 async def grant_credit(
-    session: WriteSession, *, organization_id: OrganizationId, terms: GrantTerms, by: KeyId | None, now: datetime
+    session: WriteSession,
+    *,
+    organization_id: OrganizationId,
+    terms: GrantTerms,
+    by: KeyId | None,
+    now: datetime,
+    source: str | None = None,
 ) -> Grant:
     """Give an organization credit: the grant, and the transfer that funds it.
 
+    It is made from the account of its category, unless `source` names another, such as the one of money at Stripe.
     A reference is credited once: told again on the same terms, it answers the grant as it is now.
 
     Raises:
@@ -48,7 +55,7 @@ async def grant_credit(
     rules.check_terms(terms, now)
     grant = rules.granted(terms, organization_id, GrantId(identity.new_id(now)), by=by, now=now)
     await store.add_grant(session, grant)
-    await store.post(session, rules.funding(grant))
+    await store.post(session, rules.funding(grant, source))
     return grant
 
 
@@ -66,16 +73,21 @@ async def void_grant(
     """
     organization_id, grant_id = grant
     await store.lock(session, organization_id)
-    found = await _grant(session, organization_id, grant_id)
+    found = await get_grant(session, organization_id, grant_id)
     if found.voided_at is not None:
         return found
     rules.check_voidable(found, now)
     await store.void_grant(session, replace(found, voided_at=now, voided_by=by, void_reason=reason))
     await store.end_grants(session, now=now, organization_id=organization_id)
-    return await _grant(session, organization_id, grant_id)
+    return await get_grant(session, organization_id, grant_id)
 
 
-async def _grant(session: ReadSession, organization_id: OrganizationId, grant_id: GrantId) -> Grant:
+async def get_grant(session: ReadSession, organization_id: OrganizationId, grant_id: GrantId) -> Grant:
+    """The organization's grant as it is now.
+
+    Raises:
+        NotFound: it has none with this id.
+    """
     found = await store.grant(session, organization_id, grant_id)
     if found is None:
         raise NotFound("The organization has no such grant.")

@@ -184,6 +184,3 @@ def _check_configured(settings: Settings) -> None:
     """Raises NotConfigured without a way to Stripe."""
     if settings.stripe_secret_key is None:
         raise NotConfigured
-
-
-COLLECTING_HANDLERS = (PaymentsController, CollectingController)

@@ -1,7 +1,7 @@
 """What may be refunded, from which payments, and what refunds and disputes do to invoices, grants and the ledger."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -10,8 +10,9 @@ from tollgate.invoices.model import Heading, Payment, PaymentKind, PaymentMethod
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, OrganizationId, PaymentId, derived_id
-from tollgate.ledger.model import RECEIVABLE, STRIPE_CLEARING, Transfer, credits_of
+from tollgate.ledger.model import RECEIVABLE, STRIPE_CLEARING, TAX, Transfer, credits_of
 from tollgate.payments.model import Dispute, Refund, RefundState
+from tollgate.payments.records import TopUp
 from tollgate.payments.states import DisputeRow, Paid, RefundRow, RefundStatus
 
 _TURNED_BACK = frozenset({RefundState.FAILED, RefundState.CANCELED})
@@ -102,27 +103,38 @@ def payment_of(
     )
 
 
-def taken_back(
-    row: RefundRow | DisputeRow, grant_id: GrantId, remaining: Decimal, *, now: datetime
-) -> tuple[Transfer | None, Transfer | None]:
-    """What goes out of a top-up's grant as far as it lasts, and what the customer owes for the rest."""
-    from_grant = min(row.amount, remaining)
-    rest = money.EXACT.subtract(row.amount, from_grant)
-    return (
-        _transfer(row, credits_of(grant_id), STRIPE_CLEARING, from_grant, now),
-        _transfer(row, RECEIVABLE, STRIPE_CLEARING, rest, now),
-    )
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What goes back of a top-up: from its credit, from the tax on it, and what the customer owes as it is spent."""
+
+    credit: Decimal
+    tax: Decimal
+    owed: Decimal
 
 
-def given_again(row: RefundRow | DisputeRow, *, now: datetime) -> Transfer | None:
-    """Money that came back to us after all: what the customer owed for it is owed no more."""
-    rest = money.EXACT.subtract(row.amount, row.from_credit)
-    return _transfer(row, STRIPE_CLEARING, RECEIVABLE, rest, now)
+def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal) -> Parts:
+    """How what goes back is made up: the same share of tax as of the whole, then credit as far as it lasts."""
+    whole, tax = (money.to_minor_units(each, row.currency) for each in (top_up.total, top_up.tax))
+    units = money.to_minor_units(row.amount, row.currency) * tax
+    tax_part = money.from_minor_units((2 * units + whole) // (2 * whole), row.currency)
+    net = money.EXACT.subtract(row.amount, tax_part)
+    credit = min(net, remaining)
+    return Parts(credit, tax_part, money.EXACT.subtract(net, credit))
 
 
-def _transfer(row: RefundRow | DisputeRow, debit: str, credit: str, amount: Decimal, now: datetime) -> Transfer | None:
-    if amount <= 0:
-        return None
+def taken_back(row: RefundRow | DisputeRow, taken: Parts, grant_id: GrantId, *, now: datetime) -> list[Transfer]:
+    """The transfers by which that goes back."""
+    moves = ((credits_of(grant_id), taken.credit), (TAX, taken.tax), (RECEIVABLE, taken.owed))
+    return [_transfer(row, account, STRIPE_CLEARING, amount, now) for account, amount in moves if amount > 0]
+
+
+def given_again(row: RefundRow | DisputeRow, taken: Parts, *, now: datetime) -> list[Transfer]:
+    """The transfers by which money that came back to us after all is not owed any more; its credit is another grant."""
+    moves = ((TAX, taken.tax), (RECEIVABLE, taken.owed))
+    return [_transfer(row, STRIPE_CLEARING, account, amount, now) for account, amount in moves if amount > 0]
+
+
+def _transfer(row: RefundRow | DisputeRow, debit: str, credit: str, amount: Decimal, now: datetime) -> Transfer:
     return Transfer(
         organization_id=row.organization_id,
         id=derived_id(row.id, f"{debit}:{credit}"),

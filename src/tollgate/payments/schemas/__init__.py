@@ -1,1 +1,1 @@
-"""The API shapes of payments."""
+"""The API's shapes of payments."""

@@ -1,1 +1,1 @@
-"""The use cases of payments: what is collected, what goes back, and what is compared with Stripe."""
+"""The use cases of payments at Stripe. Whatever asks Stripe does so between transactions, never within one."""

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tollgate.kit import money
-from tollgate.kit.ids import OrganizationId
+from tollgate.kit.ids import OrganizationId, typed_or_none
 from tollgate.ledger import service as ledger
 from tollgate.payments.model import BalanceTransaction, Payout
 from tollgate.payments.rules import clearing
-from tollgate.payments.service import sources
+from tollgate.payments.service import customers, sources
 from tollgate.payments.service.means import Means
 from tollgate.payments.states import Movement
 from tollgate.payments.store import clearing as store
@@ -90,6 +90,19 @@ async def origin_of(door: StripeClient, transaction: BalanceTransaction) -> Orig
             return _origin(dispute.payment_intent_id, dispute.amount, dispute.currency)
         case _:
             return None
+
+
+async def owner_of(means: Means, transaction: BalanceTransaction) -> str | None:
+    """Whose customer a movement is of that pays for nothing here, as text; `None` if it is of none of ours."""
+    origin = None if means.door is None else await origin_of(means.door, transaction)
+    if means.door is None or origin is None:
+        return None
+    customer_id = (await means.door.payment_intent(origin.payment_intent_id)).customer_id
+    if customer_id is None:
+        return None
+    async with means.database.read() as session:
+        owner = await customers.owner(session, customer_id=customer_id)
+    return typed_or_none("org", owner)
 
 
 def _origin(payment_intent_id: str | None, amount: Decimal, currency: str) -> Origin | None:

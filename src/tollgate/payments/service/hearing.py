@@ -3,18 +3,17 @@
 A word that comes twice, late or never changes nothing: whatever it tells is found by looking, and looked for anyway.
 """
 
-from functools import partial
+from collections.abc import Sequence
 
 from tollgate.payments.model import StripeEvent
 from tollgate.payments.service import clearing, collecting, returning
 from tollgate.payments.service.means import Means
 from tollgate.payments.service.surroundings import Handler, Handlers, Surroundings
-from tollgate.payments.states import Policy
 from tollgate.payments.store import collections as store
 
 
-async def _of_invoice(policy: Policy, at: Surroundings, event: StripeEvent) -> None:
-    means = Means.within(at, policy)
+async def _of_invoice(at: Surroundings, event: StripeEvent) -> None:
+    means = Means.within(at)
     async with at.database.write() as session:
         mirrored = await store.mirrored_by(session, event.object_id)
         await store.wake(session, stripe_invoice_id=event.object_id)
@@ -23,30 +22,26 @@ async def _of_invoice(policy: Policy, at: Surroundings, event: StripeEvent) -> N
         await collecting.collect(means, organization_id=owner, invoice_id=invoice_id)
 
 
-async def _of_refund(policy: Policy, at: Surroundings, event: StripeEvent) -> None:
-    await returning.settle(Means.within(at, policy), await at.stripe.refund(event.object_id))
+async def _of_refund(at: Surroundings, event: StripeEvent) -> None:
+    await returning.settle(Means.within(at), await at.stripe.refund(event.object_id))
 
 
-async def _of_dispute(policy: Policy, at: Surroundings, event: StripeEvent) -> None:
-    await returning.note_dispute(Means.within(at, policy), await at.stripe.dispute(event.object_id))
+async def _of_dispute(at: Surroundings, event: StripeEvent) -> None:
+    await returning.note_dispute(Means.within(at), await at.stripe.dispute(event.object_id))
 
 
-async def _of_payout(policy: Policy, at: Surroundings, event: StripeEvent) -> None:
-    means = Means.within(at, policy)
+async def _of_payout(at: Surroundings, event: StripeEvent) -> None:
+    means = Means.within(at)
     for payout in await at.stripe.payouts(since=event.created_at - clearing.PAYOUT_TAKES):
         if payout.id == event.object_id:
             await clearing.record_payout(means, payout)
 
 
-def handlers(policy: Policy) -> Handlers:
-    """What is done about each type of event."""
-    known: dict[str, Handler] = {}
-    for name in ("paid", "payment_failed", "payment_action_required", "voided", "updated", "deleted"):
-        known[f"invoice.{name}"] = partial(_of_invoice, policy)
-    for name in ("created", "updated", "failed"):
-        known[f"refund.{name}"] = partial(_of_refund, policy)
-    for name in ("created", "updated", "funds_withdrawn", "funds_reinstated", "closed"):
-        known[f"charge.dispute.{name}"] = partial(_of_dispute, policy)
-    for name in ("paid", "failed", "canceled"):
-        known[f"payout.{name}"] = partial(_of_payout, policy)
-    return known
+_BY_OBJECT: Sequence[tuple[str, Handler, Sequence[str]]] = (
+    ("invoice", _of_invoice, ("paid", "payment_failed", "payment_action_required", "voided", "updated", "deleted")),
+    ("refund", _of_refund, ("created", "updated", "failed")),
+    ("charge.dispute", _of_dispute, ("created", "updated", "funds_withdrawn", "funds_reinstated", "closed")),
+    ("payout", _of_payout, ("paid", "failed", "canceled")),
+)
+HANDLERS: Handlers = {f"{what}.{word}": handler for what, handler, words in _BY_OBJECT for word in words}
+"""What is done about each type of event."""

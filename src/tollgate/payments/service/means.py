@@ -1,11 +1,14 @@
 """What collecting and comparing need: the database, the way to Stripe, and what the installation wants."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from tollgate.infra.database import Database
 from tollgate.kit.clock import Clock
-from tollgate.kit.ids import OrganizationId, typed
-from tollgate.payments.model import StripeCustomer
+from tollgate.kit.ids import OrganizationId
+from tollgate.payments.model import NotConfigured, StripeCustomer
+from tollgate.payments.service import customers
+from tollgate.payments.service.surroundings import Surroundings
 from tollgate.payments.states import Policy
 from tollgate.payments.stripe_client import StripeClient
 
@@ -20,16 +23,25 @@ class Means:
     clock: Clock
     policy: Policy
 
+    @classmethod
+    def within(cls, at: Surroundings) -> Self:
+        """The same for a step that is sure to have a way to Stripe."""
+        return cls(at.database, at.stripe, at.clock, at.policy)
+
     async def customer(self, organization_id: OrganizationId) -> StripeCustomer:
-        """The organization's customer at Stripe; a new one if it has none, or had one that was deleted."""
-        owner = typed("org", organization_id)
+        """The organization's customer at Stripe; a new one if it has none, or had one that was deleted.
+
+        Raises:
+            NotConfigured: there is no way to Stripe.
+        """
         if self.door is None:
-            raise ValueError("There is no way to Stripe")
-        found = await self.door.find_customer(name="tollgate_organization", value=owner)
-        return found or await self.door.create_customer(
-            name=owner, metadata={"tollgate_organization": owner}, key=f"customer:{owner}"
-        )
+            raise NotConfigured
+        at = Surroundings(self.database, self.door, self.clock, self.policy)
+        return await self.door.customer(await customers.ensure(at, organization_id=organization_id))
 
     async def method_of(self, customer: StripeCustomer) -> str | None:
-        """What the customer's invoices are paid with."""
-        return customer.default_payment_method_id
+        """What the customer's invoices are paid with: the default method, or else the newest that is stored."""
+        if customer.default_payment_method_id is not None or self.door is None:
+            return customer.default_payment_method_id
+        stored = await self.door.methods(customer.id)
+        return stored[0].id if stored else None

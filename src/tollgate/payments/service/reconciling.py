@@ -23,6 +23,7 @@ from tollgate.payments.rules import reconciling as rules
 from tollgate.payments.rules.reconciling import Pair
 from tollgate.payments.service import clearing, collecting, returning, sources
 from tollgate.payments.service.means import Means
+from tollgate.payments.service.sources import Sums
 from tollgate.payments.states import Collection, CollectionState, Difference, Reconciliation
 from tollgate.payments.store import clearing as clearing_store
 from tollgate.payments.store import collections as store
@@ -69,7 +70,7 @@ async def reconcile(means: Means, *, progress: Progress = _quietly) -> Reconcili
     strange, wrong = await clearing.bring_in(means, since=since)
     pairs = await _pairs(means, since, progress)
     theirs = await means.door.invoices(since=since)
-    owned = [(moved, await sources.owner_of(means, moved)) for moved in strange]
+    owned = [(moved, await clearing.owner_of(means, moved)) for moved in strange]
     found = _Found(pairs, theirs, owned, wrong)
     async with means.database.write() as session:
         differences, compared = await _differences(session, found, since, began_at)
@@ -164,7 +165,8 @@ async def _differences(
 ) -> tuple[list[Difference], dict[str, int]]:
     moved = await clearing_store.movements_since(session, since)
     intents = {each.payment_intent_id for each in moved}
-    intents |= set(await invoice_payments.moved_at_stripe(session, since=since))
+    intents |= {*await invoice_payments.moved_at_stripe(session, since=since)}
+    intents |= await sources.top_ups_since(session, since)
     ours, moving = await _ours(session, intents, began_at)
     stripes = await clearing_store.by_payment(session, intents)
     compared = {"invoices": len(found.pairs), "payments": len(intents), "movements": len(moved)}
@@ -188,9 +190,6 @@ def _settled(
     sums: dict[tuple[OrganizationId, str], Decimal], busy: set[OrganizationId]
 ) -> dict[tuple[OrganizationId, str], Decimal]:
     return {place: amount for place, amount in sums.items() if place[0] not in busy}
-
-
-Sums = dict[str, tuple[OrganizationId, Decimal]]
 
 
 async def _ours(session: ReadSession, intents: set[str], began_at: datetime) -> tuple[Sums, Sums]:

@@ -1,1 +1,1 @@
-"""All SQL of payments."""
+"""The SQL of payments, a module for each table."""

@@ -11,8 +11,8 @@ from sqlmodel import col
 
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.ids import OrganizationId
-from tollgate.payments.collection_tables import MovementRow, PayoutShareRow, ReconciliationRow
 from tollgate.payments.states import Difference, Movement, PayoutShare, Reconciliation, Unlike
+from tollgate.payments.tables import MovementRow, PayoutShareRow, ReconciliationRow
 
 
 async def add_movement(session: WriteSession, movement: Movement) -> bool:

@@ -10,7 +10,6 @@ from sqlmodel import col
 
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.ids import InvoiceId, OrganizationId
-from tollgate.payments.collection_tables import CollectionRow, CollectionSettingsRow
 from tollgate.payments.states import (
     Collection,
     CollectionMode,
@@ -19,6 +18,7 @@ from tollgate.payments.states import (
     Dunning,
     Mirror,
 )
+from tollgate.payments.tables import CollectionRow, CollectionSettingsRow
 
 LEASE = timedelta(minutes=5)
 """For how long whoever takes a collection has it alone. Longer than its steps take; if it dies, another takes over."""
@@ -108,12 +108,16 @@ async def wake(session: WriteSession, *, stripe_invoice_id: str) -> bool:
     return rows.scalar_one_or_none() is not None
 
 
-async def wake_all(session: WriteSession, *, organization_id: OrganizationId) -> None:
-    """Have every open collection of the organization be looked at soon: something changed for all of them."""
+async def wake_all(session: WriteSession, *, organization_id: OrganizationId, ask: bool = False) -> None:
+    """Have every open collection of the organization be looked at soon: something changed for all of them.
+
+    With `ask`, those whose money could not be taken before are tried again at once.
+    """
+    tried = sa.or_(col(CollectionRow.is_asked), sa.and_(sa.literal(ask), col(CollectionRow.failures) > 0))
     await session.execute(
         sa.update(CollectionRow)
         .where(col(CollectionRow.organization_id) == organization_id, col(CollectionRow.state) == CollectionState.OPEN)
-        .values(woken=True)
+        .values(woken=True, is_asked=tried, version=col(CollectionRow.version) + 1)
         .execution_options(synchronize_session=False)
     )
 

@@ -1,6 +1,6 @@
 """The SQL of refunds and disputes: money that goes back, and may come again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -14,8 +14,8 @@ from sqlmodel import col
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit import money
 from tollgate.kit.ids import InvoiceId, OrganizationId
-from tollgate.payments.collection_tables import DisputeRecord, RefundRecord
 from tollgate.payments.states import DisputeRow, RefundRow, RefundStatus
+from tollgate.payments.tables import DisputeRecord, RefundRecord
 
 
 async def add_refund(session: WriteSession, refund: RefundRow) -> RefundRow:
@@ -153,6 +153,23 @@ async def disputes(session: ReadSession, *, before: UUID | None, count: int) -> 
         wanted = wanted.where(sa.tuple_(*place) < sa.tuple_(start, before))
     rows = await session.execute(wanted.order_by(*(each.desc() for each in place)).limit(count))
     return [_dispute(row) for row in rows.scalars()]
+
+
+async def of_top_ups(session: ReadSession, intents: Collection[str]) -> list[tuple[str, Decimal]]:
+    """What went back of top-ups by these payments (below zero), and what came again."""
+    refunds = await session.execute(
+        sa.select(col(RefundRecord.payment_intent_id), -col(RefundRecord.amount)).where(
+            col(RefundRecord.top_up_id).is_not(None),
+            col(RefundRecord.payment_intent_id).in_(intents),
+            col(RefundRecord.status).in_([RefundStatus.SENT, RefundStatus.SUCCEEDED]),
+        )
+    )
+    disputes = await session.execute(
+        sa.select(
+            col(DisputeRecord.payment_intent_id), col(DisputeRecord.returned) - col(DisputeRecord.withdrawn)
+        ).where(col(DisputeRecord.top_up_id).is_not(None), col(DisputeRecord.payment_intent_id).in_(intents))
+    )
+    return [(row[0], row[1]) for row in (*refunds, *disputes)]
 
 
 _MOVING = ("status", "stripe_refund_id", "from_credit", "last_error", "attempts", "next_at", "updated_at")
