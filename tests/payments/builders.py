@@ -1,25 +1,42 @@
 """Invoices to collect, and what collecting needs: ordinary in whatever a test does not say."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from tests.invoices.builders import AFTER, NOVEMBER, Books, Used, at
-from tests.payments.stripe_double import StripeDouble
+from tests.invoices.builders import AFTER, NOVEMBER, Books, Used, at, usage
+from tests.payments.stripe_double import StripeDouble, charging
+from tests.payments.stripe_double.wire import Params, Thing
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
-from tollgate.invoices.model import Heading, PaymentOrder
+from tollgate.infra import identity
+from tollgate.invoices.model import Heading, Invoice, PaymentOrder, Window
+from tollgate.invoices.rules import closing, lines, paying
 from tollgate.invoices.service import invoices
 from tollgate.invoices.service import payments as invoice_payments
+from tollgate.invoices.store import invoices as invoice_store
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.ledger import service as ledger
+from tollgate.ledger.model import RECEIVABLE, REVENUE, AdjustmentOrder, Transfer
+from tollgate.payments import tasks
+from tollgate.payments.records import TopUpOrder
+from tollgate.payments.service import inbox, reconciling, returning, sweeping, top_ups
 from tollgate.payments.service.collecting import collect
 from tollgate.payments.service.means import Means
-from tollgate.payments.states import Collection, CollectionMode, CollectionSettings, Policy
+from tollgate.payments.service.surroundings import Surroundings
+from tollgate.payments.service.sweeping import Swept
+from tollgate.payments.states import (
+    Collection,
+    CollectionMode,
+    CollectionSettings,
+    Policy,
+    Reconciliation,
+    RefundRow,
+)
 from tollgate.payments.store import collections as store
 from tollgate.payments.stripe_client import StripeClient
 
@@ -85,6 +102,88 @@ class Desk:
         async with self.books.database.write() as session:
             await invoice_payments.mark_paid(session, invoice_id=heading.id, order=order, by=None, now=self.clock.now())
 
+    async def credit(self, heading: Heading, amount: str) -> None:
+        """What a credit note does to the invoice and the ledger."""
+        now, credited = self.clock.now(), Decimal(amount)
+        async with self.books.database.write() as session:
+            found = await invoice_payments.locked(session, heading)
+            await ledger.post(session, _credit_note(heading, credited, now))
+            noted = replace(found, amount_credited=found.amount_credited + credited)
+            await invoice_store.move_on(session, paying.settled(noted, at=now))
+
+    async def refund(self, heading: Heading, amount: str | None = None) -> list[RefundRow]:
+        """Ask for a refund, and have Stripe be asked."""
+        wanted = None if amount is None else Decimal(amount)
+        async with self.books.database.write() as session:
+            rows = await returning.request(
+                session, invoice_id=heading.id, amount=wanted, reason=None, by=None, now=self.clock.now()
+            )
+        done = [
+            await returning.go_on(self.means, organization_id=row.organization_id, refund_id=row.id) for row in rows
+        ]
+        return [row for row in done if row is not None]
+
+    async def refund_at_stripe(self, heading: Heading, units: int) -> None:
+        """Somebody gives money back on Stripe's own pages."""
+        del heading
+        charging.create_refund(
+            self.double.world,
+            Params({"payment_intent": self.double.every("payment_intent")[0]["id"], "amount": str(units)}),
+        )
+
+    async def hear(self, events: list[Thing] | None = None) -> None:
+        """These webhooks arrive, or all that are new, and are acted on."""
+
+        async def receive(payload: bytes, signature: str) -> int:
+            assert self.door is not None
+            now = self.double.world.now
+            event = self.door.read_event(payload, signature, now=now)
+            async with self.books.database.write() as session:
+                await inbox.receive(session, event=event, is_live=False, now=self.clock.now())
+            return 200
+
+        await self.double.deliver(receive, events)
+        assert self.door is not None
+        at = Surroundings(self.books.database, self.door, self.clock, self.policy)
+        await tasks.process_due_events(at)
+
+    async def sweep(self) -> Swept:
+        return await sweeping.sweep(self.means)
+
+    async def reconcile(self) -> Reconciliation:
+        return await reconciling.reconcile(self.means)
+
+    async def topped_up(self, amount: str, *, spent: str) -> Heading:
+        """An organization that bought credit and spent some of it. Answers the heading of no invoice, for its ids."""
+        assert self.door is not None
+        organization = await self.books.an_organization()
+        at = Surroundings(self.books.database, self.door, self.clock, self.policy)
+        order = TopUpOrder(Decimal(amount), "https://example.com/done", "https://example.com/left")
+        asked = await top_ups.ask(
+            self.books.database, owner=organization.id, order=order, by=None, once=None, now=self.clock.now()
+        )
+        await top_ups.look_after(at, organization_id=organization.id, top_up_id=asked.id)
+        self.double.complete(self.double.every("checkout.session")[0]["id"])
+        await top_ups.look_after(at, organization_id=organization.id, top_up_id=asked.id)
+        charge = AdjustmentOrder(Decimal(spent) * -1, "USD", "spent")
+        async with self.books.database.write() as session:
+            await ledger.adjust(session, organization_id=organization.id, order=charge, by=None, now=self.clock.now())
+        return closing.issue(_draft(organization), serial=1, now=self.clock.now()).heading
+
+    async def credit_left(self, heading: Heading) -> str:
+        """What is left of all grants."""
+        async with self.books.database.read() as session:
+            grants = await ledger.live_grants(
+                session, organization_id=heading.organization_id, currency="USD", now=self.clock.now()
+            )
+        return amount_text(sum((grant.remaining for grant in grants), Decimal(0)))
+
+    async def pay_for_nothing(self, heading: Heading, units: int) -> None:
+        """The customer pays something at Stripe that nobody here asked for."""
+        customer = await self.means.customer(heading.organization_id)
+        intent = charging.new_intent(self.double.world, customer=customer.id, amount=units, currency="usd")
+        charging.succeed(self.double.world, intent)
+
     async def balance(self, heading: Heading, account: str, currency: str = "USD") -> str:
         async with self.books.database.read() as session:
             found = await ledger.balance(
@@ -92,9 +191,10 @@ class Desk:
             )
         return amount_text(found)
 
-    async def told(self) -> list[str]:
-        """The types of all events, in order."""
-        rows = await self.books.pool.fetch("SELECT type FROM events ORDER BY occurred_at, type")
+    async def told(self, heading: Heading) -> list[str]:
+        """The types of all events of the organization, in order."""
+        told = "SELECT type FROM events WHERE organization_id = $1 ORDER BY occurred_at, type"
+        rows = await self.books.pool.fetch(told, heading.organization_id)
         return [row["type"] for row in rows]
 
     async def status(self, heading: Heading) -> str:
@@ -102,9 +202,26 @@ class Desk:
             return (await accounts.get_organization(session, heading.organization_id)).status.value
 
 
+def _credit_note(heading: Heading, amount: Decimal, now: datetime) -> Transfer:
+    return Transfer(
+        organization_id=heading.organization_id,
+        id=identity.new_id(now),
+        debit_account=REVENUE,
+        credit_account=RECEIVABLE,
+        amount=amount,
+        currency=heading.currency,
+        cause="credit_note",
+        cause_id=heading.id,
+        reverses_id=None,
+        occurred_at=now,
+        posted_at=now,
+    )
+
+
+def _draft(organization: Organization) -> Invoice:
+    window = Window(NOVEMBER.instants(organization.zone), 1, previous_end=None, previous_cut=None)
+    return lines.draft(organization, NOVEMBER, window, [usage("1")])
+
+
 def days(number: int) -> timedelta:
     return timedelta(days=number)
-
-
-def later(than: datetime, **by: int) -> datetime:
-    return than + timedelta(**by)

@@ -188,7 +188,7 @@ class TestWhoeverDoesNotPay:
 
         # At once, and on days 1, 3, 5 and 7 after that.
         assert tries == [1, 2, 2, 3, 3, 4, 4, 5, 5, 5, 5, 5]
-        assert (await desk.told()).count("invoice.payment_failed") == 5
+        assert (await desk.told(heading)).count("invoice.payment_failed") == 5
 
     async def test_pays_in_the_end(self, desk: Desk) -> None:
         heading = await desk.invoiced(method="declines_once")
@@ -200,7 +200,7 @@ class TestWhoeverDoesNotPay:
         assert waits is not None
         assert done is not None
         assert (waits.state, waits.last_error, done.state) == (WAITS, "insufficient_funds", DONE)
-        assert await desk.told() == ["invoice.finalised", "invoice.payment_failed", "invoice.paid"]
+        assert await desk.told(heading) == ["invoice.finalised", "invoice.payment_failed", "invoice.paid"]
 
     async def test_is_told_suspended_and_let_in_again(self, desk: Desk) -> None:
         desk.policy = replace(Policy(), suspend_after_days=10)
@@ -209,7 +209,7 @@ class TestWhoeverDoesNotPay:
         await desk.collect(heading)
         desk.clock.at = late = (heading.due_at or desk.clock.at) + days(2)
         await desk.collect(heading)
-        told, before = await desk.told(), await desk.status(heading)
+        told, before = await desk.told(heading), await desk.status(heading)
         desk.clock.at = late + days(9)
         await desk.collect(heading)
         suspended = await desk.status(heading)
@@ -219,7 +219,7 @@ class TestWhoeverDoesNotPay:
 
         assert (before, suspended, await desk.status(heading)) == ("active", "suspended", "active")
         assert told == ["invoice.finalised", "invoice.past_due"]
-        assert await desk.told() == [*told, "organization.suspended", "invoice.paid"]
+        assert await desk.told(heading) == [*told, "organization.suspended", "invoice.paid"]
 
     async def test_is_told_without_stripe_as_well(self, desk: Desk) -> None:
         desk.door = None
@@ -228,7 +228,7 @@ class TestWhoeverDoesNotPay:
 
         await desk.collect(heading)
 
-        assert await desk.told() == ["invoice.finalised", "invoice.past_due"]
+        assert await desk.told(heading) == ["invoice.finalised", "invoice.past_due"]
 
     async def test_whose_operator_asks_is_tried_at_once(self, desk: Desk) -> None:
         heading = await desk.invoiced(method="declining")

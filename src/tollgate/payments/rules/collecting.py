@@ -332,4 +332,4 @@ def with_another_key(collection: Collection, *, was_looked_for: bool) -> Collect
 
 def retry_after(errors: int) -> timedelta:
     """How long to leave Stripe alone after so many errors in a row: from half a minute to six hours."""
-    return min(timedelta(seconds=30) * 2 ** min(max(errors - 1, 0), 12), timedelta(hours=6))
+    return min(timedelta(seconds=30) * (1 << min(max(errors - 1, 0), 12)), timedelta(hours=6))

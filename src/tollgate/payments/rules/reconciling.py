@@ -110,7 +110,7 @@ def clearing(
 def strangers(movements: Iterable[tuple[BalanceTransaction, str | None]]) -> list[Difference]:
     """Movements at Stripe that are of nobody here, though their customer is one of ours."""
     return [
-        Difference(Unlike.MISSING_HERE, owner, f"movement {moved.id}", None, f"{moved.amount} {moved.currency}")
+        Difference(Unlike.MISSING_HERE, owner, f"movement {moved.id}", None, f"{money.amount_text(moved.amount)} {moved.currency}")
         for moved, owner in movements
         if owner is not None
     ]
@@ -119,6 +119,6 @@ def strangers(movements: Iterable[tuple[BalanceTransaction, str | None]]) -> lis
 def payouts(wrong: Iterable[tuple[Payout, str]]) -> list[Difference]:
     """Payouts that could not be brought into the books as they are."""
     return [
-        Difference(Unlike.PAYOUT, None, f"payout {payout.id}", reason, f"{payout.amount} {payout.currency}")
+        Difference(Unlike.PAYOUT, None, f"payout {payout.id}", reason, f"{money.amount_text(payout.amount)} {payout.currency}")
         for payout, reason in wrong
     ]

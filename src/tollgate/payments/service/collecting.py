@@ -289,7 +289,7 @@ class _Work:
         except StripeDeclined as declined:
             reason = declined.decline_code or declined.code or str(declined)
             self._at = await past_due.failed(
-                self._means, self._at, reason=reason, page=seen.mirror and seen.mirror.hosted_url
+                self._means, self._at, reason=reason, page=None if seen.mirror is None else seen.mirror.hosted_url
             )
         except StripeRefused as refused:
             # Paid meanwhile, taken back, or nothing to pay with: the next look tells which.

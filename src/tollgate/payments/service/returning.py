@@ -4,7 +4,6 @@ A refund that is asked for is a row first; Stripe is asked afterwards, outside o
 row's id.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -58,7 +57,7 @@ async def request(
     under_way = await store.under_way(session, organization_id=owner, invoice_id=invoice_id)
     wanted = refunding.amount_to_refund(heading, amount, under_way)
     paid = await invoice_payments.payments_of(session, organization_id=owner, invoice_id=invoice_id)
-    left = Counter(refunding.net_paid(paid))
+    left = refunding.net_paid(paid)
     for known in await store.refunds_of(session, organization_id=owner, invoice_id=invoice_id):
         if known.status is RefundStatus.REQUESTED:
             left[known.payment_intent_id] = money.EXACT.subtract(left[known.payment_intent_id], known.amount)

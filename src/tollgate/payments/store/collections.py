@@ -134,7 +134,7 @@ async def collections(
     session: ReadSession, *, states: Sequence[CollectionState], since: datetime | None = None, count: int
 ) -> list[Collection]:
     """Collections in these states, and those of any state that changed since then, the oldest first."""
-    wanted = col(CollectionRow.state).in_(states)
+    wanted: sa.ColumnElement[bool] = col(CollectionRow.state).in_(states)
     if since is not None:
         wanted = sa.or_(wanted, col(CollectionRow.updated_at) >= since)
     rows = await session.execute(
