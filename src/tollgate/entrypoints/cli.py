@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Place] = {
     "keys": Place("tollgate.entrypoints.cli_accounts", "keys", "Make, list and revoke API keys."),
     "prices": Place("tollgate.entrypoints.cli_prices", "prices", "Compare, import and publish prices."),
     "invoices": Place("tollgate.entrypoints.cli_invoices", "invoices", "Close months, and look at invoices."),
+    "payments": Place("tollgate.entrypoints.cli_payments", "payments", "Collect at Stripe, and compare books with it."),
     "doctor": Place("tollgate.entrypoints.cli_doctor", "command", "Prove that the books are whole."),
     "spool": Place("tollgate.entrypoints.cli_spool", "spool", "Look at what waits on this host's disk."),
 }

@@ -1,5 +1,6 @@
 """The commands about money at Stripe: `payments collect`, `payments reconcile`, `payments status`."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,8 +12,9 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from tollgate.entrypoints import cli_options, payments_wiring
+from tollgate.entrypoints import cli_options, stripe_access
 from tollgate.entrypoints.cli_database import opened
+from tollgate.infra import settings
 from tollgate.kit.clock import SystemClock
 from tollgate.kit.ids import typed
 from tollgate.payments.schemas.collecting import CollectionView, PaymentsView, ReconciliationView, RefundView
@@ -136,5 +138,12 @@ async def _status(data_dir: Path) -> PaymentsView:
 
 @asynccontextmanager
 async def _means(data_dir: Path) -> AsyncIterator[Means]:
-    async with opened(data_dir) as database, payments_wiring.means_of(database, SystemClock()) as means:
-        yield means
+    url = cli_options.database_url(data_dir)
+    configured = settings.read({**os.environ, cli_options.DATABASE_URL_VARIABLE: url})
+    stripe = stripe_access.client(configured)
+    try:
+        async with opened(data_dir) as database:
+            yield stripe_access.means(database, SystemClock(), configured, stripe)
+    finally:
+        if stripe is not None:
+            await stripe.close()

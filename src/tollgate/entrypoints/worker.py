@@ -17,6 +17,7 @@ from tollgate.kit.clock import Clock, SystemClock
 from tollgate.metering import service as metering
 from tollgate.metering import tasks as grants
 from tollgate.payments import tasks as payments
+from tollgate.payments.service.means import Means
 from tollgate.payments.service.surroundings import Surroundings
 from tollgate.payments.stripe_client import StripeClient
 from tollgate.statistics import tasks as statistics
@@ -58,8 +59,26 @@ def schedules(
         Schedule("statistics", "* * * * * */10", fold_statistics),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
-        *([] if stripe is None else _at_stripe(Surroundings(database, stripe, clock))),
+        *_collecting(stripe_access.means(database, clock, configured, stripe)),
+        *(
+            []
+            if stripe is None
+            else _at_stripe(Surroundings(database, stripe, clock, stripe_access.policy(configured)))
+        ),
     ]
+
+
+def _collecting(means: Means) -> list[Schedule]:
+    """What happens by itself until invoices are paid; without Stripe, what is past due is told."""
+
+    async def collect() -> None:
+        await payments.collect_due(means)
+
+    async def reconcile() -> None:
+        await payments.reconcile(means)
+
+    nightly = [] if means.door is None else [Schedule("reconciliation", "19 2 * * *", reconcile)]
+    return [Schedule("collections", "* * * * * */20", collect), *nightly]
 
 
 def _at_stripe(at: Surroundings) -> list[Schedule]:

@@ -78,7 +78,7 @@ def payments(ours: Amounts, stripes: Amounts) -> list[Difference]:
     found = []
     for payment in sorted(ours.keys() | stripes.keys()):
         here, there = ours.get(payment), stripes.get(payment)
-        owner = typed("org", (here or there or ("",))[0]) if here or there else None  # type: ignore[arg-type]  # one is there
+        owner = typed("org", (here or there or ("",))[0]) if here or there else None
         if here is None or there is None:
             kind = Unlike.MISSING_HERE if here is None else Unlike.MISSING_AT_STRIPE
         elif here[1] != there[1]:
@@ -110,15 +110,25 @@ def clearing(
 def strangers(movements: Iterable[tuple[BalanceTransaction, str | None]]) -> list[Difference]:
     """Movements at Stripe that are of nobody here, though their customer is one of ours."""
     return [
-        Difference(Unlike.MISSING_HERE, owner, f"movement {moved.id}", None, f"{money.amount_text(moved.amount)} {moved.currency}")
+        Difference(
+            Unlike.MISSING_HERE,
+            owner,
+            f"movement {moved.id}",
+            None,
+            _said(moved.amount, moved.currency),
+        )
         for moved, owner in movements
         if owner is not None
     ]
 
 
+def _said(amount: Decimal, currency: str) -> str:
+    return f"{money.amount_text(amount)} {currency}"
+
+
 def payouts(wrong: Iterable[tuple[Payout, str]]) -> list[Difference]:
     """Payouts that could not be brought into the books as they are."""
     return [
-        Difference(Unlike.PAYOUT, None, f"payout {payout.id}", reason, f"{money.amount_text(payout.amount)} {payout.currency}")
+        Difference(Unlike.PAYOUT, None, f"payout {payout.id}", reason, _said(payout.amount, payout.currency))
         for payout, reason in wrong
     ]

@@ -110,17 +110,36 @@ async def go_on(means: Means, *, organization_id: OrganizationId, refund_id: UUI
     if means.door is None:
         return None
     async with means.database.write() as session:
+        await ledger.lock(session, organization_id=organization_id)
         row = await store.claim_refund(session, refund=(organization_id, refund_id), now=now, until=now + _LEASE)
-    if row is None:
-        return None
+        if row is None:
+            return None
+        if not await _is_owed_still(session, row, now):
+            return await _give_up(session, row, "The customer was given it back in another way.", now)
     try:
         return await settle(means, await _at_stripe(means, row))
-    except StripeAway as error:
-        return await _put_off(means, row, error)
-    except StripeKeySpent as error:
+    except (StripeAway, StripeKeySpent) as error:
         return await _put_off(means, row, error)
     except StripeError as error:
-        return await _refused(means, row, error)
+        telemetry.REFUNDS_FAILED.inc()
+        _log.error("refund.refused", refund=str(row.id), error=str(error))
+        async with means.database.write() as session:
+            return await _give_up(session, row, str(error), means.clock.now())
+
+
+async def _is_owed_still(session: ReadSession, row: RefundRow, now: datetime) -> bool:
+    """Whether the invoice has so much to give back; not asked any more once Stripe was."""
+    if row.attempts > 0 or row.status is not RefundStatus.REQUESTED or row.invoice_id is None:
+        return True
+    found = await invoices.get(session, organization_id=row.organization_id, invoice_id=row.invoice_id, now=now)
+    return found.heading.balance <= row.amount.copy_negate()
+
+
+async def _give_up(session: WriteSession, row: RefundRow, reason: str, now: datetime) -> RefundRow:
+    """It is not made: whatever the customer is owed still, a person has to see how it is paid."""
+    failed = replace(row, status=RefundStatus.FAILED, last_error=reason, next_at=None, updated_at=now)
+    await store.save_refund(session, failed)
+    return failed
 
 
 async def _at_stripe(means: Means, row: RefundRow) -> Refund:
@@ -162,16 +181,6 @@ async def _put_off(means: Means, row: RefundRow, error: StripeError) -> RefundRo
     async with means.database.write() as session:
         await store.save_refund(session, later)
     return later
-
-
-async def _refused(means: Means, row: RefundRow, error: StripeError) -> RefundRow:
-    """Stripe does not make it: the customer is owed it still, and a person has to see how it is paid."""
-    telemetry.REFUNDS_FAILED.inc()
-    _log.error("refund.refused", refund=str(row.id), error=str(error))
-    failed = replace(row, status=RefundStatus.FAILED, last_error=str(error), next_at=None, updated_at=means.clock.now())
-    async with means.database.write() as session:
-        await store.save_refund(session, failed)
-    return failed
 
 
 async def settle(means: Means, refund: Refund) -> RefundRow | None:

@@ -1,10 +1,15 @@
 """What is due, and doing all of it: each thing in a turn of its own, and none stopped by another's failure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
 from tollgate.infra import telemetry
+from tollgate.kit.errors import TollgateError
 from tollgate.kit.ids import InvoiceId, OrganizationId
 from tollgate.payments.service import collecting, returning
 from tollgate.payments.service.means import Means
@@ -13,6 +18,8 @@ from tollgate.payments.store import collections as store
 from tollgate.payments.store import returns
 
 _PAGE = 500
+
+_log = structlog.get_logger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with how many are done, and how many there are."""
@@ -52,13 +59,25 @@ async def sweep(means: Means, *, progress: Progress = _quietly) -> Swept:
     total = len(collections) + len(refunds)
     for place, (owner, invoice_id) in enumerate(collections):
         progress(place, total)
-        done = await collecting.collect(means, organization_id=owner, invoice_id=invoice_id)
-        collected += [] if done is None else [done]
+        with _left_for_later(invoice_id):
+            done = await collecting.collect(means, organization_id=owner, invoice_id=invoice_id)
+            collected += [] if done is None else [done]
     for place, (owner, refund_id) in enumerate(refunds):
         progress(len(collections) + place, total)
-        refund = await returning.go_on(means, organization_id=owner, refund_id=refund_id)
-        refunded += [] if refund is None else [refund]
+        with _left_for_later(refund_id):
+            refund = await returning.go_on(means, organization_id=owner, refund_id=refund_id)
+            refunded += [] if refund is None else [refund]
     return Swept(collected, refunded)
+
+
+@contextmanager
+def _left_for_later(row: UUID) -> Iterator[None]:
+    """What could not be written down is due again once its lease is over."""
+    try:
+        yield
+    except (TollgateError, SQLAlchemyError) as error:
+        telemetry.COLLECTION_ERRORS.labels(type(error).__name__).inc()
+        _log.warning("collection.failed", row=str(row), error=str(getattr(error, "orig", error)))
 
 
 async def tell_of_wait(means: Means) -> None:

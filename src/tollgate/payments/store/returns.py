@@ -111,7 +111,7 @@ async def claim_refund(
     if row is None:
         return None
     claimed = _refund(row)
-    await save_refund(session, replace(claimed, next_at=until))
+    await save_refund(session, replace(claimed, next_at=until, attempts=claimed.attempts + 1))
     return claimed
 
 
