@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 import stripe
-from tests.conftest import NOON
+from tests.conftest import NOON, a_copy
 from tests.invoices.builders import AFTER, Books
 from tests.payments.builders import Desk
+from tests.payments.shop import Shop, a_shop
 from tests.payments.stripe_double import SECRET_KEY, WEBHOOK_SECRET, StripeDouble, a_stripe
 
+from tollgate.infra import database as databases
 from tollgate.infra.database import Database
 from tollgate.payments.stripe_client import StripeClient
 
@@ -40,3 +42,19 @@ def desk(database: Database, pool: "asyncpg.Pool[asyncpg.Record]", double: Strip
     """Books to collect for, and a Stripe to do it with."""
     double.world.now = AFTER
     return Desk(Books(database, pool), double, door)
+
+
+@pytest.fixture(scope="module")
+async def shared_database(server_url: str, template: str, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """One database for the tests of a module: each has an organization of its own."""
+    async with a_copy(server_url, template, f"{template}_{request.module.__name__.rpartition('.')[2]}") as url:
+        opened = databases.connect(url)
+        yield opened
+        await opened.close()
+
+
+@pytest.fixture
+async def shop(shared_database: Database) -> AsyncIterator[Shop]:
+    """An installation that takes payments, at noon."""
+    async with a_shop(shared_database) as opened:
+        yield opened

@@ -60,12 +60,12 @@ def schedules(
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
         *_collecting(stripe_access.means(database, clock, configured, stripe)),
-        *(
-            []
-            if stripe is None
-            else _at_stripe(Surroundings(database, stripe, clock, stripe_access.policy(configured)))
-        ),
+        *([] if stripe is None else _at_stripe(_surroundings(database, clock, configured, stripe))),
     ]
+
+
+def _surroundings(database: Database, clock: Clock, configured: Settings, stripe: StripeClient) -> Surroundings:
+    return Surroundings(database, stripe, clock, stripe_access.policy(configured))
 
 
 def _collecting(means: Means) -> list[Schedule]:

@@ -351,7 +351,7 @@ class StripeEvent:
     id: str
     type: str
     object_id: str
-    """Of what it is about."""
+    """Of what it is about; empty for what has none, such as the balance."""
     is_live: bool
     created_at: datetime
 

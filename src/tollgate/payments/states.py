@@ -269,3 +269,14 @@ class Reconciliation:
     repaired: int
     """What was merely late, and was done now."""
     differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How payments stand."""
+
+    collections: Mapping[str, int]
+    """How many invoices are in which state of collection."""
+    oldest_due_at: datetime | None
+    """Since when the longest due step waits."""
+    last: Reconciliation | None

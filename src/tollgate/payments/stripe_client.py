@@ -79,8 +79,9 @@ class StripeClient:
 
     async def create_customer(self, *, name: str, metadata: Metadata, key: str) -> StripeCustomer:
         """A new customer."""
-        made = self._api.customers.create_async({"name": name, "metadata": dict(metadata)}, _once(key))
-        return await _one(made, "customer", readings.customer)
+        asked = self._api.customers.create_async({"name": name, "metadata": dict(metadata)}, _once(key))
+        made = await _one(asked, "customer", readings.customer)
+        return readings.theirs(made, made.metadata == metadata)
 
     async def customer(self, customer_id: str) -> StripeCustomer:
         """The customer, who may have been deleted."""

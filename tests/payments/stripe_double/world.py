@@ -1,5 +1,6 @@
 """What there is at Stripe: objects by id, the events that tell of them, and a clock that only tests move."""
 
+import itertools
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from tests.payments.stripe_double.wire import Thing, missing, shown
 
 API_VERSION = "2026-10-28.endive"
+_ACCOUNTS = itertools.count(1)
 
 
 class World:
@@ -19,6 +21,7 @@ class World:
         """Every one there ever was, in order."""
         self.untold: list[Thing] = []
         """Those that no webhook was sent for."""
+        self._account = next(_ACCOUNTS)
         self._numbers: dict[str, int] = {}
 
     @property
@@ -37,9 +40,9 @@ class World:
         return thing
 
     def fresh(self, prefix: str) -> str:
-        """An id that nothing has."""
+        """An id that nothing has, in this account or another."""
         self._numbers[prefix] = self._numbers.get(prefix, 0) + 1
-        return f"{prefix}_{self._numbers[prefix]:08}"
+        return f"{prefix}_{self._account:04}{self._numbers[prefix]:06}"
 
     def get(self, kind: str, identifier: str) -> Thing:
         """The object of this kind and id."""

@@ -78,7 +78,7 @@ def payments(ours: Amounts, stripes: Amounts) -> list[Difference]:
     found = []
     for payment in sorted(ours.keys() | stripes.keys()):
         here, there = ours.get(payment), stripes.get(payment)
-        owner = typed("org", (here or there or ("",))[0]) if here or there else None
+        owner = typed("org", (here or stripes[payment])[0])
         if here is None or there is None:
             kind = Unlike.MISSING_HERE if here is None else Unlike.MISSING_AT_STRIPE
         elif here[1] != there[1]:

@@ -17,6 +17,7 @@ TOLERANCE = timedelta(seconds=300)
 HEADER = "Stripe-Signature"
 _SIGNED_AT = re.compile(r"(?:^|,)t=([0-9]{1,12})(?:,|$)")
 _ID = re.compile(r"[A-Za-z0-9_]{1,255}")
+_OBJECT_ID = re.compile(r"[A-Za-z0-9_]{0,255}")
 _TYPE = re.compile(r"[a-z0-9_.]{1,255}")
 
 
@@ -49,8 +50,9 @@ def _read(payload: bytes) -> StripeEvent:
         if raw["object"] != "event":
             raise NotFromStripe("The body is not an event.")
         found = readings.event(raw)
+        is_plain = _ID.fullmatch(found.id) and _TYPE.fullmatch(found.type) and _OBJECT_ID.fullmatch(found.object_id)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise NotFromStripe("The body is not an event.") from error
-    if not (_ID.fullmatch(found.id) and _TYPE.fullmatch(found.type) and _ID.fullmatch(found.object_id)):
+    if not is_plain:
         raise NotFromStripe("The body is not an event.")
     return found

@@ -10,7 +10,6 @@ from msgspec import Struct
 from tollgate.infra.web import Amount, Body, Paging
 from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.money import amount_text
-from tollgate.payments.service.overseeing import Overview
 from tollgate.payments.states import (
     Collection,
     CollectionMode,
@@ -18,6 +17,7 @@ from tollgate.payments.states import (
     CollectionState,
     Difference,
     DisputeRow,
+    Overview,
     Reconciliation,
     RefundRow,
     RefundStatus,

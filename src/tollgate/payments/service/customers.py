@@ -5,7 +5,7 @@ from datetime import timedelta
 from tollgate.accounts import service as accounts
 from tollgate.infra.database import ReadSession
 from tollgate.kit.ids import OrganizationId, typed
-from tollgate.payments.model import StripeAway, StripeKeySpent, StripeMissing
+from tollgate.payments.model import NotTheirs, StripeAway, StripeKeySpent, StripeMissing
 from tollgate.payments.records import CustomerLink
 from tollgate.payments.service.surroundings import Surroundings
 from tollgate.payments.store import customers as store
@@ -86,6 +86,9 @@ async def _make(at: Surroundings, link: CustomerLink) -> str:
                 return await _make(at, await _replace(at, link))
             raise
     async with at.database.write() as session:
+        known_as = await store.of_customer(session, made.id)
+        if known_as is not None and known_as.organization_id != link.organization_id:
+            raise NotTheirs("Stripe answered with another organization's customer.")
         await store.name(session, link, made.id)
         now_known = await store.current(session, link.organization_id)
     return (None if now_known is None else now_known.customer_id) or made.id

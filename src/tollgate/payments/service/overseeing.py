@@ -1,7 +1,7 @@
 """What the operator sees of payments, and decides: how an organization is collected from, and what is taken now."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -18,22 +18,12 @@ from tollgate.payments.states import (
     CollectionSettings,
     CollectionState,
     DisputeRow,
+    Overview,
     Reconciliation,
 )
 from tollgate.payments.store import clearing as clearing_store
 from tollgate.payments.store import collections as store
 from tollgate.payments.store import returns
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """How payments stand."""
-
-    collections: dict[str, int]
-    """How many invoices are in which state of collection."""
-    oldest_due_at: datetime | None
-    """Since when the longest due step waits."""
-    last: Reconciliation | None
 
 
 async def overview(session: ReadSession, *, now: datetime) -> Overview:
