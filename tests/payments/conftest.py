@@ -58,3 +58,21 @@ async def shop(shared_database: Database) -> AsyncIterator[Shop]:
     """An installation that takes payments, at noon."""
     async with a_shop(shared_database) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+async def shared_books(server_url: str, template: str, request: pytest.FixtureRequest) -> AsyncIterator[Books]:
+    """One database to keep the books of a module's tests in: each has an organization of its own."""
+    name = f"{template}_{request.module.__name__.rpartition('.')[2]}_books"
+    async with a_copy(server_url, template, name) as url:
+        opened, pool = databases.connect(url), await databases.connect_pool(url, connections_max=4)
+        yield Books(opened, pool)
+        await pool.close()
+        await opened.close()
+
+
+@pytest.fixture
+def stand(shared_books: Books, double: StripeDouble, door: StripeClient) -> Desk:
+    """A desk that shares its database with the module's others: for what looks at one organization alone."""
+    double.world.now = AFTER
+    return Desk(shared_books, double, door)

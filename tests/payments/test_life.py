@@ -6,6 +6,7 @@ import pytest
 from tests.payments.builders import Desk, days
 from tests.payments.stripe_double import Kind
 
+from tollgate.entrypoints import doctor
 from tollgate.invoices.model import InvoiceStatus
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.payments.states import RefundStatus, Unlike
@@ -60,6 +61,7 @@ class TestThePaidInvoice:
 
         assert await desk.balance(heading, "receivable") == "-4"
         assert report.differences == ()
+        assert (await doctor.examine(desk.books.database)).complaints == ()
 
     @pytest.mark.parametrize("kind", [Kind.LOST_AFTER, Kind.FAILS_AFTER, Kind.FAILS])
     async def test_gives_back_once_whatever_goes_wrong(self, desk: Desk, kind: Kind) -> None:
@@ -122,6 +124,7 @@ class TestTheTopUp:
 
         assert await desk.balance(heading, "receivable") == "15"
         assert report.differences == ()
+        assert (await doctor.examine(desk.books.database)).whole
 
     async def test_that_is_disputed_and_won_is_credit_again(self, desk: Desk) -> None:
         heading = await desk.topped_up("20", spent="15")
