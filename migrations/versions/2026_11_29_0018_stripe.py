@@ -81,12 +81,20 @@ def _create_top_ups() -> None:
         sa.CheckConstraint("(status IN ('paid', 'expired', 'failed')) = (closed_at IS NOT NULL)", name="top_ups_end"),
         sa.CheckConstraint("(once_key IS NULL) = (once_request IS NULL)", name="top_ups_once"),
     )
+    _index_top_ups()
+    _guard_top_ups()
+
+
+def _index_top_ups() -> None:
     for name, columns, where, unique in (
         ("top_ups_session", ["session_id"], "session_id IS NOT NULL", True),
         ("top_ups_asked_once", ["organization_id", "once_key"], "once_key IS NOT NULL", True),
         ("top_ups_due", ["next_at"], "next_at IS NOT NULL", False),
     ):
         op.create_index(name, "top_ups", columns, unique=unique, postgresql_where=sa.text(where))
+
+
+def _guard_top_ups() -> None:
     fixed = " OR ".join(f"NEW.{name} IS DISTINCT FROM OLD.{name}" for name in _FIXED)
     op.execute(f"""
         CREATE FUNCTION refuse_top_up_change() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -77,10 +77,10 @@ async def test_credit_is_bought_on_a_page(plane: ControlPlane, stripe_double: St
     stripe_double.complete(page["id"])
     await hear(plane, stripe_double)
     one = (await plane.call("GET", f"/credits/top-ups/{asked['id']}", key=manager)).json()["data"]
-    credits = (await plane.call("GET", "/credits", key=manager)).json()["data"]
+    funds = (await plane.call("GET", "/credits", key=manager)).json()["data"]
     grants = (await plane.call("GET", "/credits/grants", key=manager)).json()["data"]
     assert (one["status"], one["url"], one["grant"]) == ("paid", None, grants[0]["id"])
-    assert credits["available"] == "25"
+    assert funds["available"] == "25"
     assert (await plane.call("GET", "/credits/top-ups", key=manager)).json()["data"] == [one]
     transactions = (await plane.call("GET", "/credits/transactions", key=manager)).json()["data"]
     assert transactions[0]["debit_account"] == "stripe_clearing"

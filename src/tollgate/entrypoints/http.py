@@ -39,7 +39,7 @@ from tollgate.infra import database as databases
 from tollgate.infra import migrations, names, settings, telemetry, web
 from tollgate.infra.changes import Act
 from tollgate.infra.database import DATABASE_AWAY, Database
-from tollgate.infra.idempotency import Idempotency, database_for
+from tollgate.infra.idempotency import Idempotency, database_for, given_key
 from tollgate.infra.names import Reach, Resolve
 from tollgate.infra.settings import Settings
 from tollgate.invoices import routes as invoices
@@ -285,6 +285,7 @@ class _Wiring:
         return {
             "database": Provide(database, sync_to_thread=False),
             "act": Provide(act, sync_to_thread=False),
+            "once": Provide(given_key, sync_to_thread=False),
             **{name: Provide(_bearer(), sync_to_thread=False) for name in BEARERS},
             **{name: Provide(_always(value), sync_to_thread=False) for name, value in values.items()},
         }

@@ -37,7 +37,7 @@ _EVENTS = Check(
     "Every event that Stripe told of was acted on within an hour.",
     """
     SELECT NULL::uuid, format('%s %s: %s', type, id, coalesce(error, 'nobody took it')), NULL, attempts
-    FROM stripe_events WHERE processed_at IS NULL AND received_at < :now - interval '1 hour'
+    FROM stripe_events WHERE processed_at IS NULL AND received_at < now() - interval '1 hour'
     """,
     Severity.WARNING,
 )

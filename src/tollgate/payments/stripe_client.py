@@ -65,7 +65,7 @@ class StripeClient:
         timeout_seconds: int = 20,
     ) -> None:
         self.is_live = secret_key.startswith(_LIVE_KEYS)
-        self._webhook_secrets = tuple(webhook_secrets)
+        self.webhook_secrets = tuple(webhook_secrets)
         self._http = stripe.HTTPXClient(timeout=timeout_seconds)
         self._api = stripe.StripeClient(
             secret_key, base_addresses={"api": base or API_BASE}, max_network_retries=0, http_client=self._http
@@ -330,7 +330,7 @@ class StripeClient:
         return signatures.event(payload, signature, verify=self._is_signed, now=now)
 
     def _is_signed(self, payload: bytes, signature: str) -> bool:
-        return any(_verifies(payload, signature, secret) for secret in self._webhook_secrets)
+        return any(_verifies(payload, signature, secret) for secret in self.webhook_secrets)
 
 
 def _once(key: str) -> RequestOptions:

@@ -1,12 +1,11 @@
 """The routes of what customers pay with."""
 
 import hashlib
-from typing import Any
 
-from litestar import Controller, Request, get, post
+from litestar import Controller, get, post
 from litestar.params import JSONBody
 
-from tollgate.infra import idempotency, identity, web
+from tollgate.infra import idempotency, identity
 from tollgate.infra.database import Database
 from tollgate.infra.web import Injected, One
 from tollgate.kit.clock import Clock
@@ -16,7 +15,6 @@ from tollgate.payments.service import configured
 from tollgate.payments.service import methods as service
 from tollgate.payments.stripe_client import StripeClient
 
-AnyRequest = Request[Any, Any, Any]
 _ITSELF = {idempotency.ANSWERS_ONCE_ITSELF: True}
 
 
@@ -29,30 +27,32 @@ class MethodsController(Controller):
     @post("/set-up", status_code=200, summary="A page at Stripe to store what to pay with", opt=_ITSELF)
     async def open_setup(
         self,
-        request: AnyRequest,
         data: JSONBody[OpenSetup],
         database: Injected[Database],
         stripe: Injected[StripeClient | None],
         clock: Injected[Clock],
+        once: Injected[str | None],
         manager: Injected[Principal],
     ) -> One[Link]:
-        once, at = _once(request, clock), configured.surroundings(database, stripe, clock)
-        url = await service.open_setup(at, organization_id=manager.organization_id, pages=data.pages(), once=once)
+        at = configured.surroundings(database, stripe, clock)
+        url = await service.open_setup(
+            at, organization_id=manager.organization_id, pages=data.pages(), once=_once(once, clock)
+        )
         return One(data=Link(url=url))
 
     @post("/portal", status_code=200, summary="The customer's own pages at Stripe", opt=_ITSELF)
     async def open_portal(
         self,
-        request: AnyRequest,
         data: JSONBody[OpenPortal],
         database: Injected[Database],
         stripe: Injected[StripeClient | None],
         clock: Injected[Clock],
+        once: Injected[str | None],
         manager: Injected[Principal],
     ) -> One[Link]:
-        once, at = _once(request, clock), configured.surroundings(database, stripe, clock)
+        at = configured.surroundings(database, stripe, clock)
         owner = manager.organization_id
-        url = await service.open_portal(at, organization_id=owner, return_url=data.return_url, once=once)
+        url = await service.open_portal(at, organization_id=owner, return_url=data.return_url, once=_once(once, clock))
         return One(data=Link(url=url))
 
     @get("/method", summary="What invoices are paid with, or null")
@@ -68,8 +68,6 @@ class MethodsController(Controller):
         return One(data=None if found is None else MethodView.of(found))
 
 
-def _once(request: AnyRequest, clock: Clock) -> str:
+def _once(given: str | None, clock: Clock) -> str:
     """What makes this request the same as another: Stripe answers the first page again for the same key."""
-    web.query(request, web.Nothing)
-    given = idempotency.given_key(request)
     return str(identity.new_id(clock.now())) if given is None else hashlib.sha256(given.encode()).hexdigest()

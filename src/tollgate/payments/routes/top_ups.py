@@ -32,21 +32,20 @@ class TopUpsController(Controller):
     )
     async def ask_top_up(
         self,
-        request: AnyRequest,
         data: JSONBody[AskTopUp],
         database: Injected[Database],
         stripe: Injected[StripeClient | None],
         clock: Injected[Clock],
+        once: Injected[str | None],
         manager: Injected[Principal],
     ) -> One[TopUpView]:
-        web.query(request, web.Nothing)
         at, owner = configured.surroundings(database, stripe, clock), manager.organization_id
         asked = await service.ask(
             database,
             owner=owner,
             order=data.order(),
             by=manager.key_id,
-            once=idempotency.given_key(request),
+            once=once,
             now=clock.now(),
         )
         if asked.status is TopUpStatus.OPENING:

@@ -10,6 +10,7 @@ from tollgate.infra.database import Database
 from tollgate.infra.web import Injected
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import InvalidRequest
+from tollgate.payments.model import NotConfigured
 from tollgate.payments.rules import signatures
 from tollgate.payments.service import configured, inbox
 from tollgate.payments.stripe_client import StripeClient
@@ -35,6 +36,8 @@ async def receive(
     """Nothing of an event is believed but that it happened: what it is about is fetched when it is acted on."""
     web.query(request, web.Nothing)
     at, now = configured.surroundings(database, stripe, clock), clock.now()
+    if not at.stripe.webhook_secrets:
+        raise NotConfigured("Stripe's webhooks are not set up here: TOLLGATE_STRIPE_WEBHOOK_SECRETS is not set.")
     try:
         event = at.stripe.read_event(await request.body(), request.headers.get(signatures.HEADER), now=now)
         async with database.write() as session:

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from tollgate.accounts import service as accounts
+from tollgate.accounts.model import Organization
 from tollgate.infra import identity, telemetry
 from tollgate.infra.database import Database, ReadSession, WriteSession
 from tollgate.kit import money
@@ -56,33 +57,39 @@ async def ask(
         rules.check_amount(order.amount, organization.currency)
         if await store.count_unpaid(session, organization_id=owner, now=now) >= rules.OPEN_MAX:
             raise Conflict(f"{rules.OPEN_MAX} top-ups wait to be paid already; they end by themselves after a while.")
-        top_up = TopUp(
-            organization_id=owner,
-            id=TopUpId(identity.new_id(now)),
-            amount=order.amount,
-            tax=money.ZERO,
-            currency=organization.currency,
-            status=TopUpStatus.OPENING,
-            reason=None,
-            success_url=order.success_url,
-            cancel_url=order.cancel_url,
-            customer_id=None,
-            attempt=1,
-            session_id=None,
-            url=None,
-            payment_intent_id=None,
-            grant_id=None,
-            once_key=once_key,
-            once_request=None if once_key is None else _digest(order),
-            tries=0,
-            next_at=now,
-            created_at=now,
-            created_by=by,
-            expires_at=now.replace(microsecond=0) + rules.PAGE_LASTS,
-            closed_at=None,
-        )
+        top_up = _wanted(organization, order, by=by, once_key=once_key, now=now)
         await store.add(session, top_up)
         return top_up
+
+
+def _wanted(
+    organization: Organization, order: TopUpOrder, *, by: KeyId | None, once_key: bytes | None, now: datetime
+) -> TopUp:
+    return TopUp(
+        organization_id=organization.id,
+        id=TopUpId(identity.new_id(now)),
+        amount=order.amount,
+        tax=money.ZERO,
+        currency=organization.currency,
+        status=TopUpStatus.OPENING,
+        reason=None,
+        success_url=order.success_url,
+        cancel_url=order.cancel_url,
+        customer_id=None,
+        attempt=1,
+        session_id=None,
+        url=None,
+        payment_intent_id=None,
+        grant_id=None,
+        once_key=once_key,
+        once_request=None if once_key is None else _digest(order),
+        tries=0,
+        next_at=now,
+        created_at=now,
+        created_by=by,
+        expires_at=now.replace(microsecond=0) + rules.PAGE_LASTS,
+        closed_at=None,
+    )
 
 
 def _digest(order: TopUpOrder) -> bytes:
