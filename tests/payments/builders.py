@@ -11,7 +11,9 @@ from tests.payments.stripe_double.wire import Params, Thing
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
+from tollgate.entrypoints import doctor
 from tollgate.infra import identity
+from tollgate.invoices import proofs as invoice_proofs
 from tollgate.invoices.model import Heading, Invoice, PaymentOrder, Window
 from tollgate.invoices.rules import closing, lines, paying
 from tollgate.invoices.service import invoices
@@ -20,8 +22,10 @@ from tollgate.invoices.store import invoices as invoice_store
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
+from tollgate.ledger import proofs as ledger_proofs
 from tollgate.ledger import service as ledger
 from tollgate.ledger.model import RECEIVABLE, REVENUE, AdjustmentOrder, Transfer
+from tollgate.payments import proofs as payment_proofs
 from tollgate.payments import tasks
 from tollgate.payments.records import TopUpOrder
 from tollgate.payments.service import inbox, reconciling, returning, sweeping, top_ups
@@ -169,6 +173,19 @@ class Desk:
         async with self.books.database.write() as session:
             await ledger.adjust(session, organization_id=organization.id, order=charge, by=None, now=self.clock.now())
         return closing.issue(_draft(organization), serial=1, now=self.clock.now()).heading
+
+    async def void_credit(self, heading: Heading) -> None:
+        owner = heading.organization_id
+        async with self.books.database.write() as session:
+            [grant] = await ledger.grants(session, organization_id=owner, before=None, count=2)
+            await ledger.void_grant(session, grant=(owner, grant.id), reason="", by=None, now=self.clock.now())
+
+    async def complaints(self) -> set[str]:
+        """What the doctor says of money; the calls of these tests are made up, and not whole."""
+        report = await doctor.examine(self.books.database)
+        return {check.name for check in (*ledger_proofs.CHECKS, *invoice_proofs.CHECKS, *payment_proofs.CHECKS)} & {
+            *report.complaints
+        }
 
     async def credit_left(self, heading: Heading) -> str:
         """What is left of all grants."""

@@ -6,7 +6,6 @@ import pytest
 from tests.payments.builders import Desk, days
 from tests.payments.stripe_double import Kind
 
-from tollgate.entrypoints import doctor
 from tollgate.invoices.model import InvoiceStatus
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.payments.states import RefundStatus, Unlike
@@ -61,7 +60,7 @@ class TestThePaidInvoice:
 
         assert await desk.balance(heading, "receivable") == "-4"
         assert report.differences == ()
-        assert (await doctor.examine(desk.books.database)).complaints == ()
+        assert await desk.complaints() == set()
 
     @pytest.mark.parametrize("kind", [Kind.LOST_AFTER, Kind.FAILS_AFTER, Kind.FAILS])
     async def test_gives_back_once_whatever_goes_wrong(self, desk: Desk, kind: Kind) -> None:
@@ -124,7 +123,18 @@ class TestTheTopUp:
 
         assert await desk.balance(heading, "receivable") == "15"
         assert report.differences == ()
-        assert (await doctor.examine(desk.books.database)).whole
+        assert await desk.complaints() == set()
+
+    async def test_whose_credit_was_voided_before_owes_nothing_for_what_was_left(self, desk: Desk) -> None:
+        heading = await desk.topped_up("20", spent="15")
+        await desk.void_credit(heading)
+
+        await desk.refund_at_stripe(heading, 500)
+        await desk.hear()
+        report = await desk.reconcile()
+
+        assert await desk.balance(heading, "receivable") == "0"
+        assert report.differences == ()
 
     async def test_that_is_disputed_and_won_is_credit_again(self, desk: Desk) -> None:
         heading = await desk.topped_up("20", spent="15")

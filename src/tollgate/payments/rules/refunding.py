@@ -10,7 +10,7 @@ from tollgate.invoices.model import Heading, Payment, PaymentKind, PaymentMethod
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, OrganizationId, PaymentId, derived_id
-from tollgate.ledger.model import RECEIVABLE, STRIPE_CLEARING, TAX, Transfer, credits_of
+from tollgate.ledger.model import RECEIVABLE, STRIPE_CLEARING, TAX, Grant, Transfer, credits_of
 from tollgate.payments.model import Dispute, Refund, RefundState
 from tollgate.payments.records import TopUp
 from tollgate.payments.states import DisputeRow, Paid, RefundRow, RefundStatus
@@ -126,6 +126,17 @@ def taken_back(row: RefundRow | DisputeRow, taken: Parts, grant_id: GrantId, *, 
     """The transfers by which that goes back."""
     moves = ((credits_of(grant_id), taken.credit), (TAX, taken.tax), (RECEIVABLE, taken.owed))
     return [_transfer(row, account, STRIPE_CLEARING, amount, now) for account, amount in moves if amount > 0]
+
+
+def kept_after_voiding(grant: Grant, row: RefundRow | DisputeRow, *, now: datetime) -> Transfer | None:
+    """Voiding took a top-up's credit out of the money at Stripe, where it still is: until it goes back we owe it.
+
+    The same for every refund of the top-up, so that it is posted once.
+    """
+    if grant.voided <= 0:
+        return None
+    moved = _transfer(row, STRIPE_CLEARING, RECEIVABLE, grant.voided, now)
+    return replace(moved, id=derived_id(grant.id, "voided:kept"), cause_id=grant.id)
 
 
 def given_again(row: RefundRow | DisputeRow, taken: Parts, *, now: datetime) -> list[Transfer]:

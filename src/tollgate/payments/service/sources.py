@@ -81,6 +81,9 @@ async def take_back(session: WriteSession, paid: Paid, row: RefundRow | DisputeR
     """
     top_up, grant = await _bought(session, paid)
     parts = refunding.parts(row, top_up, grant.remaining)
+    voided = refunding.kept_after_voiding(grant, row, now=now)
+    if voided is not None:
+        await ledger.post(session, voided)
     for transfer in refunding.taken_back(row, parts, grant.id, now=now):
         if transfer.debit_account.startswith("credits:"):
             await ledger.burn(session, grant_id=grant.id, transfer=transfer)
