@@ -150,7 +150,7 @@ class TestWhatIsStrange:
     async def test_an_invoice_of_somebody_else_is_parked(self, stand: Desk) -> None:
         heading = await stand.invoiced(method=None)
         await stand.collect(heading)
-        stand.double.every("invoice")[0]["metadata"]["tollgate_organization"] = "org_other"
+        stand.double.every("invoice")[0]["metadata"]["organization"] = "org_other"
         stand.pass_time(days(1))
 
         parked = await stand.collect(heading)

@@ -27,7 +27,7 @@ KEYS_LAST = timedelta(hours=23)
 """For how long Stripe surely remembers an idempotency key: 24 hours, less what clocks may differ."""
 
 
-MARK = "tollgate_mirror"
+MARK = "mirror"
 """The metadata that one mirror alone has: by it a mirror is found again."""
 
 
@@ -150,8 +150,8 @@ def metadata(collection: Collection) -> Mapping[str, str]:
     """What the mirror says of whose it is."""
     invoice = typed("inv", collection.invoice_id)
     return {
-        "tollgate_organization": typed("org", collection.organization_id),
-        "tollgate_invoice": invoice,
+        "organization": typed("org", collection.organization_id),
+        "invoice": invoice,
         MARK: f"{invoice}:{collection.mirror.revision}",
     }
 

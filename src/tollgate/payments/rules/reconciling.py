@@ -31,8 +31,8 @@ def invoices(pairs: Sequence[Pair], theirs: Sequence[StripeInvoice]) -> list[Dif
     known = {pair.collection.invoice_id: pair for pair in pairs}
     by_invoice: dict[str, list[StripeInvoice]] = {}
     for mirror in theirs:
-        if mirror.state not in _GONE and "tollgate_invoice" in mirror.metadata:
-            by_invoice.setdefault(mirror.metadata["tollgate_invoice"], []).append(mirror)
+        if mirror.state not in _GONE and collecting.MARK in mirror.metadata:
+            by_invoice.setdefault(mirror.metadata.get("invoice", mirror.id), []).append(mirror)
     ours = {typed("inv", invoice_id): pair for invoice_id, pair in known.items()}
     for invoice, mirrors in by_invoice.items():
         pair = ours.get(invoice)
@@ -40,7 +40,7 @@ def invoices(pairs: Sequence[Pair], theirs: Sequence[StripeInvoice]) -> list[Dif
         others = [mirror for mirror in mirrors if mirror.id != recorded]
         for mirror in others:
             kind = Unlike.MISSING_HERE if recorded is None else Unlike.DUPLICATE
-            owner = mirror.metadata.get("tollgate_organization")
+            owner = mirror.metadata.get("organization")
             found.append(Difference(kind, owner, f"invoice {invoice}", recorded, mirror.id))
     return found
 

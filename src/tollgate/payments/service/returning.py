@@ -30,7 +30,7 @@ from tollgate.payments.store import returns as store
 _LEASE = timedelta(minutes=5)
 _ASK_AGAIN = timedelta(hours=6)
 """How often Stripe is asked about a refund that is on its way."""
-MARK = "tollgate_refund"
+MARK = "refund"
 """The metadata by which a refund of ours is found again."""
 
 _log = structlog.get_logger(__name__)
