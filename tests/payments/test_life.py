@@ -34,6 +34,7 @@ class TestThePaidInvoice:
         assert await desk.balance(heading, "cash") == "5.41"
         assert await desk.balance(heading, "receivable") == "0"
 
+    @pytest.mark.long
     async def test_gives_back_no_more_than_is_owed_and_was_paid_there(self, desk: Desk) -> None:
         heading = await desk.invoiced()
         await desk.collect(heading)
@@ -62,7 +63,7 @@ class TestThePaidInvoice:
         assert report.differences == ()
         assert await desk.complaints() == set()
 
-    @pytest.mark.parametrize("kind", [Kind.LOST_AFTER, Kind.FAILS_AFTER])
+    @pytest.mark.parametrize("kind", [Kind.LOST_AFTER, pytest.param(Kind.FAILS_AFTER, marks=pytest.mark.long)])
     async def test_gives_back_once_whatever_goes_wrong(self, desk: Desk, kind: Kind) -> None:
         heading = await desk.invoiced()
         await desk.collect(heading)
@@ -124,6 +125,7 @@ class TestTheTopUp:
         assert await desk.balance(heading, "receivable") == "15"
         assert report.differences == ()
 
+    @pytest.mark.long
     async def test_whose_credit_was_voided_before_owes_nothing_for_what_was_left(self, desk: Desk) -> None:
         heading = await desk.topped_up("20", spent="15")
         await desk.void_credit(heading)
@@ -135,6 +137,7 @@ class TestTheTopUp:
         assert await desk.balance(heading, "receivable") == "0"
         assert report.differences == ()
 
+    @pytest.mark.long
     async def test_that_is_disputed_and_won_is_credit_again(self, desk: Desk) -> None:
         heading = await desk.topped_up("20", spent="15")
         dispute = desk.double.dispute(desk.double.every("charge")[0]["id"])
@@ -178,6 +181,7 @@ class TestTheComparison:
             (Unlike.CLEARING, "9.41", "8.41"),
         ]
 
+    @pytest.mark.long
     async def test_notices_money_of_a_customer_that_pays_for_nothing(self, desk: Desk) -> None:
         heading = await desk.invoiced()
         await desk.pay_for_nothing(heading, 700)
@@ -186,6 +190,7 @@ class TestTheComparison:
 
         assert [(each.kind, each.stripes) for each in report.differences] == [(Unlike.MISSING_HERE, "7 USD")]
 
+    @pytest.mark.long
     async def test_of_a_payout_that_failed_leaves_the_money_at_stripe(self, desk: Desk) -> None:
         heading = await desk.invoiced()
         await desk.collect(heading)

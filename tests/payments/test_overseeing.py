@@ -76,9 +76,9 @@ async def test_how_an_organization_is_collected_from_is_set_and_read(plane: Cont
     ],
 )
 async def test_what_cannot_be_is_refused_with_the_field(
-    plane: ControlPlane, method: str, path: str, body: object, status: int, field: str | None
+    plane: ControlPlane, method: str, path: str, body: Any, status: int, field: str | None
 ) -> None:
-    answer = await plane.call(method, path, **({} if body is None else {"json": body}))
+    answer = await plane.call(method, path, json=body)
 
     assert answer.status_code == status, answer.text
     assert answer.json()["error"].get("metadata", {}).get("field") == field

@@ -96,7 +96,8 @@ def sights(draw: st.DrawFn) -> Seen:
         unknown = replace(collection.mirror, invoice_id=None, begun_at=AFTER if stage else None, filled_at=None)
         collection = replace(collection, mirror=unknown)
     elif stage == 3:
-        strange = draw(st.sampled_from([{}, {}, {}, {"metadata": {}}, {"currency": "EUR"}, {"total": Decimal(9)}]))
+        oddities: list[dict[str, Any]] = [{}, {}, {}, {"metadata": {}}, {"currency": "EUR"}, {"total": Decimal(9)}]
+        strange = draw(st.sampled_from(oddities))
         mirror = a_mirror(collection, heading, state=draw(st.sampled_from(InvoiceState)), **strange)
     ways = Ways(draw(st.sampled_from(CollectionMode)), "cus_1", has_method=draw(st.booleans()))
     intents = [an_intent(draw(STATUSES))] if mirror is not None and mirror.state is not InvoiceState.DRAFT else []
