@@ -10,15 +10,18 @@ from tollgate.infra.settings import Settings
 from tollgate.infra.tables import IdempotentAnswerRow
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import PLATFORM
+from tollgate.payments.stripe_client import StripeClient
 
 
 async def test_every_job_can_be_done_on_an_empty_installation(
     database: Database, clock: FixedClock, database_url: str
 ) -> None:
-    everything = schedules(database, clock, Settings(database_url))
+    stripe = StripeClient("sk_test_unasked")
+    everything = schedules(database, clock, Settings(database_url), stripe)
 
     for schedule in everything:
         await schedule.job()
+    await stripe.close()
 
     assert len({schedule.name for schedule in everything}) == len(everything) > 1
 

@@ -83,3 +83,41 @@ def test_days_of_retries_rise_and_suspension_is_never_unless_it_is_said() -> Non
 def test_days_of_retries_that_do_not_rise_are_refused(text: str) -> None:
     with pytest.raises(BadSetting, match="use rising whole numbers"):
         settings.read({"TOLLGATE_DATABASE_URL": "x", "TOLLGATE_PAYMENT_RETRY_DAYS": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("STRIPE_SECRET_KEY", "pk_test_confidential"),
+        ("STRIPE_SECRET_KEY", "sk_test_confi dential"),
+        ("STRIPE_WEBHOOK_SECRETS", "confidential"),
+        ("STRIPE_WEBHOOK_SECRETS", "whsec_confidential,"),
+    ],
+)
+def test_a_secret_that_is_none_is_refused_and_not_repeated(name: str, text: str) -> None:
+    with pytest.raises(BadSetting, match=name) as refused:
+        settings.read({"TOLLGATE_DATABASE_URL": "x", f"TOLLGATE_{name}": text})
+    assert "confi" not in str(refused.value)
+
+
+def test_secrets_of_payments_are_read_and_not_shown() -> None:
+    given = {"STRIPE_SECRET_KEY": "sk_live_confidential", "STRIPE_WEBHOOK_SECRETS": "whsec_one,whsec_two"}
+    configured = settings.read({"TOLLGATE_DATABASE_URL": "x", **{f"TOLLGATE_{name}": given[name] for name in given}})
+
+    assert configured.stripe_signing_secrets == ("whsec_one", "whsec_two")
+    assert "confidential" not in repr(configured)
+    assert "whsec" not in repr(configured)
+    assert Settings("x").stripe_signing_secrets == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["https://stripe.test", "http://127.0.0.1:1", "http://[::1]:8080", "http://localhost:1"]
+)
+def test_stripe_is_asked_over_https_or_on_loopback(text: str) -> None:
+    assert settings.read({"TOLLGATE_DATABASE_URL": "x", "TOLLGATE_STRIPE_API_BASE": text}).stripe_api_base == text
+
+
+@pytest.mark.parametrize("text", ["http://stripe.test", "http://10.0.0.1:80", "ftp://127.0.0.1:1", "https://a/b", "x"])
+def test_stripe_is_asked_nowhere_else(text: str) -> None:
+    with pytest.raises(BadSetting, match="on loopback"):
+        settings.read({"TOLLGATE_DATABASE_URL": "x", "TOLLGATE_STRIPE_API_BASE": text})

@@ -213,3 +213,19 @@ async def test_a_repeat_with_its_idempotency_key_happens_once(plane: ControlPlan
         other = await plane.call("POST", f"{path}/{act}", json={**body, "reason": "y"}, headers=headers)
         assert (other.status_code, other.json()["error"]["type"]) == (409, "idempotency_conflict")
     assert len(await data(plane, "GET", f"{path}/adjustments", 200)) == 2
+
+
+async def test_without_keys_of_stripe_buying_says_what_is_missing_and_the_rest_works(plane: ControlPlane) -> None:
+    manager, back = await plane.a_manager(), "https://shop.test"
+    for method, path, body in (
+        ("POST", "/credits/top-ups", {"amount": "5", "success_url": back, "cancel_url": back}),
+        ("POST", "/payments/set-up", {"success_url": back, "cancel_url": back}),
+        ("POST", "/payments/portal", {"return_url": back}),
+        ("GET", "/payments/method", None),
+    ):
+        answer = await plane.call(method, path, key=manager, json=body)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (409, "conflict"), path
+        assert "TOLLGATE_STRIPE_SECRET_KEY" in answer.json()["error"]["message"]
+    assert (await plane.client.post("/webhooks/stripe", content=b"{}")).status_code == 409
+    assert (await plane.call("GET", "/credits/top-ups", key=manager)).json()["data"] == []
+    assert (await plane.call("GET", "/credits", key=manager)).status_code == 200

@@ -1,4 +1,4 @@
-"""A Stripe of our own, anew for each test, and the real library and our door to speak to it with."""
+"""A Stripe of our own, a new account for each test, and the real library and our door to speak to it with."""
 
 from collections.abc import AsyncIterator
 
@@ -8,33 +8,56 @@ import stripe
 from tests.conftest import NOON, a_copy
 from tests.invoices.builders import AFTER, Books
 from tests.payments.builders import Desk
-from tests.payments.shop import Shop, a_shop
+from tests.payments.shop import Shop, leave
 from tests.payments.stripe_double import SECRET_KEY, WEBHOOK_SECRET, StripeDouble, a_stripe
 
 from tollgate.infra import database as databases
 from tollgate.infra.database import Database
+from tollgate.kit.clock import FixedClock
+from tollgate.payments.service.surroundings import Surroundings
 from tollgate.payments.stripe_client import StripeClient
 
 
-@pytest.fixture
-async def double() -> AsyncIterator[StripeDouble]:
+@pytest.fixture(scope="session")
+async def served_double() -> AsyncIterator[StripeDouble]:
+    """One address for all tests: what speaks to it is shared, for it reads many certificates when it is made."""
     async with a_stripe(NOON) as opened:
         yield opened
 
 
-@pytest.fixture
-async def library(double: StripeDouble) -> AsyncIterator[stripe.StripeClient]:
-    """Stripe's own library, as it comes."""
+@pytest.fixture(scope="session")
+async def shared_library(served_double: StripeDouble) -> AsyncIterator[stripe.StripeClient]:
     http = stripe.HTTPXClient(timeout=5)
-    yield stripe.StripeClient(SECRET_KEY, base_addresses={"api": double.url}, http_client=http, max_network_retries=0)
+    yield stripe.StripeClient(
+        SECRET_KEY, base_addresses={"api": served_double.url}, http_client=http, max_network_retries=0
+    )
     await http.close_async()  # type: ignore[no-untyped-call]  # the library leaves it untyped
 
 
-@pytest.fixture
-async def door(double: StripeDouble) -> AsyncIterator[StripeClient]:
-    opened = StripeClient(SECRET_KEY, webhook_secrets=(WEBHOOK_SECRET,), base=double.url, timeout_seconds=5)
+@pytest.fixture(scope="session")
+async def shared_door(served_double: StripeDouble) -> AsyncIterator[StripeClient]:
+    opened = StripeClient(SECRET_KEY, webhook_secrets=(WEBHOOK_SECRET,), base=served_double.url, timeout_seconds=5)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def double(served_double: StripeDouble) -> StripeDouble:
+    """An account in which nothing is yet, at noon."""
+    served_double.begin_anew(NOON)
+    return served_double
+
+
+@pytest.fixture
+def library(shared_library: stripe.StripeClient, double: StripeDouble) -> stripe.StripeClient:  # noqa: ARG001 - it speaks to this account
+    """Stripe's own library, as it comes."""
+    return shared_library
+
+
+@pytest.fixture
+def door(shared_door: StripeClient, double: StripeDouble) -> StripeClient:  # noqa: ARG001 - as above
+    """Our door."""
+    return shared_door
 
 
 @pytest.fixture
@@ -54,10 +77,11 @@ async def shared_database(server_url: str, template: str, request: pytest.Fixtur
 
 
 @pytest.fixture
-async def shop(shared_database: Database) -> AsyncIterator[Shop]:
+async def shop(shared_database: Database, double: StripeDouble, door: StripeClient) -> AsyncIterator[Shop]:
     """An installation that takes payments, at noon."""
-    async with a_shop(shared_database) as opened:
-        yield opened
+    clock = FixedClock(NOON)
+    yield Shop(Surroundings(shared_database, door, clock), double, clock)
+    await leave(shared_database)
 
 
 @pytest.fixture(scope="module")

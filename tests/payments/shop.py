@@ -108,6 +108,13 @@ class Shop:
             return [row.type for row in await session.execute(asked)]
 
 
+async def leave(database: Database) -> None:
+    """What a test left undone is not for the next one to do."""
+    async with database.write() as session:
+        await session.execute(sa.text("UPDATE top_ups SET next_at = NULL WHERE next_at IS NOT NULL"))
+        await session.execute(sa.text("UPDATE stripe_events SET processed_at = now() WHERE processed_at IS NULL"))
+
+
 @asynccontextmanager
 async def a_shop(database: Database) -> AsyncIterator[Shop]:
     """An installation on that database, with a Stripe account of its own."""
@@ -116,6 +123,4 @@ async def a_shop(database: Database) -> AsyncIterator[Shop]:
         door = StripeClient(SECRET_KEY, webhook_secrets=(WEBHOOK_SECRET,), base=double.url, timeout_seconds=5)
         yield Shop(Surroundings(database, door, clock), double, clock)
         await door.close()
-        async with database.write() as session:  # what this test left undone is not for the next one to do
-            await session.execute(sa.text("UPDATE top_ups SET next_at = NULL WHERE next_at IS NOT NULL"))
-            await session.execute(sa.text("UPDATE stripe_events SET processed_at = now() WHERE processed_at IS NULL"))
+        await leave(database)

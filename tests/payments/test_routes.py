@@ -35,12 +35,6 @@ async def plane(server_url: str, template: str, stripe_double: StripeDouble) -> 
         yield opened
 
 
-@pytest.fixture(scope="module")
-async def unconfigured(server_url: str, template: str) -> AsyncIterator[ControlPlane]:
-    async with shared_control_plane(server_url, template, "no_payments") as opened:
-        yield opened
-
-
 @pytest.fixture
 async def manager(plane: ControlPlane) -> str:
     return await plane.a_manager()
@@ -199,18 +193,3 @@ async def test_webhooks_are_only_kept_if_stripe_signed_them_just_now(
     for secret in ("whsec_old", WEBHOOK_SECRET):
         assert (await webhook(plane, payload, sign(payload, now, secret))).status_code == 200
     assert await kept(plane) == before + 1
-
-
-async def test_without_keys_payments_say_what_is_missing_and_the_rest_works(unconfigured: ControlPlane) -> None:
-    manager = await unconfigured.a_manager()
-    asked = (
-        ("POST", "/credits/top-ups", ASKED), ("POST", "/payments/set-up", PAGES),
-        ("POST", "/payments/portal", {"return_url": "https://shop.test"}), ("GET", "/payments/method", None),
-    )  # fmt: skip
-    for method, path, body in asked:
-        answer = await unconfigured.call(method, path, key=manager, json=body)
-        assert (answer.status_code, answer.json()["error"]["type"]) == (409, "conflict")
-        assert "TOLLGATE_STRIPE_SECRET_KEY" in answer.json()["error"]["message"]
-    assert (await webhook(unconfigured, b"{}", "t=1,v1=00")).status_code == 409
-    assert (await unconfigured.call("GET", "/credits/top-ups", key=manager)).json()["data"] == []
-    assert (await unconfigured.call("GET", "/credits", key=manager)).status_code == 200

@@ -77,7 +77,7 @@ def _collecting(means: Means) -> list[Schedule]:
     async def reconcile() -> None:
         await payments.reconcile(means)
 
-    nightly = [] if means.door is None else [Schedule("reconciliation", "19 2 * * *", reconcile)]
+    nightly = [] if means.door is None else [Schedule("reconciliation", "19 * * * *", reconcile)]
     return [Schedule("collections", "* * * * * */20", collect), *nightly]
 
 

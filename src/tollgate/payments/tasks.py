@@ -6,15 +6,21 @@ Each is one row, done by its id.
 from collections.abc import Sequence
 from uuid import UUID
 
+import structlog
+
+from tollgate.infra import telemetry
 from tollgate.infra.database import Database
 from tollgate.kit.clock import Clock
 from tollgate.kit.ids import InvoiceId, OrganizationId, TopUpId
+from tollgate.payments.model import StripeError
 from tollgate.payments.service import collecting, handlers, inbox, reconciling, returning, sweeping, top_ups
 from tollgate.payments.service.means import Means
 from tollgate.payments.service.surroundings import Surroundings
 from tollgate.payments.states import Reconciliation
 
 _MOST = 100
+
+_log = structlog.get_logger(__name__)
 
 
 async def due_events(database: Database, clock: Clock) -> Sequence[str]:
@@ -87,6 +93,16 @@ async def collect_due(means: Means) -> int:
     return len(swept.collections) + len(swept.refunds)
 
 
-async def reconcile(means: Means) -> Reconciliation:
-    """Compare our books with Stripe's, make good what is late, and keep the report."""
-    return await reconciling.reconcile(means)
+async def reconcile(means: Means) -> Reconciliation | None:
+    """Compare our books with Stripe's once a day, make good what is late, and keep the report; `None` if it is not due.
+
+    If Stripe does not answer, it stays due.
+    """
+    if not await reconciling.is_due(means):
+        return None
+    try:
+        return await reconciling.reconcile(means)
+    except StripeError as error:
+        telemetry.STRIPE_FAILURES.labels(type(error).__name__).inc()
+        _log.warning("reconciliation.put_off", error=type(error).__name__, reason=error.message)
+        return None

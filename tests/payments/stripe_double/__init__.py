@@ -28,6 +28,12 @@ class StripeDouble:
         self.app = App(self.world, self.faults)
         self.url = ""
 
+    def begin_anew(self, now: datetime) -> None:
+        """Another account, at the same address: nothing is there, and nothing goes wrong."""
+        self.world = World(now)
+        self.faults = Faults()
+        self.app.begin_anew(self.world, self.faults)
+
     @property
     def calls(self) -> list[Call]:
         """Everything that was asked."""

@@ -58,6 +58,10 @@ class App:
     """Stripe's API."""
 
     def __init__(self, world: World, faults: Faults) -> None:
+        self.begin_anew(world, faults)
+
+    def begin_anew(self, world: World, faults: Faults) -> None:
+        """Serve another account."""
         self.world = world
         self.faults = faults
         self.calls: list[Call] = []

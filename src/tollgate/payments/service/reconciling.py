@@ -33,6 +33,7 @@ from tollgate.payments.stripe_client import StripeClient
 OVERLAP = timedelta(days=3)
 """What was looked at shortly before the last comparison is looked at again: Stripe tells of some things late."""
 _FIRST = timedelta(days=90)
+_EVERY = timedelta(hours=20)
 _COLLECTIONS_MAX = 100_000
 
 Progress = Callable[[str, int, int], None]
@@ -87,6 +88,13 @@ async def reconcile(means: Means, *, progress: Progress = _quietly) -> Reconcili
     telemetry.RECONCILIATION_DIFFERENCES.set(len(differences))
     _log.info("reconciliation.finished", repaired=repaired, differences=len(differences), **compared)
     return report
+
+
+async def is_due(means: Means) -> bool:
+    """Whether the books were not compared for most of a day."""
+    async with means.database.read() as session:
+        last = await clearing_store.reconciliations(session, count=1)
+    return not last or last[0].began_at <= means.clock.now() - _EVERY
 
 
 async def _since(means: Means, now: datetime) -> datetime:
