@@ -9,7 +9,7 @@ from alembic import op
 from tollgate.infra.migrations import run_script
 
 revision = "0020_webhooks"
-down_revision = "0018_stripe"
+down_revision = "0019_collection"
 branch_labels = None
 depends_on = None
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from tollgate.entrypoints.worker import schedules
+from tollgate.entrypoints.schedules import schedules
 from tollgate.infra.database import Database
 from tollgate.infra.settings import Settings
 from tollgate.infra.tables import IdempotentAnswerRow

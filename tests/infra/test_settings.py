@@ -71,6 +71,20 @@ def test_nothing_may_be_spent_offline_and_leases_last_a_quarter_of_an_hour_unles
     assert (configured.lease_seconds, configured.settle_timeout_seconds) == (900, 3)
 
 
+def test_days_of_retries_rise_and_suspension_is_never_unless_it_is_said() -> None:
+    given = {"TOLLGATE_DATABASE_URL": "x", "TOLLGATE_PAYMENT_RETRY_DAYS": "2,10", "TOLLGATE_SUSPEND_AFTER_DAYS": "30"}
+
+    assert settings.read(given).payment_retry_days == (2, 10)
+    assert settings.read(given).suspend_after_days == 30
+    assert settings.read({"TOLLGATE_DATABASE_URL": "x"}).suspend_after_days is None
+
+
+@pytest.mark.parametrize("text", ["0", "1,1", "3,2", "1,", "1 2", "-1", "1000", "x"])
+def test_days_of_retries_that_do_not_rise_are_refused(text: str) -> None:
+    with pytest.raises(BadSetting, match="use rising whole numbers"):
+        settings.read({"TOLLGATE_DATABASE_URL": "x", "TOLLGATE_PAYMENT_RETRY_DAYS": text})
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -2,9 +2,12 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import stripe
 from tests.conftest import NOON, a_copy
+from tests.invoices.builders import AFTER, Books
+from tests.payments.builders import Desk
 from tests.payments.shop import Shop, leave
 from tests.payments.stripe_double import SECRET_KEY, WEBHOOK_SECRET, StripeDouble, a_stripe
 
@@ -57,6 +60,13 @@ def door(shared_door: StripeClient, double: StripeDouble) -> StripeClient:  # no
     return shared_door
 
 
+@pytest.fixture
+def desk(database: Database, pool: "asyncpg.Pool[asyncpg.Record]", double: StripeDouble, door: StripeClient) -> Desk:
+    """Books to collect for, and a Stripe to do it with."""
+    double.world.now = AFTER
+    return Desk(Books(database, pool), double, door)
+
+
 @pytest.fixture(scope="module")
 async def shared_database(server_url: str, template: str, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     """One database for the tests of a module: each has an organization of its own."""
@@ -72,3 +82,21 @@ async def shop(shared_database: Database, double: StripeDouble, door: StripeClie
     clock = FixedClock(NOON)
     yield Shop(Surroundings(shared_database, door, clock), double, clock)
     await leave(shared_database)
+
+
+@pytest.fixture(scope="module")
+async def shared_books(server_url: str, template: str, request: pytest.FixtureRequest) -> AsyncIterator[Books]:
+    """One database to keep the books of a module's tests in: each has an organization of its own."""
+    name = f"{template}_{request.module.__name__.rpartition('.')[2]}_books"
+    async with a_copy(server_url, template, name) as url:
+        opened, pool = databases.connect(url), await databases.connect_pool(url, connections_max=4)
+        yield Books(opened, pool)
+        await pool.close()
+        await opened.close()
+
+
+@pytest.fixture
+def stand(shared_books: Books, double: StripeDouble, door: StripeClient) -> Desk:
+    """A desk that shares its database with the module's others: for what looks at one organization alone."""
+    double.world.now = AFTER
+    return Desk(shared_books, double, door)

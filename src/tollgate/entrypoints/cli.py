@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Place] = {
     "invoices": Place(
         "tollgate.entrypoints.cli_invoice_acts", "invoices", "Close months, look at invoices, and act on them."
     ),
+    "payments": Place("tollgate.entrypoints.cli_payments", "payments", "Collect at Stripe, and compare books with it."),
     "doctor": Place("tollgate.entrypoints.cli_doctor", "command", "Prove that the books are whole."),
     "spool": Place("tollgate.entrypoints.cli_spool", "spool", "Look at what waits on this host's disk."),
 }

@@ -1,10 +1,12 @@
 """How commands reach the database. Apart from `cli_options`, because `serve` starts sooner without what this loads."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import click
+import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tollgate.entrypoints import cli_options
@@ -22,6 +24,8 @@ async def opened(data_dir: Path) -> AsyncIterator[Database]:
     Raises:
         ClickException: there is none, it is away, or it refused; the message says which, without any statement.
     """
+    # What is logged on the way is no part of the answer.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     database = databases.connect(cli_options.database_url(data_dir))
     try:
         yield database

@@ -1,109 +1,17 @@
-"""The worker: every slice's scheduled jobs, wired in one place, run until a signal."""
+"""The worker: does what happens by itself, until a signal."""
 
 import asyncio
 import signal
 from collections.abc import Mapping
-from datetime import timedelta
 
 from tollgate.entrypoints import ledger_access, stripe_access
-from tollgate.gateway import sessions
-from tollgate.infra import children, idempotency, jobs, migrations, names, settings, telemetry
+from tollgate.entrypoints.schedules import schedules
+from tollgate.infra import children, jobs, migrations, settings, telemetry
 from tollgate.infra import database as databases
-from tollgate.infra.database import Database
-from tollgate.infra.http_client import HttpClient
-from tollgate.infra.jobs import Schedule
-from tollgate.infra.names import Reach
-from tollgate.infra.sealing import Seal
-from tollgate.infra.settings import Settings
-from tollgate.invoices import tasks as invoices
-from tollgate.kit.clock import Clock, SystemClock
-from tollgate.metering import service as metering
-from tollgate.metering import tasks as grants
-from tollgate.payments import tasks as payments
-from tollgate.payments.service.surroundings import Surroundings
-from tollgate.payments.stripe_client import StripeClient
-from tollgate.rerating import tasks as rerating
-from tollgate.statistics import tasks as statistics
-from tollgate.webhooks import tasks as webhooks
-from tollgate.webhooks.tasks import Post
+from tollgate.kit.clock import SystemClock
 
 _CONNECTIONS_MAX = 4
 _RECOVERY_CONNECTIONS_MAX = 3
-
-
-def schedules(
-    database: Database, clock: Clock, configured: Settings, stripe: StripeClient | None = None
-) -> list[Schedule]:
-    """Everything that happens by itself, and when."""
-
-    async def keep_partitions_ready() -> None:
-        async with database.write() as session:
-            await metering.ensure_partitions(session, now=clock.now())
-
-    async def close_due_months() -> None:
-        await invoices.close_due_months(database, clock, timedelta(seconds=configured.invoice_grace_seconds))
-
-    async def end_grants() -> None:
-        await grants.end_grants(database, clock)
-
-    async def fold_statistics() -> None:
-        await statistics.fold(database, clock)
-
-    async def drop_old_answers() -> None:
-        async with database.write() as session:
-            await idempotency.drop_before(session, clock.now() - idempotency.KEPT_FOR)
-
-    async def forget_sessions() -> None:
-        async with database.write() as session:
-            await sessions.forget(session, now=clock.now())
-
-    post = Post(
-        database,
-        clock,
-        HttpClient(Reach(names.resolve, private=configured.allow_private_webhooks)),
-        Seal(configured),
-    )
-
-    async def deliver_webhooks() -> None:
-        await webhooks.deliver_due(post)
-
-    async def drop_old_events() -> None:
-        await webhooks.drop_old(database, clock)
-
-    async def go_on_with_rerates() -> None:
-        await rerating.go_on_with_all(database, clock)
-
-    return [
-        Schedule("webhooks", "* * * * * */5", deliver_webhooks),
-        Schedule("events", "11 4 * * *", drop_old_events),
-        Schedule("sessions", "23,53 * * * *", forget_sessions),
-        Schedule("partitions", "7 3 * * *", keep_partitions_ready),
-        Schedule("grants-end", "* * * * *", end_grants),
-        Schedule("statistics", "* * * * * */10", fold_statistics),
-        Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
-        Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
-        Schedule("rerates", "* * * * * */5", go_on_with_rerates),
-        *([] if stripe is None else _at_stripe(Surroundings(database, stripe, clock))),
-    ]
-
-
-def _at_stripe(at: Surroundings) -> list[Schedule]:
-    """What happens by itself where payments are set up."""
-
-    async def process_events() -> None:
-        await payments.process_due_events(at)
-
-    async def look_after_top_ups() -> None:
-        await payments.look_after_due_top_ups(at)
-
-    async def forget_events() -> None:
-        await payments.forget_events(at.database, at.clock)
-
-    return [
-        Schedule("stripe-events", "* * * * * */5", process_events),
-        Schedule("top-ups", "* * * * * */30", look_after_top_ups),
-        Schedule("stripe-events-forget", "41 4 * * *", forget_events),
-    ]
 
 
 async def work_until_stopped(environment: Mapping[str, str]) -> None:

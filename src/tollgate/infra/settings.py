@@ -21,6 +21,7 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~-]+)*")
 _STRIPE_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]+")
 _STRIPE_WEBHOOK_SECRETS = re.compile(r"whsec_[A-Za-z0-9+/=_-]+(,whsec_[A-Za-z0-9+/=_-]+)*")
 _STRIPE_BASE = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]+)?|http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]+")
+_DAYS = re.compile(r"[1-9][0-9]{0,2}(,[1-9][0-9]{0,2})*")
 _LEASE_SECONDS_MIN = 15
 """Leases are renewed every few seconds, once half of one is over."""
 _SEALING_KEY_CHARACTERS_MIN = 32
@@ -71,6 +72,10 @@ class Settings:
     """What Stripe signs its webhooks with, separated by commas while one takes over from another."""
     stripe_api_base: str | None = None
     """Where Stripe is, for tests."""
+    payment_retry_days: tuple[int, ...] = (1, 3, 5, 7)
+    """On which days after the first failure an invoice's money is tried to be taken again."""
+    suspend_after_days: int | None = None
+    """How many days after it was due an unpaid invoice suspends its organization; without it, none does."""
     database_pool_max: int = 14
     """Connections each gateway process keeps to the database at most, all told."""
 
@@ -148,7 +153,11 @@ def _parsed(name: str, kind: object, text: str) -> object:
         if text not in {"0", "1", "true", "false"}:
             raise BadSetting(f"{variable} is {text!r}; use 1 or 0")
         return text in {"1", "true"}
-    if kind is int:
+    if kind == tuple[int, ...]:
+        if not _DAYS.fullmatch(text) or (days := [int(part) for part in text.split(",")]) != sorted(set(days)):
+            raise BadSetting(f"{variable} is {text!r}; use rising whole numbers above zero, such as 1,3,5,7")
+        return tuple(days)
+    if kind in {int, int | None}:
         if not text.isdecimal() or not int(text):
             raise BadSetting(f"{variable} is {text!r}; use a whole number above zero")
         return int(text)

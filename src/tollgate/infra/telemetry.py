@@ -96,6 +96,31 @@ WEBHOOK_SECRETS_LOCKED = Counter(
     "tollgate_webhook_secrets_locked_total",
     "Attempts whose secret this host's sealing key does not open. Alarm on any.",
 )
+COLLECTIONS_PARKED = Counter(
+    "tollgate_collections_parked_total",
+    "Times the collection of an invoice was parked for a person to look at. Alarm on any.",
+)
+COLLECTION_ERRORS = Counter(
+    "tollgate_collection_errors_total",
+    "Steps of collecting that Stripe did not do, and that are tried again.",
+    ["error"],
+)
+COLLECTION_WAIT = Gauge(
+    "tollgate_collection_oldest_due_seconds",
+    "For how long the longest due step of collecting has waited.",
+    multiprocess_mode="mostrecent",
+)
+PAYMENT_FAILURES = Counter("tollgate_payment_failures_total", "Attempts to take an invoice's money that were declined.")
+SUSPENSIONS = Counter("tollgate_suspensions_total", "Organizations suspended because they did not pay.")
+REFUNDS_FAILED = Counter(
+    "tollgate_refunds_failed_total", "Refunds that Stripe or a customer's bank refused. Alarm on any."
+)
+DISPUTES = Counter("tollgate_disputes_total", "Payments that a customer's bank took back. Alarm on any.")
+RECONCILIATION_DIFFERENCES = Gauge(
+    "tollgate_reconciliation_differences",
+    "Things in which our books and Stripe's differed when they were last compared. Alarm on any.",
+    multiprocess_mode="mostrecent",
+)
 STRIPE_FAILURES = Counter(
     "tollgate_stripe_failures_total", "Steps of payments that Stripe did not let us finish, by error.", ["error"]
 )

@@ -71,17 +71,21 @@ class LineType(StrEnum):
 
 
 class PaymentKind(StrEnum):
-    """Money that came in for an invoice, or went back: refunds and disputes take away what payments brought."""
+    """Money that came in for an invoice, or went back: refunds and disputes take away what payments brought.
+
+    What a refund or dispute took comes in again if the refund fails, or the dispute is won.
+    """
 
     PAYMENT = "payment"
     REFUND = "refund"
+    REFUND_FAILED = "refund_failed"
     DISPUTE = "dispute"
     DISPUTE_WON = "dispute_won"
 
     @property
     def comes_in(self) -> bool:
         """Whether it adds to what is paid."""
-        return self in {PaymentKind.PAYMENT, PaymentKind.DISPUTE_WON}
+        return self not in {PaymentKind.REFUND, PaymentKind.DISPUTE}
 
 
 class PaymentMethod(StrEnum):

@@ -194,11 +194,14 @@ class InvoicePaymentRow(SQLModel, table=True):
             ["invoices.organization_id", "invoices.id"],
             name="invoice_payments_invoice",
         ),
-        sa.CheckConstraint("kind IN ('payment', 'refund', 'dispute', 'dispute_won')", name="invoice_payments_kind"),
+        sa.CheckConstraint(
+            "kind IN ('payment', 'refund', 'refund_failed', 'dispute', 'dispute_won')", name="invoice_payments_kind"
+        ),
         sa.CheckConstraint("method IN ('manual', 'stripe', 'credit')", name="invoice_payments_method"),
         sa.CheckConstraint("method <> 'credit' OR kind = 'refund'", name="invoice_payments_by_credit"),
         sa.CheckConstraint("amount > 0", name="invoice_payments_amount"),
         sa.Index("invoice_payments_of", "organization_id", "invoice_id"),
+        sa.Index("invoice_payments_reference", "reference"),
     )
 
     organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)

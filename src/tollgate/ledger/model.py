@@ -27,6 +27,8 @@ STRIPE_CLEARING = "stripe_clearing"
 """Money at Stripe: received there and not yet paid out. Nothing is left in it when everything is."""
 PROCESSING_FEES = "processing_fees"
 """What a payment provider kept."""
+EXCHANGE = "exchange"
+"""What a payment provider exchanged for another currency: given in the one, received in the other."""
 UNCOLLECTIBLE = "uncollectible"
 """Invoiced, and given up."""
 

@@ -82,16 +82,21 @@ async def void_grant(
     """
     organization_id, grant_id = grant
     await store.lock(session, organization_id)
-    found = await _grant(session, organization_id, grant_id)
+    found = await get_grant(session, organization_id, grant_id)
     if found.voided_at is not None:
         return found
     rules.check_voidable(found, now)
     await store.void_grant(session, replace(found, voided_at=now, voided_by=by, void_reason=reason))
     await store.end_grants(session, now=now, organization_id=organization_id)
-    return await _grant(session, organization_id, grant_id)
+    return await get_grant(session, organization_id, grant_id)
 
 
-async def _grant(session: ReadSession, organization_id: OrganizationId, grant_id: GrantId) -> Grant:
+async def get_grant(session: ReadSession, organization_id: OrganizationId, grant_id: GrantId) -> Grant:
+    """The organization's grant as it is now.
+
+    Raises:
+        NotFound: it has none with this id.
+    """
     found = await store.grant(session, organization_id, grant_id)
     if found is None:
         raise NotFound("The organization has no such grant.")
@@ -127,7 +132,7 @@ async def reverse(
     for transfer in await store.caused(session, organization_id, *caused):
         payer = grant_of(transfer.debit_account)
         if payer is not None:
-            rules.check_takes_back(await _grant(session, organization_id, payer))
+            rules.check_takes_back(await get_grant(session, organization_id, payer))
         posted = await store.post(session, rules.reversal(transfer, cause=cause, now=now))
         if posted and payer is not None:
             await store.lower_remaining(session, organization_id, payer, transfer.amount.copy_negate())
@@ -214,3 +219,8 @@ async def live_grants(
 async def balance(session: ReadSession, *, organization_id: OrganizationId, account: str, currency: str) -> Decimal:
     """Debits less credits of one account: positive for what is owed to us, negative for what we owe."""
     return await store.balance(session, organization_id, account, currency)
+
+
+async def balances(session: ReadSession, *, account: str) -> dict[tuple[OrganizationId, str], Decimal]:
+    """Debits less credits of that account of every organization that has one, by organization and currency."""
+    return await store.balances(session, account)

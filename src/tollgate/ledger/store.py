@@ -242,6 +242,12 @@ async def balance(session: ReadSession, organization_id: OrganizationId, account
     return Decimal(0) if row is None else row.debits - row.credits
 
 
+async def balances(session: ReadSession, account: str) -> dict[tuple[OrganizationId, str], Decimal]:
+    """Debits less credits of that account of every organization that has one, by organization and currency."""
+    rows = await session.execute(sa.select(LedgerAccountRow).where(col(LedgerAccountRow.account) == account))
+    return {(row.organization_id, row.currency): row.debits - row.credits for row in rows.scalars()}
+
+
 def _grant(row: GrantRow) -> Grant:
     return Grant(
         organization_id=OrganizationId(row.organization_id),

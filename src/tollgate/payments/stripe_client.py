@@ -188,6 +188,10 @@ class StripeClient:
         found = self._api.invoices.list_async({"customer": customer_id, "limit": PAGE, "expand": expand})
         return await _first(found, readings.invoice, lambda each: each.metadata.get(name) == value)
 
+    async def invoices(self, *, since: datetime) -> list[StripeInvoice]:
+        """Invoices made since then, the newest first, without their payments."""
+        return await _all(self._api.invoices.list_async(lists.since(since)), readings.invoice)
+
     async def invoice_of(self, payment_intent_id: str) -> str | None:
         """The id of the invoice that the payment intent pays, if it is for one."""
         payment: Any = {"type": "payment_intent", "payment_intent": payment_intent_id}
@@ -273,11 +277,7 @@ class StripeClient:
     ) -> Refund:
         """Give back some of what a payment intent brought."""
         made = self._api.refunds.create_async(
-            {
-                "payment_intent": payment_intent_id,
-                "amount": to_stripe(amount, currency),
-                "metadata": dict(metadata),
-            },
+            {"payment_intent": payment_intent_id, "amount": to_stripe(amount, currency), "metadata": dict(metadata)},
             _once(key),
         )
         refund = await _one(made, "refund", readings.refund)

@@ -99,7 +99,7 @@ _PAYMENTS = Check(
            coalesce(p.amount, 0)
     FROM invoices AS i
     LEFT JOIN (SELECT organization_id, invoice_id AS id, currency,
-                      sum(CASE WHEN kind IN ('payment', 'dispute_won') THEN amount ELSE -amount END) AS amount
+                      sum(CASE WHEN kind NOT IN ('refund', 'dispute') THEN amount ELSE -amount END) AS amount
                FROM invoice_payments GROUP BY organization_id, invoice_id, currency) AS p
         USING (organization_id, id, currency)
     WHERE i.amount_paid <> coalesce(p.amount, 0)
@@ -111,7 +111,7 @@ _PAYMENT_POSTINGS = Check(
     "Every payment moved its amount between the customer's account and where the money is, or the credit it became.",
     """
     SELECT p.organization_id, format('the transfer of pay_%s in %s', p.id, p.currency),
-           CASE WHEN p.kind IN ('payment', 'dispute_won') THEN p.amount ELSE -p.amount END, coalesce(t.amount, 0)
+           CASE WHEN p.kind NOT IN ('refund', 'dispute') THEN p.amount ELSE -p.amount END, coalesce(t.amount, 0)
     FROM invoice_payments AS p
     LEFT JOIN LATERAL (
         SELECT sum(CASE 'receivable' WHEN credit_account THEN amount ELSE -amount END) AS amount
@@ -121,7 +121,7 @@ _PAYMENT_POSTINGS = Check(
           AND CASE p.method WHEN 'manual' THEN 'cash' IN (t.debit_account, t.credit_account)
                             WHEN 'stripe' THEN 'stripe_clearing' IN (t.debit_account, t.credit_account)
                             ELSE t.credit_account LIKE 'credits:%' END) AS t ON true
-    WHERE coalesce(t.amount, 0) <> CASE WHEN p.kind IN ('payment', 'dispute_won') THEN p.amount ELSE -p.amount END
+    WHERE coalesce(t.amount, 0) <> CASE WHEN p.kind NOT IN ('refund', 'dispute') THEN p.amount ELSE -p.amount END
     """,
 )
 

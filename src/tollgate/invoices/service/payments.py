@@ -1,6 +1,6 @@
 """Use cases of payments: what came in for an invoice or went back, by word of the operator or of a payment provider."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from tollgate.infra import identity
@@ -116,3 +116,13 @@ async def payments_of(
 ) -> Sequence[Payment]:
     """Everything that came in for the invoice or went back, in the order in which it was recorded."""
     return await store.payments(session, organization_id=organization_id, invoice_id=invoice_id)
+
+
+async def at_stripe(session: ReadSession, *, references: Collection[str]) -> Sequence[Payment]:
+    """Everything that came in or went back by these payments at Stripe, whichever organization's, oldest first."""
+    return await store.at_stripe(session, references=references)
+
+
+async def moved_at_stripe(session: ReadSession, *, since: datetime) -> Sequence[str]:
+    """The payments at Stripe that came in or went back since then, by what they are called there."""
+    return await store.references_since(session, since)

@@ -1,5 +1,8 @@
 """The SQL of payments."""
 
+from collections.abc import Collection
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlmodel import col
@@ -31,6 +34,26 @@ async def payments(session: ReadSession, *, organization_id: OrganizationId, inv
         .order_by(col(InvoicePaymentRow.recorded_at), col(InvoicePaymentRow.id))
     )
     return [_payment(row) for row in rows.scalars()]
+
+
+async def at_stripe(session: ReadSession, *, references: Collection[str]) -> list[Payment]:
+    """Everything that came in or went back by these payments at Stripe, whichever organization's, oldest first."""
+    rows = await session.execute(
+        sa.select(InvoicePaymentRow)
+        .where(col(InvoicePaymentRow.method) == PaymentMethod.STRIPE, col(InvoicePaymentRow.reference).in_(references))
+        .order_by(col(InvoicePaymentRow.recorded_at), col(InvoicePaymentRow.id))
+    )
+    return [_payment(row) for row in rows.scalars()]
+
+
+async def references_since(session: ReadSession, since: datetime) -> list[str]:
+    """The payments at Stripe that moved since then."""
+    rows = await session.execute(
+        sa.select(col(InvoicePaymentRow.reference))
+        .where(col(InvoicePaymentRow.method) == PaymentMethod.STRIPE, col(InvoicePaymentRow.recorded_at) >= since)
+        .distinct()
+    )
+    return [reference for reference in rows.scalars() if reference is not None]
 
 
 def _payment(row: InvoicePaymentRow) -> Payment:

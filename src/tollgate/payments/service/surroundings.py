@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tollgate.infra.database import Database
 from tollgate.kit.clock import Clock
 from tollgate.payments.model import StripeEvent
+from tollgate.payments.states import Policy
 from tollgate.payments.stripe_client import StripeClient
 
 
@@ -16,6 +17,8 @@ class Surroundings:
     database: Database
     stripe: StripeClient
     clock: Clock
+    policy: Policy = Policy()  # noqa: RUF009 - it is frozen
+    """What happens to whoever does not pay."""
 
 
 Handler = Callable[[Surroundings, StripeEvent], Awaitable[None]]

@@ -1,6 +1,6 @@
 """The SQL of top-ups."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
@@ -57,6 +57,24 @@ async def top_ups(
     if before is not None:
         found = found.where(col(TopUpRow.id) < before)
     rows = await session.execute(found.order_by(col(TopUpRow.id).desc()).limit(count))
+    return [_top_up(row) for row in rows.scalars()]
+
+
+async def paid_by(session: ReadSession, intents: Collection[str]) -> list[TopUp]:
+    """The top-ups that these payments paid, whichever organization's."""
+    rows = await session.execute(
+        sa.select(TopUpRow).where(
+            col(TopUpRow.payment_intent_id).in_(intents), col(TopUpRow.status) == TopUpStatus.PAID
+        )
+    )
+    return [_top_up(row) for row in rows.scalars()]
+
+
+async def paid_since(session: ReadSession, since: datetime) -> list[TopUp]:
+    """The top-ups that were paid since then, whichever organization's."""
+    rows = await session.execute(
+        sa.select(TopUpRow).where(col(TopUpRow.closed_at) >= since, col(TopUpRow.status) == TopUpStatus.PAID)
+    )
     return [_top_up(row) for row in rows.scalars()]
 
 
