@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from tollgate.entrypoints import ledger_access
 from tollgate.gateway import sessions
-from tollgate.infra import children, idempotency, jobs, migrations, settings, telemetry
+from tollgate.infra import children, idempotency, jobs, migrations, settings, telemetry, worker
 from tollgate.infra import database as databases
 from tollgate.infra.database import Database
-from tollgate.infra.jobs import Schedule
+from tollgate.infra.jobs import Job, Schedule
 from tollgate.infra.settings import Settings
 from tollgate.invoices import tasks as invoices
 from tollgate.kit.clock import Clock, SystemClock
@@ -46,6 +46,10 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         async with database.write() as session:
             await sessions.forget(session, now=clock.now())
 
+    async def forget_failed_jobs() -> None:
+        async with database.write() as session:
+            await jobs.forget_failures(session)
+
     return [
         Schedule("sessions", "23,53 * * * *", forget_sessions),
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
@@ -53,7 +57,13 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         Schedule("statistics", "* * * * * */10", fold_statistics),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
+        Schedule("failed-jobs", "41 3 * * *", forget_failed_jobs),
     ]
+
+
+def queued(database: Database, clock: Clock, configured: Settings) -> list[Job]:  # noqa: ARG001 - of jobs to come
+    """Everything that is done because something else asked for it."""
+    return []
 
 
 async def work_until_stopped(environment: Mapping[str, str]) -> None:
@@ -77,7 +87,8 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
     try:
         # The worker meters nothing itself, but records what gateway processes left that are gone.
         async with ledger_access.metered(pool, clock, configured):
-            await jobs.run_worker(configured.database_url, schedules(database, clock, configured), stop)
+            scheduled, asked_for = schedules(database, clock, configured), queued(database, clock, configured)
+            await worker.run_worker(configured.database_url, scheduled, asked_for, stop)
     finally:
         await pool.close()
         await database.close()

@@ -82,6 +82,11 @@ SAMPLES_FOLDED = Counter(
     "tollgate_samples_folded_total",
     "Samples of how endpoints did that the worker folded. Alarm if it stands still while calls are settled.",
 )
+JOBS = Counter(
+    "tollgate_jobs_total",
+    "Runs of jobs that ended, by job and outcome. Alarm on given_up: it is not tried again by itself.",
+    ["job", "outcome"],
+)
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
 
 _CAUSES_MAX = 10

@@ -9,7 +9,8 @@ import asyncpg
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 from pgqueuer.adapters.persistence.queries import Queries
 
-from tollgate.infra.jobs import Schedule, run_worker
+from tollgate.infra.jobs import Schedule
+from tollgate.infra.worker import run_worker
 
 EVERY_SECOND = "* * * * * *"
 YEARLY = "0 0 1 1 *"
@@ -21,7 +22,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 @asynccontextmanager
 async def workers(database_url: str, schedules: list[Schedule], *, count: int = 1) -> AsyncIterator[asyncio.Event]:
     stop = asyncio.Event()
-    running = [asyncio.create_task(run_worker(database_url, schedules, stop)) for _ in range(count)]
+    running = [asyncio.create_task(run_worker(database_url, schedules, [], stop)) for _ in range(count)]
     try:
         yield stop
     finally:
