@@ -24,7 +24,7 @@ from tollgate.catalog import routes as catalog
 from tollgate.catalog import service as endpoints
 from tollgate.catalog.model import Format
 from tollgate.console import routes as console
-from tollgate.entrypoints import docs, ledger_access, operations
+from tollgate.entrypoints import docs, ledger_access, operations, status
 from tollgate.entrypoints.errors import ANTHROPIC_PATH, EXCEPTION_HANDLERS, status_told
 from tollgate.gateway import routes as gateway
 from tollgate.gateway import tokenizer
@@ -67,6 +67,7 @@ CONTROL_PLANE = (
     *metering.HANDLERS,
     *invoices.HANDLERS,
     *reports.HANDLERS,
+    *status.HANDLERS,
 )
 
 _CLOSING_SECONDS = 5

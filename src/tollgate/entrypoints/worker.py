@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import Mapping
-from datetime import timedelta
 
 from tollgate.entrypoints import ledger_access
 from tollgate.gateway import sessions
@@ -29,8 +28,8 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         async with database.write() as session:
             await metering.ensure_partitions(session, now=clock.now())
 
-    async def close_due_months() -> None:
-        await invoices.close_due_months(database, clock, timedelta(seconds=configured.invoice_grace_seconds))
+    async def ask_for_closings() -> None:
+        await invoices.ask_for_due(database, clock, configured.invoice_grace)
 
     async def end_grants() -> None:
         await grants.end_grants(database, clock)
@@ -56,14 +55,18 @@ def schedules(database: Database, clock: Clock, configured: Settings) -> list[Sc
         Schedule("grants-end", "* * * * *", end_grants),
         Schedule("statistics", "* * * * * */10", fold_statistics),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
-        Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
+        Schedule("month-close", "3,18,33,48 * * * *", ask_for_closings),
         Schedule("failed-jobs", "41 3 * * *", forget_failed_jobs),
     ]
 
 
-def queued(database: Database, clock: Clock, configured: Settings) -> list[Job]:  # noqa: ARG001 - of jobs to come
+def queued(database: Database, clock: Clock, configured: Settings) -> list[Job]:
     """Everything that is done because something else asked for it."""
-    return []
+
+    async def close_due(subject: str) -> None:
+        await invoices.close_due(database, clock, configured.invoice_grace, subject)
+
+    return [Job(invoices.CLOSE_JOB, close_due, concurrency=2)]
 
 
 async def work_until_stopped(environment: Mapping[str, str]) -> None:

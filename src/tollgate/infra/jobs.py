@@ -104,6 +104,7 @@ _FAILED = sa.text("""
     GROUP BY entrypoint ORDER BY entrypoint
 """).bindparams(sa.bindparam("told", FAILURES_TOLD, type_=sa.Interval))
 _SCHEDULED = sa.text("SELECT entrypoint, max(last_run) AS at FROM pgqueuer_schedules GROUP BY entrypoint ORDER BY 1")
+_OUTSTANDING = sa.text("SELECT count(*) FROM pgqueuer WHERE entrypoint = :job AND status IN ('queued', 'picked')")
 _FORGET = sa.text("DELETE FROM pgqueuer_log WHERE created < now() - CAST(:kept AS interval)").bindparams(
     sa.bindparam("kept", FAILURES_KEPT, type_=sa.Interval)
 )
@@ -121,6 +122,11 @@ async def backlog(session: ReadSession) -> Backlog:
         failed={row.entrypoint: row.runs for row in failed},
         scheduled={row.entrypoint: row.at for row in scheduled},
     )
+
+
+async def outstanding(session: ReadSession, *, job: str) -> int:
+    """How many runs of the job wait or go on."""
+    return int((await session.execute(_OUTSTANDING, {"job": job})).scalar_one())
 
 
 async def forget_failures(session: WriteSession) -> None:

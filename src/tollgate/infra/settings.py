@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -63,6 +64,11 @@ class Settings:
     def stop_seconds_max(self) -> int:
         """How long a process may take to stop: for calls in flight, then for records of calls, then to close."""
         return self.drain_timeout_seconds + self.settle_timeout_seconds + _CLOSING_SECONDS
+
+    @property
+    def invoice_grace(self) -> timedelta:
+        """The grace as a stretch of time."""
+        return timedelta(seconds=self.invoice_grace_seconds)
 
     @property
     def control_plane_connections(self) -> int:

@@ -82,6 +82,11 @@ SAMPLES_FOLDED = Counter(
     "tollgate_samples_folded_total",
     "Samples of how endpoints did that the worker folded. Alarm if it stands still while calls are settled.",
 )
+CLOSINGS = Counter(
+    "tollgate_closings_total",
+    "Months of organizations that were tried to be closed, by what came of it. Alarm on failed.",
+    ["outcome"],
+)
 JOBS = Counter(
     "tollgate_jobs_total",
     "Runs of jobs that ended, by job and outcome. Alarm on given_up: it is not tried again by itself.",

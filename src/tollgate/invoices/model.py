@@ -85,7 +85,7 @@ class Month:
     @classmethod
     def at(cls, instant: datetime, zone: ZoneInfo) -> Self:
         """The month that the zone's calendar shows at the instant."""
-        day = instant.astimezone(zone).date()
+        day = period.local_date(instant, zone)
         return cls(day.year, day.month)
 
     @classmethod
@@ -303,3 +303,18 @@ class Closed:
     month: Month
     invoice: Heading | None
     failure: str | None
+    broken: bool = False
+    """Whether it was the database that failed, which may pass by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingFailure:
+    """A month that could not be closed when it was last tried. It is tried again until it can."""
+
+    organization_id: OrganizationId
+    month: Month
+    reason: str
+    since: datetime
+    """When it failed first."""
+    last_at: datetime
+    attempts: int
