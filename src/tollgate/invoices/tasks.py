@@ -65,25 +65,29 @@ async def close_due(database: Database, clock: Clock, grace: timedelta, subject:
         ClosingBroke: the database failed at it.
     """
     organization_id = OrganizationId(ids.parse("org", subject))
+    organization, months, failing = await _due(database, clock, grace, organization_id)
     outcomes: list[Closed] = []
-    for organization, month in await _due(database, clock, grace, organization_id):
+    for month in months:
         outcome = await close_month(database, organization, month, now=clock.now())
         outcomes.append(outcome)
-        if outcome.failure and (organization, month) in await _due(database, clock, grace, organization_id):
+        if outcome.failure and month in (await _due(database, clock, grace, organization_id))[1]:
             await _write_down(database, outcome, now=clock.now())
             return outcomes
-    async with database.write() as session:
-        await closings.succeeded(session, organization_id=organization_id)
+    if failing:
+        async with database.write() as session:
+            await closings.succeeded(session, organization_id=organization_id)
     return outcomes
 
 
 async def _due(
     database: Database, clock: Clock, grace: timedelta, organization_id: OrganizationId
-) -> list[tuple[Organization, Month]]:
+) -> tuple[Organization, list[Month], bool]:
+    """The organization, its months that are due, and whether the last one that was tried failed."""
     async with database.read() as session:
         organization = await accounts.get_organization(session, organization_id)
         due = await service.due_months(session, organizations=[organization], now=clock.now(), grace=grace)
-    return [(organization, month) for _, months in due for month in months]
+        failing = await closings.is_failing(session, organization_id=organization_id)
+    return organization, [month for _, months in due for month in months], failing
 
 
 async def _write_down(database: Database, outcome: Closed, *, now: datetime) -> None:

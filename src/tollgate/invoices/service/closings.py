@@ -29,3 +29,8 @@ async def failures(session: ReadSession, *, count: int) -> tuple[int, Sequence[C
 async def failing(session: ReadSession) -> Sequence[OrganizationId]:
     """The organizations to look at again whether or not anything of them is due."""
     return await store.failing(session)
+
+
+async def is_failing(session: ReadSession, *, organization_id: OrganizationId) -> bool:
+    """Whether a failure of the organization is written down, over or not."""
+    return await store.is_failing(session, organization_id=organization_id)

@@ -66,3 +66,8 @@ async def count_failures(session: ReadSession) -> int:
 async def failing(session: ReadSession) -> list[OrganizationId]:
     """Every organization of which a failure is written down, over or not."""
     return list((await session.execute(sa.select(col(ClosingFailureRow.organization_id)))).scalars())
+
+
+async def is_failing(session: ReadSession, *, organization_id: OrganizationId) -> bool:
+    """Whether a failure of the organization is written down."""
+    return await session.get(ClosingFailureRow, organization_id) is not None
