@@ -64,6 +64,19 @@ def test_failing_over_is_measured_and_every_call_is_recorded(repository: Path, t
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.long
+def test_closing_is_measured_and_every_invoice_is_what_was_used(repository: Path, tmp_path: Path) -> None:
+    shape = ("--calls", "3000", "--calls", "30000", "--organizations", "30", "--models", "2", "--quarter-hours", "10")
+    done = bench(repository, tmp_path, "close", *shape, "--rounds", "1", "--workers", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    few, many, busy = json.loads(done.stdout)["months"]
+    assert (few["calls"], many["calls"]) == (3_000, 30_000)
+    assert (few["rollup_rows"], few["lines_each"]) == (many["rollup_rows"], many["lines_each"]) == (1_800, 4)
+    assert busy["organizations"] == 3
+    assert all(month["organizations_per_second"] > 0 for month in (few, many, busy))
+    assert_nothing_is_left(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -71,6 +84,7 @@ def test_failing_over_is_measured_and_every_call_is_recorded(repository: Path, t
         (("prompt", "--help"), "prompt"),
         (("admission", "--help"), "organizations"),
         (("failover", "--help"), "hang-in-body"),
+        (("close", "--help"), "organizations"),
     ],
 )
 def test_help_tells_what_can_be_measured(
