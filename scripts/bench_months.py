@@ -121,10 +121,10 @@ class Plan:
 
     def total(self, n: int) -> Decimal:
         """What the n-th organization's invoice comes to exactly."""
-        each = sum(
-            ((1000 + n) * (Decimal("0.4") + Decimal(m) / 10) + _COMPLETION_TOKENS * (Decimal("1.6") + Decimal(m) / 10))
-            for m in range(1, self.models + 1)
-        )
+        each = Decimal(0)
+        for m in range(1, self.models + 1):
+            each += (1000 + n) * (Decimal("0.4") + Decimal(m) / 10)
+            each += _COMPLETION_TOKENS * (Decimal("1.6") + Decimal(m) / 10)
         return each * self.calls_each * self.quarter_hours / 1_000_000
 
 

@@ -195,7 +195,7 @@ async def test_one_that_takes_too_long_has_failed(database: Database, pool: Pool
     greeter = Greeter()
     greeter.may_end.clear()
     await ask(database, "Ada")
-    async with working(pool, Job("greet", greeter.run, seconds_max=0)):
+    async with working(pool, Job("greet", greeter.run, seconds_max=0.02)):
         await until_empty(pool)
     assert greeter.met == ["Ada"] * 3
 
@@ -215,6 +215,22 @@ async def test_what_a_lost_worker_had_taken_is_done_by_another(database: Databas
     await asyncio.wait([lost])
 
     assert Counter(greeter.met) == {"Ada": 2, "Grace": 1}
+
+
+async def test_one_whose_end_could_not_be_told_is_run_again(database: Database, pool: Pool) -> None:
+    greeter = Greeter()
+    greeter.may_end.clear()
+    await ask(database, "Ada")
+    async with working(pool, greeter.job):
+        await greeter.began.wait()
+        await pool.execute(
+            "CREATE TRIGGER refused BEFORE DELETE ON pgqueuer FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+        )
+        greeter.may_end.set()
+        await asyncio.sleep(0.1)
+        await pool.execute("DROP TRIGGER refused ON pgqueuer")
+        await until_empty(pool)
+    assert greeter.met == ["Ada", "Ada"]
 
 
 async def test_one_kind_that_is_slow_leaves_the_others_their_room(database: Database, pool: Pool) -> None:

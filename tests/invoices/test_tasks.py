@@ -1,7 +1,7 @@
 """The worker's monthly close: what is due, in order, and no organization in the way of another."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
 from tests.invoices.builders import NOVEMBER, OCTOBER, PLAIN, SEPTEMBER, Books, Used, at
@@ -11,17 +11,7 @@ from tollgate.infra.database import Database
 from tollgate.invoices import tasks
 from tollgate.invoices.model import Closed, ClosingFailure, Month
 from tollgate.invoices.service import closings
-from tollgate.kit.clock import FixedClock
 from tollgate.kit.tokens import Kind
-
-GRACE = timedelta(hours=1)
-
-
-async def close_due(books: Books, clock: FixedClock) -> list[Closed]:
-    """What workers do: ask for what is due, and then that."""
-    await tasks.ask_for_due(books.database, clock, GRACE)
-    asked = await books.pool.fetch("DELETE FROM pgqueuer RETURNING convert_from(payload, 'UTF8') AS subject")
-    return [outcome for row in asked for outcome in await tasks.close_due(books.database, clock, GRACE, row["subject"])]
 
 
 async def failures(books: Books) -> list[ClosingFailure]:
@@ -35,7 +25,7 @@ async def test_closes_every_month_that_is_over_in_order(books: Books) -> None:
     organization = await books.an_organization()
     await books.record(organization, Used(at(9, 5)), Used(at(11, 5)), Used(at(12, 1, 0, 30)))
 
-    outcomes = await close_due(books, FixedClock(at(12, 1, 1)))
+    outcomes = await books.close_due(at(12, 1, 1))
 
     assert [(each.month, each.invoice.number if each.invoice else None) for each in outcomes] == [
         (SEPTEMBER, "TG-2026-000001"),
@@ -48,9 +38,9 @@ async def test_waits_for_the_grace_and_then_has_nothing_left_to_do(books: Books)
     organization = await books.an_organization()
     await books.record(organization, Used(at(11, 5)))
 
-    assert await close_due(books, FixedClock(at(12, 1, 0, 59))) == []
-    assert len(await close_due(books, FixedClock(at(12, 1, 1)))) == 3
-    assert await close_due(books, FixedClock(at(12, 1, 2))) == []
+    assert await books.close_due(at(12, 1, 0, 59)) == []
+    assert len(await books.close_due(at(12, 1, 1))) == 3
+    assert await books.close_due(at(12, 1, 2)) == []
 
 
 async def test_closes_each_organization_by_its_own_calendar(books: Books) -> None:
@@ -59,7 +49,7 @@ async def test_closes_each_organization_by_its_own_calendar(books: Books) -> Non
     for organization in (tokyo, denver):
         await books.record(organization, Used(at(11, 5)))
 
-    outcomes = await close_due(books, FixedClock(at(11, 30, 16)))
+    outcomes = await books.close_due(at(11, 30, 16))
 
     assert {each.organization.name for each in outcomes if each.invoice} == {"Tokyo"}
 
@@ -69,7 +59,7 @@ async def test_one_that_fails_keeps_only_its_own_later_months_waiting(books: Boo
     await books.record(unpriced, Used(at(10, 5), {**PLAIN, Kind.WEB_SEARCH: 1}), Used(at(11, 5)))
     await books.record(fine, Used(at(11, 5)))
 
-    outcomes = await close_due(books, FixedClock(at(12, 1, 2)))
+    outcomes = await books.close_due(at(12, 1, 2))
 
     failed = [each for each in outcomes if each.failure]
     assert [(each.organization.name, each.month) for each in failed] == [("Unpriced", OCTOBER)]
@@ -82,33 +72,33 @@ async def test_does_not_trouble_organizations_that_use_nothing(books: Books) -> 
     insured = await books.an_organization()
     await books.record(insured, Used(at(10, 5), insured=True))
 
-    assert await close_due(books, FixedClock(at(12, 1, 2))) == []
+    assert await books.close_due(at(12, 1, 2)) == []
 
 
 async def test_a_failure_is_told_until_it_is_over(books: Books) -> None:
     organization = await books.an_organization()
     await books.record(organization, Used(at(10, 5), {**PLAIN, Kind.WEB_SEARCH: 1}))
 
-    await close_due(books, FixedClock(at(11, 1, 2)))
-    await close_due(books, FixedClock(at(11, 1, 3)))
+    await books.close_due(at(11, 1, 2))
+    await books.close_due(at(11, 1, 3))
     [failure] = await failures(books)
     assert (failure.month, failure.since, failure.last_at, failure.attempts) == (OCTOBER, at(11, 1, 2), at(11, 1, 3), 2)
     assert "web_search" in failure.reason
 
     await books.pool.execute("DELETE FROM rollups WHERE kind = 'web_search'")
-    assert [each.month for each in await close_due(books, FixedClock(at(11, 1, 4)))] == [SEPTEMBER, OCTOBER]
+    assert [each.month for each in await books.close_due(at(11, 1, 4))] == [SEPTEMBER, OCTOBER]
     assert await failures(books) == []
 
 
 async def test_a_failure_is_over_once_the_month_was_closed_by_hand(books: Books) -> None:
     organization = await books.an_organization()
     await books.record(organization, Used(at(10, 5), {**PLAIN, Kind.WEB_SEARCH: 1}))
-    await close_due(books, FixedClock(at(11, 1, 2)))
+    await books.close_due(at(11, 1, 2))
     await books.pool.execute("DELETE FROM rollups WHERE kind = 'web_search'")
     await books.close(organization, OCTOBER, now=at(11, 1, 3))
 
     assert await failures(books) == []
-    assert await close_due(books, FixedClock(at(11, 1, 4))) == []
+    assert await books.close_due(at(11, 1, 4)) == []
     assert await books.pool.fetchval("SELECT count(*) FROM closing_failures") == 0
 
 
@@ -122,7 +112,7 @@ async def test_what_somebody_closes_meanwhile_is_no_failure(books: Books, monkey
         return await close_month(database, organization, month, now=now)
 
     monkeypatch.setattr(tasks, "close_month", overtaken)
-    await close_due(books, FixedClock(at(12, 1, 2)))
+    await books.close_due(at(12, 1, 2))
 
     assert await books.pool.fetchval("SELECT count(*) FROM closing_failures") == 0
     assert await books.pool.fetchval("SELECT count(*) FROM invoices") == 1
@@ -134,7 +124,7 @@ async def test_a_database_that_failed_is_tried_again_soon(books: Books) -> None:
     await books.pool.execute("ALTER TABLE invoice_series ADD CONSTRAINT none CHECK (false)")
 
     with pytest.raises(tasks.ClosingBroke):
-        await close_due(books, FixedClock(at(12, 1, 2)))
+        await books.close_due(at(12, 1, 2))
 
     assert [failure.month for failure in await failures(books)] == [NOVEMBER]
 

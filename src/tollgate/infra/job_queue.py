@@ -7,7 +7,8 @@ every worker, a wish that comes while the job runs is not lost, and workers wake
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
@@ -77,7 +78,7 @@ _TAKE = """
     RETURNING job.id, job.entrypoint, convert_from(job.payload, 'UTF8') AS subject, job.attempts AS runs
 """
 _FINISH = "DELETE FROM pgqueuer WHERE id = $1 AND queue_manager_id = $2"
-_BEAT = "UPDATE pgqueuer SET heartbeat = now() WHERE queue_manager_id = $1 AND status = 'picked'"
+_BEAT = "UPDATE pgqueuer SET heartbeat = now() WHERE id = ANY ($1::bigint[]) AND queue_manager_id = $2"
 # What is given back is a new row, or none where somebody has asked for the same meanwhile.
 _GIVE_BACK = """
     INSERT INTO pgqueuer (priority, entrypoint, dedupe_key, payload, attempts, created, execute_after, status)
@@ -111,7 +112,7 @@ class JobQueue:
         self._jobs = {job.name: job for job in jobs}
         self._pace = pace
         self._worker: UUID = uuid4()
-        self._running: dict[asyncio.Task[None], str] = {}
+        self._running: dict[asyncio.Task[None], tuple[str, int]] = {}
         self._news = asyncio.Event()
 
     async def work(self, stop: asyncio.Event) -> None:
@@ -137,7 +138,8 @@ class JobQueue:
         if beating.done():
             beating.result()
         self._news.clear()
-        await self._take()
+        async with _again_later("take"):
+            await self._take()
         try:
             async with asyncio.timeout(self._pace.look.total_seconds()):
                 await self._news.wait()
@@ -146,13 +148,13 @@ class JobQueue:
 
     async def _take(self) -> None:
         """Begin as much as there is room for."""
-        running = Counter(self._running.values())
+        running = Counter(name for name, _ in self._running.values())
         room = {name: job.concurrency - running[name] for name, job in self._jobs.items()}
         free = {name: count for name, count in room.items() if count > 0}
         for row in await self._pool.fetch(_TAKE, list(free), list(free.values()), self._worker):
             taken = _Taken(row["id"], row["subject"], row["runs"])
             task = asyncio.create_task(self._run(self._jobs[row["entrypoint"]], taken))
-            self._running[task] = row["entrypoint"]
+            self._running[task] = (row["entrypoint"], taken.id)
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -168,16 +170,14 @@ class JobQueue:
         if taken.runs > self._pace.runs_max:
             await self._fail(job, taken, TimeoutError("worker after worker was lost at it"))
             return
-        try:
-            async with asyncio.timeout(job.seconds_max):
-                await job.run(taken.subject)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's alone
+        error = await _error_of(job, taken.subject)
+        if error is not None:
             await self._fail(job, taken, error)
-        else:
-            telemetry.JOBS.labels(job.name, "finished").inc()
-            await self._settled(_FINISH, taken.id, self._worker)
+            return
+        telemetry.JOBS.labels(job.name, "finished").inc()
+        await self._settled(_FINISH, taken.id, self._worker)
 
-    async def _fail(self, job: Job, taken: _Taken, error: Exception) -> None:
+    async def _fail(self, job: Job, taken: _Taken, error: BaseException) -> None:
         wait = self._pace.wait_after(taken.runs)
         outcome = "given_up" if wait is None else "failed"
         telemetry.JOBS.labels(job.name, outcome).inc()
@@ -194,8 +194,30 @@ class JobQueue:
 
     async def _keep_beating(self) -> None:
         while True:
-            await self._pool.execute(_BEAT, self._worker)
-            for row in await self._pool.fetch(_RESCUE, self._pace.lost_after):
-                telemetry.JOBS.labels(row["entrypoint"], "lost").inc()
-                _log.warning("job.lost", job=row["entrypoint"])
+            async with _again_later("beat"):
+                await self._pool.execute(_BEAT, [taken for _, taken in self._running.values()], self._worker)
+                for row in await self._pool.fetch(_RESCUE, self._pace.lost_after):
+                    telemetry.JOBS.labels(row["entrypoint"], "lost").inc()
+                    _log.warning("job.lost", job=row["entrypoint"])
             await asyncio.sleep(self._pace.beat.total_seconds())
+
+
+@asynccontextmanager
+async def _again_later(what: str) -> AsyncIterator[None]:
+    """What is done again and again outlives a statement that failed; that the database is away is not ours to bear."""
+    try:
+        yield
+    except DATABASE_AWAY:
+        raise
+    except asyncpg.PostgresError as error:
+        _log.error("jobs.statement_failed", what=what, error=type(error).__name__)
+
+
+async def _error_of(job: Job, subject: str) -> BaseException | None:
+    """Run the job, for as long as it may take; whatever it raises is its own affair, and nobody else's."""
+    run = asyncio.ensure_future(job.run(subject))
+    await asyncio.wait([run], timeout=job.seconds_max)
+    if not run.done():
+        run.cancel()
+        await asyncio.wait([run])
+    return TimeoutError(f"{job.name} took too long") if run.cancelled() else run.exception()

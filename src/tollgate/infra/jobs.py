@@ -40,7 +40,7 @@ class Job:
     """Does the work of one subject, such as an id. If it raises, it is called again later, a few times."""
     concurrency: int = 1
     """How many subjects one worker works on at once; other kinds do not wait for this one's."""
-    seconds_max: int = 300
+    seconds_max: float = 300
     """A run that takes longer is ended, as one that raised."""
 
 
