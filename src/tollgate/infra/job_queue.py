@@ -45,6 +45,8 @@ class Pace:
     backoff: timedelta = timedelta(seconds=5)
     """How long a job waits after it failed for the first time; each further time four times as long."""
     backoff_max: timedelta = timedelta(minutes=15)
+    away: timedelta = timedelta(seconds=5)
+    """How long to leave a database alone that is away."""
     runs_max: int = 8
     """A job that failed, or was lost, so often is given up until it is asked for again."""
 

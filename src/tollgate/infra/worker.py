@@ -19,7 +19,6 @@ from tollgate.infra.job_queue import JobQueue, Pace, Pool
 from tollgate.infra.jobs import Job, Schedule
 
 _CONNECTIONS_MAX = 4
-_RETRY_SECONDS = 5
 _PACE = Pace()
 
 _log = structlog.get_logger()
@@ -37,8 +36,9 @@ async def run_worker(
         try:
             await _run_while_connected(database_url, schedules, jobs, stop, pace)
         except* DATABASE_AWAY as away:
-            _log.warning("worker.database_away", reason=str(away.exceptions[0]), retry_seconds=_RETRY_SECONDS)
-            await _pause(stop)
+            seconds = pace.away.total_seconds()
+            _log.warning("worker.database_away", reason=str(away.exceptions[0]), retry_seconds=seconds)
+            await _pause(stop, seconds)
 
 
 async def _run_while_connected(
@@ -78,9 +78,9 @@ def _logged(schedule: Schedule) -> Callable[[DueSchedule], Awaitable[None]]:
     return run
 
 
-async def _pause(stop: asyncio.Event) -> None:
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
     try:
-        async with asyncio.timeout(_RETRY_SECONDS):
+        async with asyncio.timeout(seconds):
             await stop.wait()
     except TimeoutError:
         return
