@@ -184,7 +184,7 @@ def _workers(url: str, count: int, scratch: Path) -> Iterator[None]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
     environment = {**kept, "TOLLGATE_DATABASE_URL": url, "TOLLGATE_INVOICE_GRACE_SECONDS": str(_GRACE.seconds)}
     command = [sys.executable, "-m", "tollgate", "worker", "--data-dir", str(scratch / "worker")]
-    running = [subprocess.Popen(command, env=environment) for _ in range(count)]  # noqa: S603 - our own command
+    running = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for _ in range(count)]  # noqa: S603 - our own command
     try:
         yield
     finally:
