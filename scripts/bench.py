@@ -9,6 +9,7 @@ import sys
 
 import click
 from scripts.bench_admission import admission
+from scripts.bench_close import close
 from scripts.bench_failover import failover
 from scripts.bench_prompt import prompt
 
@@ -23,6 +24,7 @@ def main() -> None:
 main.add_command(prompt)
 main.add_command(admission)
 main.add_command(failover)
+main.add_command(close)
 
 if __name__ == "__main__":
     main()

@@ -10,6 +10,7 @@ import sys
 import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 FILE_LINES_MAX = 400
@@ -22,11 +23,13 @@ EXACT_SLICES = {"kit", "pricing", "ledger", "metering", "invoices", "payments", 
 _REASONED_TYPE_IGNORE = re.compile(r"type: ignore\[[\w-]+(, ?[\w-]+)*\]\s+# \S")
 _REASONED_NOQA = re.compile(r"noqa: [A-Z]+\d+(, ?[A-Z]+\d+)* - \S")
 _UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
+_REMARKABLE = re.compile(f"type: ignore|noqa|{_UNFINISHED.pattern}")
+_INDENTED_IMPORT = re.compile(r"^\s+(import|from)\s|:\s*(import|from)\s|;\s*(import|from)\s", re.MULTILINE)
 
 Finding = tuple[int, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for what is worked out once
 class Module:
     """One Python file: its path relative to the root, its text and its syntax tree."""
 
@@ -40,10 +43,23 @@ class Module:
         parts = self.path.parts
         return parts[2].removesuffix(".py") if parts[:2] == ("src", "tollgate") else None
 
-    @property
-    def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Everything in it, walked through once."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
+    def functions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
         """Every function and method, nested ones too."""
-        return (node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        return [node for node in self.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    @cached_property
+    def comments(self) -> list[tuple[int, str]]:
+        """The comments that a rule may have something to say about, and their lines."""
+        if not _REMARKABLE.search(self.text):
+            return []
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        return [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
 
 
 def main() -> int:
@@ -103,6 +119,8 @@ def module_name(module: Module) -> Iterator[Finding]:
 
 
 def imports_in_functions(module: Module) -> Iterator[Finding]:
+    if not _INDENTED_IMPORT.search(module.text):
+        return
     for function in module.functions:
         for node in ast.walk(function):
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -110,7 +128,7 @@ def imports_in_functions(module: Module) -> Iterator[Finding]:
 
 
 def bare_exceptions_to_the_checks(module: Module) -> Iterator[Finding]:
-    for line, comment in _comments(module):
+    for line, comment in module.comments:
         if "type: ignore" in comment and not _REASONED_TYPE_IGNORE.search(comment):
             yield line, "write `# type: ignore[code]  # reason`"
         if "noqa" in comment and not _REASONED_NOQA.search(comment):
@@ -118,7 +136,7 @@ def bare_exceptions_to_the_checks(module: Module) -> Iterator[Finding]:
 
 
 def unfinished_work(module: Module) -> Iterator[Finding]:
-    for line, comment in _comments(module):
+    for line, comment in module.comments:
         if _UNFINISHED.search(comment):
             yield line, "finish it, or open an issue"
 
@@ -126,7 +144,7 @@ def unfinished_work(module: Module) -> Iterator[Finding]:
 def broad_excepts(module: Module) -> Iterator[Finding]:
     if module.slice_name in {None, "entrypoints"}:
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ExceptHandler) and _catches_everything(node) and not _raises_again(node):
             yield node.lineno, "only the entrypoints may catch everything"
 
@@ -152,7 +170,7 @@ def module_docstring(module: Module) -> Iterator[Finding]:
 def floats(module: Module) -> Iterator[Finding]:
     if module.slice_name not in EXACT_SLICES:
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, float):
             yield node.lineno, f"{node.value} is a float; money and tokens are exact"
         if isinstance(node, ast.Name) and node.id == "float":
@@ -181,12 +199,6 @@ def _rules_without_laws(root: Path) -> Iterator[str]:
         written = [*tests.glob("test_rules*.py"), *tests.glob("test_*_laws.py"), *tests.glob("rules/test_*.py")]
         if not any("@given(" in test.read_text() for test in written):
             yield f"{rules.relative_to(root)}:1: no law in {tests.relative_to(root)}/test_rules.py (Hypothesis, @given)"
-
-
-def _comments(module: Module) -> Iterator[tuple[int, str]]:
-    for token in tokenize.generate_tokens(io.StringIO(module.text).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.start[0], token.string
 
 
 if __name__ == "__main__":

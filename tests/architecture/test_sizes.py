@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripts.sizes import violations
 
 BREACHES = {
     "a long file": ("src/tollgate/keys/store.py", '"""Doc."""\n' + "X = 1\n" * 401, "402 lines; 400 are the most"),
@@ -54,9 +55,9 @@ ALLOWED = {
 }
 
 
-def sizes(repository: Path, tree: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(repository / "scripts" / "sizes.py"), str(tree)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def sizes(tree: Path) -> str:
+    """Everything it says of a tree."""
+    return "\n".join(violations(tree))
 
 
 def plant(tree: Path, file: str, text: str) -> None:
@@ -65,22 +66,29 @@ def plant(tree: Path, file: str, text: str) -> None:
 
 
 def test_the_tree_keeps_its_sizes_and_habits(repository: Path) -> None:
-    answer = sizes(repository, repository)
+    command = [sys.executable, str(repository / "scripts" / "sizes.py"), str(repository)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout
 
 
+def test_a_breach_fails_the_script(repository: Path, tmp_path: Path) -> None:
+    plant(tmp_path, *BREACHES["a float"][:2])
+    command = [sys.executable, str(repository / "scripts" / "sizes.py"), str(tmp_path)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout.count("\n")) == (1, 1)
+
+
 @pytest.mark.parametrize("breach", BREACHES)
-def test_a_planted_breach_is_noticed(repository: Path, tmp_path: Path, breach: str) -> None:
+def test_a_planted_breach_is_noticed(tmp_path: Path, breach: str) -> None:
     file, text, expected = BREACHES[breach]
     plant(tmp_path, file, text)
-    answer = sizes(repository, tmp_path)
-    assert answer.returncode == 1
-    assert answer.stdout.startswith(file)
-    assert expected in answer.stdout
+    said = sizes(tmp_path)
+    assert said.startswith(file)
+    assert expected in said
 
 
 @pytest.mark.parametrize("habit", ALLOWED)
-def test_what_is_sound_passes(repository: Path, tmp_path: Path, habit: str) -> None:
+def test_what_is_sound_passes(tmp_path: Path, habit: str) -> None:
     file, text = ALLOWED[habit]
     plant(tmp_path, file, text)
-    assert sizes(repository, tmp_path).stdout == ""
+    assert sizes(tmp_path) == ""

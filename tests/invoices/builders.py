@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,10 @@ from tollgate.accounts import service as accounts
 from tollgate.accounts.model import BillingMode, NewOrganization, Organization, OrganizationStatus
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
-from tollgate.invoices.model import Contribution, Invoice, Month, Usage
+from tollgate.invoices import tasks
+from tollgate.invoices.model import Closed, Contribution, Invoice, Month, Usage
 from tollgate.invoices.service import invoices as service
+from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId, ProjectId, uuid7
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind, UsageQuantities
@@ -130,6 +132,15 @@ class Books:
     async def close(self, organization: Organization, month: Month, *, now: datetime) -> Invoice:
         async with self.database.write() as session:
             return await service.close(session, organization_id=organization.id, month=month, now=now)
+
+    async def close_due(self, now: datetime) -> list[Closed]:
+        """What the worker does by then, with an hour of grace: ask for whatever is due, and close that."""
+        clock, grace = FixedClock(now), timedelta(hours=1)
+        await tasks.ask_for_due(self.database, clock, grace)
+        asked = await self.pool.fetch("DELETE FROM pgqueuer RETURNING convert_from(payload, 'UTF8') AS subject")
+        return [
+            outcome for row in asked for outcome in await tasks.close_due(self.database, clock, grace, row["subject"])
+        ]
 
     async def current(self, organization: Organization, *, now: datetime) -> Invoice:
         async with self.database.read() as session:

@@ -26,8 +26,6 @@ from tollgate.invoices.model import Adjustments, Invoice, InvoiceStatus, LineTyp
 from tollgate.invoices.rules import lines, windows
 from tollgate.invoices.schemas.invoices import InvoiceView
 from tollgate.invoices.service import invoices as service
-from tollgate.invoices.tasks import close_due_months
-from tollgate.kit.clock import FixedClock
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import AdjustmentId, typed, uuid7
 from tollgate.kit.tokens import Kind
@@ -83,7 +81,7 @@ class TestACharge:
         with pytest.raises(NothingToInvoice):
             await books.close(organization, OCTOBER, now=AFTER)
 
-        closed = await close_due_months(books.database, FixedClock(AFTER), timedelta(hours=1))
+        closed = await books.close_due(AFTER)
 
         assert [(each.month, each.invoice is not None) for each in closed if each.invoice] == [(NOVEMBER, True)]
         assert [each.failure for each in closed if each.failure] == []
@@ -191,7 +189,7 @@ class TestAFavour:
 
         with pytest.raises(NothingToInvoice):
             await books.close(organization, NOVEMBER, now=AFTER)
-        assert await close_due_months(books.database, FixedClock(AFTER), timedelta(hours=1)) == []
+        assert await books.close_due(AFTER) == []
 
     async def test_that_was_voided_pays_nothing(self, books: Books) -> None:
         organization = await books.an_organization()

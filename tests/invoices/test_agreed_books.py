@@ -29,8 +29,6 @@ from tollgate.invoices.model import Invoice, InvoiceStatus, Month
 from tollgate.invoices.rules import document
 from tollgate.invoices.schemas.invoices import InvoiceView
 from tollgate.invoices.service import invoices as service
-from tollgate.invoices.tasks import close_due_months
-from tollgate.kit.clock import FixedClock
 from tollgate.kit.errors import Conflict
 from tollgate.kit.tokens import Kind
 from tollgate.ledger import service as ledger
@@ -79,7 +77,7 @@ async def draft(books: Books, organization: Organization, month: Month) -> Invoi
 
 async def close_due(books: Books, organization: Organization, now: datetime) -> list[tuple[Month, str]]:
     """The organization's months that were closed, with what is due for them."""
-    closed = await close_due_months(books.database, FixedClock(now), timedelta(hours=1))
+    closed = await books.close_due(now)
     assert [each.failure for each in closed if each.failure] == []
     return [
         (each.month, str(each.invoice.totals.total))

@@ -1,15 +1,12 @@
 """What a look at an invoice reads: its own time, however long the organization's history is."""
 
 import asyncio
-from datetime import timedelta
 
 from tests.invoices.builders import AFTER, NOVEMBER, OCTOBER, Books, Used, at
 from tests.plans import plan_of, statements_of
 
-from tollgate.invoices import tasks
 from tollgate.invoices.model import Invoice
 from tollgate.invoices.service import invoices as service
-from tollgate.kit.clock import FixedClock
 from tollgate.metering import service as metering
 
 
@@ -61,14 +58,14 @@ async def test_a_draft_reads_its_own_time_and_what_came_late_by_index(books: Boo
 
 
 async def test_what_is_due_is_found_with_as_many_statements_for_many_organizations_as_for_one(books: Books) -> None:
-    grace, sent = timedelta(hours=1), []
+    sent = []
     for number in (1, 4):
         for _ in range(number):
             organization = await books.an_organization()
             await books.record(organization, Used(at(10, 5)))
             await books.close(organization, OCTOBER, now=at(11, 1, 2))
         with statements_of("") as statements:
-            assert await tasks.close_due_months(books.database, FixedClock(AFTER), grace) == []
+            assert await books.close_due(AFTER) == []
         sent.append(len(statements))
 
     assert sent[0] == sent[1]
@@ -80,7 +77,7 @@ async def test_late_usage_alone_makes_a_month_due(books: Books) -> None:
     await books.close(organization, OCTOBER, now=at(11, 1, 2))
     await books.record(organization, Used(at(10, 31)), settled_at=at(11, 6))
 
-    (outcome,) = await tasks.close_due_months(books.database, FixedClock(AFTER), timedelta(hours=1))
+    (outcome,) = await books.close_due(AFTER)
 
     assert outcome.month == NOVEMBER
     assert outcome.invoice is not None

@@ -1,7 +1,7 @@
 """Invoices to collect, and what collecting needs: ordinary in whatever a test does not say."""
 
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,19 +12,18 @@ from tests.payments.stripe_double.wire import Params, Thing
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
 from tollgate.entrypoints import doctor
-from tollgate.infra import identity
 from tollgate.invoices import proofs as invoice_proofs
+from tollgate.invoices.acts import CreditOrder
 from tollgate.invoices.model import Heading, Invoice, PaymentOrder, Window
-from tollgate.invoices.rules import closing, lines, paying
-from tollgate.invoices.service import invoices
+from tollgate.invoices.rules import closing, lines
+from tollgate.invoices.service import credit_notes, invoices
 from tollgate.invoices.service import payments as invoice_payments
-from tollgate.invoices.store import invoices as invoice_store
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.money import amount_text
 from tollgate.kit.tokens import Kind
 from tollgate.ledger import proofs as ledger_proofs
 from tollgate.ledger import service as ledger
-from tollgate.ledger.model import RECEIVABLE, REVENUE, AdjustmentOrder, Transfer
+from tollgate.ledger.model import AdjustmentOrder
 from tollgate.payments import proofs as payment_proofs
 from tollgate.payments import tasks
 from tollgate.payments.records import TopUpOrder
@@ -107,13 +106,9 @@ class Desk:
             await invoice_payments.mark_paid(session, invoice_id=heading.id, order=order, by=None, now=self.clock.now())
 
     async def credit(self, heading: Heading, amount: str) -> None:
-        """What a credit note does to the invoice and the ledger."""
-        now, credited = self.clock.now(), Decimal(amount)
+        order = CreditOrder(reason="not as agreed", amount=Decimal(amount))
         async with self.books.database.write() as session:
-            found = await invoice_payments.locked(session, heading)
-            await ledger.post(session, _credit_note(heading, credited, now))
-            noted = replace(found, amount_credited=found.amount_credited + credited)
-            await invoice_store.move_on(session, paying.settled(noted, at=now))
+            await credit_notes.issue(session, invoice_id=heading.id, order=order, by=None, now=self.clock.now())
 
     async def refund(self, heading: Heading, amount: str | None = None) -> list[RefundRow]:
         """Ask for a refund, and have Stripe be asked."""
@@ -217,22 +212,6 @@ class Desk:
     async def status(self, heading: Heading) -> str:
         async with self.books.database.read() as session:
             return (await accounts.get_organization(session, heading.organization_id)).status.value
-
-
-def _credit_note(heading: Heading, amount: Decimal, now: datetime) -> Transfer:
-    return Transfer(
-        organization_id=heading.organization_id,
-        id=identity.new_id(now),
-        debit_account=REVENUE,
-        credit_account=RECEIVABLE,
-        amount=amount,
-        currency=heading.currency,
-        cause="credit_note",
-        cause_id=heading.id,
-        reverses_id=None,
-        occurred_at=now,
-        posted_at=now,
-    )
 
 
 def _draft(organization: Organization) -> Invoice:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from tests.stories.serving import Keys, Served, serving
 
+from tollgate.infra import migrations
+
 
 def figures(served: Served, keys: Keys, generations: list[str]) -> dict[str, bytes]:
     """Every figure an organization can ask for, as the bytes it gets."""
@@ -37,6 +39,7 @@ def test_a_restart_changes_no_figure(tmp_path: Path) -> None:
         generations = [call["id"] for call in served.get("/calls", key=keys.management)["data"]]
         assert len(generations) == 6
         before = figures(served, keys, generations)
+        assert served.tollgate("migrate") == {"revision": migrations.head()}
 
     with serving(tmp_path) as served:
         assert served.keys is None, "keys are made once"

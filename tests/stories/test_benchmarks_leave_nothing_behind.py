@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import scripts.bench
+from click.testing import CliRunner
 
 
 def bench(repository: Path, scratch: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,18 +66,30 @@ def test_failing_over_is_measured_and_every_call_is_recorded(repository: Path, t
     assert_nothing_is_left(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("--help",), "admission"),
-        (("prompt", "--help"), "prompt"),
-        (("admission", "--help"), "organizations"),
-        (("failover", "--help"), "hang-in-body"),
-    ],
-)
-def test_help_tells_what_can_be_measured(
-    repository: Path, tmp_path: Path, arguments: tuple[str, ...], told: str
-) -> None:
-    done = bench(repository, tmp_path, *arguments)
+@pytest.mark.long
+def test_closing_is_measured_and_every_invoice_is_what_was_used(repository: Path, tmp_path: Path) -> None:
+    shape = ("--calls", "3000", "--calls", "30000", "--organizations", "30", "--models", "2", "--quarter-hours", "10")
+    done = bench(repository, tmp_path, "close", *shape, "--rounds", "1", "--workers", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    few, many, busy = json.loads(done.stdout)["months"]
+    assert (few["calls"], many["calls"]) == (3_000, 30_000)
+    assert (few["rollup_rows"], few["lines_each"]) == (many["rollup_rows"], many["lines_each"]) == (1_800, 4)
+    assert busy["organizations"] == 3
+    assert all(month["organizations_per_second"] > 0 for month in (few, many, busy))
+    assert_nothing_is_left(tmp_path)
+
+
+def test_help_tells_what_can_be_measured(repository: Path, tmp_path: Path) -> None:
+    done = bench(repository, tmp_path, "--help")
     assert done.returncode == 0
+    assert all(name in done.stdout for name in scripts.bench.main.commands)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("prompt", "prompt"), ("admission", "organizations"), ("failover", "hang-in-body"), ("close", "organizations")],
+)
+def test_help_tells_how_each_can_be_measured(name: str, told: str) -> None:
+    done = CliRunner().invoke(scripts.bench.main, [name, "--help"])
+    assert done.exit_code == 0
     assert told in done.stdout.lower()

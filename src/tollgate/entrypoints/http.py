@@ -25,7 +25,7 @@ from tollgate.catalog import routes as catalog
 from tollgate.catalog import service as endpoints
 from tollgate.catalog.model import Format
 from tollgate.console import routes as console
-from tollgate.entrypoints import docs, ledger_access, operations, stripe_access
+from tollgate.entrypoints import docs, ledger_access, operations, status, stripe_access
 from tollgate.entrypoints.errors import ANTHROPIC_PATH, EXCEPTION_HANDLERS, status_told
 from tollgate.gateway import routes as gateway
 from tollgate.gateway import tokenizer
@@ -77,6 +77,7 @@ CONTROL_PLANE = (
     *rerating.HANDLERS,
     *reports.HANDLERS,
     *webhooks.HANDLERS,
+    *status.HANDLERS,
 )
 
 _CLOSING_SECONDS = 5

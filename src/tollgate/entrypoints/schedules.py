@@ -1,13 +1,11 @@
 """What happens by itself, and when: every slice's scheduled jobs, wired in one place."""
 
-from datetime import timedelta
-
 from tollgate.entrypoints import stripe_access
 from tollgate.gateway import sessions
-from tollgate.infra import idempotency, names
+from tollgate.infra import idempotency, jobs, names
 from tollgate.infra.database import Database
 from tollgate.infra.http_client import HttpClient
-from tollgate.infra.jobs import Schedule
+from tollgate.infra.jobs import Job, Schedule
 from tollgate.infra.names import Reach
 from tollgate.infra.sealing import Seal
 from tollgate.infra.settings import Settings
@@ -40,8 +38,8 @@ def schedules(
 def _books(database: Database, clock: Clock, configured: Settings) -> list[Schedule]:
     """What moves money, or the figures about it."""
 
-    async def close_due_months() -> None:
-        await invoices.close_due_months(database, clock, timedelta(seconds=configured.invoice_grace_seconds))
+    async def ask_for_closings() -> None:
+        await invoices.ask_for_due(database, clock, configured.invoice_grace)
 
     async def end_grants() -> None:
         await grants.end_grants(database, clock)
@@ -53,7 +51,7 @@ def _books(database: Database, clock: Clock, configured: Settings) -> list[Sched
         await statistics.fold(database, clock)
 
     return [
-        Schedule("month-close", "3,18,33,48 * * * *", close_due_months),
+        Schedule("month-close", "3,18,33,48 * * * *", ask_for_closings),
         Schedule("grants-end", "* * * * *", end_grants),
         Schedule("rerates", "* * * * * */5", go_on_with_rerates),
         Schedule("statistics", "* * * * * */10", fold_statistics),
@@ -75,10 +73,15 @@ def _housekeeping(database: Database, clock: Clock) -> list[Schedule]:
         async with database.write() as session:
             await sessions.forget(session, now=clock.now())
 
+    async def forget_failed_jobs() -> None:
+        async with database.write() as session:
+            await jobs.forget_failures(session)
+
     return [
         Schedule("partitions", "7 3 * * *", keep_partitions_ready),
         Schedule("idempotent-answers", "37 * * * *", drop_old_answers),
         Schedule("sessions", "23,53 * * * *", forget_sessions),
+        Schedule("failed-jobs", "41 3 * * *", forget_failed_jobs),
     ]
 
 
@@ -131,3 +134,12 @@ def _at_stripe(database: Database, clock: Clock, configured: Settings, stripe: S
         Schedule("top-ups", "* * * * * */30", look_after_top_ups),
         Schedule("stripe-events-forget", "41 4 * * *", forget_events),
     ]
+
+
+def queued(database: Database, clock: Clock, configured: Settings) -> list[Job]:
+    """Everything that is done because something else asked for it."""
+
+    async def close_due(subject: str) -> None:
+        await invoices.close_due(database, clock, configured.invoice_grace, subject)
+
+    return [Job(invoices.CLOSE_JOB, close_due, concurrency=2)]

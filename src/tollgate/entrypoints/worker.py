@@ -5,8 +5,8 @@ import signal
 from collections.abc import Mapping
 
 from tollgate.entrypoints import ledger_access, stripe_access
-from tollgate.entrypoints.schedules import schedules
-from tollgate.infra import children, jobs, migrations, settings, telemetry
+from tollgate.entrypoints.schedules import queued, schedules
+from tollgate.infra import children, migrations, settings, telemetry, worker
 from tollgate.infra import database as databases
 from tollgate.kit.clock import SystemClock
 
@@ -36,7 +36,9 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
     try:
         # The worker meters nothing itself, but records what gateway processes left that are gone.
         async with ledger_access.metered(pool, clock, configured):
-            await jobs.run_worker(configured.database_url, schedules(database, clock, configured, stripe), stop)
+            scheduled = schedules(database, clock, configured, stripe)
+            asked_for = queued(database, clock, configured)
+            await worker.run_worker(configured.database_url, scheduled, asked_for, stop)
     finally:
         if stripe is not None:
             await stripe.close()

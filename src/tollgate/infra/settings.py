@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -88,6 +89,11 @@ class Settings:
     def stripe_signing_secrets(self) -> tuple[str, ...]:
         """What a webhook may be signed with: any of these."""
         return tuple(self.stripe_webhook_secrets.split(",")) if self.stripe_webhook_secrets else ()
+
+    @property
+    def invoice_grace(self) -> timedelta:
+        """The grace as a stretch of time."""
+        return timedelta(seconds=self.invoice_grace_seconds)
 
     @property
     def control_plane_connections(self) -> int:

@@ -136,6 +136,16 @@ RERATE_FAILURES = Counter(
     "tollgate_rerate_failures_total",
     "Organizations whose part of a re-rate could not be measured or posted; it is tried again.",
 )
+CLOSINGS = Counter(
+    "tollgate_closings_total",
+    "Months of organizations that were tried to be closed, by what came of it. Alarm on failed.",
+    ["outcome"],
+)
+JOBS = Counter(
+    "tollgate_jobs_total",
+    "Runs of jobs that ended, by job and outcome. Alarm on given_up: it is not tried again by itself.",
+    ["job", "outcome"],
+)
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
 
 _CAUSES_MAX = 10

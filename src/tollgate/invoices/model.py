@@ -382,3 +382,18 @@ class Closed:
     month: Month
     invoice: Heading | None
     failure: str | None
+    broken: bool = False
+    """Whether it was the database that failed, which may pass by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingFailure:
+    """A month that could not be closed when it was last tried. It is tried again until it can."""
+
+    organization_id: OrganizationId
+    month: Month
+    reason: str
+    since: datetime
+    """When it failed first."""
+    last_at: datetime
+    attempts: int

@@ -23,7 +23,7 @@ class Month:
     @classmethod
     def at(cls, instant: datetime, zone: ZoneInfo) -> Self:
         """The month that the zone's calendar shows at the instant."""
-        day = instant.astimezone(zone).date()
+        day = period.local_date(instant, zone)
         return cls(day.year, day.month)
 
     @classmethod

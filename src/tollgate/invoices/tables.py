@@ -304,3 +304,20 @@ class InvoiceSeriesRow(SQLModel, table=True):
 
     series: str = Field(primary_key=True, sa_type=sa.Text)
     next_number: int = Field(sa_type=sa.BigInteger)
+
+
+class ClosingFailureRow(SQLModel, table=True):
+    """The month that an organization waits for, because the last try to close it failed."""
+
+    __tablename__ = "closing_failures"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="closing_failures_organization"),
+        sa.CheckConstraint("attempts > 0", name="closing_failures_attempts"),
+    )
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    month: str = Field(sa_type=sa.Text)
+    reason: str = Field(sa_type=sa.Text)
+    since: datetime = Field(sa_type=INSTANT)
+    last_at: datetime = Field(sa_type=INSTANT)
+    attempts: int = Field(sa_type=sa.Integer)

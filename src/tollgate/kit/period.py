@@ -51,7 +51,7 @@ def _first_instant_of(day: date, zone: ZoneInfo, guess: datetime) -> datetime:
     return instant
 
 
-def _local_date(instant: datetime, zone: ZoneInfo) -> date:
+def local_date(instant: datetime, zone: ZoneInfo) -> date:
     """The instant's local day; a day that has begun goes on when the clocks go back over its midnight."""
     day = instant.astimezone(zone).date()
     following = day + timedelta(days=1)
@@ -60,20 +60,20 @@ def _local_date(instant: datetime, zone: ZoneInfo) -> date:
 
 def day_of(instant: datetime, zone: ZoneInfo) -> Period:
     """The local calendar day that contains the instant."""
-    day = _local_date(instant, zone)
+    day = local_date(instant, zone)
     return Period(local_midnight(day, zone), local_midnight(day + timedelta(days=1), zone))
 
 
 def week_of(instant: datetime, zone: ZoneInfo) -> Period:
     """The local calendar week, Monday to Sunday, that contains the instant."""
-    day = _local_date(instant, zone)
+    day = local_date(instant, zone)
     monday = day - timedelta(days=day.weekday())
     return Period(local_midnight(monday, zone), local_midnight(monday + timedelta(days=7), zone))
 
 
 def month_of(instant: datetime, zone: ZoneInfo) -> Period:
     """The local calendar month that contains the instant."""
-    day = _local_date(instant, zone)
+    day = local_date(instant, zone)
     return month(day.year, day.month, zone)
 
 

@@ -1,8 +1,5 @@
-"""The operator's routes of money: what organizations are given or charged beside calls, and how metering is doing."""
+"""The operator's routes of money: what organizations are given or charged beside calls."""
 
-import asyncio
-import socket
-from collections.abc import Callable
 from typing import Any
 
 from litestar import Controller, Request, get, post
@@ -17,9 +14,7 @@ from tollgate.kit.ids import GrantId, OrganizationId
 from tollgate.kit.principal import Principal
 from tollgate.ledger import service as ledger
 from tollgate.ledger.schemas import AdjustmentView, GrantView
-from tollgate.metering import status
-from tollgate.metering.schemas import CreateAdjustment, CreateGrant, StatusView, VoidGrant
-from tollgate.metering.status import OnDisk
+from tollgate.metering.schemas import CreateAdjustment, CreateGrant, VoidGrant
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -114,20 +109,4 @@ class AdjustmentsController(Controller):
         return One(data=AdjustmentView.of(made))
 
 
-@get("/admin/status", tags=["Installation"], summary="What is in flight, what waits, and what needs a person")
-async def get_status(
-    database: Injected[Database],
-    on_disk: Injected[Callable[[], OnDisk | None]],
-    clock: Injected[Clock],
-    operator: Injected[Principal],  # noqa: ARG001 - asking for an operator is the check
-) -> One[StatusView]:
-    """Tell it even if the ledger stops answering after it has vouched for the key.
-
-    While the database is away altogether, nobody can vouch for an operator's key, so the answer is 503. What lies on
-    the disk is told by `/metrics` and `tollgate spool list` as well, which ask no database.
-    """
-    ledger, disk = await asyncio.gather(status.in_ledger(database), asyncio.to_thread(on_disk))
-    return One(data=StatusView.of(ledger, disk, host=socket.gethostname(), now=clock.now()))
-
-
-HANDLERS = (GrantsController, AdjustmentsController, get_status)
+HANDLERS = (GrantsController, AdjustmentsController)

@@ -19,12 +19,13 @@ def check_may_close(organization: Organization, month: Month, last: Heading | No
     """Months close in order, and not before they began.
 
     Raises:
-        Conflict: the month has not begun, or a later one is closed already.
+        Conflict: the month has not begun.
+        NothingToInvoice: a later one is closed already, and this one had nothing.
     """
     if month.instants(organization.zone).start > now:
         raise Conflict(f"{month.name} has not begun in {organization.timezone}.", field="month")
     if last is not None and month <= last.month:
-        raise Conflict(
+        raise NothingToInvoice(
             f"{month.name} had nothing to invoice when {last.month.name} was closed ({last.number}); "
             "what arrives for it now goes on the next invoice.",
             field="month",

@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import TypeAlias
 
 import asyncpg
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 from pgqueuer.adapters.persistence.queries import Queries
 
-from tollgate.infra.jobs import Schedule, run_worker
+from tollgate.infra.job_queue import Pace
+from tollgate.infra.jobs import Schedule
+from tollgate.infra.worker import run_worker
 
 EVERY_SECOND = "* * * * * *"
+HASTY = Pace(away=timedelta(milliseconds=100))
 YEARLY = "0 0 1 1 *"
 PATIENCE_SECONDS = 100
 """A job whose worker lost it is taken up again half a minute later, and the machine may be busy."""
@@ -21,7 +25,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 @asynccontextmanager
 async def workers(database_url: str, schedules: list[Schedule], *, count: int = 1) -> AsyncIterator[asyncio.Event]:
     stop = asyncio.Event()
-    running = [asyncio.create_task(run_worker(database_url, schedules, stop)) for _ in range(count)]
+    running = [asyncio.create_task(run_worker(database_url, schedules, [], stop, pace=HASTY)) for _ in range(count)]
     try:
         yield stop
     finally:
@@ -41,7 +45,7 @@ async def _make_due(pool: Pool, job: str) -> None:
 
 async def test_a_due_job_runs_once_however_many_workers_there_are(database_url: str, pool: Pool) -> None:
     runs = 0
-    looks: list[asyncio.Queue[None]] = [asyncio.Queue() for _ in range(3)]
+    looks: list[asyncio.Queue[None]] = [asyncio.Queue() for _ in range(2)]
 
     async def job() -> None:
         nonlocal runs
@@ -53,7 +57,7 @@ async def test_a_due_job_runs_once_however_many_workers_there_are(database_url: 
 
     shared = Schedule("new year", YEARLY, job)
     async with AsyncExitStack() as running, asyncio.timeout(PATIENCE_SECONDS):
-        for worker in range(3):
+        for worker in range(2):
             await running.enter_async_context(workers(database_url, [shared, own(worker)]))
         await _until_scheduled(pool, shared.name)
         await _make_due(pool, shared.name)
