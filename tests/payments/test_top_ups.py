@@ -5,14 +5,14 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import pytest
 from tests.payments.shop import Shop
 from tests.payments.stripe_double import Kind
 
+from tollgate.agreements import service as agreements
+from tollgate.agreements.model import TaxTerms, TaxTreatment
 from tollgate.kit.errors import Conflict, IdempotencyConflict, InvalidRequest
-from tollgate.kit.ids import TopUpId
 from tollgate.ledger import service as ledger
 from tollgate.payments import tasks
 from tollgate.payments.records import TopUp, TopUpStatus
@@ -40,18 +40,28 @@ async def test_credit_comes_when_stripe_confirms_and_not_before(shop: Shop) -> N
     assert await shop.told(acme) == ["top_up.paid"]
 
 
-async def test_tax_is_paid_on_top_and_owed_to_the_state(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("treatment", "asked", "owed"), [("exclusive", 2975, ("29.75", "-4.75")), ("inclusive", 2500, ("25", "0"))]
+)
+async def test_tax_that_is_added_is_paid_on_top_and_owed_to_the_state(
+    shop: Shop, treatment: str, asked: int, owed: tuple[str, str]
+) -> None:
     acme = await shop.an_organization()
-    plain = await shop.ask(acme)
+    tax = TaxTerms(TaxTreatment(treatment), Decimal(19))
     async with shop.database.write() as session:
-        other = replace(plain, id=TopUpId(UUID(int=plain.id.int + 1)), tax=Decimal("4.75"), next_at=None)
-        await store.add(session, other)
-    opened = await shop.look(other)
+        await agreements.change_billing(
+            session,
+            organization_id=acme.id,
+            edit=lambda details: replace(details, tax=tax),
+            by=None,
+            now=shop.clock.now(),
+        )
+    opened = await shop.opened(acme)
     shop.double.complete(opened.session_id or "")
     await shop.hear()
 
-    assert shop.double.every("checkout.session")[0]["amount_total"] == 2975
-    assert await shop.balances(acme) == ("29.75", "-4.75")
+    assert shop.double.every("checkout.session")[0]["amount_total"] == asked
+    assert await shop.balances(acme) == owed
     assert [grant.amount for grant in await shop.grants(acme)] == [Decimal(25)]
 
 

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from tollgate.agreements.model import TaxTerms, TaxTreatment
+from tollgate.agreements.rules import billing
 from tollgate.kit import ids, money
 from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import OrganizationId, TopUpId
@@ -138,6 +140,15 @@ def terms(top_up: TopUp) -> GrantTerms:
         reason="Top-up",
         reference=ids.typed("tup", top_up.id),
     )
+
+
+def tax_on(amount: Decimal, terms: TaxTerms, currency: str) -> Decimal:
+    """The tax that is paid on top of the credit: where invoices add tax to what they bill, top-ups do.
+
+    Credit is no part of what invoices tax, so this is where it is taxed. Where prices contain the tax, or the customer
+    owes it, nothing is added.
+    """
+    return billing.tax_on(amount, terms, currency) if terms.treatment is TaxTreatment.EXCLUSIVE else money.ZERO
 
 
 def tax_posting(top_up: TopUp, now: datetime) -> Transfer | None:

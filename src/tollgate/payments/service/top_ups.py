@@ -11,6 +11,7 @@ import structlog
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
+from tollgate.agreements import service as agreements
 from tollgate.infra import identity, telemetry
 from tollgate.infra.database import Database, ReadSession, WriteSession
 from tollgate.kit import money
@@ -57,7 +58,9 @@ async def ask(
         rules.check_amount(order.amount, organization.currency)
         if await store.count_unpaid(session, organization_id=owner, now=now) >= rules.OPEN_MAX:
             raise Conflict(f"{rules.OPEN_MAX} top-ups wait to be paid already; they end by themselves after a while.")
-        top_up = _wanted(organization, order, by=by, once_key=once_key, now=now)
+        terms = (await agreements.billing(session, organization_id=owner)).tax
+        tax = rules.tax_on(order.amount, terms, organization.currency)
+        top_up = replace(_wanted(organization, order, by=by, once_key=once_key, now=now), tax=tax)
         await store.add(session, top_up)
         return top_up
 
