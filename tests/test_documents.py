@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tollgate.entrypoints import doctor
 from tollgate.infra.migrations import ROOT
 
 DOCUMENTS = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
@@ -55,6 +56,17 @@ def test_every_metric_is_explained_to_whoever_is_on_call(code: str) -> None:
     explained = (ROOT / "docs" / "operating.md").read_text()
 
     assert [name for name in METRIC.findall(code) if f"`{name}`" not in explained] == []
+
+
+def test_every_check_of_the_doctor_is_explained() -> None:
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "doctor.md").read_text(), re.MULTILINE)
+    explained = set()
+    for first, *others in (row.split(", ") for row in rows):
+        words = first.split()
+        # "credit note lines, rounding" are both of credit notes.
+        explained |= {first, *(" ".join([*words[:n], other]) for other in others for n in range(len(words)))}
+
+    assert {check.name for check in doctor.CHECKS} - explained == set()
 
 
 def test_every_failure_is_held_by_a_test() -> None:

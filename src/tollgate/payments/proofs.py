@@ -43,7 +43,8 @@ _EVENTS = Check(
 )
 
 # In the ledger an organization's money at Stripe follows from payments, refunds and disputes, one by one; here from
-# what Stripe says that moved. Both are only sure to know of the same once they were compared.
+# what Stripe says that moved. Both are only sure to know of the same once they were compared, so whoever's money moved
+# after the last comparison is looked at after the next one.
 _CLEARING = Check(
     "money at Stripe",
     "What the ledger has at Stripe is what its movements and payouts leave there, up to the last comparison.",
@@ -58,10 +59,11 @@ _CLEARING = Check(
     FULL JOIN (SELECT organization_id, currency, debits - credits AS balance FROM ledger_accounts
                WHERE account = 'stripe_clearing') AS here USING (organization_id, currency)
     WHERE coalesce(there.net, 0) <> coalesce(here.balance, 0)
-      AND (SELECT max(t.posted_at) FROM transfers AS t
-           WHERE t.organization_id = organization_id
-             AND 'stripe_clearing' IN (t.debit_account, t.credit_account))
-          < (SELECT max(began_at) FROM reconciliations)
+      AND EXISTS (SELECT FROM reconciliations)
+      AND NOT EXISTS (SELECT FROM transfers AS t
+                      WHERE t.organization_id = coalesce(there.organization_id, here.organization_id)
+                        AND 'stripe_clearing' IN (t.debit_account, t.credit_account)
+                        AND t.posted_at >= (SELECT max(began_at) FROM reconciliations))
     """,
     severity=Severity.WARNING,
 )
