@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ def test_every_metric_is_explained_to_whoever_is_on_call(code: str) -> None:
     explained = (ROOT / "docs" / "operating.md").read_text()
 
     assert [name for name in METRIC.findall(code) if f"`{name}`" not in explained] == []
+
+
+def test_the_order_of_packages_is_the_one_that_is_enforced() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (stack,) = (contract["layers"] for contract in linter["contracts"] if contract["id"] == "stack")
+
+    told = re.findall(r"Imports only fall: `([^`]+)`", (ROOT / "docs" / "ARCHITECTURE.md").read_text())
+    assert [" ".join(each.split()) for each in told] == [" > ".join(stack)]
+
+
+def test_no_noun_of_the_glossary_is_explained_twice() -> None:
+    glossary = (ROOT / "docs" / "ARCHITECTURE.md").read_text().partition("## Glossary")[2]
+    nouns = Counter(noun for row in re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE) for noun in row.split(", "))
+
+    assert [noun for noun, rows in nouns.items() if rows > 1] == []
 
 
 def test_every_check_of_the_doctor_is_explained() -> None:
