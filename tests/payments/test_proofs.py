@@ -35,8 +35,17 @@ OF_COLLECTING = {
     "everything that moved": ("DELETE FROM stripe_movements", {"money at Stripe", "Stripe's movements"}),
     "the fee of a movement": ("UPDATE stripe_movements SET fee = fee + 1", {"money at Stripe", "Stripe's movements"}),
     "a payout of nothing that was posted": (
-        "INSERT INTO stripe_payout_shares SELECT organization_id, 'po_1', 'USD', false, 1, now() FROM stripe_movements",
+        "INSERT INTO stripe_payout_shares SELECT organization_id, 'po_1', 'USD', false, 1, now() FROM top_ups",
         {"money at Stripe", "Stripe's movements"},
+    ),
+    "a refund that is none": ("UPDATE refunds SET status = 'failed'", {"refunds and disputes"}),
+    "a refund of another amount": (
+        "UPDATE refunds SET amount = amount + 1 WHERE top_up_id IS NOT NULL",
+        {"refunds and disputes"},
+    ),
+    "what went back of a top-up": (
+        "DELETE FROM transfers WHERE cause = 'refund' AND debit_account = 'receivable'",
+        {"refunds and disputes", "account balances"},
     ),
     "an invoice that nobody collects": ("DELETE FROM collections WHERE state = 'open'", {"invoices to collect"}),
 }
@@ -63,8 +72,13 @@ async def test_damage_is_noticed_and_nothing_else_is(bought: Shop) -> None:
 
 
 async def test_damage_to_what_was_compared_is_noticed_whatever_moves_of_others_since(desk: Desk) -> None:
-    """One has paid before the books were compared, another has paid since, and a third owes."""
-    await desk.collect(await desk.invoiced())
+    """Two have paid, and got something back, before the books were compared; one has paid since, and one owes."""
+    await desk.refund_at_stripe(await desk.topped_up("20", spent="15"), 600)
+    await desk.hear()
+    invoice = await desk.invoiced()
+    await desk.collect(invoice)
+    await desk.credit(invoice, "4")
+    await desk.refund(invoice)
     desk.pass_time(days(1))
     assert (await desk.reconcile()).differences == ()
     whole = set((await doctor.examine(desk.books.database)).complaints)

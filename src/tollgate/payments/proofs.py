@@ -100,5 +100,38 @@ _COLLECTED = Check(
     """,
 )
 
-CHECKS: Sequence[Check] = (_CREDITED, _PARKED, _EVENTS, _CLEARING, _MOVEMENTS, _COLLECTED)
+# Of a top-up, what goes back is posted under the row itself, and what comes back is partly a grant; of an invoice both
+# are payments whose ids follow from Stripe's.
+_GONE = Check(
+    "refunds and disputes",
+    "Of every refund and dispute as much is posted, or recorded for its invoice, as went back and did not come again.",
+    """
+    SELECT r.organization_id, format('%s %s in %s', r.cause, r.stripe_id, r.currency), r.gone, posted.amount
+    FROM (SELECT organization_id, id, 'refund' AS cause, 'refund_failed' AS undone, stripe_refund_id AS stripe_id,
+                 invoice_id, currency, CASE WHEN status IN ('sent', 'succeeded') THEN amount ELSE 0 END AS gone
+          FROM refunds
+          UNION ALL
+          SELECT organization_id, id, 'dispute', 'dispute_won', stripe_dispute_id, invoice_id, currency,
+                 withdrawn - returned
+          FROM disputes) AS r
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(moved.amount), 0) AS amount
+        FROM (SELECT CASE p.kind WHEN r.cause THEN p.amount ELSE -p.amount END AS amount
+              FROM invoice_payments AS p
+              WHERE p.organization_id = r.organization_id
+                AND p.id IN (derived_id(r.invoice_id, format('stripe:%s:%s', r.stripe_id, r.cause)),
+                             derived_id(r.invoice_id, format('stripe:%s:%s', r.stripe_id, r.undone)))
+              UNION ALL
+              SELECT CASE t.credit_account WHEN 'stripe_clearing' THEN t.amount ELSE -t.amount END
+              FROM transfers AS t
+              WHERE t.organization_id = r.organization_id AND t.cause_id = r.id AND t.cause = r.cause
+              UNION ALL
+              SELECT -g.amount FROM grants AS g
+              WHERE g.organization_id = r.organization_id AND g.reference = 'back_' || r.id) AS moved
+    ) AS posted
+    WHERE posted.amount <> r.gone
+    """,
+)
+
+CHECKS: Sequence[Check] = (_CREDITED, _GONE, _PARKED, _EVENTS, _CLEARING, _MOVEMENTS, _COLLECTED)
 """Everything payments can prove of themselves."""
