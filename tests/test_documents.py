@@ -59,6 +59,12 @@ def test_every_metric_is_explained_to_whoever_is_on_call(code: str) -> None:
     assert [name for name in METRIC.findall(code) if f"`{name}`" not in explained] == []
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    led_to = set(LINK.findall((ROOT / "README.md").read_text()))
+
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - led_to == set()
+
+
 def test_the_order_of_packages_is_the_one_that_is_enforced() -> None:
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     (stack,) = (contract["layers"] for contract in linter["contracts"] if contract["id"] == "stack")
