@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from tollgate.infra.migrations import refuse_to_lose
+
 revision = "0015_payments"
 down_revision = "0014_events"
 branch_labels = None
@@ -101,14 +103,11 @@ def _record_what_was_paid() -> None:
 
 def _refuse_to_forget_money() -> None:
     """What came in later is in the ledger, which would have it without an invoice that it paid."""
-    op.execute(f"""
-        DO $$ BEGIN
-            IF EXISTS (SELECT FROM invoice_payments AS p JOIN invoices AS i
-                       ON i.organization_id = p.organization_id AND i.id = p.invoice_id WHERE p.id <> {BEFORE}) THEN
-                RAISE EXCEPTION 'Payments were recorded that an older schema cannot keep: restore a backup instead';
-            END IF;
-        END $$
-    """)
+    later = f"""
+        invoice_payments AS p JOIN invoices AS i ON i.organization_id = p.organization_id AND i.id = p.invoice_id
+        WHERE p.id <> {BEFORE}
+    """
+    refuse_to_lose(op.get_bind(), "Payments", later)
 
 
 def _allow_payment() -> None:

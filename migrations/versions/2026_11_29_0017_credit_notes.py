@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from tollgate.infra.migrations import refuse_to_lose
+
 revision = "0017_credit_notes"
 down_revision = "0016_agreements"
 branch_labels = None
@@ -31,10 +33,6 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     _refuse_to_forget_acts()
     op.drop_constraint("invoice_payments_by_credit", "invoice_payments")
-    # Before, what is given back can only have been given back by hand.
-    op.execute("ALTER TABLE invoice_payments DISABLE TRIGGER invoice_payments_immutable")
-    op.execute("UPDATE invoice_payments SET method = 'manual' WHERE method = 'credit'")
-    op.execute("ALTER TABLE invoice_payments ENABLE TRIGGER invoice_payments_immutable")
     _say_methods(_METHODS_OF_0015)
     for table in ("credit_note_lines", "credit_notes", "invoice_acts"):
         op.drop_table(table)
@@ -83,15 +81,12 @@ def _give_up_what_was() -> None:
 
 def _refuse_to_forget_acts() -> None:
     """What was done later is in the ledger, and credit notes are documents that somebody has."""
-    op.execute(f"""
-        DO $$ BEGIN
-            IF EXISTS (SELECT FROM credit_notes)
-               OR EXISTS (SELECT FROM invoice_acts AS a JOIN invoices AS i
-                          ON i.organization_id = a.organization_id AND i.id = a.invoice_id WHERE a.id <> {BEFORE}) THEN
-                RAISE EXCEPTION 'Acts were recorded that an older schema cannot keep: restore a backup instead';
-            END IF;
-        END $$
-    """)
+    later = f"""
+        invoice_acts AS a JOIN invoices AS i ON i.organization_id = a.organization_id AND i.id = a.invoice_id
+        WHERE a.id <> {BEFORE}
+    """
+    refuse_to_lose(op.get_bind(), "Credit notes", "credit_notes")
+    refuse_to_lose(op.get_bind(), "What was done to invoices", later)
 
 
 def _create_notes() -> None:

@@ -2,13 +2,13 @@
 
 import asyncpg
 import pytest
-from sqlalchemy.exc import DBAPIError
 from tests.invoices.builders import AFTER, NOVEMBER, Books, Used, at
 from tests.metering.test_downgrade import down_to
 
 from tollgate.entrypoints import doctor
 from tollgate.infra import upgrades
 from tollgate.infra.database import Database
+from tollgate.infra.migrations import MigrationFailed
 from tollgate.invoices.model import Heading, PaymentOrder
 from tollgate.invoices.proofs import CHECKS
 from tollgate.invoices.service import payments
@@ -52,5 +52,5 @@ async def test_what_was_paid_by_hand_is_a_payment_once_and_what_came_later_is_no
 
     async with books.database.write() as session:
         await payments.mark_paid(session, invoice_id=owed.id, order=PaymentOrder(), by=None, now=AFTER)
-    with pytest.raises(DBAPIError, match="restore a backup"):
+    with pytest.raises(MigrationFailed, match="Payments cannot be kept"):
         await down_to(database_url, BEFORE)
