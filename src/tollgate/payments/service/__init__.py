@@ -6,6 +6,7 @@ What begins by itself or by somebody's word stands first, and each calls only wh
 - `reconciling` compares the books once a day, `sweeping` does what is due, `overseeing` is the operator's;
 - `clearing` posts fees and payouts; `returning` refunds and disputes; `sources` knows what a payment paid for;
 - `collecting` takes the steps of one invoice, with `past_due` for whoever does not pay and `turns` to write it down;
-- `top_ups`, with `opening`, sells credit; `methods` are the customer's pages; `customers` is who they are at Stripe;
-- `means` and `surroundings` are what all of them are given: with a way to Stripe if there is one, and for sure.
+- `top_ups`, with `opening`, sells credit; `methods` are the customer's own pages;
+- `means` is what collecting is given, with a way to Stripe if there is one; `customers` is who is who there;
+  `surroundings` is what is given where there is a way for sure, by word of `configured`.
 """
