@@ -2,10 +2,12 @@
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tollgate.entrypoints import doctor
 from tollgate.infra.migrations import ROOT
 
 DOCUMENTS = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
@@ -55,6 +57,38 @@ def test_every_metric_is_explained_to_whoever_is_on_call(code: str) -> None:
     explained = (ROOT / "docs" / "operating.md").read_text()
 
     assert [name for name in METRIC.findall(code) if f"`{name}`" not in explained] == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    led_to = set(LINK.findall((ROOT / "README.md").read_text()))
+
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - led_to == set()
+
+
+def test_the_order_of_packages_is_the_one_that_is_enforced() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (stack,) = (contract["layers"] for contract in linter["contracts"] if contract["id"] == "stack")
+
+    told = re.findall(r"Imports only fall: `([^`]+)`", (ROOT / "docs" / "ARCHITECTURE.md").read_text())
+    assert [" ".join(each.split()) for each in told] == [" > ".join(stack)]
+
+
+def test_no_noun_of_the_glossary_is_explained_twice() -> None:
+    glossary = (ROOT / "docs" / "ARCHITECTURE.md").read_text().partition("## Glossary")[2]
+    nouns = Counter(noun for row in re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE) for noun in row.split(", "))
+
+    assert [noun for noun, rows in nouns.items() if rows > 1] == []
+
+
+def test_every_check_of_the_doctor_is_explained() -> None:
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "doctor.md").read_text(), re.MULTILINE)
+    explained = set()
+    for first, *others in (row.split(", ") for row in rows):
+        words = first.split()
+        # "credit note lines, rounding" are both of credit notes.
+        explained |= {first, *(" ".join([*words[:n], other]) for other in others for n in range(len(words)))}
+
+    assert {check.name for check in doctor.CHECKS} - explained == set()
 
 
 def test_every_failure_is_held_by_a_test() -> None:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from tollgate.infra.migrations import refuse_to_lose
+
 revision = "0015_payments"
 down_revision = "0014_events"
 branch_labels = None
@@ -10,17 +12,20 @@ depends_on = None
 
 MONEY = sa.Numeric(38, 12)
 INSTANT = sa.DateTime(timezone=True)
+BEFORE = "derived_id(i.id, 'paid before payments were recorded')"
 
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     _add_amounts()
     _create_payments()
+    _record_what_was_paid()
     _allow_payment()
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    _refuse_to_forget_money()
     _allow_what_0004_did()
     op.drop_table("invoice_payments")
     for constraint in ("invoices_settled", "invoices_credited"):
@@ -77,6 +82,32 @@ def _create_payments() -> None:
         CREATE TRIGGER invoice_payments_are_never_truncated BEFORE TRUNCATE ON invoice_payments
         FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
     """)
+
+
+def _record_what_was_paid() -> None:
+    """Of what was paid by hand in the database the ledger was told nothing: there it was owed for ever."""
+    op.execute(f"""
+        INSERT INTO invoice_payments (organization_id, id, invoice_id, kind, method, amount, currency, reference,
+                                      occurred_at, recorded_at)
+        SELECT organization_id, {BEFORE}, id, 'payment', 'manual', total, currency,
+               'paid before payments were recorded', paid_at, clock_timestamp()
+        FROM invoices AS i WHERE status = 'paid' AND total > 0
+    """)
+    # Where this was undone and is done again, the transfer is there already.
+    op.execute("""
+        SELECT ledger_post(organization_id, derived_id(id, 'cash:receivable'), 'cash', 'receivable', amount, currency,
+                           'payment', id, NULL, occurred_at, recorded_at)
+        FROM invoice_payments ORDER BY organization_id, id
+    """)
+
+
+def _refuse_to_forget_money() -> None:
+    """What came in later is in the ledger, which would have it without an invoice that it paid."""
+    later = f"""
+        invoice_payments AS p JOIN invoices AS i ON i.organization_id = p.organization_id AND i.id = p.invoice_id
+        WHERE p.id <> {BEFORE}
+    """
+    refuse_to_lose(op.get_bind(), "Payments", later)
 
 
 def _allow_payment() -> None:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from tollgate.infra.migrations import refuse_to_lose
+
 revision = "0017_credit_notes"
 down_revision = "0016_agreements"
 branch_labels = None
@@ -11,12 +13,14 @@ depends_on = None
 MONEY = sa.Numeric(38, 12)
 INSTANT = sa.DateTime(timezone=True)
 OF_INVOICE = (["organization_id", "invoice_id"], ["invoices.organization_id", "invoices.id"])
+BEFORE = "derived_id(i.id, 'given up before reasons were recorded')"
 _METHOD, _METHODS_OF_0015 = "method IN ('manual', 'stripe', 'credit')", "method IN ('manual', 'stripe')"
 
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     _create_acts()
+    _give_up_what_was()
     _create_notes()
     _create_note_lines()
     _say_methods(_METHOD)
@@ -27,11 +31,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    _refuse_to_forget_acts()
     op.drop_constraint("invoice_payments_by_credit", "invoice_payments")
-    # Before, what is given back can only have been given back by hand.
-    op.execute("ALTER TABLE invoice_payments DISABLE TRIGGER invoice_payments_immutable")
-    op.execute("UPDATE invoice_payments SET method = 'manual' WHERE method = 'credit'")
-    op.execute("ALTER TABLE invoice_payments ENABLE TRIGGER invoice_payments_immutable")
     _say_methods(_METHODS_OF_0015)
     for table in ("credit_note_lines", "credit_notes", "invoice_acts"):
         op.drop_table(table)
@@ -58,6 +59,34 @@ def _create_acts() -> None:
     )
     op.create_index("invoice_acts_of", "invoice_acts", ["organization_id", "invoice_id"])
     _only_add("invoice_acts")
+
+
+def _give_up_what_was() -> None:
+    """Of what was given up by hand in the database the ledger was told nothing: there it was still to come."""
+    op.execute(f"""
+        INSERT INTO invoice_acts (organization_id, id, invoice_id, kind, reason, acted_at)
+        SELECT organization_id, {BEFORE}, id, 'uncollectible', 'given up before reasons were recorded',
+               clock_timestamp()
+        FROM invoices AS i WHERE status = 'uncollectible' AND amount_paid = 0 AND amount_credited = 0
+    """)
+    # Where this was undone and is done again, the transfer is there already.
+    op.execute("""
+        SELECT ledger_post(i.organization_id, derived_id(a.id, 'uncollectible:receivable'),
+                           'uncollectible', 'receivable', i.total, i.currency, 'uncollectible', i.id,
+                           NULL, a.acted_at, a.acted_at)
+        FROM invoice_acts AS a JOIN invoices AS i ON i.organization_id = a.organization_id AND i.id = a.invoice_id
+        ORDER BY i.organization_id, i.id
+    """)
+
+
+def _refuse_to_forget_acts() -> None:
+    """What was done later is in the ledger, and credit notes are documents that somebody has."""
+    later = f"""
+        invoice_acts AS a JOIN invoices AS i ON i.organization_id = a.organization_id AND i.id = a.invoice_id
+        WHERE a.id <> {BEFORE}
+    """
+    refuse_to_lose(op.get_bind(), "Credit notes", "credit_notes")
+    refuse_to_lose(op.get_bind(), "What was done to invoices", later)
 
 
 def _create_notes() -> None:

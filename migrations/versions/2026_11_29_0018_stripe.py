@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from tollgate.infra.migrations import refuse_to_lose
+
 revision = "0018_stripe"
 down_revision = "0017_credit_notes"
 branch_labels = None
@@ -22,6 +24,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    refuse_to_lose(op.get_bind(), "Top-ups that were paid", "top_ups WHERE status = 'paid'")
     for table in ("stripe_events", "top_ups", "stripe_customers"):
         op.drop_table(table)
     op.execute("DROP FUNCTION refuse_top_up_change")

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
+from tollgate.infra.migrations import refuse_to_lose
+
 revision = "0019_collection"
 down_revision = "0018_stripe"
 branch_labels = None
@@ -33,10 +35,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    # A refund that failed is money that came in again: before, there was no other word for it.
-    op.execute("ALTER TABLE invoice_payments DISABLE TRIGGER invoice_payments_immutable")
-    op.execute("UPDATE invoice_payments SET kind = 'payment' WHERE kind = 'refund_failed'")
-    op.execute("ALTER TABLE invoice_payments ENABLE TRIGGER invoice_payments_immutable")
+    # Their postings stay in the ledger, which would have them for nothing.
+    for what, table in (("Refunds", "refunds"), ("Disputes", "disputes"), ("Movements at Stripe", "stripe_movements")):
+        refuse_to_lose(op.get_bind(), what, table)
     _allow_payments_of_kind("'payment', 'refund', 'dispute', 'dispute_won'")
     op.drop_index("invoice_payments_reference", "invoice_payments")
     op.execute("DROP TRIGGER invoices_to_collect ON invoices")

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from tollgate.infra.migrations import refuse_to_lose
+
 revision = "0021_rerating"
 down_revision = "0020_webhooks"
 branch_labels = None
@@ -34,6 +36,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    # Forgotten, they could be applied once more.
+    refuse_to_lose(op.get_bind(), "Applied re-rates", "rerate_results WHERE posted_at IS NOT NULL")
     for table in ("repriced_usage", "rerate_months", "rerate_results", "rerate_items", "rerates"):
         op.drop_table(table)
     for function in ("refuse_rerate_change", "refuse_rerate_result_change"):

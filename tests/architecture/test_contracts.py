@@ -19,6 +19,7 @@ BREACHES = {
     "stack-unranked": ("novelties/__init__.py", "import tollgate.kit.money", "Slices form one downward stack"),
     "order": ("keys/store.py", "import tollgate.keys.service", "Inside every slice"),
     "keeping": ("metering/safekeeping.py", "import tollgate.metering.recovery", "What keeps calls safe is known only"),
+    "paying": ("payments/service/turns.py", "import tollgate.payments.service.inbox", "What begins a payment's step"),
     "core-sql": ("pricing/rules.py", "import sqlalchemy", "The functional core does no I/O"),
     "core-clockwork": ("pricing/rules.py", "import asyncio", "The functional core does no I/O"),
     "core-environment": ("kit/ids.py", "import os", "The functional core does no I/O"),

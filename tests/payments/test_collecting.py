@@ -211,6 +211,12 @@ class TestWhoeverDoesNotPay:
         assert done is not None
         assert (waits.state, waits.last_error, done.state) == (WAITS, "insufficient_funds", DONE)
         assert await stand.told(heading) == ["invoice.finalised", "invoice.payment_failed", "invoice.paid"]
+        [failed] = await stand.books.pool.fetch(
+            "SELECT data ->> 'reason' AS reason, data ->> 'next_attempt_at' AS again FROM events"
+            " WHERE organization_id = $1 AND type = 'invoice.payment_failed'",
+            heading.organization_id,
+        )
+        assert tuple(failed) == ("insufficient_funds", f"{stand.clock.at:%Y-%m-%dT%H:%M:%SZ}")
 
     async def test_is_told_suspended_and_let_in_again(self, stand: Desk) -> None:
         stand.policy = replace(Policy(), suspend_after_days=10)

@@ -149,6 +149,7 @@ class TestTheTopUp:
 
         assert await desk.balance(heading, "receivable") == "0"
         assert await desk.credit_left(heading) == "5"
+        assert await desk.complaints() == set()
         assert report.differences == ()
 
 

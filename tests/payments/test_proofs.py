@@ -2,10 +2,11 @@
 
 import pytest
 import sqlalchemy as sa
+from tests.payments.builders import Desk, days
 from tests.payments.shop import Shop
 
 from tollgate.entrypoints import doctor
-from tollgate.infra.database import ReadSession
+from tollgate.infra.database import Database, ReadSession
 
 DAMAGE = {
     "the amount of a top-up": ("UPDATE top_ups SET amount = amount + 1", {"top-ups"}),
@@ -29,6 +30,26 @@ DAMAGE = {
     ),
 }
 
+OF_COLLECTING = {
+    "what moved at Stripe": ("UPDATE stripe_movements SET amount = amount + 1", {"money at Stripe"}),
+    "everything that moved": ("DELETE FROM stripe_movements", {"money at Stripe", "Stripe's movements"}),
+    "the fee of a movement": ("UPDATE stripe_movements SET fee = fee + 1", {"money at Stripe", "Stripe's movements"}),
+    "a payout of nothing that was posted": (
+        "INSERT INTO stripe_payout_shares SELECT organization_id, 'po_1', 'USD', false, 1, now() FROM top_ups",
+        {"money at Stripe", "Stripe's movements"},
+    ),
+    "a refund that is none": ("UPDATE refunds SET status = 'failed'", {"refunds and disputes"}),
+    "a refund of another amount": (
+        "UPDATE refunds SET amount = amount + 1 WHERE top_up_id IS NOT NULL",
+        {"refunds and disputes"},
+    ),
+    "what went back of a top-up": (
+        "DELETE FROM transfers WHERE cause = 'refund' AND debit_account = 'receivable'",
+        {"refunds and disputes", "account balances"},
+    ),
+    "an invoice that nobody collects": ("DELETE FROM collections WHERE state = 'open'", {"invoices to collect"}),
+}
+
 
 @pytest.fixture
 async def bought(shop: Shop) -> Shop:
@@ -46,8 +67,30 @@ async def test_what_was_bought_is_whole(bought: Shop) -> None:
 async def test_damage_is_noticed_and_nothing_else_is(bought: Shop) -> None:
     for damage, noticed in DAMAGE.values():
         with pytest.raises(_Undone) as undone:
-            await _complaints(bought, damage)
+            await _complaints(bought.database, damage)
         assert undone.value.complaints == noticed, damage
+
+
+async def test_damage_to_what_was_compared_is_noticed_whatever_moves_of_others_since(desk: Desk) -> None:
+    """Two have paid, and got something back, before the books were compared; one has paid since, and one owes."""
+    await desk.refund_at_stripe(await desk.topped_up("20", spent="15"), 600)
+    await desk.hear()
+    invoice = await desk.invoiced()
+    await desk.collect(invoice)
+    await desk.credit(invoice, "4")
+    await desk.refund(invoice)
+    desk.pass_time(days(1))
+    assert (await desk.reconcile()).differences == ()
+    whole = set((await doctor.examine(desk.books.database)).complaints)
+    desk.pass_time(days(1))
+    await desk.collect(await desk.invoiced())
+    await desk.invoiced(method=None)
+    assert set((await doctor.examine(desk.books.database)).complaints) == whole
+
+    for damage, noticed in OF_COLLECTING.values():
+        with pytest.raises(_Undone) as undone:
+            await _complaints(desk.books.database, damage)
+        assert undone.value.complaints - whole == noticed, damage
 
 
 class _Undone(Exception):
@@ -58,8 +101,8 @@ class _Undone(Exception):
         self.complaints = complaints
 
 
-async def _complaints(shop: Shop, damage: str) -> None:
-    async with shop.database.write() as session:
+async def _complaints(database: Database, damage: str) -> None:
+    async with database.write() as session:
         await session.execute(sa.text("SET LOCAL session_replication_role = replica"))  # no trigger stands in the way
         await session.execute(sa.text(damage))
         report = await doctor.examine_snapshot(ReadSession(session))

@@ -138,3 +138,15 @@ def run_script(connection: Connection, script: str) -> None:
     """
     connection.execute(text("SELECT"))  # SQLAlchemy begins its transaction with its own first statement
     cast("Any", connection.connection.dbapi_connection).run_async(lambda driver: driver.execute(script))
+
+
+def refuse_to_lose(connection: Connection, what: str, where: str) -> None:
+    """Refuse a downgrade while there is something that the older schema has no place for.
+
+    `where` is the FROM clause, and what follows it, that finds such rows.
+
+    Raises:
+        MigrationFailed: there is some.
+    """
+    if connection.execute(text(f"SELECT EXISTS (SELECT FROM {where})")).scalar_one():
+        raise MigrationFailed(f"{what} cannot be kept by an older schema: restore a backup instead")

@@ -1,4 +1,4 @@
-"""Instants: those that whoever asks may name, which every part can reckon with.
+"""Instants: those that whoever asks may name, which every part can reckon with; and how they are written.
 
 Near the ends of the calendar an instant overflows in some time zone, and the database calls the very ends infinite.
 """
@@ -21,3 +21,13 @@ def check(instant: datetime, field: str) -> None:
         raise InvalidRequest(
             f"{field}: the year {instant.year} is out of range; it can be {YEARS[0]} to {YEARS[-1]}.", field=field
         )
+
+
+def text(instant: datetime) -> str:
+    """The instant of UTC as the API and every document write it."""
+    return instant.isoformat().replace("+00:00", "Z")
+
+
+def text_or_none(instant: datetime | None) -> str | None:
+    """As `text()`, or nothing."""
+    return None if instant is None else text(instant)

@@ -119,6 +119,13 @@ async def burn(session: WriteSession, *, grant_id: GrantId, transfer: Transfer) 
     return posted
 
 
+async def caused(
+    session: ReadSession, *, organization_id: OrganizationId, caused: tuple[str, UUID]
+) -> Sequence[Transfer]:
+    """What was posted for this cause, without what takes it back."""
+    return await store.caused(session, organization_id, *caused)
+
+
 async def reverse(
     session: WriteSession, *, organization_id: OrganizationId, caused: tuple[str, UUID], cause: str, now: datetime
 ) -> None:

@@ -43,7 +43,8 @@ _EVENTS = Check(
 )
 
 # In the ledger an organization's money at Stripe follows from payments, refunds and disputes, one by one; here from
-# what Stripe says that moved. Both are only sure to know of the same once they were compared.
+# what Stripe says that moved. Both are only sure to know of the same once they were compared, so whoever's money moved
+# after the last comparison is looked at after the next one.
 _CLEARING = Check(
     "money at Stripe",
     "What the ledger has at Stripe is what its movements and payouts leave there, up to the last comparison.",
@@ -58,10 +59,11 @@ _CLEARING = Check(
     FULL JOIN (SELECT organization_id, currency, debits - credits AS balance FROM ledger_accounts
                WHERE account = 'stripe_clearing') AS here USING (organization_id, currency)
     WHERE coalesce(there.net, 0) <> coalesce(here.balance, 0)
-      AND (SELECT max(t.posted_at) FROM transfers AS t
-           WHERE t.organization_id = organization_id
-             AND 'stripe_clearing' IN (t.debit_account, t.credit_account))
-          < (SELECT max(began_at) FROM reconciliations)
+      AND EXISTS (SELECT FROM reconciliations)
+      AND NOT EXISTS (SELECT FROM transfers AS t
+                      WHERE t.organization_id = coalesce(there.organization_id, here.organization_id)
+                        AND 'stripe_clearing' IN (t.debit_account, t.credit_account)
+                        AND t.posted_at >= (SELECT max(began_at) FROM reconciliations))
     """,
     severity=Severity.WARNING,
 )
@@ -98,5 +100,38 @@ _COLLECTED = Check(
     """,
 )
 
-CHECKS: Sequence[Check] = (_CREDITED, _PARKED, _EVENTS, _CLEARING, _MOVEMENTS, _COLLECTED)
+# Of a top-up, what goes back is posted under the row itself, and what comes back is partly a grant; of an invoice both
+# are payments whose ids follow from Stripe's.
+_GONE = Check(
+    "refunds and disputes",
+    "Of every refund and dispute as much is posted, or recorded for its invoice, as went back and did not come again.",
+    """
+    SELECT r.organization_id, format('%s %s in %s', r.cause, r.stripe_id, r.currency), r.gone, posted.amount
+    FROM (SELECT organization_id, id, 'refund' AS cause, 'refund_failed' AS undone, stripe_refund_id AS stripe_id,
+                 invoice_id, currency, CASE WHEN status IN ('sent', 'succeeded') THEN amount ELSE 0 END AS gone
+          FROM refunds
+          UNION ALL
+          SELECT organization_id, id, 'dispute', 'dispute_won', stripe_dispute_id, invoice_id, currency,
+                 withdrawn - returned
+          FROM disputes) AS r
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(moved.amount), 0) AS amount
+        FROM (SELECT CASE p.kind WHEN r.cause THEN p.amount ELSE -p.amount END AS amount
+              FROM invoice_payments AS p
+              WHERE p.organization_id = r.organization_id
+                AND p.id IN (derived_id(r.invoice_id, format('stripe:%s:%s', r.stripe_id, r.cause)),
+                             derived_id(r.invoice_id, format('stripe:%s:%s', r.stripe_id, r.undone)))
+              UNION ALL
+              SELECT CASE t.credit_account WHEN 'stripe_clearing' THEN t.amount ELSE -t.amount END
+              FROM transfers AS t
+              WHERE t.organization_id = r.organization_id AND t.cause_id = r.id AND t.cause = r.cause
+              UNION ALL
+              SELECT -g.amount FROM grants AS g
+              WHERE g.organization_id = r.organization_id AND g.reference = 'back_' || r.id) AS moved
+    ) AS posted
+    WHERE posted.amount <> r.gone
+    """,
+)
+
+CHECKS: Sequence[Check] = (_CREDITED, _GONE, _PARKED, _EVENTS, _CLEARING, _MOVEMENTS, _COLLECTED)
 """Everything payments can prove of themselves."""

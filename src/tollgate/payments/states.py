@@ -161,6 +161,11 @@ class RefundRow:
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def gone(self) -> Decimal:
+        """What of it has left."""
+        return self.amount if self.status in {RefundStatus.SENT, RefundStatus.SUCCEEDED} else money.ZERO
+
 
 @dataclass(frozen=True, slots=True)
 class DisputeRow:
@@ -185,6 +190,11 @@ class DisputeRow:
     """Of a top-up's dispute: what was taken from its grant."""
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def gone(self) -> Decimal:
+        """What was taken and did not come back."""
+        return money.EXACT.subtract(self.withdrawn, self.returned)
 
 
 @dataclass(frozen=True, slots=True)

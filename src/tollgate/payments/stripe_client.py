@@ -249,11 +249,6 @@ class StripeClient:
         found = self._api.checkout.sessions.list_async({"customer": customer_id, "limit": PAGE})
         return await _first(found, readings.session, lambda each: each.reference == reference)
 
-    async def expire_session(self, session_id: str, *, key: str) -> CheckoutSession:
-        """Close an open page, so that nobody pays on it any more."""
-        done = self._api.checkout.sessions.expire_async(session_id, {"expand": _WITH_SETUP}, _once(key))
-        return await _one(done, "checkout.session", readings.session, session_id)
-
     async def open_portal(self, customer_id: str, *, return_url: str, key: str) -> str:
         """The URL of the customer's own pages at Stripe, for a short time."""
         opened = self._api.billing_portal.sessions.create_async(

@@ -7,7 +7,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from tollgate.invoices.model import Month
-from tollgate.kit import ids, money
+from tollgate.kit import ids, instants, money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import PriceVersionId
 from tollgate.kit.period import QUARTER_HOUR, Period, quarter_hour
@@ -203,8 +203,8 @@ def told(rerate: Rerate, result: Result, months: Sequence[MonthResult], *, now: 
         "rerate": ids.typed("rerate", rerate.id),
         "model": terms.model,
         "provider": terms.provider,
-        "from": terms.window.start.isoformat().replace("+00:00", "Z"),
-        "to": terms.window.end.isoformat().replace("+00:00", "Z"),
+        "from": instants.text(terms.window.start),
+        "to": instants.text(terms.window.end),
         "reason": terms.reason,
         "currency": CURRENCY,
         "calls": result.calls,

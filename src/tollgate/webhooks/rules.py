@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from tollgate.kit import addresses
+from tollgate.kit.backoff import doubled
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.ids import EventId, OrganizationId, derived_id
 from tollgate.webhooks.model import DeliveryState, Event, EventType, Fate, NewWebhook, Outcome
@@ -28,7 +29,6 @@ CHANCES = 1000
 
 _FIRST_WAIT = timedelta(seconds=10)
 _WAIT_MAX = timedelta(hours=6)
-_DOUBLINGS_MAX = 12
 _URL_CHARACTERS_MAX = 2000
 _DESCRIPTION_CHARACTERS_MAX = 500
 _ANSWER_CHARACTERS_MAX = 500
@@ -119,8 +119,7 @@ def fate(outcome: Outcome, *, attempt: int, first_at: datetime, now: datetime, c
     last_at = first_at + TRIED_FOR
     if is_gone(outcome) or now >= last_at:
         return Fate(DeliveryState.FAILED, None)
-    doubled = min(_FIRST_WAIT * 2 ** min(attempt - 1, _DOUBLINGS_MAX), _WAIT_MAX)
-    wait = doubled * (4 * CHANCES + 2 * chance) / (5 * CHANCES)
+    wait = doubled(_FIRST_WAIT, _WAIT_MAX, times=attempt - 1) * (4 * CHANCES + 2 * chance) / (5 * CHANCES)
     return Fate(DeliveryState.PENDING, min(now + wait, last_at))
 
 

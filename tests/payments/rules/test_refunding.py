@@ -1,7 +1,9 @@
 """What goes back: never more than is owed and was paid, and what a top-up gives back adds up."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -11,9 +13,10 @@ from tests.conftest import NOON
 
 from tollgate.kit.errors import Conflict
 from tollgate.kit.ids import GrantId, OrganizationId, TopUpId
+from tollgate.ledger.model import Transfer
 from tollgate.payments.records import TopUp, TopUpStatus
 from tollgate.payments.rules import clearing, refunding
-from tollgate.payments.states import Movement, RefundRow, RefundStatus
+from tollgate.payments.states import DisputeRow, Movement, RefundRow, RefundStatus
 
 OWNER = OrganizationId(UUID(int=1))
 CENTS = st.integers(1, 5000).map(lambda cents: Decimal(cents).scaleb(-2))
@@ -66,7 +69,7 @@ def test_what_goes_back_of_a_top_up_adds_up_and_takes_no_credit_that_is_spent(ce
     row = replace(REFUND, amount=Decimal(cents).scaleb(-2))
     left = Decimal(remaining).scaleb(-2)
 
-    parts = refunding.parts(row, TOP_UP, left)
+    parts = refunding.parts(row, TOP_UP, left, refunding.Gone())
     posted = refunding.taken_back(row, parts, GrantId(UUID(int=3)), now=NOON)
 
     assert parts.credit + parts.tax + parts.owed == row.amount
@@ -75,6 +78,38 @@ def test_what_goes_back_of_a_top_up_adds_up_and_takes_no_credit_that_is_spent(ce
     assert sum(transfer.amount for transfer in posted) == row.amount
     if cents == 2380:
         assert parts.tax == TOP_UP.tax
+
+
+@given(st.lists(st.integers(1, 2379), max_size=8), st.integers(0, 7))
+def test_what_goes_back_in_parts_takes_as_much_tax_and_credit_as_the_whole_whatever_came_again(
+    cuts: list[int], failing: int
+) -> None:
+    """Parts go back one after another, one of them comes again, and then goes back after all."""
+    bounds = [0, *sorted(set(cuts)), 2380]
+    rows = [
+        replace(REFUND, id=UUID(int=10 + n), amount=Decimal(high - low).scaleb(-2))
+        for n, (low, high) in enumerate(pairwise(bounds))
+    ]
+    posted: list[tuple[RefundRow | DisputeRow, Sequence[Transfer]]] = []
+
+    def goes_back(row: RefundRow) -> None:
+        taken = sum((refunding.posted_parts(transfers).credit for each, transfers in posted if each.gone), Decimal(0))
+        parts = refunding.parts(row, TOP_UP, TOP_UP.amount - taken, refunding.gone(posted))
+        transfers = refunding.taken_back(row, parts, GrantId(UUID(int=3)), now=NOON)
+        assert refunding.posted_parts(transfers) == parts
+        posted.append((row, transfers))
+
+    for n, row in enumerate(rows):
+        goes_back(row)
+        if n == failing:
+            posted[-1] = (replace(row, status=RefundStatus.FAILED), posted[-1][1])
+    if failing < len(rows):
+        goes_back(replace(rows[failing], id=UUID(int=9)))
+
+    gone = [refunding.posted_parts(transfers) for each, transfers in posted if each.gone]
+    assert sum(part.tax for part in gone) == TOP_UP.tax
+    assert sum(part.credit for part in gone) == TOP_UP.amount
+    assert all(part.owed == 0 for part in gone)
 
 
 AMOUNTS = st.integers(-5000, 5000).map(lambda cents: Decimal(cents).scaleb(-2))

@@ -9,8 +9,8 @@ from typing import Any
 from tollgate.invoices.acts import CreditNote, Part
 from tollgate.invoices.model import Invoice
 from tollgate.invoices.rules import document
-from tollgate.invoices.rules.document import instant, rounded
-from tollgate.kit import money
+from tollgate.invoices.rules.document import rounded
+from tollgate.kit import instants, money
 from tollgate.kit.ids import typed
 
 _AS_ON_THE_INVOICE = ("organization", "issuer", "customer", "period")
@@ -32,7 +32,7 @@ def write(note: CreditNote, invoice: Invoice) -> str:
             **{name: said[name] for name in _AS_ON_THE_INVOICE if name in said},
             **_tax(note, said.get("tax")),
             "currency": currency,
-            "issued_at": instant(note.issued_at),
+            "issued_at": instants.text(note.issued_at),
             "reason": note.reason,
             "settle": note.surplus.value,
             "lines": [_line(part, lines[part.n], currency) for part in credited.lines],

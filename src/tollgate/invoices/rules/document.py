@@ -5,12 +5,11 @@ Status and amount due are not in it, because they change; everything in it never
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 
 from tollgate.agreements.model import Address, TaxId, TaxTreatment
 from tollgate.invoices.model import Heading, Invoice, Line, LineType, PricedUsage
-from tollgate.kit import money
+from tollgate.kit import instants, money
 from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.tokens import TOKEN_KINDS
 from tollgate.metering.model import BilledUsage
@@ -32,13 +31,13 @@ def write(invoice: Invoice) -> str:
             "currency": heading.currency,
             "period": {
                 "month": heading.month.name,
-                "start": instant(heading.window.period.start),
-                "end": instant(heading.window.period.end),
+                "start": instants.text(heading.window.period.start),
+                "end": instants.text(heading.window.period.end),
                 "timezone": heading.timezone,
             },
             "cut": heading.window.cut,
-            "issued_at": instant(heading.issued_at),
-            "due_at": instant(heading.due_at),
+            "issued_at": instants.text_or_none(heading.issued_at),
+            "due_at": instants.text_or_none(heading.due_at),
             **_parties(invoice),
             "lines": [_line(line, heading.currency) for line in invoice.lines],
             "unpriced": [_unpriced(usage) for usage in invoice.unpriced],
@@ -122,11 +121,6 @@ def _parts(invoice: Invoice) -> dict[str, str]:
 def rounded(amount: Decimal, currency: str) -> str:
     """An amount of whole minor units with all decimals of its currency: `0.00` in USD, `0` in JPY."""
     return format(money.from_minor_units(money.to_minor_units(amount, currency), currency), "f")
-
-
-def instant(at: datetime | None) -> str | None:
-    """The instant as JSON has it, or nothing."""
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 def _line(line: Line, currency: str) -> dict[str, object]:

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from tollgate.invoices.acts import Act, ActKind, CreditNote
 from tollgate.invoices.model import Heading, InvoiceStatus
-from tollgate.invoices.rules.document import instant, rounded
+from tollgate.invoices.rules.document import rounded
+from tollgate.kit import instants
 from tollgate.kit.ids import typed
 from tollgate.webhooks.model import Event, EventType
 from tollgate.webhooks.rules import event
@@ -34,7 +35,7 @@ def of(heading: Heading, kind: EventType, cause: UUID, *, at: datetime | None = 
         "amount_paid": rounded(heading.amount_paid, heading.currency),
         "amount_credited": rounded(heading.amount_credited, heading.currency),
         "amount_due": rounded(heading.amount_due, heading.currency),
-        "due_at": instant(heading.due_at),
+        "due_at": instants.text_or_none(heading.due_at),
         **more,
     }
     return event(heading.organization_id, cause, kind, data, now=happened)

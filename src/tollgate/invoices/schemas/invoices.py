@@ -11,6 +11,7 @@ from tollgate.infra.web import Body
 from tollgate.invoices.model import Contribution, Heading, Invoice, InvoiceKind, InvoiceStatus, LineType
 from tollgate.invoices.rules import document
 from tollgate.invoices.schemas.parties import AddresseeView, IssuerView, PaymentTermsView, TaxView
+from tollgate.kit import instants
 from tollgate.kit.ids import typed, typed_or_none
 from tollgate.kit.money import amount_text
 
@@ -144,7 +145,7 @@ def _changing(heading: Heading) -> dict[str, object]:
         if getattr(heading, name):
             said[name] = document.rounded(getattr(heading, name), heading.currency)
     if heading.paid_at is not None:
-        said["paid_at"] = document.instant(heading.paid_at)
+        said["paid_at"] = instants.text_or_none(heading.paid_at)
     return said
 
 

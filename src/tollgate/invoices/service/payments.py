@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from decimal import Decimal
 
 from tollgate.infra import identity
 from tollgate.infra.database import ReadSession, WriteSession
@@ -36,20 +37,8 @@ async def mark_paid(
         InvalidRequest: the amount or the time cannot be; `field` says which.
     """
     heading = await locked(session, await invoices.issued(session, invoice_id=invoice_id))
-    payment = Payment(
-        organization_id=heading.organization_id,
-        id=PaymentId(identity.new_id(now)),
-        invoice_id=heading.id,
-        kind=PaymentKind.PAYMENT,
-        method=PaymentMethod.MANUAL,
-        amount=paying.amount_to_mark(heading, order, now),
-        currency=heading.currency,
-        reference=order.reference,
-        occurred_at=order.paid_at or now,
-        recorded_at=now,
-        recorded_by=by,
-    )
-    return await record(session, payment=payment)
+    paid = (PaymentKind.PAYMENT, paying.amount_to_mark(heading, order, now), order.paid_at or now)
+    return await record(session, payment=_by_hand(heading, paid, order.reference, by=by, now=now))
 
 
 async def mark_refunded(
@@ -63,20 +52,32 @@ async def mark_refunded(
         InvalidRequest: the amount or the time cannot be; `field` says which.
     """
     heading = await locked(session, await invoices.issued(session, invoice_id=invoice_id))
-    refund = Payment(
+    refunded = (PaymentKind.REFUND, paying.amount_to_refund(heading, order, now), order.refunded_at or now)
+    return await record(session, payment=_by_hand(heading, refunded, order.reference, by=by, now=now))
+
+
+def _by_hand(
+    heading: Heading,
+    moved: tuple[PaymentKind, Decimal, datetime],
+    reference: str | None,
+    *,
+    by: KeyId | None,
+    now: datetime,
+) -> Payment:
+    kind, amount, occurred_at = moved
+    return Payment(
         organization_id=heading.organization_id,
         id=PaymentId(identity.new_id(now)),
         invoice_id=heading.id,
-        kind=PaymentKind.REFUND,
+        kind=kind,
         method=PaymentMethod.MANUAL,
-        amount=paying.amount_to_refund(heading, order, now),
+        amount=amount,
         currency=heading.currency,
-        reference=order.reference,
-        occurred_at=order.refunded_at or now,
+        reference=reference,
+        occurred_at=occurred_at,
         recorded_at=now,
         recorded_by=by,
     )
-    return await record(session, payment=refund)
 
 
 async def record(session: WriteSession, *, payment: Payment) -> Heading:

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from tollgate.invoices.model import Heading, InvoiceStatus
 from tollgate.kit import money
+from tollgate.kit.backoff import doubled
 from tollgate.kit.ids import typed
 from tollgate.payments.model import InvoiceState, PaymentIntent, StripeInvoice
 from tollgate.payments.rules import dunning
@@ -21,6 +22,8 @@ LOOK_AGAIN = timedelta(days=1)
 """How often an invoice that waits for its customer is looked at: Stripe's word of a payment may be lost."""
 _LOOK_SOON = timedelta(hours=1)
 """How often while a payment is on its way."""
+_FIRST_WAIT, _WAIT_MAX = timedelta(seconds=30), timedelta(hours=6)
+"""How long Stripe is left alone after an error, and after many."""
 _ASKING = frozenset({InvoiceState.DRAFT, InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE})
 """A mirror that is paid or will be, unless it is taken back."""
 KEYS_LAST = timedelta(hours=23)
@@ -332,4 +335,4 @@ def with_another_key(collection: Collection, *, was_looked_for: bool) -> Collect
 
 def retry_after(errors: int) -> timedelta:
     """How long to leave Stripe alone after so many errors in a row: from half a minute to six hours."""
-    return min(timedelta(seconds=30) * (1 << min(max(errors - 1, 0), 12)), timedelta(hours=6))
+    return doubled(_FIRST_WAIT, _WAIT_MAX, times=errors - 1)

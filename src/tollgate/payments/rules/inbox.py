@@ -2,12 +2,12 @@
 
 from datetime import datetime, timedelta
 
+from tollgate.kit.backoff import doubled
 from tollgate.kit.errors import InvalidRequest
 from tollgate.payments.model import StripeEvent
 from tollgate.payments.records import InboxEvent
 
 _FIRST, _LONGEST = timedelta(seconds=10), timedelta(hours=6)
-_DOUBLINGS_MAX = 16
 
 
 class OfAnotherMode(InvalidRequest):
@@ -38,4 +38,4 @@ def received(event: StripeEvent, *, is_live: bool, now: datetime) -> InboxEvent:
 
 def next_try(attempts: int, now: datetime) -> datetime:
     """When it is due again after so many attempts: whoever tries it has until then, and if it fails so has Stripe."""
-    return now + min(_FIRST * (1 << min(attempts, _DOUBLINGS_MAX)), _LONGEST)
+    return now + doubled(_FIRST, _LONGEST, times=attempts)

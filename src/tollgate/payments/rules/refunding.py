@@ -1,16 +1,17 @@
 """What may be refunded, from which payments, and what refunds and disputes do to invoices, grants and the ledger."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import reduce
 from uuid import UUID
 
 from tollgate.invoices.model import Heading, Payment, PaymentKind, PaymentMethod
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, OrganizationId, PaymentId, derived_id
-from tollgate.ledger.model import RECEIVABLE, STRIPE_CLEARING, TAX, Grant, Transfer, credits_of
+from tollgate.ledger.model import RECEIVABLE, STRIPE_CLEARING, TAX, Grant, Transfer, credits_of, grant_of
 from tollgate.payments.model import Dispute, Refund, RefundState
 from tollgate.payments.records import TopUp
 from tollgate.payments.states import DisputeRow, Paid, RefundRow, RefundStatus
@@ -112,14 +113,47 @@ class Parts:
     owed: Decimal
 
 
-def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal) -> Parts:
-    """How what goes back is made up: the same share of tax as of the whole, then credit as far as it lasts."""
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What has gone back of a top-up and did not come again, and how much of it was tax."""
+
+    amount: Decimal = money.ZERO
+    tax: Decimal = money.ZERO
+
+
+def gone(known: Sequence[tuple[RefundRow | DisputeRow, Sequence[Transfer]]]) -> Gone:
+    """What the refunds and disputes of a top-up, each with what it posted, leave gone."""
+    amounts = [row.gone for row, _ in known]
+    taxes = [posted_parts(transfers).tax for row, transfers in known if row.gone > 0]
+    return Gone(_sum(amounts), _sum(taxes))
+
+
+def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal, before: Gone) -> Parts:
+    """How what goes back is made up: tax in proportion, then credit as far as it lasts.
+
+    The tax of all that has gone back is in proportion, not of each part: so no cent of it is left when all is back.
+    """
     whole, tax = (money.to_minor_units(each, row.currency) for each in (top_up.total, top_up.tax))
-    units = money.to_minor_units(row.amount, row.currency) * tax
-    tax_part = money.from_minor_units((2 * units + whole) // (2 * whole), row.currency)
+    units = money.to_minor_units(money.EXACT.add(before.amount, row.amount), row.currency) * tax
+    all_tax = money.from_minor_units((2 * units + whole) // (2 * whole), row.currency)
+    tax_part = max(money.ZERO, min(money.EXACT.subtract(all_tax, before.tax), row.amount))
     net = money.EXACT.subtract(row.amount, tax_part)
     credit = min(net, remaining)
     return Parts(credit, tax_part, money.EXACT.subtract(net, credit))
+
+
+def posted_parts(transfers: Sequence[Transfer]) -> Parts:
+    """How what went back was made up, by what was posted when it did."""
+    out = [each for each in transfers if each.credit_account == STRIPE_CLEARING]
+    return Parts(
+        credit=_sum(each.amount for each in out if grant_of(each.debit_account) is not None),
+        tax=_sum(each.amount for each in out if each.debit_account == TAX),
+        owed=_sum(each.amount for each in out if each.debit_account == RECEIVABLE),
+    )
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    return reduce(money.EXACT.add, amounts, money.ZERO)
 
 
 def taken_back(row: RefundRow | DisputeRow, taken: Parts, grant_id: GrantId, *, now: datetime) -> list[Transfer]:
@@ -145,6 +179,11 @@ def given_again(row: RefundRow | DisputeRow, taken: Parts, *, now: datetime) -> 
     return [_transfer(row, STRIPE_CLEARING, account, amount, now) for account, amount in moves if amount > 0]
 
 
+def cause_of(row: RefundRow | DisputeRow) -> str:
+    """What the ledger calls the cause of what the row moves."""
+    return "refund" if isinstance(row, RefundRow) else "dispute"
+
+
 def _transfer(row: RefundRow | DisputeRow, debit: str, credit: str, amount: Decimal, now: datetime) -> Transfer:
     return Transfer(
         organization_id=row.organization_id,
@@ -153,7 +192,7 @@ def _transfer(row: RefundRow | DisputeRow, debit: str, credit: str, amount: Deci
         credit_account=credit,
         amount=amount,
         currency=row.currency,
-        cause="refund" if isinstance(row, RefundRow) else "dispute",
+        cause=cause_of(row),
         cause_id=row.id,
         reverses_id=None,
         occurred_at=row.created_at,

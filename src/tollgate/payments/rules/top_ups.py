@@ -6,6 +6,7 @@ from decimal import Decimal
 from tollgate.agreements.model import TaxTerms, TaxTreatment
 from tollgate.agreements.rules import billing
 from tollgate.kit import ids, money
+from tollgate.kit.backoff import doubled
 from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import OrganizationId, TopUpId
 from tollgate.ledger.model import STRIPE_CLEARING, TAX, GrantCategory, GrantTerms, Transfer
@@ -27,7 +28,6 @@ _LEAST_WHOLE, _MOST_WHOLE = Decimal(100), Decimal(10_000_000)
 _SOON, _LATER = timedelta(seconds=5), timedelta(minutes=5)
 _SOON_MOST, _LATER_MOST = timedelta(minutes=10), timedelta(hours=6)
 _AFTER_END = timedelta(minutes=1)
-_DOUBLINGS_MAX = 16
 _OVER = frozenset({"requires_payment_method", "canceled"})
 
 
@@ -124,10 +124,9 @@ def next_look(top_up: TopUp, now: datetime) -> datetime | None:
     """When to look after it again, if nothing is heard of it meanwhile."""
     if not top_up.status.is_waiting:
         return None
-    doublings = 1 << min(top_up.tries, _DOUBLINGS_MAX)
     if top_up.status is TopUpStatus.OPENING:
-        return now + min(_SOON * doublings, _SOON_MOST)
-    later = now + min(_LATER * doublings, _LATER_MOST)
+        return now + doubled(_SOON, _SOON_MOST, times=top_up.tries)
+    later = now + doubled(_LATER, _LATER_MOST, times=top_up.tries)
     return later if top_up.expires_at <= now else min(later, top_up.expires_at + _AFTER_END)
 
 

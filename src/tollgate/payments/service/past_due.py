@@ -13,6 +13,7 @@ from tollgate.infra.database import ReadSession
 from tollgate.invoices.model import Heading
 from tollgate.invoices.rules import telling
 from tollgate.invoices.service import invoices
+from tollgate.kit import instants
 from tollgate.kit.ids import OrganizationId, derived_id, typed
 from tollgate.ledger import service as ledger
 from tollgate.payments.rules import dunning
@@ -40,7 +41,7 @@ async def failed(means: Means, collection: Collection, *, reason: str, page: str
             derived_id(collection.invoice_id, f"attempt:{after.attempts}"),
             attempt=after.attempts,
             reason=reason,
-            next_attempt_at=None if retry_at is None else retry_at.isoformat(),
+            next_attempt_at=instants.text_or_none(retry_at),
             payment_page=page,
         )
         await webhooks.emit(session, replace(told, occurred_at=now))

@@ -1,6 +1,6 @@
 """What a payment at Stripe paid for: an invoice, or a top-up; and how what was credited for a top-up is taken back."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -11,7 +11,7 @@ from tollgate.kit import money
 from tollgate.kit.errors import NotFound
 from tollgate.kit.ids import OrganizationId, typed
 from tollgate.ledger import service as ledger
-from tollgate.ledger.model import STRIPE_CLEARING, Grant, GrantCategory, GrantTerms
+from tollgate.ledger.model import STRIPE_CLEARING, Grant, GrantCategory, GrantTerms, Transfer, grant_of
 from tollgate.payments.records import TopUp
 from tollgate.payments.rules import refunding
 from tollgate.payments.rules import top_ups as top_up_rules
@@ -80,12 +80,12 @@ async def take_back(session: WriteSession, paid: Paid, row: RefundRow | DisputeR
     Answers what was taken from the grant. The caller holds the organization's lock.
     """
     top_up, grant = await _bought(session, paid)
-    parts = refunding.parts(row, top_up, grant.remaining)
+    parts = refunding.parts(row, top_up, grant.remaining, await _gone(session, row, top_up))
     voided = refunding.kept_after_voiding(grant, row, now=now)
     if voided is not None:
         await ledger.post(session, voided)
     for transfer in refunding.taken_back(row, parts, grant.id, now=now):
-        if transfer.debit_account.startswith("credits:"):
+        if grant_of(transfer.debit_account) is not None:
             await ledger.burn(session, grant_id=grant.id, transfer=transfer)
         else:
             await ledger.post(session, transfer)
@@ -95,7 +95,7 @@ async def take_back(session: WriteSession, paid: Paid, row: RefundRow | DisputeR
 async def give_again(session: WriteSession, paid: Paid, row: RefundRow | DisputeRow, *, now: datetime) -> None:
     """Undo that: what came from the grant is credit again, in a grant of its own, and the rest is not owed any more."""
     top_up, _ = await _bought(session, paid)
-    parts = refunding.parts(row, top_up, row.from_credit)
+    parts = refunding.posted_parts(await _posted(session, row))
     for transfer in refunding.given_again(row, parts, now=now):
         await ledger.post(session, transfer)
     if parts.credit > 0:
@@ -109,6 +109,17 @@ async def give_again(session: WriteSession, paid: Paid, row: RefundRow | Dispute
         await ledger.grant_credit(
             session, organization_id=row.organization_id, terms=terms, by=None, now=now, source=STRIPE_CLEARING
         )
+
+
+async def _gone(session: ReadSession, row: RefundRow | DisputeRow, top_up: TopUp) -> refunding.Gone:
+    """What went back of the top-up before this one."""
+    rows = await returns.of_top_up(session, organization_id=top_up.organization_id, top_up_id=top_up.id)
+    return refunding.gone([(each, await _posted(session, each)) for each in rows if each.id != row.id])
+
+
+async def _posted(session: ReadSession, row: RefundRow | DisputeRow) -> Sequence[Transfer]:
+    caused = (refunding.cause_of(row), row.id)
+    return await ledger.caused(session, organization_id=row.organization_id, caused=caused)
 
 
 async def _bought(session: ReadSession, paid: Paid) -> tuple[TopUp, Grant]:

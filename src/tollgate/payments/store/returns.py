@@ -13,7 +13,7 @@ from sqlmodel import col
 
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit import money
-from tollgate.kit.ids import InvoiceId, OrganizationId
+from tollgate.kit.ids import InvoiceId, OrganizationId, TopUpId
 from tollgate.payments.states import DisputeRow, RefundRow, RefundStatus
 from tollgate.payments.tables import DisputeRecord, RefundRecord
 
@@ -170,6 +170,23 @@ async def of_top_ups(session: ReadSession, intents: Collection[str]) -> list[tup
         ).where(col(DisputeRecord.top_up_id).is_not(None), col(DisputeRecord.payment_intent_id).in_(intents))
     )
     return [(row[0], row[1]) for row in (*refunds, *disputes)]
+
+
+async def of_top_up(
+    session: ReadSession, *, organization_id: OrganizationId, top_up_id: TopUpId
+) -> list[RefundRow | DisputeRow]:
+    """The refunds and disputes of a top-up."""
+    refunds = await session.execute(
+        sa.select(RefundRecord).where(
+            col(RefundRecord.organization_id) == organization_id, col(RefundRecord.top_up_id) == top_up_id
+        )
+    )
+    disputes = await session.execute(
+        sa.select(DisputeRecord).where(
+            col(DisputeRecord.organization_id) == organization_id, col(DisputeRecord.top_up_id) == top_up_id
+        )
+    )
+    return [*map(_refund, refunds.scalars()), *map(_dispute, disputes.scalars())]
 
 
 _MOVING = ("status", "stripe_refund_id", "from_credit", "last_error", "attempts", "next_at", "updated_at")
