@@ -211,6 +211,8 @@ class TestWhoeverDoesNotPay:
         assert done is not None
         assert (waits.state, waits.last_error, done.state) == (WAITS, "insufficient_funds", DONE)
         assert await stand.told(heading) == ["invoice.finalised", "invoice.payment_failed", "invoice.paid"]
+        [failed] = await stand.told_of(heading, "invoice.payment_failed")
+        assert failed["next_attempt_at"].endswith("Z")
 
     async def test_is_told_suspended_and_let_in_again(self, stand: Desk) -> None:
         stand.policy = replace(Policy(), suspend_after_days=10)

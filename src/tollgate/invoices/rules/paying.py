@@ -11,6 +11,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from tollgate.invoices.model import Heading, InvoiceStatus, Payment, PaymentMethod, PaymentOrder, RefundOrder
+from tollgate.invoices.rules import document
 from tollgate.kit import instants, money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, derived_id
@@ -29,7 +30,7 @@ def amount_to_mark(heading: Heading, order: PaymentOrder, now: datetime) -> Deci
     due = heading.amount_due
     if due == 0:
         raise Conflict(f"Nothing is due on {heading.number}: it is {heading.status}.")
-    return _amount_within(order.amount, due, f"A payment is more than 0 and at most what is due, {due}", heading)
+    return _amount_within(order.amount, due, "A payment is more than 0 and at most what is due", heading)
 
 
 def amount_to_refund(heading: Heading, order: RefundOrder, now: datetime) -> Decimal:
@@ -43,7 +44,7 @@ def amount_to_refund(heading: Heading, order: RefundOrder, now: datetime) -> Dec
     surplus = heading.balance.copy_negate()
     if surplus <= 0:
         raise Conflict(f"Nothing of {heading.number} is to be given back: a credit note says what is.")
-    said = f"A refund is more than 0 and at most what is to be given back, {surplus}"
+    said = "A refund is more than 0 and at most what is to be given back"
     return _amount_within(order.amount, surplus, said, heading)
 
 
@@ -57,7 +58,7 @@ def _check_is_past(at: datetime | None, field: str, now: datetime) -> None:
 def _amount_within(said: Decimal | None, most: Decimal, rule: str, heading: Heading) -> Decimal:
     amount = most if said is None else said
     if not 0 < amount <= most:
-        raise InvalidRequest(f"{rule} {heading.currency}.", field="amount")
+        raise InvalidRequest(f"{rule}, {document.rounded(most, heading.currency)} {heading.currency}.", field="amount")
     check_whole_units(amount, heading.currency, "amount")
     return amount
 

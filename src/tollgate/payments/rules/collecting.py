@@ -11,6 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from tollgate.invoices.model import Heading, InvoiceStatus
+from tollgate.invoices.rules import document
 from tollgate.kit import money
 from tollgate.kit.ids import typed
 from tollgate.payments.model import InvoiceState, PaymentIntent, StripeInvoice
@@ -262,8 +263,10 @@ def _why_at_odds(seen: Seen, mirror: StripeInvoice) -> str:
     if mirror.state is not InvoiceState.PAID:
         return f"Stripe's invoice {mirror.id} was taken back there: it is {mirror.state}."
     how = "marked as paid elsewhere there" if mirror.is_paid_elsewhere else "paid there"
+    currency = seen.heading.currency
+    due = f"{document.rounded(seen.heading.amount_due, currency)} {currency}"
     return (
-        f"Stripe's invoice {mirror.id} is {how}, and {seen.heading.amount_due} {seen.heading.currency} is due on ours: "
+        f"Stripe's invoice {mirror.id} is {how}, and {due} is due on ours: "
         "record what was paid elsewhere, credit what went back, or collect again."
     )
 

@@ -11,7 +11,7 @@ from tollgate.accounts.model import Organization, OrganizationStatus
 from tollgate.infra import telemetry
 from tollgate.infra.database import ReadSession
 from tollgate.invoices.model import Heading
-from tollgate.invoices.rules import telling
+from tollgate.invoices.rules import document, telling
 from tollgate.invoices.service import invoices
 from tollgate.kit.ids import OrganizationId, derived_id, typed
 from tollgate.ledger import service as ledger
@@ -40,7 +40,7 @@ async def failed(means: Means, collection: Collection, *, reason: str, page: str
             derived_id(collection.invoice_id, f"attempt:{after.attempts}"),
             attempt=after.attempts,
             reason=reason,
-            next_attempt_at=None if retry_at is None else retry_at.isoformat(),
+            next_attempt_at=document.instant(retry_at),
             payment_page=page,
         )
         await webhooks.emit(session, replace(told, occurred_at=now))
