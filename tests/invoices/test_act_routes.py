@@ -13,6 +13,7 @@ from tests.invoices.builders import Books, Used, at
 
 from tollgate.accounts import service as accounts
 from tollgate.infra.web import PAGE_MAX
+from tollgate.invoices.rules.paying import REFERENCE_CHARACTERS_MAX
 from tollgate.invoices.schemas.credit_notes import REASON_CHARACTERS_MAX
 from tollgate.kit import ids
 from tollgate.kit.ids import OrganizationId
@@ -174,6 +175,7 @@ async def test_a_repeat_with_the_same_key_gets_the_first_note_again(acme: Acme) 
         ("void", {}, "reason"),
         ("void", {"reason": ""}, "reason"),
         ("mark-uncollectible", {"reason": "x" * (REASON_CHARACTERS_MAX + 1)}, "reason"),
+        ("mark-paid", {"reference": "x" * (REFERENCE_CHARACTERS_MAX + 1)}, "reference"),
         ("credit-notes", {"amount": "1.00"}, "reason"),
         ("credit-notes", {"amount": 1, **WHY}, "amount"),
         ("credit-notes", {"amount": "-1.00", **WHY}, "amount"),
