@@ -93,6 +93,7 @@ class TestBillingDetails:
             ({"tax": {"treatment": "reverse_charge"}, "tax_ids": []}, "tax_ids"),
             ({"tax": {"treatment": "exclusive", "rate": "19.00001"}}, "tax.rate"),
             ({"tax": {"treatment": "exclusive", "rate": 19}}, "tax.rate"),
+            ({"tax": {"treatment": "exclusive"}}, "tax.rate"),
             ({"tax": {"treatment": "vat"}}, "tax.treatment"),
             ({"term_days": -1}, "term_days"),
             ({"term_days": 400}, "term_days"),

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -85,11 +86,22 @@ async def test_answers_are_the_interfaces_own_as_json(run: Run) -> None:
     assert (note["invoice"]["number"], note["total"]) == (NUMBER, "-10.00")
 
 
+async def test_a_credit_note_is_written_to_a_file_by_its_number(run: Run, tmp_path: Path) -> None:
+    number = json.loads(await run.told("credit", NUMBER, *WHY, "--json"))["number"]
+    path = tmp_path / "note.pdf"
+
+    await run.told("pdf", number, "--output", str(path))
+    missing = await run("pdf", "CN-2020-000009")
+
+    assert path.read_bytes().startswith(b"%PDF-")
+    assert "There is no such credit note" in missing.stderr
+
+
 MISTAKES: Sequence[tuple[Sequence[str], str]] = (
     (["void", NUMBER], "Missing option '--reason'"),
     (["void", "TG-2020-000009", *WHY], "There is no such invoice"),
     (["mark-paid", NUMBER, "--amount", "ten"], "is not a decimal number"),
-    (["mark-paid", NUMBER, "--amount", "11"], "at most what is due, 10"),
+    (["mark-paid", NUMBER, "--amount", "11"], "at most what is due, 10.00 USD."),
     (["mark-refunded", NUMBER], "a credit note says what is"),
     (["credit", NUMBER, *WHY, "--line", "first"], "does not begin with the number of a line"),
     (["credit", NUMBER, *WHY, "--line", "2"], "has no such line: 2"),

@@ -13,6 +13,7 @@ from tests.invoices.builders import Books, Used, at
 
 from tollgate.accounts import service as accounts
 from tollgate.infra.web import PAGE_MAX
+from tollgate.invoices.rules.paying import REFERENCE_CHARACTERS_MAX
 from tollgate.invoices.schemas.credit_notes import REASON_CHARACTERS_MAX
 from tollgate.kit import ids
 from tollgate.kit.ids import OrganizationId
@@ -120,6 +121,9 @@ async def test_a_credit_note_is_a_file_with_what_it_says_attached(acme: Acme) ->
 
     file = await acme.plane.call("GET", f"/credit-notes/{note['id']}/pdf", key=acme.manager)
     another = await acme.plane.call("GET", f"/credit-notes/{note['id']}/pdf", key=await acme.plane.a_manager("Other"))
+    for_anybody = f"/admin/invoices/{acme.invoice['id']}/credit-notes/{note['id']}/pdf"
+    operators = await acme.plane.call("GET", for_anybody)
+    forbidden = await acme.plane.call("GET", for_anybody, key=acme.manager)
 
     assert file.headers["content-disposition"] == f'attachment; filename="{note["number"]}.pdf"'
     read = PdfReader(io.BytesIO(file.content))
@@ -127,6 +131,8 @@ async def test_a_credit_note_is_a_file_with_what_it_says_attached(acme: Acme) ->
     assert json.loads(attached)["number"] == note["number"]
     assert "2.50" in "".join(page.extract_text() for page in read.pages)
     assert another.status_code == 404
+    assert operators.content == file.content
+    assert forbidden.status_code == 403
 
 
 async def test_what_was_paid_for_what_is_credited_is_given_back_or_becomes_credit(acme: Acme) -> None:
@@ -169,6 +175,7 @@ async def test_a_repeat_with_the_same_key_gets_the_first_note_again(acme: Acme) 
         ("void", {}, "reason"),
         ("void", {"reason": ""}, "reason"),
         ("mark-uncollectible", {"reason": "x" * (REASON_CHARACTERS_MAX + 1)}, "reason"),
+        ("mark-paid", {"reference": "x" * (REFERENCE_CHARACTERS_MAX + 1)}, "reference"),
         ("credit-notes", {"amount": "1.00"}, "reason"),
         ("credit-notes", {"amount": 1, **WHY}, "amount"),
         ("credit-notes", {"amount": "-1.00", **WHY}, "amount"),

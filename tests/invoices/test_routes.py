@@ -154,8 +154,7 @@ async def test_every_line_explains_itself_page_by_page(plane: ControlPlane, mana
 
 
 async def test_an_invoice_is_a_file_that_stays_the_same(plane: ControlPlane, manager: str, acme: Organization) -> None:
-    drafted = await data(plane, "GET", "/invoices/current", key=manager)
-    draft = await plane.call("GET", f"/invoices/{drafted['id']}/pdf", key=manager)
+    draft = await plane.call("GET", "/invoices/current/pdf", key=manager)
     issued = await data(plane, "POST", close_path(acme), json={"month": "2026-11"})
     file = await plane.call("GET", f"/invoices/{issued['id']}/pdf", key=manager)
     await data(plane, "POST", f"/admin/invoices/{issued['id']}/mark-paid", json={})
@@ -179,11 +178,25 @@ async def test_another_organization_sees_nothing(plane: ControlPlane, manager: s
     assert (await plane.call("GET", "/invoices", key=stranger)).json() == {"data": [], "next": None}
 
 
+async def test_the_operator_lists_what_an_organization_lists(
+    plane: ControlPlane, manager: str, acme: Organization
+) -> None:
+    await data(plane, "POST", close_path(acme), json={"month": "2026-11"})
+    nobody = "/admin/organizations/org_00000000-0000-0000-0000-000000000001/invoices"
+
+    listed = await plane.call("GET", f"{close_path(acme)}?limit=1")
+
+    assert listed.json() == (await plane.call("GET", "/invoices", key=manager)).json()
+    assert [each["number"] for each in listed.json()["data"]] == ["TG-2026-000001"]
+    assert (await plane.call("GET", nobody)).status_code == 404
+
+
 async def test_only_the_operator_acts(plane: ControlPlane, manager: str, acme: Organization) -> None:
     drafted = await data(plane, "GET", "/invoices/current", key=manager)
 
     for method, path, body in [
         ("POST", close_path(acme), {"month": "2026-11"}),
+        ("GET", close_path(acme), None),
         ("POST", f"/admin/invoices/{drafted['id']}/finalise", None),
         ("GET", f"/admin/invoices/{drafted['id']}", None),
         ("GET", f"/admin/invoices/{drafted['id']}/pdf", None),

@@ -175,6 +175,15 @@ class TestSections:
         ]
 
 
+def test_sums_are_in_the_order_of_their_sections() -> None:
+    types = {"fees": "Plan", "discounts": "Discounts", "adjustments": "Adjustments"}
+    said = {f"{name}{which}": "1.00" for name in types for which in ("", "_exact")}
+
+    shown = paper(usage("1"), **said)
+
+    assert [total.label for total in shown.totals][1:4] == list(types.values())
+
+
 class TestParties:
     def test_a_document_of_before_names_the_organization_alone(self) -> None:
         said = json.loads(written(usage("1")))
@@ -197,6 +206,15 @@ class TestParties:
             ("Payment", ("Payable within 14 days of issue, by 15 December 2026.", "IBAN 1")),
             ("Remarks", ("Cost centre 7", "Floor 3")),
         ]
+
+    @pytest.mark.parametrize(
+        ("days", "when"),
+        [(0, "on receipt, by"), (1, "within a day of issue, by"), (30, "within 30 days of issue, by")],
+    )
+    def test_terms_of_payment_read_as_a_sentence(self, days: int, when: str) -> None:
+        shown = paper(usage("1"), payment={"term_days": days, "instructions": None})
+
+        assert shown.notes[0].paragraphs == (f"Payable {when} 15 December 2026.",)
 
     def test_nothing_is_to_be_paid_where_nothing_is_due(self) -> None:
         assert paper(usage("1"), spent("1")).notes[0].paragraphs == ("Nothing is to be paid.",)

@@ -1,5 +1,6 @@
 """Invoices to collect, and what collecting needs: ordinary in whatever a test does not say."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -208,6 +209,12 @@ class Desk:
         told = "SELECT type FROM events WHERE organization_id = $1 ORDER BY occurred_at, type"
         rows = await self.books.pool.fetch(told, heading.organization_id)
         return [row["type"] for row in rows]
+
+    async def told_of(self, heading: Heading, kind: str) -> list[dict[str, Any]]:
+        """The data of the organization's events of that type."""
+        told = "SELECT data FROM events WHERE organization_id = $1 AND type = $2"
+        rows = await self.books.pool.fetch(told, heading.organization_id, kind)
+        return [json.loads(row["data"]) for row in rows]
 
     async def status(self, heading: Heading) -> str:
         async with self.books.database.read() as session:

@@ -246,6 +246,23 @@ class TestWhoeverDoesNotPay:
 
         assert await stand.told(heading) == ["invoice.finalised", "invoice.past_due"]
 
+    async def test_is_not_over_for_whoever_cannot_see_what_stripe_asks_for(self, stand: Desk) -> None:
+        heading = await stand.invoiced(method=None)
+        await stand.collect(heading)
+        await stand.mark_paid(heading)
+
+        seeing, stand.door = stand.door, None
+        stand.pass_time(days(2))
+        await stand.collect(heading)
+        blind = await stand.collection(heading)
+        stand.door = seeing
+        stand.pass_time(days(1))
+        await stand.collect(heading)
+
+        assert blind.state is CollectionState.OPEN
+        assert (await stand.collection(heading)).state is CollectionState.DONE
+        assert [each["status"] for each in stand.double.every("invoice")] == ["paid"]
+
     async def test_whose_operator_asks_is_tried_at_once(self, stand: Desk) -> None:
         heading = await stand.invoiced(method="declining")
         await stand.collect(heading)

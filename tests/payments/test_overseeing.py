@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tests.control_plane import ControlPlane, shared_control_plane
-from tests.invoices.builders import Books
+from tests.invoices.builders import AFTER, Books
 from tests.payments.builders import Desk
 from tests.payments.stripe_double import SECRET_KEY, StripeDouble
 
@@ -42,11 +42,29 @@ async def test_an_invoice_is_asked_for_refunded_and_seen(plane: ControlPlane, of
 
     assert seen.json()["data"]["state"] == "open"
     assert asked.json()["data"]["invoice"] == typed("inv", heading.id)
+    assert asked.json()["data"]["next_at"] == asked.json()["data"]["updated_at"]
     assert [row["invoice"] for row in listed.json()["data"]] == [typed("inv", heading.id)]
     assert status.json()["data"]["stripe"] is True
     assert status.json()["data"]["collections"]["open"] == 1
     assert (refused.status_code, refunds.json()["data"]) == (409, [])
     assert "credit note" in refused.json()["error"]["message"]
+
+
+async def test_what_comes_of_a_top_up_is_named_as_everywhere(plane: ControlPlane, office: Desk) -> None:
+    office.double.begin_anew(AFTER)
+    heading = await office.topped_up("20", spent="5")
+    owner = typed("org", heading.organization_id)
+    charge = office.double.every("charge")[0]["id"]
+
+    await office.refund_at_stripe(heading, 500)
+    office.double.dispute(charge, 1500)
+    await office.hear()
+    [disputed] = (await plane.call("GET", "/admin/payments/disputes")).json()["data"]
+    [top_up] = (await plane.call("GET", f"/admin/organizations/{owner}/top-ups")).json()["data"]
+    moved = await plane.call("GET", "/credits/transactions?cause=refund", key=await plane.a_key(owner))
+
+    assert disputed["top_up"] == top_up["id"]
+    assert {each["cause_id"].partition("_")[0] for each in moved.json()["data"]} == {"re"}
 
 
 async def test_how_an_organization_is_collected_from_is_set_and_read(plane: ControlPlane) -> None:

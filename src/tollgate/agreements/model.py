@@ -42,6 +42,10 @@ class TaxTreatment(StrEnum):
     REVERSE_CHARGE = "reverse_charge"
 
 
+CHARGED = frozenset({TaxTreatment.EXCLUSIVE, TaxTreatment.INCLUSIVE})
+"""The treatments under which tax is charged, at a rate."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaxTerms:
     """The tax on an organization's invoices."""

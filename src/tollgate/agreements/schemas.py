@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Meta, Struct
 
 from tollgate.agreements.model import (
+    CHARGED,
     NO_TAX,
     TERM_DAYS_DEFAULT,
     Address,
@@ -61,6 +62,8 @@ class TaxBody(Body, kw_only=True, frozen=True):
     note: str | None = None
 
     def terms(self) -> TaxTerms:
+        if self.rate is None and self.treatment in CHARGED:
+            raise InvalidRequest(f"tax.rate: say the rate of {self.treatment} tax; 0 if it is none.", field="tax.rate")
         rate = NO_TAX.rate if self.rate is None else Decimal(self.rate)
         return TaxTerms(self.treatment, rate, NO_TAX.label if self.label is None else self.label, self.note)
 

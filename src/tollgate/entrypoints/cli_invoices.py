@@ -20,7 +20,7 @@ from tollgate.invoices.model import Closed, Heading, Invoice, Month
 from tollgate.invoices.printing import Printer
 from tollgate.invoices.rules import document
 from tollgate.invoices.schemas.invoices import InvoiceSummary, InvoiceView
-from tollgate.invoices.service import files
+from tollgate.invoices.service import credit_notes, files
 from tollgate.invoices.service import invoices as service
 from tollgate.invoices.service.files import File
 from tollgate.kit import ids
@@ -31,6 +31,7 @@ from tollgate.kit.period import NotAMonth
 
 LIST_DEFAULT = 100
 _WIDEST = 1000
+_CREDIT_NOTES = "CN-"
 
 
 class TypedId(click.ParamType[UUID]):
@@ -211,7 +212,10 @@ async def _show(data_dir: Path, name: InvoiceId | str, clock: Clock) -> Invoice:
 @cli_options.data_dir_option
 @cli_options.json_option
 def pdf(*, invoice_name: InvoiceId | str, output: Path | None, data_dir: Path, as_json: bool) -> None:
-    """Write an invoice or a draft to a PDF file. INVOICE is its id, `inv_` and a UUID, or its number."""
+    """Write an invoice, a draft or a credit note to a PDF file.
+
+    INVOICE is the invoice's id, `inv_` and a UUID, or its number, or the number of a credit note.
+    """
     if as_json and output is not None and str(output) == "-":
         raise click.UsageError("Standard output can hold the file or the answer as JSON, not both.")
     file = cli_options.run(_pdf(data_dir, invoice_name, SystemClock()))
@@ -228,6 +232,10 @@ def pdf(*, invoice_name: InvoiceId | str, output: Path | None, data_dir: Path, a
 
 
 async def _pdf(data_dir: Path, name: InvoiceId | str, clock: Clock) -> File:
+    if isinstance(name, str) and name.startswith(_CREDIT_NOTES):
+        async with opened(data_dir) as database, database.read() as session:
+            note = await credit_notes.find_numbered(session, name)
+        return await files.credit_note_file(Printer(), note=note)
     return await files.invoice_file(Printer(), invoice=await _show(data_dir, name, clock))
 
 

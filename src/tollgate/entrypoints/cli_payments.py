@@ -17,6 +17,7 @@ from tollgate.entrypoints.cli_database import opened
 from tollgate.infra import settings
 from tollgate.kit.clock import SystemClock
 from tollgate.kit.ids import typed
+from tollgate.payments.model import NotConfigured
 from tollgate.payments.schemas.collecting import CollectionView, PaymentsView, ReconciliationView, RefundView
 from tollgate.payments.service import overseeing, reconciling, sweeping
 from tollgate.payments.service.means import Means
@@ -35,7 +36,7 @@ def payments() -> None:
 def collect(*, data_dir: Path, as_json: bool) -> None:
     """Do what is due now: take money, follow refunds, tell who is past due. The worker does this by itself.
 
-    The exit code is 1 if anything waits for a person.
+    It needs the variables of Stripe that the worker has. The exit code is 1 if anything waits for a person.
     """
     swept = cli_options.run(_collect(data_dir))
     if as_json:
@@ -53,6 +54,8 @@ def collect(*, data_dir: Path, as_json: bool) -> None:
 
 async def _collect(data_dir: Path) -> Swept:
     async with _means(data_dir) as means:
+        if means.door is None:
+            raise NotConfigured
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Collecting", total=None)
             return await sweeping.sweep(
@@ -126,7 +129,8 @@ def status(*, data_dir: Path, as_json: bool) -> None:
     if found.oldest_due_at is not None:
         console.print(f"Due since {found.oldest_due_at:%Y-%m-%d %H:%M:%S}")
     compared = "never" if found.reconciled_at is None else f"{found.reconciled_at:%Y-%m-%d %H:%M}"
-    console.print(f"Compared with Stripe: {compared}; differences: {found.differences or 0}")
+    differences = "" if found.differences is None else f"; differences: {found.differences}"
+    console.print(f"Compared with Stripe: {compared}{differences}")
 
 
 async def _status(data_dir: Path) -> PaymentsView:

@@ -191,3 +191,14 @@ def test_stripe_is_left_alone_the_longer_the_more_often_it_failed_and_six_hours_
     pause = collecting.retry_after(errors)
 
     assert timedelta(seconds=30) <= pause <= collecting.retry_after(errors + 1) <= timedelta(hours=6)
+
+
+@given(sights())
+def test_whoever_cannot_see_stripe_ends_nothing_that_was_begun_there(seen: Seen) -> None:
+    blind = replace(seen, mirror=None, intents=[], ways=Ways(CollectionMode.NONE), is_blind=True)
+    known = seen.collection.mirror
+    step = collecting.next_step(blind, Policy(), NOW)
+
+    assert step.act in {Act.REST, Act.REMIND, Act.SUSPEND, Act.FINISH}
+    if known.invoice_id is not None or known.begun_at is not None:
+        assert step.act is not Act.FINISH

@@ -5,7 +5,7 @@ import unicodedata
 from decimal import Decimal
 from fractions import Fraction
 
-from tollgate.agreements.model import Address, BillingDetails, Issuer, TaxId, TaxTerms, TaxTreatment
+from tollgate.agreements.model import CHARGED, Address, BillingDetails, Issuer, TaxId, TaxTerms, TaxTreatment
 from tollgate.kit import money
 from tollgate.kit.errors import InvalidRequest
 
@@ -127,10 +127,9 @@ def _check_email(email: str | None) -> None:
 
 
 def _check_tax(tax: TaxTerms) -> None:
-    charged = tax.treatment in {TaxTreatment.EXCLUSIVE, TaxTreatment.INCLUSIVE}
     if not 0 <= tax.rate <= 100 or money.decimals_of(tax.rate) > RATE_DECIMALS:  # noqa: PLR2004 - percent
         raise InvalidRequest(f"A tax rate is 0 to 100 percent with at most {RATE_DECIMALS} decimals.", field="tax.rate")
-    if tax.rate and not charged:
+    if tax.rate and tax.treatment not in CHARGED:
         raise InvalidRequest(
             f"With the treatment {tax.treatment} no tax is charged, so its rate is 0.", field="tax.rate"
         )

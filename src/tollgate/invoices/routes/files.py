@@ -26,6 +26,23 @@ class InvoiceFilesController(Controller):
     path = "/invoices"
     tags = ("Invoices",)
 
+    @get(
+        "/current/pdf",
+        summary="The draft that collects what is used now, as a PDF file",
+        media_type=MEDIA_TYPE,
+        responses=_FILE,
+    )
+    async def get_current_pdf(
+        self,
+        database: Injected[Database],
+        clock: Injected[Clock],
+        printer: Injected[Printer],
+        manager: Injected[Principal],
+    ) -> Response[bytes]:
+        async with database.read() as session:
+            invoice = await service.current(session, organization_id=manager.organization_id, now=clock.now())
+        return _answer(await files.invoice_file(printer, invoice=invoice))
+
     @get("/{invoice_id:str}/pdf", summary="An invoice or a draft as a PDF file", media_type=MEDIA_TYPE, responses=_FILE)
     async def get_invoice_pdf(
         self,
@@ -68,6 +85,26 @@ class AnyInvoiceFilesController(Controller):
             invoice = await service.find(session, invoice_id=wanted, now=clock.now())
         return _answer(await files.invoice_file(printer, invoice=invoice))
 
+    @get(
+        "/{invoice_id:str}/credit-notes/{credit_note_id:str}/pdf",
+        summary="A credit note of any organization's invoice as a PDF file",
+        media_type=MEDIA_TYPE,
+        responses=_FILE,
+    )
+    async def get_any_credit_note_pdf(
+        self,
+        invoice_id: FromPath[str],
+        credit_note_id: FromPath[str],
+        database: Injected[Database],
+        printer: Injected[Printer],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> Response[bytes]:
+        wanted, named = InvoiceId(web.parse_id("inv", invoice_id)), CreditNoteId(web.parse_id("cn", credit_note_id))
+        async with database.read() as session:
+            heading = await service.issued(session, invoice_id=wanted)
+            note = await credit_notes.get(session, organization_id=heading.organization_id, note_id=named)
+        return _answer(await files.credit_note_file(printer, note=note))
+
 
 class CreditNoteFilesController(Controller):
     """An organization's credit notes, to print or to file away."""
@@ -86,7 +123,7 @@ class CreditNoteFilesController(Controller):
         owner, wanted = manager.organization_id, CreditNoteId(web.parse_id("cn", credit_note_id))
         async with database.read() as session:
             note = await credit_notes.get(session, organization_id=owner, note_id=wanted)
-        return _answer(await files.document_file(printer, name=note.number, text=note.document))
+        return _answer(await files.credit_note_file(printer, note=note))
 
 
 def _answer(file: File) -> Response[bytes]:

@@ -5,6 +5,7 @@ from typing import Any
 from litestar import Controller, Request, get, post
 from litestar.params import FromPath, JSONBody
 
+from tollgate.accounts import service as accounts
 from tollgate.infra import web
 from tollgate.infra.database import Database
 from tollgate.infra.web import Injected, One, Page, Paging
@@ -144,6 +145,21 @@ class InvoiceActsController(Controller):
                 session, invoice_id=wanted, order=data.order(), by=operator.key_id, now=clock.now()
             )
         return One(data=InvoiceSummary.of(heading))
+
+    @get("/organizations/{organization_id:str}/invoices", summary="An organization's invoices, newest period first")
+    async def list_any_invoices(
+        self,
+        request: AnyRequest,
+        organization_id: FromPath[str],
+        database: Injected[Database],
+        operator: Injected[Principal],  # noqa: ARG002 - asking for an operator is the check
+    ) -> Page[InvoiceSummary]:
+        asked, owner = web.query(request, Paging), OrganizationId(web.parse_id("org", organization_id))
+        before = None if asked.before is None else InvoiceId(asked.before)
+        async with database.read() as session:
+            await accounts.get_organization(session, owner)
+            rows = await service.list_invoices(session, organization_id=owner, before=before, count=asked.limit + 1)
+        return web.page(rows, limit=asked.limit, show=InvoiceSummary.of, key=lambda heading: heading.id)
 
     @post("/organizations/{organization_id:str}/invoices", status_code=200, summary="Close an organization's month")
     async def close_month(

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from tollgate.invoices.acts import CreditNote, CreditOrder, LineOrder, Part, Parts, Surplus
 from tollgate.invoices.model import Heading, Invoice, InvoiceStatus, LineType, Payment, PaymentKind, PaymentMethod
-from tollgate.invoices.rules import paying
+from tollgate.invoices.rules import document, paying
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import PaymentId, derived_id
@@ -89,7 +89,8 @@ def _of_amount(heading: Heading, rest: Parts, amount: Decimal) -> dict[int, int]
     currency = heading.currency
     if not 0 < amount <= rest.total:
         raise InvalidRequest(
-            f"A credit note is of more than 0 and at most what is left of {heading.number}, {rest.total} {currency}.",
+            f"A credit note is of more than 0 and at most what is left of {heading.number}, "
+            f"{document.rounded(rest.total, currency)} {currency}.",
             field="amount",
         )
     paying.check_whole_units(amount, currency, "amount")
@@ -107,7 +108,8 @@ def _of_lines(heading: Heading, rest: Parts, orders: Sequence[LineOrder]) -> dic
     if not 0 <= net <= net_left or not 0 < sum(taken.values()) <= _units(rest.total, heading.currency):
         raise InvalidRequest(
             f"These lines come to {money.from_minor_units(sum(taken.values()), heading.currency)}; a credit note is of "
-            f"more than 0 and at most what is left of {heading.number}, {rest.total} {heading.currency}.",
+            f"more than 0 and at most what is left of {heading.number}, "
+            f"{document.rounded(rest.total, heading.currency)} {heading.currency}.",
             field="lines",
         )
     return taken
@@ -124,7 +126,8 @@ def _named(heading: Heading, rest: Parts, orders: Sequence[LineOrder]) -> dict[i
         amount = most if order.amount is None else order.amount
         if not 0 < amount <= most:
             raise InvalidRequest(
-                f"Of line {order.n}, more than 0 and at most what is left of it can be credited: {most}.",
+                f"Of line {order.n}, more than 0 and at most what is left of it can be credited: "
+                f"{document.rounded(most, heading.currency)} {heading.currency}.",
                 field=f"lines[{place}].amount",
             )
         paying.check_whole_units(amount, heading.currency, f"lines[{place}].amount")

@@ -11,11 +11,14 @@ from decimal import Decimal
 from uuid import UUID
 
 from tollgate.invoices.model import Heading, InvoiceStatus, Payment, PaymentMethod, PaymentOrder, RefundOrder
+from tollgate.invoices.rules import document
 from tollgate.kit import instants, money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, derived_id
 from tollgate.ledger.model import CASH, RECEIVABLE, STRIPE_CLEARING, UNCOLLECTIBLE, Transfer, credits_of
 from tollgate.ledger.rules import funding_id
+
+REFERENCE_CHARACTERS_MAX = 200
 
 
 def amount_to_mark(heading: Heading, order: PaymentOrder, now: datetime) -> Decimal:
@@ -23,13 +26,15 @@ def amount_to_mark(heading: Heading, order: PaymentOrder, now: datetime) -> Deci
 
     Raises:
         Conflict: nothing is due.
-        InvalidRequest: the amount is nothing, more than is due, or has a part of a minor unit; or it is yet to be paid.
+        InvalidRequest: the amount is nothing, more than is due, or has a part of a minor unit; it is yet to be paid; or
+            its reference is too long.
     """
     _check_is_past(order.paid_at, "paid_at", now)
+    _check_reference(order.reference)
     due = heading.amount_due
     if due == 0:
         raise Conflict(f"Nothing is due on {heading.number}: it is {heading.status}.")
-    return _amount_within(order.amount, due, f"A payment is more than 0 and at most what is due, {due}", heading)
+    return _amount_within(order.amount, due, "A payment is more than 0 and at most what is due", heading)
 
 
 def amount_to_refund(heading: Heading, order: RefundOrder, now: datetime) -> Decimal:
@@ -37,13 +42,15 @@ def amount_to_refund(heading: Heading, order: RefundOrder, now: datetime) -> Dec
 
     Raises:
         Conflict: nothing is to be given back.
-        InvalidRequest: the amount is nothing, more than that, or has a part of a minor unit; or it is yet to happen.
+        InvalidRequest: the amount is nothing, more than that, or has a part of a minor unit; it is yet to happen; or
+            its reference is too long.
     """
     _check_is_past(order.refunded_at, "refunded_at", now)
+    _check_reference(order.reference)
     surplus = heading.balance.copy_negate()
     if surplus <= 0:
         raise Conflict(f"Nothing of {heading.number} is to be given back: a credit note says what is.")
-    said = f"A refund is more than 0 and at most what is to be given back, {surplus}"
+    said = "A refund is more than 0 and at most what is to be given back"
     return _amount_within(order.amount, surplus, said, heading)
 
 
@@ -54,10 +61,15 @@ def _check_is_past(at: datetime | None, field: str, now: datetime) -> None:
             raise InvalidRequest("What is marked has happened already.", field=field)
 
 
+def _check_reference(reference: str | None) -> None:
+    if reference is not None and not 1 <= len(reference) <= REFERENCE_CHARACTERS_MAX:
+        raise InvalidRequest(f"A reference has 1 to {REFERENCE_CHARACTERS_MAX} characters.", field="reference")
+
+
 def _amount_within(said: Decimal | None, most: Decimal, rule: str, heading: Heading) -> Decimal:
     amount = most if said is None else said
     if not 0 < amount <= most:
-        raise InvalidRequest(f"{rule} {heading.currency}.", field="amount")
+        raise InvalidRequest(f"{rule}, {document.rounded(most, heading.currency)} {heading.currency}.", field="amount")
     check_whole_units(amount, heading.currency, "amount")
     return amount
 

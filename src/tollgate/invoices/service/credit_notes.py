@@ -84,10 +84,22 @@ async def get(session: ReadSession, *, organization_id: OrganizationId, note_id:
     Raises:
         NotFound: it has none.
     """
-    found = await store.note(session, organization_id=organization_id, note_id=note_id)
-    if found is None:
+    return _found(await store.note(session, organization_id=organization_id, note_id=note_id))
+
+
+async def find_numbered(session: ReadSession, number: str) -> CreditNote:
+    """The credit note with this number, whichever organization's it is.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return _found(await store.numbered_note(session, number))
+
+
+def _found(note: CreditNote | None) -> CreditNote:
+    if note is None:
         raise NotFound("There is no such credit note.")
-    return found
+    return note
 
 
 async def list_notes(

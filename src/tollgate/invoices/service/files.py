@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tollgate.invoices.acts import CreditNote
 from tollgate.invoices.model import Invoice
 from tollgate.invoices.printing import Printer
 from tollgate.invoices.rules import document
@@ -24,6 +25,15 @@ async def invoice_file(printer: Printer, *, invoice: Invoice) -> File:
     heading = invoice.heading
     name = heading.number or f"draft-{heading.month.name}"
     return await document_file(printer, name=name, text=invoice.document or document.write(invoice))
+
+
+async def credit_note_file(printer: Printer, *, note: CreditNote) -> File:
+    """The credit note as it was issued.
+
+    Raises:
+        Unavailable: it cannot be made right now.
+    """
+    return await document_file(printer, name=note.number, text=note.document)
 
 
 async def document_file(printer: Printer, *, name: str, text: str) -> File:

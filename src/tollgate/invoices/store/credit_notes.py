@@ -79,6 +79,13 @@ async def note(session: ReadSession, *, organization_id: OrganizationId, note_id
     return None if row is None else (await _with_lines(session, [row]))[0]
 
 
+async def numbered_note(session: ReadSession, number: str) -> CreditNote | None:
+    """The credit note with this number, whichever organization's it is."""
+    rows = await session.scalars(select(CreditNoteRow).where(col(CreditNoteRow.number) == number))
+    found = await _with_lines(session, rows.all())
+    return found[0] if found else None
+
+
 async def notes(
     session: ReadSession, *, organization_id: OrganizationId, before: UUID | None, count: int
 ) -> list[CreditNote]:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from tollgate.invoices.model import Heading, InvoiceStatus
+from tollgate.invoices.rules import document
 from tollgate.kit import money
 from tollgate.kit.backoff import doubled
 from tollgate.kit.ids import typed
@@ -105,6 +106,8 @@ class Seen:
     """Stripe was asked whether the mirror is there: it is not."""
     by_hand: str | None = None
     """Why Stripe cannot collect it, if it cannot."""
+    is_blind: bool = False
+    """There is no way to Stripe here, so nobody can tell what is there."""
 
 
 def mode(chosen: CollectionMode | None, *, has_method: bool) -> CollectionMode:
@@ -116,12 +119,20 @@ def mode(chosen: CollectionMode | None, *, has_method: bool) -> CollectionMode:
 
 def next_step(seen: Seen, policy: Policy, now: datetime) -> Step:
     """The one thing to do now."""
+    if seen.is_blind and _was_begun(seen):
+        # What may ask for money there is not settled by whoever cannot see it.
+        told = None if _is_over(seen) else _overdue(seen, policy, now)
+        return told or _rest(seen, policy, now, at=now + _LOOK_SOON)
     at_once = _strange(seen) or _unrecorded(seen)
     if at_once is not None:
         return at_once
-    if seen.heading.amount_due == 0 or seen.heading.status is InvoiceStatus.UNCOLLECTIBLE:
+    if _is_over(seen):
         return _ending(seen)
     return _overdue(seen, policy, now) or _mirroring(seen, policy, now)
+
+
+def _is_over(seen: Seen) -> bool:
+    return seen.heading.amount_due == 0 or seen.heading.status is InvoiceStatus.UNCOLLECTIBLE
 
 
 def _strange(seen: Seen) -> Step | None:
@@ -195,6 +206,12 @@ def _ending(seen: Seen) -> Step:
     return Step(Act.MARK_PAID if is_demand and was_paid else Act.WITHDRAW)
 
 
+def _was_begun(seen: Seen) -> bool:
+    """A mirror was asked for: it is there, or may be."""
+    known = seen.collection.mirror
+    return known.invoice_id is not None or known.begun_at is not None
+
+
 def _may_be_made(seen: Seen) -> bool:
     """A mirror was asked for, and it is not known whether it is there."""
     known = seen.collection.mirror
@@ -249,8 +266,10 @@ def _why_at_odds(seen: Seen, mirror: StripeInvoice) -> str:
     if mirror.state is not InvoiceState.PAID:
         return f"Stripe's invoice {mirror.id} was taken back there: it is {mirror.state}."
     how = "marked as paid elsewhere there" if mirror.is_paid_elsewhere else "paid there"
+    currency = seen.heading.currency
+    due = f"{document.rounded(seen.heading.amount_due, currency)} {currency}"
     return (
-        f"Stripe's invoice {mirror.id} is {how}, and {seen.heading.amount_due} {seen.heading.currency} is due on ours: "
+        f"Stripe's invoice {mirror.id} is {how}, and {due} is due on ours: "
         "record what was paid elsewhere, credit what went back, or collect again."
     )
 

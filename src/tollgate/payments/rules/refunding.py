@@ -8,6 +8,7 @@ from functools import reduce
 from uuid import UUID
 
 from tollgate.invoices.model import Heading, Payment, PaymentKind, PaymentMethod
+from tollgate.invoices.rules import document
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, OrganizationId, PaymentId, derived_id
@@ -34,7 +35,9 @@ def amount_to_refund(heading: Heading, wanted: Decimal | None, under_way: Decima
     amount = owed if wanted is None else wanted
     if not 0 < amount <= owed:
         raise InvalidRequest(
-            f"A refund is more than 0 and at most what is owed, {owed} {heading.currency}.", field="amount"
+            f"A refund is more than 0 and at most what is owed, {document.rounded(owed, heading.currency)} "
+            f"{heading.currency}.",
+            field="amount",
         )
     if money.from_minor_units(money.to_minor_units(amount, heading.currency), heading.currency) != amount:
         raise InvalidRequest(f"A refund is of whole minor units of {heading.currency}.", field="amount")

@@ -125,6 +125,7 @@ class _Work:
             recorded,
             was_looked_for=self._was_looked_for,
             by_hand=mirroring.why_by_hand(invoice),
+            is_blind=means.door is None,
         )
         return _Sight(seen, invoice)
 

@@ -67,7 +67,7 @@ async def ask(session: WriteSession, *, invoice_id: InvoiceId, now: datetime) ->
         raise Conflict(f"Nothing is due on {heading.number}: it is {heading.status}.")
     found = await collection_of(session, invoice_id=invoice_id)
     try:
-        await turns.write(session, collecting.asked(found), now=now)
+        await turns.write(session, replace(collecting.asked(found), next_at=now), now=now)
     except turns.Overtaken as error:
         raise Conflict("This invoice is being collected at this moment. Ask again.") from error
     asked = await store.ask(session, organization_id=found.organization_id, invoice_id=invoice_id)

@@ -23,6 +23,7 @@ _CAUSE_PREFIX = {
     **dict.fromkeys(("invoice", "invoice_void", "uncollectible"), "inv"),
     "payment": "pay",
     "credit_note": "cn",
+    "refund": "re",
 }
 
 

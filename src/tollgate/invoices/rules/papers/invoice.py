@@ -55,8 +55,8 @@ def _totals(said: InvoiceSaid) -> Iterator[Total]:
         ("Usage", said.subtotal_exact, said.subtotal),
         ("Plan", said.fees_exact, said.fees),
         ("Minimum commitment", said.commitments_exact, said.commitments),
-        ("Adjustments", said.adjustments_exact, said.adjustments),
         ("Discounts", said.discounts_exact, said.discounts),
+        ("Adjustments", said.adjustments_exact, said.adjustments),
         ("Credits", said.credits_exact, said.credits if money.parse_amount(said.credits_exact) else None),
     ]
     for label, exact, amount in sums:
@@ -90,10 +90,8 @@ def _attachment(said: InvoiceSaid) -> str:
 
 def _terms(said: InvoiceSaid) -> Iterator[str]:
     days = None if said.payment is None else said.payment.term_days
-    within = "" if days is None else f" within {days} days of issue"
+    within = {None: "", 0: " on receipt,", 1: " within a day of issue,"}.get(days, f" within {days} days of issue,")
     if said.due_at is not None:
-        yield (
-            f"Payable{within}, by {wording.day(said.due_at)}." if within else f"Payable by {wording.day(said.due_at)}."
-        )
+        yield f"Payable{within} by {wording.day(said.due_at)}."
     elif said.number is not None:
         yield "Nothing is to be paid."
