@@ -78,6 +78,47 @@ class TestThePaidInvoice:
         assert [each["amount"] for each in desk.double.every("refund")] == [400]
         assert await desk.balance(heading, "receivable") == "0"
 
+    async def test_gives_back_once_though_nobody_can_say_what_became_of_it(self, desk: Desk) -> None:
+        heading = await desk.invoiced()
+        await desk.collect(heading)
+        await desk.credit(heading, "4")
+        desk.double.faults.plan(Kind.LOST_AFTER, "POST /v1/refunds")
+        await desk.refund(heading)
+        desk.double.faults.answer_with(lambda found: {**found, "data": [{"id": "re_odd"}]}, "GET /v1/refunds")
+        desk.pass_time(days(1))
+        await desk.sweep()
+
+        with pytest.raises(Conflict):
+            await desk.refund(heading)
+        desk.pass_time(days(1))
+        await desk.sweep()
+
+        assert [each["amount"] for each in desk.double.every("refund")] == [400]
+        assert await desk.balance(heading, "receivable") == "0"
+
+    async def test_books_every_refund_whatever_is_written_on_it(self, desk: Desk) -> None:
+        heading = await desk.invoiced()
+        await desk.collect(heading)
+        await desk.credit(heading, "6")
+        [ours] = await desk.refund(heading, "1")
+        for mark in (str(ours.id), "RMA-17"):
+            await desk.refund_at_stripe(heading, 250)
+            desk.double.every("refund")[0]["metadata"] = {"refund": mark}
+        await desk.hear()
+
+        assert (await desk.heading(heading)).balance == 0
+        assert (await desk.reconcile()).differences == ()
+
+    async def test_books_no_refund_in_another_currency(self, desk: Desk) -> None:
+        heading = await desk.invoiced()
+        await desk.collect(heading)
+        await desk.refund_at_stripe(heading, 250)
+        desk.double.every("refund")[0]["currency"] = "jpy"
+
+        await desk.hear()
+
+        assert (await desk.heading(heading)).amount_paid == Decimal(10)
+
     async def test_that_was_given_back_at_stripe_waits_for_whoever_explains_it(self, desk: Desk) -> None:
         heading = await desk.invoiced()
         await desk.collect(heading)

@@ -1,5 +1,6 @@
 """What may be refunded, from which payments, and what refunds and disputes do to invoices, grants and the ledger."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from tollgate.payments.model import Dispute, Refund, RefundState
 from tollgate.payments.records import TopUp
 from tollgate.payments.states import DisputeRow, Paid, RefundRow, RefundStatus
 
+_ROW_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TURNED_BACK = frozenset({RefundState.FAILED, RefundState.CANCELED})
 
 
@@ -159,6 +161,18 @@ def _transfer(row: RefundRow | DisputeRow, debit: str, credit: str, amount: Deci
         occurred_at=row.created_at,
         posted_at=now,
     )
+
+
+def marked(text: str | None) -> UUID | None:
+    """The id of ours in a refund's metadata; `None` for none, or for what others write there."""
+    return None if text is None or _ROW_ID.fullmatch(text) is None else UUID(text)
+
+
+def is_made_for(ours: RefundRow, refund: Refund) -> bool:
+    """Whether Stripe's refund is what our row asked for, and not another one that bears its mark."""
+    said = (ours.payment_intent_id, ours.amount, ours.currency)
+    is_first = ours.stripe_refund_id in {None, refund.id}
+    return is_first and said == (refund.payment_intent_id, refund.amount, refund.currency)
 
 
 def refund_id(owner: OrganizationId, stripe_refund_id: str) -> UUID:
