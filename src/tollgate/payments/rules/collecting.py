@@ -183,13 +183,24 @@ def _ending(seen: Seen) -> Step:
     """Nothing is due, or it was given up: what is at Stripe must not ask for it any more."""
     mirror = seen.mirror
     if mirror is None:
-        return Step(Act.LOOK if _may_be_made(seen) else Act.FINISH)
+        return Step(Act.LOOK) if _may_be_made(seen) else _end(seen)
     is_given_up = seen.heading.status is InvoiceStatus.UNCOLLECTIBLE
     if is_given_up or mirror.state not in _ASKING:
-        return Step(Act.FINISH)  # what was given up may still be paid on Stripe's page
+        return _end(seen)  # what was given up may still be paid on Stripe's page
     is_demand = mirror.state is not InvoiceState.DRAFT
     was_paid = seen.heading.status is InvoiceStatus.PAID and seen.heading.amount_paid >= mirror.amount_remaining > 0
     return Step(Act.MARK_PAID if is_demand and was_paid else Act.WITHDRAW)
+
+
+def _end(seen: Seen) -> Step:
+    """Nothing is to be done any more; but of what was paid beyond the invoice, a person has to know."""
+    heading = seen.heading
+    asked_for = money.ZERO if heading.status is InvoiceStatus.VOID else heading.totals.total
+    beyond = money.EXACT.subtract(heading.amount_paid, asked_for)
+    if beyond <= 0:
+        return Step(Act.FINISH)
+    said = f"{money.amount_text(beyond)} {heading.currency}"
+    return Step(Act.PARK, reason=f"{said} was paid beyond what {heading.number} asks for: give it back.")
 
 
 def _may_be_made(seen: Seen) -> bool:
@@ -246,8 +257,9 @@ def _why_at_odds(seen: Seen, mirror: StripeInvoice) -> str:
     if mirror.state is not InvoiceState.PAID:
         return f"Stripe's invoice {mirror.id} was taken back there: it is {mirror.state}."
     how = "marked as paid elsewhere there" if mirror.is_paid_elsewhere else "paid there"
+    due = f"{money.amount_text(seen.heading.amount_due)} {seen.heading.currency}"
     return (
-        f"Stripe's invoice {mirror.id} is {how}, and {seen.heading.amount_due} {seen.heading.currency} is due on ours: "
+        f"Stripe's invoice {mirror.id} is {how}, and {due} is due on ours: "
         "record what was paid elsewhere, credit what went back, or collect again."
     )
 
