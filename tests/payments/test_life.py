@@ -222,6 +222,18 @@ class TestTheComparison:
             (Unlike.CLEARING, "9.41", "8.41"),
         ]
 
+    async def test_is_made_though_one_object_does_not_fit(self, desk: Desk) -> None:
+        heading = await desk.invoiced()
+        await desk.collect(heading)
+        await desk.credit(heading, "1")
+        await desk.refund(heading)
+        desk.double.dispute(desk.double.every("charge")[0]["id"])["currency"] = "jpy"
+        desk.double.faults.answer_with(lambda found: {**found, "id": "re_other"}, "GET /v1/refunds/")
+
+        report = await desk.reconcile()
+
+        assert Unlike.AMOUNT in {each.kind for each in report.differences}
+
     @pytest.mark.long
     async def test_notices_money_of_a_customer_that_pays_for_nothing(self, desk: Desk) -> None:
         heading = await desk.invoiced()
