@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -66,7 +67,7 @@ def test_what_goes_back_of_a_top_up_adds_up_and_takes_no_credit_that_is_spent(ce
     row = replace(REFUND, amount=Decimal(cents).scaleb(-2))
     left = Decimal(remaining).scaleb(-2)
 
-    parts = refunding.parts(row, TOP_UP, left)
+    parts = refunding.parts(row, TOP_UP, left, back=Decimal(0))
     posted = refunding.taken_back(row, parts, GrantId(UUID(int=3)), now=NOON)
 
     assert parts.credit + parts.tax + parts.owed == row.amount
@@ -75,6 +76,19 @@ def test_what_goes_back_of_a_top_up_adds_up_and_takes_no_credit_that_is_spent(ce
     assert sum(transfer.amount for transfer in posted) == row.amount
     if cents == 2380:
         assert parts.tax == TOP_UP.tax
+
+
+@given(st.lists(st.integers(1, 2379), unique=True, max_size=30))
+def test_a_top_up_that_goes_back_in_parts_goes_back_whole(places: list[int]) -> None:
+    edges = [0, *sorted(places), 2380]
+    credit, tax, left = Decimal(0), Decimal(0), TOP_UP.amount
+    for start, end in pairwise(edges):
+        row = replace(REFUND, amount=Decimal(end - start).scaleb(-2))
+        parts = refunding.parts(row, TOP_UP, left - credit, back=Decimal(start).scaleb(-2))
+        assert parts.owed == 0
+        credit, tax = credit + parts.credit, tax + parts.tax
+
+    assert (credit, tax) == (TOP_UP.amount, TOP_UP.tax)
 
 
 AMOUNTS = st.integers(-5000, 5000).map(lambda cents: Decimal(cents).scaleb(-2))

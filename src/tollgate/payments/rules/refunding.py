@@ -114,14 +114,22 @@ class Parts:
     owed: Decimal
 
 
-def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal) -> Parts:
-    """How what goes back is made up: the same share of tax as of the whole, then credit as far as it lasts."""
-    whole, tax = (money.to_minor_units(each, row.currency) for each in (top_up.total, top_up.tax))
-    units = money.to_minor_units(row.amount, row.currency) * tax
-    tax_part = money.from_minor_units((2 * units + whole) // (2 * whole), row.currency)
-    net = money.EXACT.subtract(row.amount, tax_part)
+def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal, *, back: Decimal) -> Parts:
+    """How what goes back is made up: its part of the tax, then credit as far as it lasts.
+
+    `back` is what of the top-up had gone back before: the tax of all parts together is that of their sum, so that once
+    all went back, in however many parts, nothing of it is left.
+    """
+    tax = money.EXACT.subtract(_tax_in(top_up, money.EXACT.add(back, row.amount)), _tax_in(top_up, back))
+    net = money.EXACT.subtract(row.amount, tax)
     credit = min(net, remaining)
-    return Parts(credit, tax_part, money.EXACT.subtract(net, credit))
+    return Parts(credit, tax, money.EXACT.subtract(net, credit))
+
+
+def _tax_in(top_up: TopUp, amount: Decimal) -> Decimal:
+    """The tax in so much of what was paid, half a minor unit rounded up."""
+    part, tax, whole = (money.to_minor_units(each, top_up.currency) for each in (amount, top_up.tax, top_up.total))
+    return money.from_minor_units((2 * part * tax + whole) // (2 * whole), top_up.currency)
 
 
 def taken_back(row: RefundRow | DisputeRow, taken: Parts, grant_id: GrantId, *, now: datetime) -> list[Transfer]:

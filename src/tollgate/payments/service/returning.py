@@ -292,6 +292,7 @@ async def note_dispute(means: Means, dispute: Dispute) -> DisputeRow | None:
         if after.withdrawn > 0 and (before is None or before.withdrawn == 0):
             telemetry.DISPUTES.inc()
             after = await _withdraw(session, paid, after, now=now)
+            await store.save_dispute(session, replace(after, returned=money.ZERO))
         if after.returned > 0 and (before is None or before.returned == 0):
             await _return(session, paid, after, now=now)
         await store.save_dispute(session, after)

@@ -80,7 +80,7 @@ async def take_back(session: WriteSession, paid: Paid, row: RefundRow | DisputeR
     Answers what was taken from the grant. The caller holds the organization's lock.
     """
     top_up, grant = await _bought(session, paid)
-    parts = refunding.parts(row, top_up, grant.remaining)
+    parts = refunding.parts(row, top_up, grant.remaining, back=await _gone_back(session, paid))
     voided = refunding.kept_after_voiding(grant, row, now=now)
     if voided is not None:
         await ledger.post(session, voided)
@@ -93,9 +93,13 @@ async def take_back(session: WriteSession, paid: Paid, row: RefundRow | DisputeR
 
 
 async def give_again(session: WriteSession, paid: Paid, row: RefundRow | DisputeRow, *, now: datetime) -> None:
-    """Undo that: what came from the grant is credit again, in a grant of its own, and the rest is not owed any more."""
+    """Undo that: what came from the grant is credit again, in a grant of its own, and the rest is not owed any more.
+
+    That it went back is in the books.
+    """
     top_up, _ = await _bought(session, paid)
-    parts = refunding.parts(row, top_up, row.from_credit)
+    before = money.EXACT.subtract(await _gone_back(session, paid), row.amount)
+    parts = refunding.parts(row, top_up, row.from_credit, back=before)
     for transfer in refunding.given_again(row, parts, now=now):
         await ledger.post(session, transfer)
     if parts.credit > 0:
@@ -109,6 +113,14 @@ async def give_again(session: WriteSession, paid: Paid, row: RefundRow | Dispute
         await ledger.grant_credit(
             session, organization_id=row.organization_id, terms=terms, by=None, now=now, source=STRIPE_CLEARING
         )
+
+
+async def _gone_back(session: ReadSession, paid: Paid) -> Decimal:
+    """What of the payment for a top-up is back with the customer, by our books."""
+    back = money.ZERO
+    for _, change in await returns.of_top_ups(session, [paid.payment_intent_id]):
+        back = money.EXACT.subtract(back, change)
+    return back
 
 
 async def _bought(session: ReadSession, paid: Paid) -> tuple[TopUp, Grant]:
