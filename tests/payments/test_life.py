@@ -178,6 +178,22 @@ class TestTheTopUp:
         assert await desk.balance(heading, "receivable") == "0"
         assert report.differences == ()
 
+    async def test_that_is_voided_is_kept_until_it_is_refunded_and_cannot_be_spent(self, desk: Desk) -> None:
+        heading = await desk.topped_up("20", spent="5")
+        await desk.void_credit(heading)
+        kept = await desk.reconcile()
+        await desk.refund_at_stripe(heading, 600)
+        await desk.hear()
+        desk.double.end_refund(desk.double.every("refund")[0]["id"], failed=True)
+        await desk.refund_at_stripe(heading, 700)
+        await desk.hear()
+        report = await desk.reconcile()
+
+        assert (kept.differences, report.differences) == ((), ())
+        assert await desk.balance(heading, "refundable") == "-8"
+        assert (await desk.balance(heading, "receivable"), await desk.credit_left(heading)) == ("0", "0")
+        assert await desk.complaints() == set()
+
     @pytest.mark.long
     async def test_that_is_disputed_and_won_is_credit_again(self, desk: Desk) -> None:
         heading = await desk.topped_up("20", spent="15")

@@ -138,6 +138,11 @@ async def reverse(
             await store.lower_remaining(session, organization_id, payer, transfer.amount.copy_negate())
 
 
+async def caused(session: ReadSession, *, organization_id: OrganizationId, by: tuple[str, UUID]) -> list[Transfer]:
+    """The transfers that were posted for this cause."""
+    return await store.caused(session, organization_id, *by)
+
+
 async def add_funded_grant(session: WriteSession, *, grant: Grant) -> None:
     """Add a grant whose funding the caller posts in the same transaction, under `rules.funding_id`."""
     await store.add_grant(session, grant)

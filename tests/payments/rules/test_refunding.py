@@ -67,11 +67,12 @@ def test_what_goes_back_of_a_top_up_adds_up_and_takes_no_credit_that_is_spent(ce
     row = replace(REFUND, amount=Decimal(cents).scaleb(-2))
     left = Decimal(remaining).scaleb(-2)
 
-    parts = refunding.parts(row, TOP_UP, left, back=Decimal(0))
+    parts = refunding.parts(row, TOP_UP, left, kept=Decimal(1), back=Decimal(0))
     posted = refunding.taken_back(row, parts, GrantId(UUID(int=3)), now=NOON)
 
-    assert parts.credit + parts.tax + parts.owed == row.amount
+    assert parts.credit + parts.tax + parts.kept + parts.owed == row.amount
     assert parts.credit <= left
+    assert 0 <= parts.kept <= 1
     assert 0 <= parts.tax <= TOP_UP.tax
     assert sum(transfer.amount for transfer in posted) == row.amount
     if cents == 2380:
@@ -84,7 +85,7 @@ def test_a_top_up_that_goes_back_in_parts_goes_back_whole(places: list[int]) -> 
     credit, tax, left = Decimal(0), Decimal(0), TOP_UP.amount
     for start, end in pairwise(edges):
         row = replace(REFUND, amount=Decimal(end - start).scaleb(-2))
-        parts = refunding.parts(row, TOP_UP, left - credit, back=Decimal(start).scaleb(-2))
+        parts = refunding.parts(row, TOP_UP, left - credit, kept=Decimal(0), back=Decimal(start).scaleb(-2))
         assert parts.owed == 0
         credit, tax = credit + parts.credit, tax + parts.tax
 

@@ -11,7 +11,7 @@ from tollgate.invoices.model import Heading, Payment, PaymentKind, PaymentMethod
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, OrganizationId, PaymentId, derived_id
-from tollgate.ledger.model import RECEIVABLE, STRIPE_CLEARING, TAX, Grant, Transfer, credits_of
+from tollgate.ledger.model import RECEIVABLE, REFUNDABLE, STRIPE_CLEARING, TAX, Transfer, credits_of
 from tollgate.payments.model import Dispute, Refund, RefundState
 from tollgate.payments.records import TopUp
 from tollgate.payments.states import DisputeRow, Paid, RefundRow, RefundStatus
@@ -107,15 +107,20 @@ def payment_of(
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What goes back of a top-up: from its credit, from the tax on it, and what the customer owes as it is spent."""
+    """What goes back of a top-up is made up of."""
 
     credit: Decimal
+    """Of what is left of its credit."""
     tax: Decimal
+    """Of the tax on it."""
+    kept: Decimal
+    """Of what was kept for the customer when credit was voided."""
     owed: Decimal
+    """What the customer owes, as it is spent."""
 
 
-def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal, *, back: Decimal) -> Parts:
-    """How what goes back is made up: its part of the tax, then credit as far as it lasts.
+def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal, *, kept: Decimal, back: Decimal) -> Parts:
+    """How what goes back is made up: its part of the tax, then credit and what is kept, as far as they last.
 
     `back` is what of the top-up had gone back before: the tax of all parts together is that of their sum, so that once
     all went back, in however many parts, nothing of it is left.
@@ -123,7 +128,9 @@ def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal, *, bac
     tax = money.EXACT.subtract(_tax_in(top_up, money.EXACT.add(back, row.amount)), _tax_in(top_up, back))
     net = money.EXACT.subtract(row.amount, tax)
     credit = min(net, remaining)
-    return Parts(credit, tax, money.EXACT.subtract(net, credit))
+    rest = money.EXACT.subtract(net, credit)
+    from_kept = min(rest, kept)
+    return Parts(credit, tax, from_kept, money.EXACT.subtract(rest, from_kept))
 
 
 def _tax_in(top_up: TopUp, amount: Decimal) -> Decimal:
@@ -132,26 +139,33 @@ def _tax_in(top_up: TopUp, amount: Decimal) -> Decimal:
     return money.from_minor_units((2 * part * tax + whole) // (2 * whole), top_up.currency)
 
 
+def cause(row: RefundRow | DisputeRow) -> tuple[str, UUID]:
+    """Why its transfers are posted."""
+    return "refund" if isinstance(row, RefundRow) else "dispute", row.id
+
+
 def taken_back(row: RefundRow | DisputeRow, taken: Parts, grant_id: GrantId, *, now: datetime) -> list[Transfer]:
     """The transfers by which that goes back."""
-    moves = ((credits_of(grant_id), taken.credit), (TAX, taken.tax), (RECEIVABLE, taken.owed))
+    moves = ((credits_of(grant_id), taken.credit), (TAX, taken.tax), (REFUNDABLE, taken.kept), (RECEIVABLE, taken.owed))
     return [_transfer(row, account, STRIPE_CLEARING, amount, now) for account, amount in moves if amount > 0]
 
 
-def kept_after_voiding(grant: Grant, row: RefundRow | DisputeRow, *, now: datetime) -> Transfer | None:
-    """Voiding took a top-up's credit out of the money at Stripe, where it still is: until it goes back we owe it.
-
-    The same for every refund of the top-up, so that it is posted once.
-    """
-    if grant.voided <= 0:
-        return None
-    moved = _transfer(row, STRIPE_CLEARING, RECEIVABLE, grant.voided, now)
-    return replace(moved, id=derived_id(grant.id, "voided:kept"), cause_id=grant.id)
+def taken_from_kept(caused: Sequence[Transfer]) -> Decimal:
+    """What of these transfers was taken from what is kept for the customer."""
+    taken = money.ZERO
+    for transfer in caused:
+        if (transfer.debit_account, transfer.credit_account) == (REFUNDABLE, STRIPE_CLEARING):
+            taken = money.EXACT.add(taken, transfer.amount)
+    return taken
 
 
 def given_again(row: RefundRow | DisputeRow, taken: Parts, *, now: datetime) -> list[Transfer]:
-    """The transfers by which money that came back to us after all is not owed any more; its credit is another grant."""
-    moves = ((TAX, taken.tax), (RECEIVABLE, taken.owed))
+    """The transfers by which money that came back to us after all is kept again, or not owed any more.
+
+    Credit is made again of what is kept.
+    """
+    kept = money.EXACT.add(taken.credit, taken.kept)
+    moves = ((TAX, taken.tax), (REFUNDABLE, kept), (RECEIVABLE, taken.owed))
     return [_transfer(row, STRIPE_CLEARING, account, amount, now) for account, amount in moves if amount > 0]
 
 
@@ -163,7 +177,7 @@ def _transfer(row: RefundRow | DisputeRow, debit: str, credit: str, amount: Deci
         credit_account=credit,
         amount=amount,
         currency=row.currency,
-        cause="refund" if isinstance(row, RefundRow) else "dispute",
+        cause=cause(row)[0],
         cause_id=row.id,
         reverses_id=None,
         occurred_at=row.created_at,

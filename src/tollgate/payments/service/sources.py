@@ -11,7 +11,7 @@ from tollgate.kit import money
 from tollgate.kit.errors import NotFound
 from tollgate.kit.ids import OrganizationId, typed
 from tollgate.ledger import service as ledger
-from tollgate.ledger.model import STRIPE_CLEARING, Grant, GrantCategory, GrantTerms
+from tollgate.ledger.model import REFUNDABLE, Grant, GrantCategory, GrantTerms
 from tollgate.payments.records import TopUp
 from tollgate.payments.rules import refunding
 from tollgate.payments.rules import top_ups as top_up_rules
@@ -75,15 +75,14 @@ async def _known(session: ReadSession, payment_intent_id: str) -> Paid | None:
 
 
 async def take_back(session: WriteSession, paid: Paid, row: RefundRow | DisputeRow, *, now: datetime) -> Decimal:
-    """Take what went back from the top-up's grant as far as it lasts; the customer owes the rest.
+    """Take what went back from the top-up's grant and from what is kept, as far as they last; the rest is owed.
 
     Answers what was taken from the grant. The caller holds the organization's lock.
     """
     top_up, grant = await _bought(session, paid)
-    parts = refunding.parts(row, top_up, grant.remaining, back=await _gone_back(session, paid))
-    voided = refunding.kept_after_voiding(grant, row, now=now)
-    if voided is not None:
-        await ledger.post(session, voided)
+    kept = await ledger.balance(session, organization_id=row.organization_id, account=REFUNDABLE, currency=row.currency)
+    back = await _gone_back(session, paid)
+    parts = refunding.parts(row, top_up, grant.remaining, kept=kept.copy_negate(), back=back)
     for transfer in refunding.taken_back(row, parts, grant.id, now=now):
         if transfer.debit_account.startswith("credits:"):
             await ledger.burn(session, grant_id=grant.id, transfer=transfer)
@@ -99,7 +98,9 @@ async def give_again(session: WriteSession, paid: Paid, row: RefundRow | Dispute
     """
     top_up, _ = await _bought(session, paid)
     before = money.EXACT.subtract(await _gone_back(session, paid), row.amount)
-    parts = refunding.parts(row, top_up, row.from_credit, back=before)
+    caused = await ledger.caused(session, organization_id=row.organization_id, by=refunding.cause(row))
+    kept = refunding.taken_from_kept(caused)
+    parts = refunding.parts(row, top_up, row.from_credit, kept=kept, back=before)
     for transfer in refunding.given_again(row, parts, now=now):
         await ledger.post(session, transfer)
     if parts.credit > 0:
@@ -111,7 +112,7 @@ async def give_again(session: WriteSession, paid: Paid, row: RefundRow | Dispute
             reference=typed("back", row.id),
         )
         await ledger.grant_credit(
-            session, organization_id=row.organization_id, terms=terms, by=None, now=now, source=STRIPE_CLEARING
+            session, organization_id=row.organization_id, terms=terms, by=None, now=now, source=REFUNDABLE
         )
 
 
