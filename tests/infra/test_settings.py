@@ -100,6 +100,12 @@ def test_a_secret_that_is_none_is_refused_and_not_repeated(name: str, text: str)
     assert "confi" not in str(refused.value)
 
 
+def test_what_opens_the_database_and_what_seals_are_not_shown() -> None:
+    configured = Settings("postgresql://tollgate:confidential@db/tollgate", sealing_key="confidential" * 3)
+
+    assert "confidential" not in repr(configured)
+
+
 def test_secrets_of_payments_are_read_and_not_shown() -> None:
     given = {"STRIPE_SECRET_KEY": "sk_live_confidential", "STRIPE_WEBHOOK_SECRETS": "whsec_one,whsec_two"}
     configured = settings.read({"TOLLGATE_DATABASE_URL": "x", **{f"TOLLGATE_{name}": given[name] for name in given}})

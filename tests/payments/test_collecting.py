@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from tests.invoices.acting import give_up, void
 from tests.payments.builders import Desk, days
 from tests.payments.stripe_double import Kind
 
@@ -173,6 +174,36 @@ class TestWhatIsStrange:
         assert (parked.state, "its total is 9, not 10" in str(parked.parked_reason)) == (PARKED, True)
         assert mirror["status"] == "void"
 
+    async def test_is_taken_back_before_it_is_parked_however_long_stripe_is_away(self, stand: Desk) -> None:
+        heading = await stand.invoiced(method=None)
+        await stand.collect(heading)
+        mirror = stand.double.every("invoice")[0]
+        mirror |= {"total": 900, "amount_due": 900, "amount_remaining": 900}
+        stand.double.faults.plan(Kind.LOST, ONE)
+        stand.pass_time(days(1))
+        await stand.collect(heading)
+        stand.pass_time(days(1))
+        parked = await stand.collect(heading)
+
+        assert parked is not None
+        assert (parked.state, mirror["status"]) == (PARKED, "void")
+
+    async def test_money_for_a_void_invoice_waits_for_a_person_until_it_went_back(self, stand: Desk) -> None:
+        heading = await stand.invoiced(method=None)
+        await stand.collect(heading)
+        stand.double.pay_hosted(stand.double.every("invoice")[0]["id"])
+        await void(stand.books, heading, now=stand.clock.now())
+
+        parked = await stand.collect(heading)
+        await stand.refund(heading)
+        done = await stand.collect(heading)
+
+        assert parked is not None
+        assert done is not None
+        assert (parked.state, done.state) == (PARKED, DONE)
+        assert "10 USD was paid beyond" in str(parked.parked_reason)
+        assert await stand.balance(heading, "receivable") == "0"
+
     async def test_a_deleted_customer_is_replaced_and_the_invoice_asked_for_anew(self, stand: Desk) -> None:
         heading = await stand.invoiced(method=None)
         await stand.collect(heading)
@@ -236,6 +267,18 @@ class TestWhoeverDoesNotPay:
         assert (before, suspended, await stand.status(heading)) == ("active", "suspended", "active")
         assert told == ["invoice.finalised", "invoice.past_due"]
         assert await stand.told(heading) == [*told, "organization.suspended", "invoice.paid"]
+
+    async def test_stays_suspended_when_it_is_given_up(self, stand: Desk) -> None:
+        stand.policy = replace(Policy(), suspend_after_days=10)
+        heading = await stand.invoiced(method=None)
+        stand.clock.at = (heading.due_at or stand.clock.at) + days(11)
+        await stand.collect(heading)
+
+        await give_up(stand.books, heading)
+        done = await stand.collect(heading)
+
+        assert done is not None
+        assert (done.state, await stand.status(heading)) == (DONE, "suspended")
 
     async def test_is_told_without_stripe_as_well(self, stand: Desk) -> None:
         stand.door = None

@@ -78,6 +78,47 @@ class TestThePaidInvoice:
         assert [each["amount"] for each in desk.double.every("refund")] == [400]
         assert await desk.balance(heading, "receivable") == "0"
 
+    async def test_gives_back_once_though_nobody_can_say_what_became_of_it(self, desk: Desk) -> None:
+        heading = await desk.invoiced()
+        await desk.collect(heading)
+        await desk.credit(heading, "4")
+        desk.double.faults.plan(Kind.LOST_AFTER, "POST /v1/refunds")
+        await desk.refund(heading)
+        desk.double.faults.answer_with(lambda found: {**found, "data": [{"id": "re_odd"}]}, "GET /v1/refunds")
+        desk.pass_time(days(1))
+        await desk.sweep()
+
+        with pytest.raises(Conflict):
+            await desk.refund(heading)
+        desk.pass_time(days(1))
+        await desk.sweep()
+
+        assert [each["amount"] for each in desk.double.every("refund")] == [400]
+        assert await desk.balance(heading, "receivable") == "0"
+
+    async def test_books_every_refund_whatever_is_written_on_it(self, desk: Desk) -> None:
+        heading = await desk.invoiced()
+        await desk.collect(heading)
+        await desk.credit(heading, "6")
+        [ours] = await desk.refund(heading, "1")
+        for mark in (str(ours.id), "RMA-17"):
+            await desk.refund_at_stripe(heading, 250)
+            desk.double.every("refund")[0]["metadata"] = {"refund": mark}
+        await desk.hear()
+
+        assert (await desk.heading(heading)).balance == 0
+        assert (await desk.reconcile()).differences == ()
+
+    async def test_books_no_refund_in_another_currency(self, desk: Desk) -> None:
+        heading = await desk.invoiced()
+        await desk.collect(heading)
+        await desk.refund_at_stripe(heading, 250)
+        desk.double.every("refund")[0]["currency"] = "jpy"
+
+        await desk.hear()
+
+        assert (await desk.heading(heading)).amount_paid == Decimal(10)
+
     async def test_that_was_given_back_at_stripe_waits_for_whoever_explains_it(self, desk: Desk) -> None:
         heading = await desk.invoiced()
         await desk.collect(heading)
@@ -137,6 +178,22 @@ class TestTheTopUp:
         assert await desk.balance(heading, "receivable") == "0"
         assert report.differences == ()
 
+    async def test_that_is_voided_is_kept_until_it_is_refunded_and_cannot_be_spent(self, desk: Desk) -> None:
+        heading = await desk.topped_up("20", spent="5")
+        await desk.void_credit(heading)
+        kept = await desk.reconcile()
+        await desk.refund_at_stripe(heading, 600)
+        await desk.hear()
+        desk.double.end_refund(desk.double.every("refund")[0]["id"], failed=True)
+        await desk.refund_at_stripe(heading, 700)
+        await desk.hear()
+        report = await desk.reconcile()
+
+        assert (kept.differences, report.differences) == ((), ())
+        assert await desk.balance(heading, "refundable") == "-8"
+        assert (await desk.balance(heading, "receivable"), await desk.credit_left(heading)) == ("0", "0")
+        assert await desk.complaints() == set()
+
     @pytest.mark.long
     async def test_that_is_disputed_and_won_is_credit_again(self, desk: Desk) -> None:
         heading = await desk.topped_up("20", spent="15")
@@ -181,6 +238,18 @@ class TestTheComparison:
             (Unlike.AMOUNT, "10", "9"),
             (Unlike.CLEARING, "9.41", "8.41"),
         ]
+
+    async def test_is_made_though_one_object_does_not_fit(self, desk: Desk) -> None:
+        heading = await desk.invoiced()
+        await desk.collect(heading)
+        await desk.credit(heading, "1")
+        await desk.refund(heading)
+        desk.double.dispute(desk.double.every("charge")[0]["id"])["currency"] = "jpy"
+        desk.double.faults.answer_with(lambda found: {**found, "id": "re_other"}, "GET /v1/refunds/")
+
+        report = await desk.reconcile()
+
+        assert Unlike.AMOUNT in {each.kind for each in report.differences}
 
     @pytest.mark.long
     async def test_notices_money_of_a_customer_that_pays_for_nothing(self, desk: Desk) -> None:

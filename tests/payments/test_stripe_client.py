@@ -28,6 +28,7 @@ from tollgate.payments.model import (
     StripeUnauthorised,
     StripeUnsure,
 )
+from tollgate.payments.rules import readings
 from tollgate.payments.stripe_client import StripeClient
 
 HOUR = timedelta(hours=1)
@@ -252,3 +253,20 @@ async def test_amounts_are_stripes_own_in_odd_currencies(door: StripeClient, dou
     opened = await an_open_invoice(door, await a_customer(door), "500", "7", currency="ISK")
 
     assert (double.every("invoice")[0]["total"], opened.total) == (50_700, Decimal(507))
+
+
+@pytest.mark.parametrize(
+    "units", ["abc", "1e9", "\N{FULLWIDTH DIGIT ONE}00", 1.5, float("nan"), True, None, 10**60 + 1]
+)
+def test_an_amount_is_a_whole_number_or_cannot_be_read(units: object) -> None:
+    raw = {"id": "pi_1", "status": "succeeded", "currency": "usd", "amount": 100, "amount_received": units}
+
+    with pytest.raises(StripeError, match="cannot be read"):
+        readings.read(raw, readings.payment_intent)
+
+
+def test_a_moment_beyond_all_calendars_cannot_be_read() -> None:
+    raw = {"id": "po_1", "status": "paid", "currency": "usd", "amount": 1, "automatic": True, "created": 1}
+
+    with pytest.raises(StripeError, match="cannot be read"):
+        readings.read({**raw, "arrival_date": 10**20}, readings.payout)

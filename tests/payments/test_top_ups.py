@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from tests.payments.shop import Shop
-from tests.payments.stripe_double import Kind
+from tests.payments.stripe_double import Kind, charging
+from tests.payments.stripe_double.wire import Params
 
+from tollgate.accounts.model import Organization
 from tollgate.agreements import service as agreements
 from tollgate.agreements.model import TaxTerms, TaxTreatment
 from tollgate.kit.errors import Conflict, IdempotencyConflict, InvalidRequest
@@ -40,12 +42,8 @@ async def test_credit_comes_when_stripe_confirms_and_not_before(shop: Shop) -> N
     assert await shop.told(acme) == ["top_up.paid"]
 
 
-@pytest.mark.parametrize(
-    ("treatment", "asked", "owed"), [("exclusive", 2975, ("29.75", "-4.75")), ("inclusive", 2500, ("25", "0"))]
-)
-async def test_tax_that_is_added_is_paid_on_top_and_owed_to_the_state(
-    shop: Shop, treatment: str, asked: int, owed: tuple[str, str]
-) -> None:
+async def taxed(shop: Shop, treatment: str) -> Organization:
+    """An organization whose tax is 19 % in this way."""
     acme = await shop.an_organization()
     tax = TaxTerms(TaxTreatment(treatment), Decimal(19))
     async with shop.database.write() as session:
@@ -56,6 +54,16 @@ async def test_tax_that_is_added_is_paid_on_top_and_owed_to_the_state(
             by=None,
             now=shop.clock.now(),
         )
+    return acme
+
+
+@pytest.mark.parametrize(
+    ("treatment", "asked", "owed"), [("exclusive", 2975, ("29.75", "-4.75")), ("inclusive", 2500, ("25", "0"))]
+)
+async def test_tax_that_is_added_is_paid_on_top_and_owed_to_the_state(
+    shop: Shop, treatment: str, asked: int, owed: tuple[str, str]
+) -> None:
+    acme = await taxed(shop, treatment)
     opened = await shop.opened(acme)
     shop.double.complete(opened.session_id or "")
     await shop.hear()
@@ -63,6 +71,20 @@ async def test_tax_that_is_added_is_paid_on_top_and_owed_to_the_state(
     assert shop.double.every("checkout.session")[0]["amount_total"] == asked
     assert await shop.balances(acme) == owed
     assert [grant.amount for grant in await shop.grants(acme)] == [Decimal(25)]
+
+
+async def test_what_goes_back_in_small_parts_leaves_no_tax(shop: Shop) -> None:
+    acme = await taxed(shop, "exclusive")
+    opened = await shop.opened(acme)
+    shop.double.complete(opened.session_id or "")
+    await shop.hear()
+    intent = shop.double.every("payment_intent")[0]["id"]
+    for units in (3, 3, 3, 2966):
+        charging.create_refund(shop.double.world, Params({"payment_intent": intent, "amount": str(units)}))
+        await shop.hear()
+
+    assert await shop.balances(acme) == ("0", "0")
+    assert [grant.remaining for grant in await shop.grants(acme)] == [0]
 
 
 @pytest.mark.parametrize("kind", [Kind.LOST_AFTER, Kind.TOO_MANY])
@@ -277,7 +299,7 @@ async def test_what_cannot_be_asked_for_is_refused_by_name(shop: Shop, order: di
     assert refused.value.field == field
 
 
-async def test_voiding_a_top_up_gives_back_to_the_money_at_stripe(shop: Shop) -> None:
+async def test_the_money_of_a_top_up_that_is_voided_is_still_at_stripe(shop: Shop) -> None:
     acme = await shop.an_organization()
     top_up = await shop.opened(acme)
     shop.double.complete(top_up.session_id or "")
@@ -287,7 +309,7 @@ async def test_voiding_a_top_up_gives_back_to_the_money_at_stripe(shop: Shop) ->
     async with shop.database.write() as session:
         await ledger.void_grant(session, grant=(acme.id, grant.id), reason="refund", by=None, now=shop.clock.now())
 
-    assert await shop.balances(acme) == ("0", "0")
+    assert await shop.balances(acme) == ("25", "0")
 
 
 async def test_what_is_paid_never_changes(shop: Shop) -> None:

@@ -39,7 +39,7 @@ class BadSetting(ValueError):
 class Settings:
     """What an installation decides about itself. Every field is `TOLLGATE_` and its name in capitals."""
 
-    database_url: str
+    database_url: str = field(repr=False)
     """`postgresql://…` of the one database; the embedded server's own when serving without an external one."""
     data_dir: Path = Path(".tollgate")
     """Where the embedded server keeps its data, the process group its notes, and processes what the ledger lacks."""
@@ -47,7 +47,7 @@ class Settings:
     """Permit provider URLs on loopback and private networks."""
     allow_private_webhooks: bool = False
     """Permit webhooks on loopback and private networks, and over plain http."""
-    sealing_key: str | None = None
+    sealing_key: str | None = field(default=None, repr=False)
     """What seals secrets that have to be read again: the same on every host; without it, a file in `data_dir`."""
     body_bytes_max: int = 32 * 1024 * 1024
     """The largest request body accepted, in bytes."""

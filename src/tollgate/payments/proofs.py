@@ -13,13 +13,17 @@ _CREDITED = Check(
     LEFT JOIN grants AS g ON g.organization_id = t.organization_id AND g.reference = 'tup_' || t.id
     LEFT JOIN transfers AS funding
         ON funding.organization_id = g.organization_id AND funding.id = derived_id(g.id, 'grant')
-           AND funding.debit_account = 'stripe_clearing' AND funding.currency = t.currency
-    LEFT JOIN (SELECT organization_id, cause_id, currency, sum(amount) AS amount FROM transfers
-               WHERE cause = 'top_up' AND credit_account = 'tax' GROUP BY organization_id, cause_id, currency) AS tax
-        ON tax.organization_id = t.organization_id AND tax.cause_id = t.id AND tax.currency = t.currency
+           AND funding.debit_account = 'refundable' AND funding.currency = t.currency
+    LEFT JOIN (SELECT organization_id, cause_id, currency,
+                      sum(amount) FILTER (WHERE credit_account = 'tax') AS tax,
+                      sum(amount) FILTER (WHERE credit_account = 'refundable') AS net
+               FROM transfers WHERE cause = 'top_up' AND debit_account = 'stripe_clearing'
+               GROUP BY organization_id, cause_id, currency) AS paid
+        ON paid.organization_id = t.organization_id AND paid.cause_id = t.id AND paid.currency = t.currency
     CROSS JOIN LATERAL (
         VALUES ('credit', CASE WHEN t.status = 'paid' THEN t.amount ELSE 0 END, coalesce(funding.amount, 0)),
-               ('tax', CASE WHEN t.status = 'paid' THEN t.tax ELSE 0 END, coalesce(tax.amount, 0)))
+               ('money', CASE WHEN t.status = 'paid' THEN t.amount ELSE 0 END, coalesce(paid.net, 0)),
+               ('tax', CASE WHEN t.status = 'paid' THEN t.tax ELSE 0 END, coalesce(paid.tax, 0)))
         AS part (name, said, posted)
     WHERE part.said <> part.posted OR (t.status = 'paid' AND t.grant_id IS DISTINCT FROM g.id)
     """,

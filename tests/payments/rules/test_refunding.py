@@ -69,11 +69,12 @@ def test_what_goes_back_of_a_top_up_adds_up_and_takes_no_credit_that_is_spent(ce
     row = replace(REFUND, amount=Decimal(cents).scaleb(-2))
     left = Decimal(remaining).scaleb(-2)
 
-    parts = refunding.parts(row, TOP_UP, left, refunding.Gone())
+    parts = refunding.parts(row, TOP_UP, left, kept=Decimal(1), before=refunding.Gone())
     posted = refunding.taken_back(row, parts, GrantId(UUID(int=3)), now=NOON)
 
-    assert parts.credit + parts.tax + parts.owed == row.amount
+    assert parts.credit + parts.tax + parts.kept + parts.owed == row.amount
     assert parts.credit <= left
+    assert 0 <= parts.kept <= 1
     assert 0 <= parts.tax <= TOP_UP.tax
     assert sum(transfer.amount for transfer in posted) == row.amount
     if cents == 2380:
@@ -94,7 +95,7 @@ def test_what_goes_back_in_parts_takes_as_much_tax_and_credit_as_the_whole_whate
 
     def goes_back(row: RefundRow) -> None:
         taken = sum((refunding.posted_parts(transfers).credit for each, transfers in posted if each.gone), Decimal(0))
-        parts = refunding.parts(row, TOP_UP, TOP_UP.amount - taken, refunding.gone(posted))
+        parts = refunding.parts(row, TOP_UP, TOP_UP.amount - taken, kept=Decimal(0), before=refunding.gone(posted))
         transfers = refunding.taken_back(row, parts, GrantId(UUID(int=3)), now=NOON)
         assert refunding.posted_parts(transfers) == parts
         posted.append((row, transfers))

@@ -64,6 +64,16 @@ def test_a_signature_is_good_for_five_minutes_either_way(way: int) -> None:
         read(payload, sign(payload, edge + way))
 
 
+@pytest.mark.parametrize("when", ["{}", "+{}", " {}", "0{}", "{:_}"])
+def test_an_old_signature_is_not_made_fresh_by_a_second_moment_beside_it(when: str) -> None:
+    payload = json.dumps(EVENT).encode()
+    stale = when.format(SECONDS - 86_400)
+    mark = sign(payload, int(stale)).partition("v1=")[2]
+
+    with pytest.raises(NotFromStripe, match="another time"):
+        read(payload, f"t={stale},t={SECONDS},v1={mark}")
+
+
 @pytest.mark.parametrize(
     "body",
     [

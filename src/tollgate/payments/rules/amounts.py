@@ -58,5 +58,11 @@ def to_stripe(amount: Decimal, currency: str) -> int:
 
 
 def from_stripe(units: int, currency: str) -> Decimal:
-    """The amount that Stripe's whole number stands for."""
+    """The amount that Stripe's whole number stands for.
+
+    Raises:
+        TypeError: it is no whole number, whatever else JSON has.
+    """
+    if type(units) is not int:
+        raise TypeError(f"{units!r} is not a whole number")
     return Decimal(units).scaleb(-decimals_written(currency), money.EXACT)

@@ -197,10 +197,10 @@ def _ending(seen: Seen) -> Step:
     """Nothing is due, or it was given up: what is at Stripe must not ask for it any more."""
     mirror = seen.mirror
     if mirror is None:
-        return Step(Act.LOOK if _may_be_made(seen) else Act.FINISH)
+        return Step(Act.LOOK) if _may_be_made(seen) else _end(seen)
     is_given_up = seen.heading.status is InvoiceStatus.UNCOLLECTIBLE
     if is_given_up or mirror.state not in _ASKING:
-        return Step(Act.FINISH)  # what was given up may still be paid on Stripe's page
+        return _end(seen)  # what was given up may still be paid on Stripe's page
     is_demand = mirror.state is not InvoiceState.DRAFT
     was_paid = seen.heading.status is InvoiceStatus.PAID and seen.heading.amount_paid >= mirror.amount_remaining > 0
     return Step(Act.MARK_PAID if is_demand and was_paid else Act.WITHDRAW)
@@ -210,6 +210,17 @@ def _was_begun(seen: Seen) -> bool:
     """A mirror was asked for: it is there, or may be."""
     known = seen.collection.mirror
     return known.invoice_id is not None or known.begun_at is not None
+
+
+def _end(seen: Seen) -> Step:
+    """Nothing is to be done any more; but of what was paid beyond the invoice, a person has to know."""
+    heading = seen.heading
+    asked_for = money.ZERO if heading.status is InvoiceStatus.VOID else heading.totals.total
+    beyond = money.EXACT.subtract(heading.amount_paid, asked_for)
+    if beyond <= 0:
+        return Step(Act.FINISH)
+    said = f"{money.amount_text(beyond)} {heading.currency}"
+    return Step(Act.PARK, reason=f"{said} was paid beyond what {heading.number} asks for: give it back.")
 
 
 def _may_be_made(seen: Seen) -> bool:

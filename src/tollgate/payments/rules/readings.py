@@ -43,7 +43,7 @@ def read(raw: Raw, reading: Callable[[Raw], Value]) -> Value:
     """
     try:
         return reading(raw)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise StripeError("Stripe answered with something that cannot be read.") from error
 
 

@@ -1,5 +1,6 @@
 """What may be refunded, from which payments, and what refunds and disputes do to invoices, grants and the ledger."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,11 +13,12 @@ from tollgate.invoices.rules import document
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict, InvalidRequest
 from tollgate.kit.ids import GrantId, OrganizationId, PaymentId, derived_id
-from tollgate.ledger.model import RECEIVABLE, STRIPE_CLEARING, TAX, Grant, Transfer, credits_of, grant_of
+from tollgate.ledger.model import RECEIVABLE, REFUNDABLE, STRIPE_CLEARING, TAX, Transfer, credits_of, grant_of
 from tollgate.payments.model import Dispute, Refund, RefundState
 from tollgate.payments.records import TopUp
 from tollgate.payments.states import DisputeRow, Paid, RefundRow, RefundStatus
 
+_ROW_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TURNED_BACK = frozenset({RefundState.FAILED, RefundState.CANCELED})
 
 
@@ -109,11 +111,16 @@ def payment_of(
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What goes back of a top-up: from its credit, from the tax on it, and what the customer owes as it is spent."""
+    """What goes back of a top-up is made up of."""
 
     credit: Decimal
+    """Of what is left of its credit."""
     tax: Decimal
+    """Of the tax on it."""
+    kept: Decimal
+    """Of what was kept for the customer when credit was voided."""
     owed: Decimal
+    """What the customer owes, as it is spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +138,8 @@ def gone(known: Sequence[tuple[RefundRow | DisputeRow, Sequence[Transfer]]]) -> 
     return Gone(_sum(amounts), _sum(taxes))
 
 
-def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal, before: Gone) -> Parts:
-    """How what goes back is made up: tax in proportion, then credit as far as it lasts.
+def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal, *, kept: Decimal, before: Gone) -> Parts:
+    """How what goes back is made up: tax in proportion, then credit and what is kept, as far as they last.
 
     The tax of all that has gone back is in proportion, not of each part: so no cent of it is left when all is back.
     """
@@ -142,7 +149,9 @@ def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal, before
     tax_part = max(money.ZERO, min(money.EXACT.subtract(all_tax, before.tax), row.amount))
     net = money.EXACT.subtract(row.amount, tax_part)
     credit = min(net, remaining)
-    return Parts(credit, tax_part, money.EXACT.subtract(net, credit))
+    rest = money.EXACT.subtract(net, credit)
+    from_kept = min(rest, kept)
+    return Parts(credit, tax_part, from_kept, money.EXACT.subtract(rest, from_kept))
 
 
 def posted_parts(transfers: Sequence[Transfer]) -> Parts:
@@ -151,6 +160,7 @@ def posted_parts(transfers: Sequence[Transfer]) -> Parts:
     return Parts(
         credit=_sum(each.amount for each in out if grant_of(each.debit_account) is not None),
         tax=_sum(each.amount for each in out if each.debit_account == TAX),
+        kept=_sum(each.amount for each in out if each.debit_account == REFUNDABLE),
         owed=_sum(each.amount for each in out if each.debit_account == RECEIVABLE),
     )
 
@@ -161,24 +171,17 @@ def _sum(amounts: Iterable[Decimal]) -> Decimal:
 
 def taken_back(row: RefundRow | DisputeRow, taken: Parts, grant_id: GrantId, *, now: datetime) -> list[Transfer]:
     """The transfers by which that goes back."""
-    moves = ((credits_of(grant_id), taken.credit), (TAX, taken.tax), (RECEIVABLE, taken.owed))
+    moves = ((credits_of(grant_id), taken.credit), (TAX, taken.tax), (REFUNDABLE, taken.kept), (RECEIVABLE, taken.owed))
     return [_transfer(row, account, STRIPE_CLEARING, amount, now) for account, amount in moves if amount > 0]
 
 
-def kept_after_voiding(grant: Grant, row: RefundRow | DisputeRow, *, now: datetime) -> Transfer | None:
-    """Voiding took a top-up's credit out of the money at Stripe, where it still is: until it goes back we owe it.
-
-    The same for every refund of the top-up, so that it is posted once.
-    """
-    if grant.voided <= 0:
-        return None
-    moved = _transfer(row, STRIPE_CLEARING, RECEIVABLE, grant.voided, now)
-    return replace(moved, id=derived_id(grant.id, "voided:kept"), cause_id=grant.id)
-
-
 def given_again(row: RefundRow | DisputeRow, taken: Parts, *, now: datetime) -> list[Transfer]:
-    """The transfers by which money that came back to us after all is not owed any more; its credit is another grant."""
-    moves = ((TAX, taken.tax), (RECEIVABLE, taken.owed))
+    """The transfers by which money that came back to us after all is kept again, or not owed any more.
+
+    Credit is made again of what is kept.
+    """
+    kept = money.EXACT.add(taken.credit, taken.kept)
+    moves = ((TAX, taken.tax), (REFUNDABLE, kept), (RECEIVABLE, taken.owed))
     return [_transfer(row, STRIPE_CLEARING, account, amount, now) for account, amount in moves if amount > 0]
 
 
@@ -201,6 +204,18 @@ def _transfer(row: RefundRow | DisputeRow, debit: str, credit: str, amount: Deci
         occurred_at=row.created_at,
         posted_at=now,
     )
+
+
+def marked(text: str | None) -> UUID | None:
+    """The id of ours in a refund's metadata; `None` for none, or for what others write there."""
+    return None if text is None or _ROW_ID.fullmatch(text) is None else UUID(text)
+
+
+def is_made_for(ours: RefundRow, refund: Refund) -> bool:
+    """Whether Stripe's refund is what our row asked for, and not another one that bears its mark."""
+    said = (ours.payment_intent_id, ours.amount, ours.currency)
+    is_first = ours.stripe_refund_id in {None, refund.id}
+    return is_first and said == (refund.payment_intent_id, refund.amount, refund.currency)
 
 
 def refund_id(owner: OrganizationId, stripe_refund_id: str) -> UUID:

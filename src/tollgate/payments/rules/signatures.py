@@ -15,7 +15,7 @@ from tollgate.payments.rules import readings
 TOLERANCE = timedelta(seconds=300)
 """How far the moment of signing may lie from now, either way."""
 HEADER = "Stripe-Signature"
-_SIGNED_AT = re.compile(r"(?:^|,)t=([0-9]{1,12})(?:,|$)")
+_SIGNED_AT = re.compile(r"t=([0-9]{1,12})")
 _ID = re.compile(r"[A-Za-z0-9_]{1,255}")
 _OBJECT_ID = re.compile(r"[A-Za-z0-9_]{0,255}")
 _TYPE = re.compile(r"[a-z0-9_.]{1,255}")
@@ -39,7 +39,9 @@ def event(payload: bytes, signature: str | None, *, verify: Callable[[bytes, str
 
 
 def _signed_at(signature: str) -> datetime:
-    found = _SIGNED_AT.search(signature)
+    """The one moment that the header names: named twice, it could be verified by one and judged by the other."""
+    named = [part for part in signature.split(",") if part.partition("=")[0].strip() == "t"]
+    found = _SIGNED_AT.fullmatch(named[0]) if len(named) == 1 else None
     seconds = 0 if found is None else int(found[1])
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 

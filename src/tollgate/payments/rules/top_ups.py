@@ -9,7 +9,7 @@ from tollgate.kit import ids, money
 from tollgate.kit.backoff import doubled
 from tollgate.kit.errors import InvalidRequest, NotFound
 from tollgate.kit.ids import OrganizationId, TopUpId
-from tollgate.ledger.model import STRIPE_CLEARING, TAX, GrantCategory, GrantTerms, Transfer
+from tollgate.ledger.model import REFUNDABLE, STRIPE_CLEARING, TAX, GrantCategory, GrantTerms, Transfer
 from tollgate.payments.model import CheckoutOrder, CheckoutSession, Metadata, PaymentIntent, SessionState
 from tollgate.payments.records import TopUp, TopUpStatus, Verdict
 from tollgate.payments.rules.amounts import decimals_taken, to_stripe
@@ -150,16 +150,19 @@ def tax_on(amount: Decimal, terms: TaxTerms, currency: str) -> Decimal:
     return billing.tax_on(amount, terms, currency) if terms.treatment is TaxTreatment.EXCLUSIVE else money.ZERO
 
 
-def tax_posting(top_up: TopUp, now: datetime) -> Transfer | None:
-    """What is owed to the state of what was paid."""
-    if not top_up.tax:
-        return None
+def postings(top_up: TopUp, now: datetime) -> list[Transfer]:
+    """What was paid arrives: what credit is made of, and back into which it goes if it is voided; and the tax."""
+    money_in = _posting(top_up, REFUNDABLE, top_up.amount, now)
+    return [money_in, _posting(top_up, TAX, top_up.tax, now)] if top_up.tax else [money_in]
+
+
+def _posting(top_up: TopUp, account: str, amount: Decimal, now: datetime) -> Transfer:
     return Transfer(
         organization_id=top_up.organization_id,
-        id=ids.derived_id(top_up.id, "tax"),
+        id=ids.derived_id(top_up.id, account),
         debit_account=STRIPE_CLEARING,
-        credit_account=TAX,
-        amount=top_up.tax,
+        credit_account=account,
+        amount=amount,
         currency=top_up.currency,
         cause="top_up",
         cause_id=top_up.id,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from tollgate.infra import telemetry
-from tollgate.invoices.model import Invoice, PaymentKind
+from tollgate.invoices.model import Invoice, InvoiceStatus, PaymentKind
 from tollgate.invoices.service import invoices
 from tollgate.invoices.service import payments as invoice_payments
 from tollgate.kit.ids import InvoiceId, OrganizationId
@@ -179,23 +179,32 @@ class _Work:
             return await self._park(seen, str(step.reason))
         if step.act is Act.FINISH:
             await self._save(replace(rested, state=CollectionState.DONE, last_error=None))
-            await past_due.resume(self._means, organization_id=self._at.organization_id)
+            await self._settle_suspension(seen)
         else:
             await self._save(replace(rested, next_at=step.at or now + collecting.LOOK_AGAIN))
         return self._at
+
+    async def _settle_suspension(self, seen: Seen) -> None:
+        """Nothing is expected any more: if it was paid, keys that were closed for it open again."""
+        if seen.heading.status is InvoiceStatus.UNCOLLECTIBLE:
+            await past_due.keep_closed(self._means, organization_id=self._at.organization_id)
+        else:
+            await past_due.resume(self._means, organization_id=self._at.organization_id)
 
     async def _park(self, seen: Seen, reason: str) -> Collection:
         if reason != self._at.parked_reason:
             telemetry.COLLECTIONS_PARKED.inc()
             _log.error("collection.parked", invoice_id=str(self._at.invoice_id), reason=reason)
-        await self._save(replace(self._at, state=CollectionState.PARKED, parked_reason=reason, is_asked=False))
-        mirror = seen.mirror
-        if (
-            mirror is not None
-            and mirror.metadata.get(collecting.MARK) == collecting.metadata(self._at)[collecting.MARK]
-        ):
-            # It is ours and it is wrong: nobody shall pay it.
+        mirror, mark = seen.mirror, collecting.metadata(self._at)[collecting.MARK]
+        if mirror is not None and mirror.metadata.get(collecting.MARK) == mark:
+            # It is ours and it is wrong: nobody shall pay it. Once parked nobody looks again, so this comes first.
             await self._take_back(mirror)
+        is_due = seen.heading.amount_due > 0
+        told = self._at.dunning if is_due else replace(self._at.dunning, past_due_at=None)
+        parked = replace(self._at, state=CollectionState.PARKED, parked_reason=reason, is_asked=False, dunning=told)
+        await self._save(parked)
+        if not is_due:
+            await self._settle_suspension(seen)
         return self._at
 
     async def _save(self, changed: Collection, last_error: str | None = None) -> None:

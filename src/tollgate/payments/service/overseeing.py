@@ -10,6 +10,7 @@ from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices.service import invoices
 from tollgate.kit.errors import Conflict
 from tollgate.kit.ids import InvoiceId, OrganizationId
+from tollgate.ledger import service as ledger
 from tollgate.payments.rules import collecting
 from tollgate.payments.service import turns
 from tollgate.payments.states import (
@@ -92,7 +93,9 @@ async def set_mode(
     Raises:
         NotFound: there is no such organization.
     """
-    changed = replace(await settings(session, organization_id=organization_id), mode=mode)
+    await accounts.get_organization(session, organization_id)
+    await ledger.lock(session, organization_id=organization_id)  # whoever suspends it writes the same row
+    changed = replace(await store.settings(session, organization_id=organization_id), mode=mode)
     await store.set_settings(session, changed)
     await store.wake_all(session, organization_id=organization_id)
     return changed

@@ -9,7 +9,7 @@ from datetime import datetime
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization, OrganizationStatus
 from tollgate.infra import telemetry
-from tollgate.infra.database import ReadSession
+from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.invoices.model import Heading
 from tollgate.invoices.rules import telling
 from tollgate.invoices.service import invoices
@@ -19,7 +19,7 @@ from tollgate.ledger import service as ledger
 from tollgate.payments.rules import dunning
 from tollgate.payments.service import turns
 from tollgate.payments.service.means import Means
-from tollgate.payments.states import Collection
+from tollgate.payments.states import Collection, CollectionSettings
 from tollgate.payments.store import collections as store
 from tollgate.webhooks import service as webhooks
 from tollgate.webhooks.model import EventType
@@ -82,14 +82,28 @@ async def suspend(means: Means, collection: Collection) -> Collection:
 async def resume(means: Means, *, organization_id: OrganizationId) -> None:
     """Open the organization's keys again, if they were closed because it did not pay, and nothing is past due."""
     async with means.database.write() as session:
-        settings = await store.settings(session, organization_id=organization_id)
-        if settings.suspended_at is None:
-            return
-        await ledger.lock(session, organization_id=organization_id)
-        if await store.is_past_due(session, organization_id=organization_id):
+        settings = await _suspended_by_us(session, organization_id)
+        if settings is None or await store.is_past_due(session, organization_id=organization_id):
             return
         await accounts.change_organization(session, organization_id=organization_id, edit=_resumed)
         await store.set_settings(session, replace(settings, suspended_at=None))
+
+
+async def keep_closed(means: Means, *, organization_id: OrganizationId) -> None:
+    """What was given up was not paid: keys that were closed before stay so, until a person opens them."""
+    async with means.database.write() as session:
+        settings = await _suspended_by_us(session, organization_id)
+        if settings is not None:
+            await store.set_settings(session, replace(settings, suspended_at=None))
+
+
+async def _suspended_by_us(session: WriteSession, organization_id: OrganizationId) -> CollectionSettings | None:
+    """The organization's settings, with its lock; `None` if it was not suspended because it did not pay."""
+    if (await store.settings(session, organization_id=organization_id)).suspended_at is None:
+        return None
+    await ledger.lock(session, organization_id=organization_id)
+    settings = await store.settings(session, organization_id=organization_id)
+    return None if settings.suspended_at is None else settings
 
 
 def _suspended(organization: Organization) -> Organization:

@@ -3,7 +3,8 @@
 Nothing here depends on webhooks: whatever they did not tell is found by looking.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,7 +19,7 @@ from tollgate.kit import money
 from tollgate.kit.ids import OrganizationId
 from tollgate.ledger import service as ledger
 from tollgate.ledger.model import STRIPE_CLEARING
-from tollgate.payments.model import BalanceTransaction, NotConfigured, Payout, StripeInvoice, StripeMissing
+from tollgate.payments.model import BalanceTransaction, NotConfigured, NotTheirs, Payout, StripeInvoice, StripeMissing
 from tollgate.payments.rules import reconciling as rules
 from tollgate.payments.rules.reconciling import Pair
 from tollgate.payments.service import clearing, collecting, returning, sources
@@ -116,12 +117,23 @@ async def _make_good(means: Means, since: datetime, progress: Progress) -> int:
         repaired += await _looked_at(means, collection)
     for refund in refunds:
         if refund.stripe_refund_id is not None:
-            settled = await returning.settle(means, await _door(means).refund(refund.stripe_refund_id))
-            repaired += settled is not None and settled.status is not refund.status
+            with _told_by_the_rest(refund.stripe_refund_id):
+                settled = await returning.settle(means, await _door(means).refund(refund.stripe_refund_id))
+                repaired += settled is not None and settled.status is not refund.status
     for dispute in await _door(means).disputes(since=since):
-        noted = await returning.note_dispute(means, dispute)
-        repaired += noted is not None and noted.updated_at >= means.clock.now()
+        with _told_by_the_rest(dispute.id):
+            noted = await returning.note_dispute(means, dispute)
+            repaired += noted is not None and noted.updated_at >= means.clock.now()
     return repaired
+
+
+@contextmanager
+def _told_by_the_rest(stripe_id: str) -> Iterator[None]:
+    """One object that is not there or does not fit keeps nothing else from being compared; its money then differs."""
+    try:
+        yield
+    except (StripeMissing, NotTheirs) as error:
+        _log.warning("reconciliation.left_out", stripe_id=stripe_id, error=error.message)
 
 
 async def _looked_at(means: Means, collection: Collection) -> bool:

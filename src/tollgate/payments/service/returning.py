@@ -20,7 +20,16 @@ from tollgate.invoices.service import payments as invoice_payments
 from tollgate.kit import money
 from tollgate.kit.ids import InvoiceId, KeyId, OrganizationId
 from tollgate.ledger import service as ledger
-from tollgate.payments.model import Dispute, Refund, StripeAway, StripeError, StripeKeySpent
+from tollgate.payments.model import (
+    Dispute,
+    NotTheirs,
+    Refund,
+    StripeAway,
+    StripeDeclined,
+    StripeError,
+    StripeKeySpent,
+    StripeRefused,
+)
 from tollgate.payments.rules import collecting, refunding
 from tollgate.payments.service import sources
 from tollgate.payments.service.means import Means
@@ -34,6 +43,10 @@ MARK = "refund"
 """The metadata by which a refund of ours is found again."""
 
 _log = structlog.get_logger(__name__)
+
+
+class _NotMade(Exception):
+    """Stripe refuses to make the refund, and has made none."""
 
 
 async def request(
@@ -118,13 +131,14 @@ async def go_on(means: Means, *, organization_id: OrganizationId, refund_id: UUI
             return await _give_up(session, row, "The customer was given it back in another way.", now)
     try:
         return await settle(means, await _at_stripe(means, row))
-    except (StripeAway, StripeKeySpent) as error:
-        return await _put_off(means, row, error)
-    except StripeError as error:
+    except _NotMade as refused:
         telemetry.REFUNDS_FAILED.inc()
-        _log.error("refund.refused", refund=str(row.id), error=str(error))
+        _log.error("refund.refused", refund=str(row.id), error=str(refused))
         async with means.database.write() as session:
-            return await _give_up(session, row, str(error), means.clock.now())
+            return await _give_up(session, row, str(refused), means.clock.now())
+    except StripeError as error:
+        # Whatever else went wrong, it may have been made: given up, it could be asked for again, and made twice.
+        return await _put_off(means, row, error)
 
 
 async def _is_owed_still(session: ReadSession, row: RefundRow, now: datetime) -> bool:
@@ -152,13 +166,18 @@ async def _at_stripe(means: Means, row: RefundRow) -> Refund:
         for known in await means.door.refunds_of(row.payment_intent_id):
             if known.metadata.get(MARK) == str(row.id):
                 return known
-    return await means.door.create_refund(
-        row.payment_intent_id,
-        amount=row.amount,
-        currency=row.currency,
-        metadata={MARK: str(row.id)},
-        key=f"refund:{row.id}:{_key_number(row)}",
-    )
+    try:
+        return await means.door.create_refund(
+            row.payment_intent_id,
+            amount=row.amount,
+            currency=row.currency,
+            metadata={MARK: str(row.id)},
+            key=f"refund:{row.id}:{_key_number(row)}",
+        )
+    except StripeKeySpent:
+        raise
+    except (StripeRefused, StripeDeclined) as refused:
+        raise _NotMade(str(refused)) from refused
 
 
 def _key_number(row: RefundRow) -> int:
@@ -184,11 +203,16 @@ async def _put_off(means: Means, row: RefundRow, error: StripeError) -> RefundRo
 
 
 async def settle(means: Means, refund: Refund) -> RefundRow | None:
-    """Bring our row and the books to where Stripe's refund stands; `None` if it is of nothing of ours."""
+    """Bring our row and the books to where Stripe's refund stands; `None` if it is of nothing of ours.
+
+    Raises:
+        StripeError: Stripe could not be asked; or says that it is in another currency than the payment.
+    """
     now = means.clock.now()
     paid = None if refund.payment_intent_id is None else await sources.paid_by(means, refund.payment_intent_id)
     if paid is None:
         return None
+    _check_currency(paid, refund)
     async with means.database.write() as session:
         await ledger.lock(session, organization_id=paid.organization_id)
         before = await _row(session, paid, refund, now)
@@ -207,14 +231,19 @@ async def settle(means: Means, refund: Refund) -> RefundRow | None:
     return after
 
 
+def _check_currency(paid: Paid, moved: Refund | Dispute) -> None:
+    if moved.currency != paid.currency:
+        raise NotTheirs(f"{moved.id} is in {moved.currency}, and {paid.payment_intent_id} was paid in {paid.currency}.")
+
+
 async def _row(session: WriteSession, paid: Paid, refund: Refund, now: datetime) -> RefundRow:
     known = await store.refund_at_stripe(session, refund.id)
     if known is not None:
         return known
-    marked = refund.metadata.get(MARK)
+    marked = refunding.marked(refund.metadata.get(MARK))
     if marked is not None:
-        ours = await store.locked_refund(session, organization_id=paid.organization_id, refund_id=UUID(marked))
-        if ours is not None:
+        ours = await store.locked_refund(session, organization_id=paid.organization_id, refund_id=marked)
+        if ours is not None and refunding.is_made_for(ours, refund):
             return ours
     begun_there = _new(replace(paid, amount=refund.amount), refunding.refund_id(paid.organization_id, refund.id), now)
     return await store.add_refund(session, replace(begun_there, created_at=refund.created_at, reason="begun at Stripe"))
@@ -243,11 +272,16 @@ async def _post(session: WriteSession, paid: Paid, before: RefundRow, after: Ref
 
 
 async def note_dispute(means: Means, dispute: Dispute) -> DisputeRow | None:
-    """Bring our row and the books to where Stripe's dispute stands; `None` if it is of nothing of ours."""
+    """Bring our row and the books to where Stripe's dispute stands; `None` if it is of nothing of ours.
+
+    Raises:
+        StripeError: Stripe could not be asked; or says that it is in another currency than the payment.
+    """
     now, intent = means.clock.now(), dispute.payment_intent_id
     paid = None if intent is None else await sources.paid_by(means, intent)
     if paid is None:
         return None
+    _check_currency(paid, dispute)
     row_id = refunding.dispute_id(paid.organization_id, dispute.id)
     async with means.database.write() as session:
         await ledger.lock(session, organization_id=paid.organization_id)
@@ -258,6 +292,7 @@ async def note_dispute(means: Means, dispute: Dispute) -> DisputeRow | None:
         if after.withdrawn > 0 and (before is None or before.withdrawn == 0):
             telemetry.DISPUTES.inc()
             after = await _withdraw(session, paid, after, now=now)
+            await store.save_dispute(session, replace(after, returned=money.ZERO))
         if after.returned > 0 and (before is None or before.returned == 0):
             await _return(session, paid, after, now=now)
         await store.save_dispute(session, after)

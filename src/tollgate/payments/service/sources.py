@@ -11,7 +11,7 @@ from tollgate.kit import money
 from tollgate.kit.errors import NotFound
 from tollgate.kit.ids import OrganizationId, typed
 from tollgate.ledger import service as ledger
-from tollgate.ledger.model import STRIPE_CLEARING, Grant, GrantCategory, GrantTerms, Transfer, grant_of
+from tollgate.ledger.model import REFUNDABLE, Grant, GrantCategory, GrantTerms, Transfer, grant_of
 from tollgate.payments.records import TopUp
 from tollgate.payments.rules import refunding
 from tollgate.payments.rules import top_ups as top_up_rules
@@ -75,15 +75,14 @@ async def _known(session: ReadSession, payment_intent_id: str) -> Paid | None:
 
 
 async def take_back(session: WriteSession, paid: Paid, row: RefundRow | DisputeRow, *, now: datetime) -> Decimal:
-    """Take what went back from the top-up's grant as far as it lasts; the customer owes the rest.
+    """Take what went back from the top-up's grant and from what is kept, as far as they last; the rest is owed.
 
     Answers what was taken from the grant. The caller holds the organization's lock.
     """
     top_up, grant = await _bought(session, paid)
-    parts = refunding.parts(row, top_up, grant.remaining, await _gone(session, row, top_up))
-    voided = refunding.kept_after_voiding(grant, row, now=now)
-    if voided is not None:
-        await ledger.post(session, voided)
+    kept = await ledger.balance(session, organization_id=row.organization_id, account=REFUNDABLE, currency=row.currency)
+    before = await _gone(session, row, top_up)
+    parts = refunding.parts(row, top_up, grant.remaining, kept=kept.copy_negate(), before=before)
     for transfer in refunding.taken_back(row, parts, grant.id, now=now):
         if grant_of(transfer.debit_account) is not None:
             await ledger.burn(session, grant_id=grant.id, transfer=transfer)
@@ -93,7 +92,10 @@ async def take_back(session: WriteSession, paid: Paid, row: RefundRow | DisputeR
 
 
 async def give_again(session: WriteSession, paid: Paid, row: RefundRow | DisputeRow, *, now: datetime) -> None:
-    """Undo that: what came from the grant is credit again, in a grant of its own, and the rest is not owed any more."""
+    """Undo that: what came from the grant is credit again, in a grant of its own, and the rest is not owed any more.
+
+    That it went back is in the books.
+    """
     top_up, _ = await _bought(session, paid)
     parts = refunding.posted_parts(await _posted(session, row))
     for transfer in refunding.given_again(row, parts, now=now):
@@ -107,7 +109,7 @@ async def give_again(session: WriteSession, paid: Paid, row: RefundRow | Dispute
             reference=typed("back", row.id),
         )
         await ledger.grant_credit(
-            session, organization_id=row.organization_id, terms=terms, by=None, now=now, source=STRIPE_CLEARING
+            session, organization_id=row.organization_id, terms=terms, by=None, now=now, source=REFUNDABLE
         )
 
 

@@ -18,7 +18,7 @@ from tollgate.kit import money
 from tollgate.kit.errors import Conflict, IdempotencyConflict
 from tollgate.kit.ids import KeyId, OrganizationId, TopUpId, typed
 from tollgate.ledger import service as ledger
-from tollgate.ledger.model import STRIPE_CLEARING
+from tollgate.ledger.model import REFUNDABLE
 from tollgate.payments.model import CheckoutSession, NotTheirs, StripeError, StripeMissing, StripeRefused
 from tollgate.payments.records import FINAL, TopUp, TopUpOrder, TopUpStatus, Verdict
 from tollgate.payments.rules import links
@@ -195,17 +195,16 @@ def _after(before: TopUp, verdict: Verdict, page: CheckoutSession | None, now: d
 
 
 async def _credited(session: WriteSession, top_up: TopUp, now: datetime) -> TopUp:
+    for transfer in rules.postings(top_up, now):
+        await ledger.post(session, transfer)
     grant = await ledger.grant_credit(
         session,
         organization_id=top_up.organization_id,
         terms=rules.terms(top_up),
         by=top_up.created_by,
         now=now,
-        source=STRIPE_CLEARING,
+        source=REFUNDABLE,
     )
-    tax = rules.tax_posting(top_up, now)
-    if tax is not None:
-        await ledger.post(session, tax)
     paid = replace(top_up, grant_id=grant.id)
     await webhooks.emit(session, rules.telling(paid, now))
     return paid
