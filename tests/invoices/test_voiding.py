@@ -141,6 +141,14 @@ class TestVoiding:
         with pytest.raises(Conflict, match="is uncollectible"):
             await void(books, another.heading)
 
+    async def test_of_what_credits_paid_says_what_to_do_instead(self, books: Books) -> None:
+        organization = await books.an_organization(credit="50")
+        await books.record(organization, Used(at(11, 3), TEN_DOLLARS))
+        paid = await books.close(organization, NOVEMBER, now=AFTER)
+
+        with pytest.raises(Conflict, match="Nothing was due on TG-2026-000001.*by an adjustment"):
+            await void(books, paid.heading)
+
     async def test_is_refused_for_all_but_the_newest(self, books: Books) -> None:
         organization, newest = await invoiced(books)
         async with books.database.read() as session:

@@ -33,6 +33,11 @@ def check_may_void(heading: Heading, newest: Heading | None) -> None:
     Raises:
         Conflict: it is not the newest, or something of it was paid, credited or given up.
     """
+    if heading.totals.total == 0:
+        raise Conflict(
+            f"Nothing was due on {heading.number}, so there is nothing to take back. "
+            "What credits paid for is given again by an adjustment in the customer's favour."
+        )
     if heading.status is not InvoiceStatus.FINALISED or heading.amount_paid != 0 or heading.amount_credited != 0:
         raise Conflict(
             f"{heading.number} is {_standing(heading)}, so it cannot be voided. A credit note takes back what it says."

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tollgate.infra.database import ReadSession
 from tollgate.kit.ids import OrganizationId
-from tollgate.ledger.model import RECEIVABLE, UNBILLED, Transfer
+from tollgate.ledger.model import RECEIVABLE, REFUNDABLE, UNBILLED, Transfer
 from tollgate.reports.model import NOTHING_SPENT, Spent
 from tollgate.reports.store.usage import INSTANT
 
@@ -33,8 +33,8 @@ _SPENT = sa.text("""
 _TRANSFERS = f"""
     SELECT {", ".join(field.name for field in fields(Transfer))} FROM transfers
     WHERE organization_id = :organization_id
-        AND (debit_account IN ('{UNBILLED}', '{RECEIVABLE}') OR debit_account LIKE 'credits:%'
-             OR credit_account IN ('{UNBILLED}', '{RECEIVABLE}') OR credit_account LIKE 'credits:%')
+        AND (debit_account IN ('{UNBILLED}', '{RECEIVABLE}', '{REFUNDABLE}') OR debit_account LIKE 'credits:%'
+             OR credit_account IN ('{UNBILLED}', '{RECEIVABLE}', '{REFUNDABLE}') OR credit_account LIKE 'credits:%')
         {{and_before}} AND (cardinality(:causes) = 0 OR cause = ANY (:causes))
     ORDER BY posted_at DESC, id DESC
     LIMIT :count
@@ -63,7 +63,7 @@ async def spent(
 async def transfers(
     session: ReadSession, *, organization_id: OrganizationId, causes: Sequence[str], before: UUID | None, count: int
 ) -> list[Transfer]:
-    """Transfers from or to the organization's credits, unbilled and receivable accounts, latest first."""
+    """Transfers from or to the organization's credits, and what is unbilled, receivable or refundable; latest first."""
     given = {"organization_id": organization_id} | ({} if before is None else {"before": before})
     statement = sa.text(_TRANSFERS.format(and_before="" if before is None else _BEFORE)).bindparams(
         *(sa.bindparam(name, type_=sa.Uuid) for name in given), sa.bindparam("causes", type_=sa.ARRAY(sa.Text))
