@@ -1,4 +1,4 @@
-"""One PostgreSQL server for the whole run, and for each test a database of its own, freshly migrated."""
+"""One PostgreSQL server for the whole run, and for each test a database of its own, as if freshly migrated."""
 
 import itertools
 import os
@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
+from tests.recycling import Shelf
 
 from tollgate.infra import database as databases
 from tollgate.infra import migrations, upgrades
@@ -24,6 +25,25 @@ _NUMBERS = itertools.count(1)
 _MEMORY = Path("/dev/shm")  # noqa: S108 - TemporaryDirectory makes a private directory there
 _MEMORY_BYTES_MIN = 4 * 1024**3
 """What must be free there: a server in each of several processes may take up to a gigabyte."""
+
+
+_LONGEST_FIRST = (
+    "tests/test_readme.py",
+    "tests/crashes/test_crashes.py",
+    "tests/entrypoints/test_serve.py",
+    "tests/gateway/test_budgets.py",
+    "tests/entrypoints/test_gateway_process.py",
+    "tests/infra/test_worker.py",
+    "tests/stories/test_a_restart_changes_no_figure.py",
+    "tests/stories/test_the_samples_on_a_models_page_run.py",
+)
+"""Files that take ten seconds or more, though they have few tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left alone with it in the end."""
+    places = {file: place for place, file in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 def url_of(server_url: str, database_name: str) -> str:
@@ -75,11 +95,27 @@ async def template(server_url: str) -> AsyncIterator[str]:
     await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="session")
+async def shelf(server_url: str, template: str) -> AsyncIterator[Shelf]:
+    """Databases that others have used, and that are as new."""
+    server = await asyncpg.connect(server_url)
+    opened = Shelf(server, template)
+    fresh = await asyncpg.connect(url_of(server_url, template))
+    await opened.look_at(fresh)
+    await fresh.close()
+    yield opened
+    for name in opened.idle:
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await server.close()
+
+
 @pytest.fixture
-async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
+async def database_url(server_url: str, shelf: Shelf) -> AsyncIterator[str]:
     """A migrated database of this test alone."""
-    async with a_copy(server_url, template, f"test_{os.getpid()}_{next(_NUMBERS)}") as url:
-        yield url
+    name = await shelf.take()
+    url = url_of(server_url, name)
+    yield url
+    await shelf.put_back(name, url)
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ async def fail_over(gateway: Installation, providers: Failing, *, calls: int) ->
 async def test_while_one_endpoint_is_well_every_call_is_served_and_billed_once(
     gateway: Installation, providers: Failing
 ) -> None:
-    await fail_over(gateway, providers, calls=900)
+    await fail_over(gateway, providers, calls=450)
 
 
 @pytest.mark.long

@@ -137,7 +137,10 @@ class Books:
         """What the worker does by then, with an hour of grace: ask for whatever is due, and close that."""
         clock, grace = FixedClock(now), timedelta(hours=1)
         await tasks.ask_for_due(self.database, clock, grace)
-        asked = await self.pool.fetch("DELETE FROM pgqueuer RETURNING convert_from(payload, 'UTF8') AS subject")
+        asked = await self.pool.fetch(
+            "DELETE FROM pgqueuer WHERE entrypoint = $1 RETURNING convert_from(payload, 'UTF8') AS subject",
+            tasks.CLOSE_JOB,
+        )
         return [
             outcome for row in asked for outcome in await tasks.close_due(self.database, clock, grace, row["subject"])
         ]

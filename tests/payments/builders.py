@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.invoices.builders import AFTER, NOVEMBER, Books, Used, at, usage
+from tests.payments.shop import act_on_events
 from tests.payments.stripe_double import StripeDouble, charging
 from tests.payments.stripe_double.wire import Params, Thing
 
@@ -26,7 +27,6 @@ from tollgate.ledger import proofs as ledger_proofs
 from tollgate.ledger import service as ledger
 from tollgate.ledger.model import AdjustmentOrder
 from tollgate.payments import proofs as payment_proofs
-from tollgate.payments import tasks
 from tollgate.payments.records import TopUpOrder
 from tollgate.payments.service import inbox, reconciling, returning, sweeping, top_ups
 from tollgate.payments.service.collecting import collect
@@ -145,7 +145,7 @@ class Desk:
         await self.double.deliver(receive, events)
         assert self.door is not None
         at = Surroundings(self.books.database, self.door, self.clock, self.policy)
-        await tasks.process_due_events(at)
+        await act_on_events(at)
 
     async def sweep(self) -> Swept:
         return await sweeping.sweep(self.means)

@@ -79,14 +79,17 @@ class Shop:
     async def hear(self) -> None:
         """Every webhook arrives, and is acted on."""
         await self.double.deliver(self.receive)
-        await tasks.process_due_events(self.at)
+        await act_on_events(self.at)
 
     async def pass_time(self, by: timedelta) -> None:
         """Time passes for both of us, and the worker does what is due."""
         self.clock.at += by
         self.double.advance(by)
-        await tasks.process_due_events(self.at)
-        await tasks.look_after_due_top_ups(self.at)
+        await act_on_events(self.at)
+        async with self.database.read() as session:
+            due = await service.due(session, now=self.clock.now(), count=100)
+        for owner, top_up_id in due:
+            await service.look_after(self.at, organization_id=owner, top_up_id=top_up_id)
 
     async def grants(self, organization: Organization) -> list[Grant]:
         async with self.database.read() as session:
@@ -106,6 +109,14 @@ class Shop:
         asked = sa.text("SELECT type FROM events WHERE organization_id = :id").bindparams(id=organization.id)
         async with self.database.read() as session:
             return [row.type for row in await session.execute(asked)]
+
+
+async def act_on_events(at: Surroundings) -> None:
+    """Whatever events are due, acted on one after another."""
+    async with at.database.read() as session:
+        due = await inbox.due(session, now=at.clock.now(), count=100)
+    for event_id in due:
+        await tasks.process_event(at, event_id)
 
 
 async def leave(database: Database) -> None:

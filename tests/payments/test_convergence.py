@@ -6,14 +6,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from tests.payments.shop import Shop
+from tests.payments.shop import Shop, act_on_events
 from tests.payments.stripe_double import Kind, Problem
 
 from tollgate.accounts.model import Organization
 from tollgate.kit.errors import Conflict
 from tollgate.kit.ids import typed
 from tollgate.kit.money import amount_text
-from tollgate.payments import tasks
 from tollgate.payments.records import TopUp, TopUpStatus
 
 WRITES = ("POST /v1/customers", "POST /v1/checkout/sessions")
@@ -74,7 +73,7 @@ class Schedule:
         events = self.shop.double.world.events
         some = self.chance.choices(events, k=min(len(events), 6)) if events else []
         await self.shop.double.deliver(self.shop.receive, some)
-        await tasks.process_due_events(self.shop.at)
+        await act_on_events(self.shop.at)
 
     async def _wait(self) -> None:
         await self.shop.pass_time(timedelta(minutes=self.chance.choice((1, 10, 120))))

@@ -53,7 +53,8 @@ async def test_an_event_that_cannot_be_acted_on_is_tried_again_later(shop: Shop)
     event = shop.double.world.events[-1]
 
     assert await rows(shop, event) == [(False, 1, "StripeBusy: Stripe could not do it now (status 429).")]
-    assert event["id"] not in await tasks.due_events(shop.database, shop.clock)
+    async with shop.database.read() as session:
+        assert event["id"] not in await inbox.due(session, now=shop.clock.now(), count=9)
     await shop.pass_time(timedelta(seconds=10))
     assert await rows(shop, event) == [(True, 2, None)]
 

@@ -8,10 +8,9 @@ import pytest
 from httpx import Response
 from tests.conftest import NOON
 from tests.control_plane import ControlPlane, shared_control_plane
-from tests.payments.shop import PAGES
+from tests.payments.shop import PAGES, act_on_events
 from tests.payments.stripe_double import SECRET_KEY, WEBHOOK_SECRET, Kind, StripeDouble, a_stripe, sign
 
-from tollgate.payments import tasks
 from tollgate.payments.service.surroundings import Surroundings
 from tollgate.payments.stripe_client import StripeClient
 
@@ -48,7 +47,7 @@ async def hear(plane: ControlPlane, double: StripeDouble) -> None:
 
     assert set(await double.deliver(receive)) <= {200}
     door = StripeClient(SECRET_KEY, base=double.url)
-    await tasks.process_due_events(Surroundings(plane.database, door, plane.clock))
+    await act_on_events(Surroundings(plane.database, door, plane.clock))
     await door.close()
 
 

@@ -16,7 +16,6 @@ from tollgate.agreements import service as agreements
 from tollgate.agreements.model import TaxTerms, TaxTreatment
 from tollgate.kit.errors import Conflict, IdempotencyConflict, InvalidRequest
 from tollgate.ledger import service as ledger
-from tollgate.payments import tasks
 from tollgate.payments.records import TopUp, TopUpStatus
 from tollgate.payments.store import top_ups as store
 
@@ -152,7 +151,8 @@ async def test_a_webhook_that_never_comes_is_made_up_for_by_asking(shop: Shop) -
     await shop.pass_time(timedelta(minutes=10))
 
     assert (await shop.now(top_up)).status is TopUpStatus.PAID
-    assert await tasks.due_top_ups(shop.database, shop.clock) == []
+    async with shop.database.read() as session:
+        assert await store.due(session, now=shop.clock.now(), count=9) == []
 
 
 async def test_a_page_that_nobody_pays_ends(shop: Shop) -> None:

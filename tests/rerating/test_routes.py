@@ -37,7 +37,7 @@ async def shared(server_url: str, template: str) -> AsyncIterator[ControlPlane]:
 async def posted(plane: ControlPlane, path: str, body: Any = None) -> Any:
     answer = await plane.call("POST", path, json=body)
     assert answer.status_code == 202, answer.text
-    await tasks.go_on_with_all(plane.database, plane.clock)
+    await tasks.go_on_for_a_while(plane.database, plane.clock, answer.json()["data"]["id"])
     return await told(plane, f"/admin/rerate/{answer.json()['data']['id']}")
 
 

@@ -22,9 +22,9 @@ from tollgate.infra.sealing import Seal
 from tollgate.infra.settings import Settings
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import KeyId, OrganizationId
-from tollgate.webhooks import rules, service, tasks
+from tollgate.webhooks import rules, service
 from tollgate.webhooks.model import Delivery, DeliveryState, Event, EventType, MintedWebhook, NewWebhook
-from tollgate.webhooks.tasks import Post
+from tollgate.webhooks.tasks import Courier, Post
 
 KEY = Settings("postgresql://nowhere/none", sealing_key="a key of thirty-two characters or more")
 SOMEBODY = KeyId(UUID(int=7))
@@ -71,7 +71,7 @@ class PostOffice:
 
     async def send(self, post: Post | None = None) -> int:
         """Whatever is due, sent; answers how many attempts that took."""
-        return await tasks.deliver_due(post or self.post)
+        return await Courier(post or self.post).deliver()
 
     async def later(self, passed: timedelta) -> int:
         """Whatever is due when so much more time has passed."""

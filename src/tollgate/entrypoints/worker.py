@@ -5,12 +5,14 @@ import signal
 from collections.abc import Mapping
 
 from tollgate.entrypoints import ledger_access, stripe_access
-from tollgate.entrypoints.schedules import queued, schedules
+from tollgate.entrypoints.queued import queued
+from tollgate.entrypoints.schedules import schedules
 from tollgate.infra import children, migrations, settings, telemetry, worker
 from tollgate.infra import database as databases
 from tollgate.kit.clock import SystemClock
 
-_CONNECTIONS_MAX = 4
+_CONNECTIONS_MAX = 8
+"""No job holds two, and none while it waits for somebody else's server; closings and re-rates hold theirs longest."""
 _RECOVERY_CONNECTIONS_MAX = 3
 
 
@@ -37,7 +39,7 @@ async def work_until_stopped(environment: Mapping[str, str]) -> None:
         # The worker meters nothing itself, but records what gateway processes left that are gone.
         async with ledger_access.metered(pool, clock, configured):
             scheduled = schedules(database, clock, configured, stripe)
-            asked_for = queued(database, clock, configured)
+            asked_for = queued(database, clock, configured, stripe)
             await worker.run_worker(configured.database_url, scheduled, asked_for, stop)
     finally:
         if stripe is not None:

@@ -11,12 +11,13 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from tollgate.accounts import service as accounts
+from tollgate.infra import jobs
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.infra.identity import new_id
 from tollgate.invoices.model import InvoiceStatus
 from tollgate.invoices.service import invoices
 from tollgate.kit.errors import NotFound
-from tollgate.kit.ids import KeyId, OrganizationId, RerateId
+from tollgate.kit.ids import KeyId, OrganizationId, RerateId, typed
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind
 from tollgate.ledger import service as ledger
@@ -48,6 +49,8 @@ from tollgate.webhooks import service as webhooks
 LEASES = {RerateState.MEASURING: timedelta(minutes=10), RerateState.APPLYING: timedelta(minutes=1)}
 """How long who took up an organization has for it, before somebody else may, or they themselves once it failed."""
 
+GO_ON_JOB = "go-on-with-rerates"
+"""Measures, or posts, whatever of a re-rate can be taken up; its subject is the re-rate's id."""
 _PAGE = 1000
 _INVOICES_MAX = 1000
 """More invoices than an organization has in a lifetime of months."""
@@ -81,7 +84,19 @@ async def begin(session: WriteSession, *, terms: Terms, by: KeyId | None, now: d
     )
     await store.add(session, rerate)
     await store.add_results(session, rerate.id, await _users(session, terms), now=now)
-    return await end_phase(session, rerate, now=now)
+    return await _asked_for(session, await end_phase(session, rerate, now=now))
+
+
+async def ask_for_all(session: WriteSession) -> None:
+    """Ask for every re-rate that somebody has to go on with."""
+    under_way = await store.under_way(session)
+    await jobs.enqueue_all(session, job=GO_ON_JOB, subjects=[typed("rerate", each) for each in under_way])
+
+
+async def _asked_for(session: WriteSession, rerate: Rerate) -> Rerate:
+    if rerate.state in LEASES:
+        await jobs.enqueue(session, job=GO_ON_JOB, subject=typed("rerate", rerate.id))
+    return rerate
 
 
 async def _users(session: ReadSession, terms: Terms) -> list[OrganizationId]:
@@ -113,11 +128,6 @@ async def get(session: ReadSession, rerate_id: RerateId) -> Rerate:
 async def list_rerates(session: ReadSession, *, before: UUID | None, count: int) -> list[Rerate]:
     """Re-rates made before that one, newest first."""
     return await store.rerates(session, before=before, count=count)
-
-
-async def under_way(session: ReadSession) -> list[RerateId]:
-    """The re-rates that somebody has to go on with."""
-    return await store.under_way(session)
 
 
 async def tally(session: ReadSession, rerate_id: RerateId) -> Tally:
@@ -305,7 +315,7 @@ async def apply(session: WriteSession, *, rerate_id: RerateId, by: KeyId | None,
         applied_by=by,
     )
     await store.save_state(session, begun, was=rerate.state)
-    return await end_phase(session, begun, now=now)
+    return await _asked_for(session, await end_phase(session, begun, now=now))
 
 
 async def post(session: WriteSession, rerate: Rerate, result: Result, *, now: datetime) -> None:

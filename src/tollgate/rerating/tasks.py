@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tollgate.infra import telemetry
 from tollgate.infra.database import DATABASE_AWAY, Database
+from tollgate.kit import ids
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import TollgateError
 from tollgate.kit.ids import RerateId
@@ -22,6 +23,7 @@ from tollgate.rerating.model import Key, Rerate, RerateState, Result, Sum
 STRETCH = timedelta(days=7)
 """How much time's rollups one statement reads; half of it after each failure."""
 _HALVINGS_MAX = 10
+_TURN = timedelta(minutes=1)
 _RENEWED_AFTER = timedelta(minutes=3)
 """How long a measurement goes on before its lease is renewed, which is of ten minutes."""
 
@@ -35,12 +37,15 @@ def _quietly() -> None:
     """Report no progress."""
 
 
-async def go_on_with_all(database: Database, clock: Clock) -> None:
-    """Go on with every re-rate that is being measured or applied."""
-    async with database.read() as session:
-        under_way = await service.under_way(session)
-    for rerate_id in under_way:
-        await go_on(database, clock, rerate_id)
+async def ask_for_all(database: Database) -> None:
+    """Ask for a job for every re-rate that is being measured or applied; so other workers join those who are at it."""
+    async with database.write() as session:
+        await service.ask_for_all(session)
+
+
+async def go_on_for_a_while(database: Database, clock: Clock, subject: str) -> None:
+    """Go on with a re-rate, until nothing of it can be taken up or others are to have their turn."""
+    await go_on(database, clock, RerateId(ids.parse("rerate", subject)), take_for=_TURN)
 
 
 async def go_on(
@@ -50,16 +55,18 @@ async def go_on(
     *,
     progress: Progress = _quietly,
     stretch: timedelta = STRETCH,
+    take_for: timedelta = timedelta.max,
 ) -> Rerate:
-    """Measure, or post, whatever of the re-rate can be taken up now; answers how far it has come.
+    """Measure, or post, whatever of the re-rate can be taken up now, and that long; answers how far it has come.
 
     Raises:
         NotFound: there is no such re-rate.
     """
     async with database.read() as session:
         rerate = await service.get(session, rerate_id)
+    began = clock.now()
     if rerate.state in service.LEASES:
-        while await _next(database, clock, rerate, stretch):
+        while clock.now() - began < take_for and await _next(database, clock, rerate, stretch):
             progress()
     async with database.write() as session:
         return await service.end_phase(session, await service.get(session, rerate_id), now=clock.now())

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from tollgate.infra import identity
-from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.infra import identity, jobs
+from tollgate.infra.database import Database, ReadSession, WriteSession
 from tollgate.infra.names import Reach
 from tollgate.infra.sealing import Seal
 from tollgate.kit.errors import Conflict, NotFound, Unavailable
-from tollgate.kit.ids import DeliveryId, KeyId, OrganizationId, WebhookId
+from tollgate.kit.ids import DeliveryId, KeyId, OrganizationId, WebhookId, typed
 from tollgate.webhooks import rules
 from tollgate.webhooks.model import (
     Delivery,
@@ -29,9 +29,12 @@ from tollgate.webhooks.store import deliveries as queue
 from tollgate.webhooks.store import endpoints as store
 from tollgate.webhooks.store import events as told
 
+DELIVER_JOB = "deliver-webhooks"
+"""Sends what is due; its subject is an organization of which something is. The database asks for it with each event."""
 KEPT_FOR = timedelta(days=30)
 """How long events and deliveries can be read and replayed."""
 _DROPPED_AT_ONCE = 1000
+_ASKED_FOR_AT_ONCE = 8
 _Thing = TypeVar("_Thing")
 
 
@@ -223,6 +226,7 @@ async def replay_one(
     await _awake(session, *scope)
     delivery = _found(await queue.delivery(session, scope=scope, delivery_id=delivery_id), "delivery")
     await queue.make_due(session, delivery, now=now)
+    await _ask(session, scope[0])
     return replace(delivery, state=DeliveryState.PENDING, attempts=0, first_at=now, next_at=now)
 
 
@@ -238,7 +242,25 @@ async def replay_since(
         Conflict: the endpoint is disabled.
     """
     await _awake(session, *scope)
-    return await queue.replay(session, organization_id=scope[0], webhook_id=scope[1], since=since, now=now)
+    made = await queue.replay(session, organization_id=scope[0], webhook_id=scope[1], since=since, now=now)
+    await _ask(session, scope[0])
+    return made
+
+
+async def ask_for_due(database: Database, *, now: datetime) -> None:
+    """Ask for deliveries that are due, of some organizations: whoever sends one's sends everybody's.
+
+    Each in a transaction of its own, so that this never waits for somebody who tells of several, and they for this.
+    """
+    async with database.read() as session:
+        due = await queue.due(session, now=now, most=_ASKED_FOR_AT_ONCE)
+    for organization_id in due:
+        async with database.write() as session:
+            await _ask(session, organization_id)
+
+
+async def _ask(session: WriteSession, organization_id: OrganizationId) -> None:
+    await jobs.enqueue(session, job=DELIVER_JOB, subject=typed("org", organization_id))
 
 
 async def outbox(session: ReadSession) -> Outbox:

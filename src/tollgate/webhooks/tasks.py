@@ -1,4 +1,4 @@
-"""Sending what is due. The rows are the truth: whoever is killed in the middle leaves a lease that runs out, no more.
+"""Sending what is due, when a job asks for it. Rows are the truth: who is killed at it leaves a lease that runs out.
 
 What is taken is committed before it is sent, and what came of it after; so an endpoint hears of an event at least
 once, and under the same id each time.
@@ -52,30 +52,65 @@ class Post:
     seconds_max: float = SECONDS_MAX
 
 
-async def deliver_due(post: Post, *, takes_for_seconds: float = TAKES_FOR_SECONDS) -> int:
-    """Send what is due until nothing is, or for so long; answers how many attempts that took.
+class Courier:
+    """One process's sending. Any number of processes may send at the same time."""
 
-    Places that become free are taken again at once, whatever the others still wait for: nobody waits for an endpoint
-    but its own deliveries. Any number of processes may do this at the same time.
-    """
-    loop = asyncio.get_running_loop()
-    begun, sent = loop.time(), 0
-    under_way: dict[asyncio.Task[None], Taken] = {}
-    try:
-        while True:
-            taken = await _take(post, under_way) if loop.time() - begun < takes_for_seconds else []
-            for each in taken:
-                under_way[asyncio.create_task(_deliver(post, each.parcel))] = each
-            sent += len(taken)
-            if not under_way:
-                return sent
-            done, _ = await asyncio.wait(under_way, timeout=LOOKS_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                _look_into(task, under_way.pop(task).parcel)
-    finally:
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+    def __init__(self, post: Post, *, takes_for_seconds: float = TAKES_FOR_SECONDS) -> None:
+        self._post = post
+        self._takes_for_seconds = takes_for_seconds
+        self._is_taking = False
+        self._was_asked = False
+
+    async def deliver(self) -> int:
+        """Send what is due until nothing is, or for so long; answers how many attempts that took.
+
+        Places that become free are taken again at once, whatever the others still wait for: nobody waits for an
+        endpoint but its own deliveries. Whoever asks while this is so has what is due taken with the rest, and is
+        answered zero at once; whoever asks once it only waits for answers does not wait with it.
+        """
+        if self._is_taking:
+            self._was_asked = True
+            return 0
+        under_way: dict[asyncio.Task[None], Taken] = {}
+        try:
+            sent = await self._take_turns(under_way)
+            while under_way:
+                await _wait(under_way)
+            return sent
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _take_turns(self, under_way: dict[asyncio.Task[None], Taken]) -> int:
+        loop = asyncio.get_running_loop()
+        begun, sent = loop.time(), 0
+        self._is_taking = True
+        try:
+            while loop.time() - begun < self._takes_for_seconds:
+                self._was_asked = False
+                taken = await _take(self._post, under_way)
+                for each in taken:
+                    under_way[asyncio.create_task(_deliver(self._post, each.parcel))] = each
+                sent += len(taken)
+                if under_way:
+                    await _wait(under_way)
+                elif not self._was_asked:
+                    break
+        finally:
+            self._is_taking = False
+        return sent
+
+
+async def _wait(under_way: dict[asyncio.Task[None], Taken]) -> None:
+    done, _ = await asyncio.wait(under_way, timeout=LOOKS_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        _look_into(task, under_way.pop(task).parcel)
+
+
+async def ask_for_due(database: Database, clock: Clock) -> None:
+    """Ask for what is due and was not woken: to be tried again, or left by a worker that is gone."""
+    await service.ask_for_due(database, now=clock.now())
 
 
 async def drop_old(database: Database, clock: Clock) -> int:

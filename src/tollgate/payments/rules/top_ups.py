@@ -21,6 +21,8 @@ PAGE_LASTS = timedelta(hours=12)
 no key of a top-up is used again once its answer may be forgotten."""
 OPENED_BEFORE_END = timedelta(minutes=35)
 """How long before its end a page can be opened at the latest."""
+LEFT_TO_THE_REQUEST = timedelta(seconds=30)
+"""How long opening a page is left to the request that asked for the top-up, before a worker looks after it."""
 OPEN_MAX = 5
 """How many top-ups of an organization may wait at once."""
 _LEAST, _MOST = Decimal(1), Decimal(100_000)

@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from tollgate.infra import telemetry
+from tollgate.infra import jobs, telemetry
 from tollgate.infra.database import Database, ReadSession, WriteSession
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import TollgateError
 from tollgate.payments.model import StripeEvent
 from tollgate.payments.records import InboxEvent
 from tollgate.payments.rules import inbox as rules
+from tollgate.payments.service import waking
 from tollgate.payments.service.surroundings import Handlers, Surroundings
 from tollgate.payments.store import events as store
 
@@ -30,6 +31,8 @@ async def receive(session: WriteSession, *, event: StripeEvent, is_live: bool, n
     """
     is_new = await store.add(session, rules.received(event, is_live=is_live, now=now))
     telemetry.STRIPE_EVENTS.labels("received" if is_new else "known").inc()
+    if is_new:
+        await jobs.enqueue(session, job=waking.EVENT_JOB, subject=event.id)
     return is_new
 
 

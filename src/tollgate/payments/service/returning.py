@@ -31,7 +31,7 @@ from tollgate.payments.model import (
     StripeRefused,
 )
 from tollgate.payments.rules import collecting, refunding
-from tollgate.payments.service import sources
+from tollgate.payments.service import sources, waking
 from tollgate.payments.service.means import Means
 from tollgate.payments.states import DisputeRow, Paid, RefundRow, RefundStatus
 from tollgate.payments.store import returns as store
@@ -78,10 +78,12 @@ async def request(
         _new(Paid(owner, intent, part, heading.currency, invoice_id), identity.new_id(now), now)
         for intent, part in refunding.shares(wanted, left)
     ]
-    return [
+    added = [
         await store.add_refund(session, replace(row, reason=reason, requested_by=by, is_ours=True, next_at=now))
         for row in rows
     ]
+    await waking.ask(session, waking.REFUND_JOB, [(owner, row.id) for row in added])
+    return added
 
 
 def _new(paid: Paid, row_id: UUID, now: datetime) -> RefundRow:

@@ -59,19 +59,19 @@ async def sweep(means: Means, *, progress: Progress = _quietly) -> Swept:
     total = len(collections) + len(refunds)
     for place, (owner, invoice_id) in enumerate(collections):
         progress(place, total)
-        with _left_for_later(invoice_id):
+        with left_for_later(invoice_id):
             done = await collecting.collect(means, organization_id=owner, invoice_id=invoice_id)
             collected += [] if done is None else [done]
     for place, (owner, refund_id) in enumerate(refunds):
         progress(len(collections) + place, total)
-        with _left_for_later(refund_id):
+        with left_for_later(refund_id):
             refund = await returning.go_on(means, organization_id=owner, refund_id=refund_id)
             refunded += [] if refund is None else [refund]
     return Swept(collected, refunded)
 
 
 @contextmanager
-def _left_for_later(row: UUID) -> Iterator[None]:
+def left_for_later(row: UUID) -> Iterator[None]:
     """What could not be written down is due again once its lease is over."""
     try:
         yield

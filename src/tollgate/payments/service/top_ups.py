@@ -12,7 +12,7 @@ import structlog
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
 from tollgate.agreements import service as agreements
-from tollgate.infra import identity, telemetry
+from tollgate.infra import identity, jobs, telemetry
 from tollgate.infra.database import Database, ReadSession, WriteSession
 from tollgate.kit import money
 from tollgate.kit.errors import Conflict, IdempotencyConflict
@@ -23,7 +23,7 @@ from tollgate.payments.model import CheckoutSession, NotTheirs, StripeError, Str
 from tollgate.payments.records import FINAL, TopUp, TopUpOrder, TopUpStatus, Verdict
 from tollgate.payments.rules import links
 from tollgate.payments.rules import top_ups as rules
-from tollgate.payments.service import opening
+from tollgate.payments.service import opening, waking
 from tollgate.payments.service.surroundings import Surroundings
 from tollgate.payments.store import top_ups as store
 from tollgate.webhooks import service as webhooks
@@ -62,6 +62,8 @@ async def ask(
         tax = rules.tax_on(order.amount, terms, organization.currency)
         top_up = replace(_wanted(organization, order, by=by, once_key=once_key, now=now), tax=tax)
         await store.add(session, top_up)
+        subject = waking.subject(waking.TOP_UP_JOB, owner, top_up.id)
+        await jobs.enqueue(session, job=waking.TOP_UP_JOB, subject=subject, after=now + rules.LEFT_TO_THE_REQUEST)
         return top_up
 
 
@@ -135,6 +137,12 @@ def _given_up(top_up: TopUp, error: StripeError) -> Verdict | None:
     if isinstance(error, StripeRefused) and top_up.status is TopUpStatus.OPENING:
         return Verdict(TopUpStatus.FAILED, error.message)
     return None
+
+
+async def is_due(session: ReadSession, *, organization_id: OrganizationId, top_up_id: TopUpId, now: datetime) -> bool:
+    """Whether the top-up is to be looked after now."""
+    found = await store.top_up(session, organization_id=organization_id, top_up_id=top_up_id)
+    return found is not None and found.next_at is not None and found.next_at <= now
 
 
 async def _taken(at: Surroundings, organization_id: OrganizationId, top_up_id: TopUpId) -> TopUp:

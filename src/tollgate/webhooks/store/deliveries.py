@@ -30,6 +30,13 @@ _ANY_DUE = sa.text("""
     SELECT EXISTS (SELECT FROM webhook_deliveries WHERE state = 'pending' AND next_at <= :now)
 """).bindparams(sa.bindparam("now", type_=INSTANT))
 
+_DUE = sa.text("""
+    SELECT DISTINCT organization_id
+    FROM (SELECT organization_id FROM webhook_deliveries WHERE state = 'pending' AND next_at <= :now
+          ORDER BY next_at LIMIT 1000) AS longest
+    LIMIT :most
+""").bindparams(sa.bindparam("now", type_=INSTANT))
+
 # Whose endpoint was disabled or removed while its event was told, and what nobody who took it ever came back with.
 _DROP_DUE = sa.text("""
     UPDATE webhook_deliveries AS d
@@ -142,6 +149,11 @@ class Taken:
 
     parcel: Parcel
     failing: bool
+
+
+async def due(session: ReadSession, *, now: datetime, most: int) -> list[OrganizationId]:
+    """Some organizations of which something is due, of those that have waited longest."""
+    return [row[0] for row in await session.execute(_DUE, {"now": now, "most": most})]
 
 
 async def take(session: WriteSession, places: Places, *, now: datetime, lease: timedelta) -> list[Taken]:
