@@ -76,7 +76,7 @@ async def test_credit_is_bought_on_a_page(plane: ControlPlane, stripe_double: St
     assert funds["available"] == "25"
     assert (await plane.call("GET", "/credits/top-ups", key=manager)).json()["data"] == [one]
     transactions = (await plane.call("GET", "/credits/transactions", key=manager)).json()["data"]
-    assert [each["debit_account"] for each in transactions] == ["refundable"]
+    assert sorted(each["debit_account"] for each in transactions) == ["refundable", "stripe_clearing"]
 
 
 async def test_a_write_with_a_key_happens_once_though_it_is_more_than_a_transaction(
