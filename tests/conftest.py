@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from tests.recycling import Shelf
 
 from tollgate.infra import database as databases
@@ -18,6 +19,9 @@ from tollgate.infra import migrations, upgrades
 from tollgate.infra.database import Database
 from tollgate.infra.embedded_postgres import EmbeddedPostgres
 from tollgate.kit.clock import FixedClock
+
+settings.register_profile("default run", max_examples=50)
+settings.load_profile("default run")  # a law that needs more says so; `--hypothesis-profile default` tries a hundred
 
 TEMPLATE = "tollgate_template"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

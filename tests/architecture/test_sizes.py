@@ -65,12 +65,6 @@ def plant(tree: Path, file: str, text: str) -> None:
     (tree / file).write_text(text)
 
 
-def test_the_tree_keeps_its_sizes_and_habits(repository: Path) -> None:
-    command = [sys.executable, str(repository / "scripts" / "sizes.py"), str(repository)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stdout
-
-
 def test_a_breach_fails_the_script(repository: Path, tmp_path: Path) -> None:
     plant(tmp_path, *BREACHES["a float"][:2])
     command = [sys.executable, str(repository / "scripts" / "sizes.py"), str(tmp_path)]

@@ -202,5 +202,6 @@ async def _plan(pool: Pool, statement: str) -> str:
     """How the database finds the answer, where it is not free to read small tables whole."""
     connection: asyncpg.Connection[asyncpg.Record]
     async with pool.acquire() as connection, connection.transaction():  # type: ignore[assignment]  # a proxy of one
+        await connection.execute("ANALYZE calls")  # the database may have been used before
         await connection.execute("SET LOCAL enable_seqscan = off")
         return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}"))
