@@ -80,6 +80,7 @@ async def test_a_database_that_dies_under_load_loses_nothing(callers: Callers, c
     assert {callers.seen[marker].saw for marker in callers.seen.keys() - before} <= {Saw.ANSWERED, Saw.AWAY}, found.told
 
 
+@pytest.mark.long
 async def test_an_outage_is_survived_by_what_was_acknowledged_in_it(
     callers: Callers, customers: list[Customer]
 ) -> None:
