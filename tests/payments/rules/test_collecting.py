@@ -187,6 +187,17 @@ def test_more_lines_than_stripe_takes_are_told_by_their_sums() -> None:
     assert (item.description, item.amount) == ("Usage (201 lines)", Decimal("2.01"))
 
 
+def test_a_balance_at_stripe_that_is_set_against_the_mirror_parks_it() -> None:
+    heading = a_heading()
+    collection = a_collection(heading)
+    mirror = a_mirror(collection, heading, state=InvoiceState.OPEN, amount_due=Decimal(1), amount_remaining=Decimal(1))
+
+    said = collecting.stranger(collection, heading, mirror)
+
+    assert said is not None
+    assert "what it asks for of its total is 1, not" in said
+
+
 @given(st.integers(0, 100))
 def test_stripe_is_left_alone_the_longer_the_more_often_it_failed_and_six_hours_at_most(errors: int) -> None:
     pause = collecting.retry_after(errors)

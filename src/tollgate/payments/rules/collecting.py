@@ -187,6 +187,10 @@ def stranger(collection: Collection, heading: Heading, mirror: StripeInvoice) ->
         said.append(("its number", number(collection, heading), mirror.number))
     if known.filled_at is not None and known.amount is not None:
         said.append(("its total", money.amount_text(known.amount), money.amount_text(mirror.total)))
+    if mirror.state in {InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE}:
+        # A balance that the customer has at Stripe alone is set against it there; another mirror would fare no better.
+        due = money.amount_text(mirror.amount_due)
+        said.append(("what it asks for of its total", money.amount_text(mirror.total), due))
     for what, expected, found in said:
         if found != expected:
             return f"Stripe's invoice {mirror.id} does not mirror this one: {what} is {found}, not {expected}."
