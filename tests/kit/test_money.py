@@ -100,6 +100,10 @@ class TestArithmetic:
         with pytest.raises(decimal.FloatOperation):
             money.EXACT.create_decimal(0.1)
 
+    @given(st.lists(st.integers(-(10**20), 10**20).map(lambda units: Decimal(units).scaleb(-12)), max_size=8))
+    def test_a_total_is_the_sum_of_its_amounts(self, amounts: list[Decimal]) -> None:
+        assert Fraction(money.total(amounts)) == sum(map(Fraction, amounts))
+
 
 class TestMinorUnits:
     @pytest.mark.parametrize(

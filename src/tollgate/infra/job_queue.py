@@ -20,6 +20,7 @@ import structlog
 from tollgate.infra import telemetry
 from tollgate.infra.database import DATABASE_AWAY
 from tollgate.infra.jobs import Job
+from tollgate.kit.backoff import doubled
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -27,7 +28,6 @@ _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 _CHANNEL = "ch_pgqueuer"
 _GATHERING_SECONDS = 0.02
 """How long a worker waits after the first news of a new job for news of more."""
-_DOUBLINGS_MAX = 20
 
 _log = structlog.get_logger(__name__)
 
@@ -54,8 +54,7 @@ class Pace:
         """How long to wait after so many runs that failed; `None` is for good."""
         if runs >= self.runs_max:
             return None
-        doublings = min(2 * (runs - 1), _DOUBLINGS_MAX)
-        return min(self.backoff * (1 << doublings), self.backoff_max)
+        return doubled(self.backoff, self.backoff_max, times=2 * (runs - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,10 @@ A credit note says the opposite of what it credits: where the invoice has an amo
 So the whole note is the negation of the invoice, and the sum of both is what is left.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import reduce
 from uuid import UUID
 
 from tollgate.invoices.model import LineType
@@ -85,17 +83,17 @@ class Parts:
     @property
     def total(self) -> Decimal:
         """In minor units."""
-        return _sum([line.amount for line in self.lines])
+        return money.total([line.amount for line in self.lines])
 
     @property
     def total_exact(self) -> Decimal:
         """Before rounding."""
-        return _sum([line.amount_exact for line in self.lines])
+        return money.total([line.amount_exact for line in self.lines])
 
     @property
     def tax(self) -> Decimal:
         """That of the lines of type `tax`, and what is contained in the others."""
-        return _sum([self.contained_tax, *(line.amount for line in self.lines if line.type is LineType.TAX)])
+        return money.total([self.contained_tax, *(line.amount for line in self.lines if line.type is LineType.TAX)])
 
     @property
     def negated(self) -> "Parts":
@@ -104,10 +102,6 @@ class Parts:
             Part(line.n, line.type, line.amount.copy_negate(), line.amount_exact.copy_negate()) for line in self.lines
         )
         return Parts(tuple(lines), self.contained_tax.copy_negate())
-
-
-def _sum(amounts: Sequence[Decimal]) -> Decimal:
-    return reduce(money.EXACT.add, amounts, money.ZERO)
 
 
 @dataclass(frozen=True, slots=True)

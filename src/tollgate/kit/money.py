@@ -10,8 +10,10 @@ NUMERIC(38, 12).
 
 import decimal
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
+from functools import reduce
 
 AMOUNT_DECIMALS = 12
 """Decimal places kept of an amount, everywhere: a price per million tokens with six decimals is exact."""
@@ -79,6 +81,15 @@ def amount_text(amount: Decimal) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in {"", "-0"} else text
+
+
+def total(amounts: Iterable[Decimal]) -> Decimal:
+    """The amounts added up exactly; nothing for none.
+
+    Raises:
+        decimal.Inexact: the sum has more digits than amounts may have.
+    """
+    return reduce(EXACT.add, amounts, ZERO)
 
 
 def minor_unit_decimals(currency: str) -> int:

@@ -1,9 +1,8 @@
 """The lines of an invoice, and the one place where it is rounded."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from functools import reduce
 from typing import TypeAlias
 
 from tollgate.accounts.model import Organization
@@ -53,7 +52,7 @@ def draft(
     """The month's invoice as it would be if it were issued over this usage and these adjustments, on these terms."""
     currency = organization.currency
     net = lines_of(usages, adjustments, currency, month=month, terms=terms)
-    tax = agreed.tax(_sum(line.amount for line in net), terms.billing.tax, currency)
+    tax = agreed.tax(money.total(line.amount for line in net), terms.billing.tax, currency)
     lines = (*net, *_tax_lines(tax, after=len(net)))
     heading = Heading(
         organization_id=organization.id,
@@ -86,8 +85,8 @@ def lines_of(
     first, and nothing beyond: an invoice is never below zero, and what is left of them stays for the next.
     """
     used = agreed.used_by_month(usages, month)
-    spent = _sum(each.billed.credits_amount for each in usages)
-    spent = _sum((spent, *(charge.credits_amount for charge in adjustments.charges)))
+    spent = money.total(each.billed.credits_amount for each in usages)
+    spent = money.total((spent, *(charge.credits_amount for charge in adjustments.charges)))
     credits_applied: list[_Entry] = [(LineType.CREDITS, None, spent.copy_negate())] if spent else []
     charges: list[_Entry] = [
         (LineType.ADJUSTMENT, _adjusted(charge), charge.amount.copy_negate()) for charge in adjustments.charges
@@ -110,7 +109,7 @@ def lines_of(
 
 
 def _due(*entries: _Entry) -> Decimal:
-    return _sum(amount for _, _, amount in entries)
+    return money.total(amount for _, _, amount in entries)
 
 
 def _favours(favours: Sequence[Favour], due: Decimal) -> Iterator[_Entry]:
@@ -141,10 +140,6 @@ def _line(n: int, entry: _Entry, amount: Decimal) -> Line:
 def _tax_lines(tax: Tax, *, after: int) -> Iterator[Line]:
     for n, (said, amount) in enumerate(agreed.tax_lines(tax), start=after + 1):
         yield _line(n, (LineType.TAX, said, amount), amount)
-
-
-def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    return reduce(money.EXACT.add, amounts, money.ZERO)
 
 
 def _priced(usages: Sequence[Usage]) -> Iterator[tuple[PricedUsage, Decimal]]:
@@ -212,8 +207,8 @@ def totals(lines: Sequence[Line]) -> Totals:
     sums = {"total": money.ZERO, "total_exact": money.ZERO}
     for kind in LineType:
         of_kind = [line for line in lines if line.type is kind]
-        sums[kind.total] = _sum(line.amount for line in of_kind)
-        sums[f"{kind.total}_exact"] = _sum(line.amount_exact for line in of_kind)
+        sums[kind.total] = money.total(line.amount for line in of_kind)
+        sums[f"{kind.total}_exact"] = money.total(line.amount_exact for line in of_kind)
         sums["total"] = money.EXACT.add(sums["total"], sums[kind.total])
         sums["total_exact"] = money.EXACT.add(sums["total_exact"], sums[f"{kind.total}_exact"])
     return Totals(**sums)

@@ -60,7 +60,7 @@ def _described(line: Line) -> str:
 def _totals(lines: Sequence[Line]) -> list[tuple[str, int, Decimal]]:
     by_type = groupby(sorted(lines, key=lambda line: line.type.value), key=lambda line: line.type.value)
     sums = [(kind, [line.amount for line in group]) for kind, group in by_type]
-    totals = [(kind, len(amounts), _sum(amounts)) for kind, amounts in sums]
+    totals = [(kind, len(amounts), money.total(amounts)) for kind, amounts in sums]
     return [each for each in totals if each[2] != 0]
 
 
@@ -71,12 +71,5 @@ def _taken_off(heading: Heading, found: Sequence[Item]) -> list[Item]:
         Item("Credited", credited.copy_negate()),
         Item("Paid before", paid.copy_negate()) if paid > 0 else Item("Paid back", paid.copy_negate()),
     ]
-    rest = money.EXACT.subtract(heading.amount_due, _sum([item.amount for item in (*found, *taken)]))
+    rest = money.EXACT.subtract(heading.amount_due, money.total([item.amount for item in (*found, *taken)]))
     return [item for item in (*taken, Item("Other", rest)) if item.amount != 0]
-
-
-def _sum(amounts: Sequence[Decimal]) -> Decimal:
-    total = money.ZERO
-    for amount in amounts:
-        total = money.EXACT.add(total, amount)
-    return total

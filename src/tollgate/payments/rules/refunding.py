@@ -1,11 +1,10 @@
 """What may be refunded, from which payments, and what refunds and disputes do to invoices, grants and the ledger."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from functools import reduce
 from uuid import UUID
 
 from tollgate.invoices.model import Heading, Payment, PaymentKind, PaymentMethod
@@ -135,7 +134,7 @@ def gone(known: Sequence[tuple[RefundRow | DisputeRow, Sequence[Transfer]]]) -> 
     """What the refunds and disputes of a top-up, each with what it posted, leave gone."""
     amounts = [row.gone for row, _ in known]
     taxes = [posted_parts(transfers).tax for row, transfers in known if row.gone > 0]
-    return Gone(_sum(amounts), _sum(taxes))
+    return Gone(money.total(amounts), money.total(taxes))
 
 
 def parts(row: RefundRow | DisputeRow, top_up: TopUp, remaining: Decimal, *, kept: Decimal, before: Gone) -> Parts:
@@ -158,15 +157,11 @@ def posted_parts(transfers: Sequence[Transfer]) -> Parts:
     """How what went back was made up, by what was posted when it did."""
     out = [each for each in transfers if each.credit_account == STRIPE_CLEARING]
     return Parts(
-        credit=_sum(each.amount for each in out if grant_of(each.debit_account) is not None),
-        tax=_sum(each.amount for each in out if each.debit_account == TAX),
-        kept=_sum(each.amount for each in out if each.debit_account == REFUNDABLE),
-        owed=_sum(each.amount for each in out if each.debit_account == RECEIVABLE),
+        credit=money.total(each.amount for each in out if grant_of(each.debit_account) is not None),
+        tax=money.total(each.amount for each in out if each.debit_account == TAX),
+        kept=money.total(each.amount for each in out if each.debit_account == REFUNDABLE),
+        owed=money.total(each.amount for each in out if each.debit_account == RECEIVABLE),
     )
-
-
-def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    return reduce(money.EXACT.add, amounts, money.ZERO)
 
 
 def taken_back(row: RefundRow | DisputeRow, taken: Parts, grant_id: GrantId, *, now: datetime) -> list[Transfer]:

@@ -127,9 +127,7 @@ async def record_payout(means: Means, payout: Payout) -> str | None:
         parts = clearing.shares(await store.movements(session, [each.id for each in moved]))
     for (owner, currency), amount in parts.items():
         await _record_share(means, payout.id, (owner, currency, amount), is_return=False)
-    total = money.ZERO
-    for each in moved:
-        total = money.EXACT.add(total, each.net)
+    total = money.total(each.net for each in moved)
     return None if total == payout.amount else f"Its movements come to {total} {payout.currency}."
 
 

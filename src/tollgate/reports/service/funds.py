@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import reduce
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -31,7 +30,7 @@ async def credits_left(session: ReadSession, *, organization_id: OrganizationId,
     ]
     return Credits(
         currency=organization.currency,
-        total=reduce(money.EXACT.add, (grant.remaining for grant in live), money.ZERO),
+        total=money.total(grant.remaining for grant in live),
         held=spent.total_held,
         credit_limit=organization.credit_limit,
         unbilled=owed[0],

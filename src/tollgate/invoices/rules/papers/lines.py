@@ -1,7 +1,6 @@
 """The lines of a document in sections, and what is told of tax below them."""
 
 from collections.abc import Iterator, Sequence
-from functools import reduce
 from itertools import groupby
 from typing import NamedTuple
 
@@ -55,8 +54,8 @@ def _row(line: Line) -> Row:
 
 
 def _added(lines: Sequence[Line]) -> Sum:
-    exact = reduce(money.EXACT.add, [money.parse_amount(line.amount_exact) for line in lines])
-    amount = reduce(money.EXACT.add, [money.parse_amount(line.amount) for line in lines])
+    exact = money.total(money.parse_amount(line.amount_exact) for line in lines)
+    amount = money.total(money.parse_amount(line.amount) for line in lines)
     return wording.amounts(money.amount_text(exact), format(amount, "f"))
 
 
