@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import scripts.bench
 from click.testing import CliRunner
+from scripts.benchmarks.commands import main
 
 
 def bench(repository: Path, scratch: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts.bench", *arguments]
+    command = [sys.executable, "-m", "scripts.benchmarks", *arguments]
     return subprocess.run(
         command, cwd=repository, env={"TMPDIR": str(scratch)}, capture_output=True, text=True, check=False, timeout=100
     )
@@ -82,7 +82,7 @@ def test_closing_is_measured_and_every_invoice_is_what_was_used(repository: Path
 def test_help_tells_what_can_be_measured(repository: Path, tmp_path: Path) -> None:
     done = bench(repository, tmp_path, "--help")
     assert done.returncode == 0
-    assert all(name in done.stdout for name in scripts.bench.main.commands)
+    assert all(name in done.stdout for name in main.commands)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,6 @@ def test_help_tells_what_can_be_measured(repository: Path, tmp_path: Path) -> No
     [("prompt", "prompt"), ("admission", "organizations"), ("failover", "hang-in-body"), ("close", "organizations")],
 )
 def test_help_tells_how_each_can_be_measured(name: str, told: str) -> None:
-    done = CliRunner().invoke(scripts.bench.main, [name, "--help"])
+    done = CliRunner().invoke(main, [name, "--help"])
     assert done.exit_code == 0
     assert told in done.stdout.lower()

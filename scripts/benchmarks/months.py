@@ -12,7 +12,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
-from scripts.bench_group import BenchFailed
+from scripts.benchmarks.group import BenchFailed
 
 from tollgate.infra.identity import new_id
 from tollgate.invoices.model import Month

@@ -11,8 +11,8 @@ from typing import Self
 from uuid import UUID
 
 import uvloop
-from scripts.bench_group import ANSWER_SECONDS_MAX, BenchFailed, Group
-from scripts.bench_load import Answered, Half, Load, Tenant, Turnstile
+from scripts.benchmarks.group import ANSWER_SECONDS_MAX, BenchFailed, Group
+from scripts.benchmarks.load import Answered, Half, Load, Tenant, Turnstile
 
 from tollgate.entrypoints import ledger_access
 from tollgate.infra import database

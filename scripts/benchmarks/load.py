@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import uvloop
-from scripts.bench_group import ANSWER_SECONDS_MAX, BenchFailed, Group
+from scripts.benchmarks.group import ANSWER_SECONDS_MAX, BenchFailed, Group
 
 from tollgate.kit.ids import CallId, KeyId, OrganizationId
 

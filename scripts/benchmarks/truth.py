@@ -8,11 +8,11 @@ from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
-from scripts import bench_books as books
-from scripts.bench_callers import Called, prompt_of
-from scripts.bench_faults import COMPLETION_TOKENS, PROMPT_TOKENS, Truth
-from scripts.bench_group import BenchFailed, Group
-from scripts.bench_load import Answered
+from scripts.benchmarks import books
+from scripts.benchmarks.callers import Called, prompt_of
+from scripts.benchmarks.faults import COMPLETION_TOKENS, PROMPT_TOKENS, Truth
+from scripts.benchmarks.group import BenchFailed, Group
+from scripts.benchmarks.load import Answered
 
 from tollgate.kit.ids import CallId, OrganizationId
 

@@ -23,9 +23,9 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts import bench_months as months
-from scripts.bench_group import BenchFailed
-from scripts.bench_months import QUARTER_HOURS_MAX, Plan
+from scripts.benchmarks import months
+from scripts.benchmarks.group import BenchFailed
+from scripts.benchmarks.months import QUARTER_HOURS_MAX, Plan
 
 from tollgate.entrypoints import doctor
 from tollgate.infra import database as databases

@@ -14,8 +14,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.bench_group import BenchFailed, Caller, Group, grant, running
-from scripts.bench_turns import in_turns, quantile
+from scripts.benchmarks.group import BenchFailed, Caller, Group, grant, running
+from scripts.benchmarks.turns import in_turns, quantile
 
 _WORDS = (
     "the of and to in is that it was for on are as with his they at be this from have or by one had not but what all"

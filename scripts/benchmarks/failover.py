@@ -15,11 +15,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.bench_callers import Called, Callers
-from scripts.bench_faults import NAMES, SLOW_SECONDS, Fault, Faults, Providers
-from scripts.bench_group import BenchFailed, Group, grant, running
-from scripts.bench_truth import Ledger, ledger, unused
-from scripts.bench_turns import quantile
+from scripts.benchmarks.callers import Called, Callers
+from scripts.benchmarks.faults import NAMES, SLOW_SECONDS, Fault, Faults, Providers
+from scripts.benchmarks.group import BenchFailed, Group, grant, running
+from scripts.benchmarks.truth import Ledger, ledger, unused
+from scripts.benchmarks.turns import quantile
 
 _GOAL_PERCENT = 99.99
 _MODEL = "bench/model"

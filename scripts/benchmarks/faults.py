@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from scripts.bench_group import BenchFailed
+from scripts.benchmarks.group import BenchFailed
 
 NAMES = ("first", "second", "third", "fourth")
 """Cheapest first."""

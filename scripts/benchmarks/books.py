@@ -8,8 +8,8 @@ from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
-from scripts.bench_group import GRANT, BenchFailed, Group
-from scripts.bench_load import Answered, Tenant
+from scripts.benchmarks.group import GRANT, BenchFailed, Group
+from scripts.benchmarks.load import Answered, Tenant
 
 from tollgate.infra.identity import new_id, new_secret
 from tollgate.keys import rules as keys

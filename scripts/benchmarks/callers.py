@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import uvloop
-from scripts.bench_group import ANSWER_SECONDS_MAX, BenchFailed, Group
+from scripts.benchmarks.group import ANSWER_SECONDS_MAX, BenchFailed, Group
 
 _MIXED = 2_654_435_761
 """Multiplied by it, numbers in order come out in none."""

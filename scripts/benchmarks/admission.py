@@ -18,11 +18,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts import bench_books as books
-from scripts.bench_group import running
-from scripts.bench_load import Answered, Clients, Half, Load, Tenant
-from scripts.bench_meter import Meters
-from scripts.bench_turns import in_turns, quantile
+from scripts.benchmarks import books
+from scripts.benchmarks.group import running
+from scripts.benchmarks.load import Answered, Clients, Half, Load, Tenant
+from scripts.benchmarks.meter import Meters
+from scripts.benchmarks.turns import in_turns, quantile
 
 _GOAL_PERCENT = 80
 """What a hot tenant keeps of the throughput of the same load spread."""
