@@ -1,0 +1,1 @@
+"""Opponents: gateways of others, each installed by package name into an environment of its own."""
