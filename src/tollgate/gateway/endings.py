@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum, auto
+from enum import StrEnum, auto
 from typing import NamedTuple
 
 import msgspec
@@ -61,9 +61,11 @@ class _Rated(NamedTuple):
 
 
 _NOTHING = _Rated(_FREE, _FREE)
+_NO_QUANTITIES = UsageQuantities()
+_NO_ANSWER = Answer()
 
 
-class Ending(Enum):
+class Ending(StrEnum):
     """How a call ended."""
 
     FINISHED = auto()
@@ -123,7 +125,8 @@ class Call:
     @property
     def answer(self) -> Answer:
         """What the provider that answered said about its answer."""
-        return Answer() if self.serving is None else self.serving.answer
+        serving = self.serving
+        return _NO_ANSWER if serving is None else serving.answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,8 @@ class Usage:
     """What we counted ourselves, where the provider's figure is far from it: that is billed, and both are kept."""
 
 
+_UNUSED = Usage(_NO_QUANTITIES, estimated=False)
+
 def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
     """The provider's usage; what it lacks, the prompt as estimated and the output as counted; nothing if refused.
 
@@ -143,11 +148,9 @@ def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
     """
     serving = call.serving
     if serving is None:
-        return Usage(UsageQuantities(), estimated=False)
-    has_price = any(item.kind is Kind.REQUEST for item in price_of(serving).items)
-    request = UsageQuantities({Kind.REQUEST: 1} if has_price else {})
-    told = call.answer.usage
-    known = UsageQuantities() if told is None else told.quantities
+        return _UNUSED
+    told = serving.answer.usage
+    known = _NO_QUANTITIES if told is None else told.quantities
     counts: dict[Kind, int] = {}
     disputed: dict[Kind, int] = {}
     if told is None or not told.prompt_known:
@@ -159,7 +162,10 @@ def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
         counts[Kind.COMPLETION] = max((counted_output_tokens or 0) - known.completion_tokens, 0)
     elif counted_output_tokens is not None and _differ(known.completion_tokens, counted_output_tokens):
         disputed[Kind.COMPLETION] = counted_output_tokens
-    return Usage(known + UsageQuantities(counts) + request, estimated=bool(counts), disputed=disputed)
+    estimated = bool(counts)
+    if any([item.kind is Kind.REQUEST for item in price_of(serving).items]):
+        counts[Kind.REQUEST] = 1
+    return Usage(known + UsageQuantities(counts), estimated=estimated, disputed=disputed)
 
 
 def _differ(told: int, counted: int) -> bool:
@@ -192,15 +198,27 @@ def served_tier(answer: Answer) -> str | None:
 
 def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:
     """Everything the call leaves behind, and what its customer pays."""
-    serving = call.serving
-    rated = _NOTHING if serving is None else _rated(usage.quantities, price_of(serving))
-    status = _status(call, usage.quantities, rated.charge)
-    billed = _NOTHING if _is_spared(call, status, usage.quantities) else rated
-    charges: tuple[ChargeRecord, ...] = ()
-    if serving is not None:
-        charges = metering.charge_records(call.id, billed.charge, usage.quantities, origin=billed.origin)
-    record = _record(call, status, billed, usage, rated)
+    serving, quantities = call.serving, usage.quantities
+    if serving is None:
+        unserved = _record(call, usage, _Verdict(_STATUS[call.ending], None, _NOTHING), None)
+        return Settlement(unserved, (), _attempt_records(call, _NOTHING)), _FREE
+    price = price_of(serving)
+    rated = _rated(quantities, price)
+    verdict = _verdict(call, quantities, price, rated)
+    record = _record(call, usage, verdict, _provider_cost(serving, rated))
+    billed = verdict.billed
+    charges = metering.charge_records(call.id, billed.charge, quantities, origin=billed.origin)
     return Settlement(record, charges, _attempt_records(call, rated)), billed.charge
+
+
+class _Verdict(NamedTuple):
+    """How a call is to be taken."""
+
+    status: CallStatus
+    price: PriceVersion | None
+    """What charges it."""
+    billed: _Rated
+    """What its customer pays."""
 
 
 def _rated(quantities: UsageQuantities, price: PriceVersion) -> _Rated:
@@ -217,22 +235,17 @@ def settlement_if_lost(call: Call, counted_output_tokens: int) -> Settlement:
     return settlement(lost, usage_of(lost, counted_output_tokens))[0]
 
 
-def _status(call: Call, quantities: UsageQuantities, rated: Charge) -> CallStatus:
-    """The record's status: a call that broke off is `failed` though what was delivered is charged."""
+def _verdict(call: Call, quantities: UsageQuantities, price: PriceVersion, rated: _Rated) -> _Verdict:
+    """Who pays nothing: insured calls, and calls whose provider broke off before any output.
+
+    A call that broke off later is `failed` though what was delivered is charged.
+    """
+    is_in_vain = call.ending is Ending.BROKE_OFF and quantities.completion_tokens == 0
     if _is_insured(call, quantities):
-        return CallStatus.INSURED
-    if not rated.priced and not _is_in_vain(call, quantities):
-        return CallStatus.UNPRICED
-    return _STATUS[call.ending]
-
-
-def _is_spared(call: Call, status: CallStatus, quantities: UsageQuantities) -> bool:
-    """Whether the customer pays nothing: insured calls, and calls whose provider broke off before any output."""
-    return status is CallStatus.INSURED or _is_in_vain(call, quantities)
-
-
-def _is_in_vain(call: Call, quantities: UsageQuantities) -> bool:
-    return call.ending is Ending.BROKE_OFF and quantities.completion_tokens == 0
+        return _Verdict(CallStatus.INSURED, price, _NOTHING)
+    if is_in_vain:
+        return _Verdict(_STATUS[call.ending], None, _NOTHING)
+    return _Verdict(_STATUS[call.ending] if rated.charge.priced else CallStatus.UNPRICED, price, rated)
 
 
 def _is_insured(call: Call, quantities: UsageQuantities) -> bool:
@@ -244,10 +257,12 @@ def _is_insured(call: Call, quantities: UsageQuantities) -> bool:
     )
 
 
-def _record(call: Call, status: CallStatus, billed: _Rated, usage: Usage, rated: _Rated) -> CallRecord:
-    request, principal, serving, answer = call.request, call.principal, call.serving, call.answer
-    candidate = call.plan.candidates[0] if serving is None else serving.candidate
-    metadata = None if request.attribution.metadata is None else _json(request.attribution.metadata)
+def _record(call: Call, usage: Usage, verdict: _Verdict, provider_cost: Decimal | None) -> CallRecord:
+    request, principal, serving, billed = call.request, call.principal, call.serving, verdict.billed
+    endpoint = (call.plan.candidates[0] if serving is None else serving.candidate).endpoint
+    answer = _NO_ANSWER if serving is None else serving.answer
+    attribution, quantities = request.attribution, usage.quantities
+    metadata = None if attribution.metadata is None else _json(attribution.metadata)
     if call.ending is Ending.LOST and metadata is not None and len(metadata) > _METADATA_OF_LOST_MAX:
         # It would be written down again every second, and a caller may give pages of it.
         metadata = None
@@ -258,28 +273,28 @@ def _record(call: Call, status: CallStatus, billed: _Rated, usage: Usage, rated:
         key_id=principal.key_id,
         accepted_at=call.accepted_at,
         requested_model=request.models[0],
-        model=candidate.endpoint.model,
-        provider=None if serving is None else candidate.provider.slug,
-        endpoint_id=None if serving is None else candidate.endpoint.id,
+        model=endpoint.model,
+        provider=None if serving is None else endpoint.provider,
+        endpoint_id=None if serving is None else endpoint.id,
         api=request.wire,
         streamed=request.stream,
-        status=status,
+        status=verdict.status,
         estimated=usage.estimated,
         anomalous=answer.usage is not None and answer.usage.anomalous,
         finish_reason=_clean(answer.finish_reason),
         native_finish_reason=_clean(answer.native_finish_reason),
         latency_ms=call.latency_ms,
         generation_ms=call.generation_ms,
-        quantities=msgspec.json.encode({kind.value: count for kind, count in usage.quantities}).decode(),
-        tokens=usage.quantities.prompt_tokens + usage.quantities.completion_tokens,
-        price_version_id=None if serving is None or _is_in_vain(call, usage.quantities) else price_of(serving).id,
+        quantities=msgspec.json.encode(dict(quantities)).decode(),
+        tokens=quantities.prompt_tokens + quantities.completion_tokens,
+        price_version_id=None if verdict.price is None else verdict.price.id,
         tier=billed.charge.tier,
         currency=CURRENCY,
         origin_amount=billed.origin.amount,
         amount=billed.charge.amount,
-        provider_cost=None if serving is None else _provider_cost(serving, rated),
-        user_id=request.attribution.user,
-        session_id=request.attribution.session_id,
+        provider_cost=provider_cost,
+        user_id=attribution.user,
+        session_id=attribution.session_id,
         metadata=metadata,
         estimate=_json(usage.disputed) if usage.disputed else None,
     )
@@ -287,7 +302,9 @@ def _record(call: Call, status: CallStatus, billed: _Rated, usage: Usage, rated:
 
 def _clean(text: str | None) -> str | None:
     """A provider's text in a form the database can keep."""
-    return None if text is None else text.replace("\x00", "")[:_TEXT_CHARACTERS_MAX].encode("utf-8", "replace").decode()
+    if text is None or (len(text) <= _TEXT_CHARACTERS_MAX and text.isascii() and "\x00" not in text):
+        return text
+    return text.replace("\x00", "")[:_TEXT_CHARACTERS_MAX].encode("utf-8", "replace").decode()
 
 
 def _json(value: object) -> str:
@@ -295,7 +312,8 @@ def _json(value: object) -> str:
 
     A pair of backslashes is one escaped backslash, and what follows it is text of its own.
     """
-    return _PAIR_OR_NUL.sub(lambda found: found[1] or "", msgspec.json.encode(value).decode())
+    text = msgspec.json.encode(value).decode()
+    return _PAIR_OR_NUL.sub(lambda found: found[1] or "", text) if "\\u0000" in text else text
 
 
 def _raw_usage(usage: UsageReading) -> str:
@@ -314,10 +332,12 @@ def _provider_cost(attempt: Attempt, rated: _Rated) -> Decimal | None:
 
 
 def _attempt_records(call: Call, rated: _Rated) -> tuple[AttemptRecord, ...]:
-    return tuple(
-        _attempt_record(call, attempt, ordinal, rated if attempt is call.serving else _failed(attempt))
+    serving = call.serving
+    records = [
+        _attempt_record(call, attempt, ordinal, rated if attempt is serving else _failed(attempt))
         for ordinal, attempt in enumerate(call.attempts, start=1)
-    )
+    ]
+    return tuple(records)
 
 
 def _failed(attempt: Attempt) -> _Rated | None:

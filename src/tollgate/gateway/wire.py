@@ -36,9 +36,9 @@ def decoded(data: bytes) -> dict[str, Any] | None:
 
 def count(value: object) -> int | None:
     """A count, or `None` where there is none: a missing count is not zero. Some servers write 1000.0 for 1000."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX else None
+    if type(value) is int:
+        return value if 0 <= value <= _COUNT_MAX else None
+    return count(int(value)) if isinstance(value, float) and value.is_integer() else None
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -53,7 +53,7 @@ def items(value: object) -> list[Any]:
 
 def objects(value: object) -> list[Mapping[str, Any]]:
     """The objects in an array; what else is in it is left out."""
-    return [item for item in items(value) if isinstance(item, dict)]
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def text(value: object) -> str | None:
@@ -98,6 +98,6 @@ def error_message(body: Mapping[str, Any]) -> str:
 
 def unknown_counts(*known: tuple[Mapping[str, Any], Iterable[str]]) -> tuple[str, ...]:
     """The names of fields with a count that are not among those known: (object, the names known in it)."""
-    return tuple(
+    return tuple([
         name for fields, names in known for name, value in fields.items() if name not in names and count(value)
-    )
+    ])

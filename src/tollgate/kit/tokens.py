@@ -30,7 +30,8 @@ class Kind(StrEnum):
     VIDEO_SECONDS = "video_seconds"
 
 
-_IN_ORDER = tuple(Kind)
+_PLACE = {kind: place for place, kind in enumerate(Kind)}
+_NOTHING: Mapping[Kind, int] = {}
 
 TOKEN_KINDS = frozenset(Kind) - {Kind.WEB_SEARCH, Kind.REQUEST, Kind.IMAGE, Kind.AUDIO_SECONDS, Kind.VIDEO_SECONDS}
 """The kinds measured in tokens."""
@@ -55,7 +56,7 @@ BASE_KIND: Mapping[Kind, Kind] = {
 """The kind whose price applies when a sub-kind has none of its own: tokens are never free by omission."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class UsageQuantities:
     """Non-negative counts of disjoint kinds; a kind that is absent was not used.
 
@@ -63,29 +64,38 @@ class UsageQuantities:
         ValueError: a count is negative.
     """
 
-    counts: Mapping[Kind, int] = field(default_factory=dict)
+    counts: Mapping[Kind, int]
+    prompt_tokens: int = field(compare=False, repr=False)
+    """All tokens read: the tier selector, and what OpenAI calls prompt_tokens."""
+    completion_tokens: int = field(compare=False, repr=False)
+    """All tokens written, reasoning included: what OpenAI calls completion_tokens."""
 
-    def __post_init__(self) -> None:
-        for kind, count in self.counts.items():
+    def __init__(self, counts: Mapping[Kind, int] = _NOTHING) -> None:
+        # Added up once: every call asks for these sums a dozen times.
+        read = written = 0
+        for kind, count in counts.items():
             if count < 0:
                 raise ValueError(f"{kind} is {count}; a count is never negative")
+            if kind in PROMPT_KINDS:
+                read += count
+            elif kind in COMPLETION_KINDS:
+                written += count
+        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "prompt_tokens", read)
+        object.__setattr__(self, "completion_tokens", written)
 
     def __getitem__(self, kind: Kind) -> int:
         return self.counts.get(kind, 0)
 
     def __iter__(self) -> Iterator[tuple[Kind, int]]:
         """The kinds really used, in the order of `Kind`."""
-        return ((kind, self.counts[kind]) for kind in _IN_ORDER if self.counts.get(kind))
+        counts = self.counts
+        return iter([(kind, counts[kind]) for kind in sorted(counts, key=_PLACE.__getitem__) if counts[kind]])
 
     def __add__(self, other: "UsageQuantities") -> "UsageQuantities":
-        return UsageQuantities({kind: self[kind] + other[kind] for kind in {*self.counts, *other.counts}})
-
-    @property
-    def prompt_tokens(self) -> int:
-        """All tokens read: the tier selector, and what OpenAI calls prompt_tokens."""
-        return sum(count for kind, count in self.counts.items() if kind in PROMPT_KINDS)
-
-    @property
-    def completion_tokens(self) -> int:
-        """All tokens written, reasoning included: what OpenAI calls completion_tokens."""
-        return sum(count for kind, count in self.counts.items() if kind in COMPLETION_KINDS)
+        if not other.counts:
+            return self
+        sums = dict(self.counts)
+        for kind, count in other.counts.items():
+            sums[kind] = sums.get(kind, 0) + count
+        return UsageQuantities(sums)

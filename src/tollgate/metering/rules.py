@@ -124,13 +124,14 @@ def charge_records(
         ChargeRecord(call_id, item.kind, item.unit, item.unit_price, item.quantity, listed.amount, item.amount)
         for item, listed in zip(charge.items, (origin or charge).items, strict=True)
     ]
-    charged = {item.kind for item in charge.items} | {Kind.REQUEST}
-    records.extend(
-        ChargeRecord(call_id, kind, unit_of(kind), None, quantity, money.ZERO, money.ZERO)
-        for kind, quantity in quantities
-        if kind not in charged
-    )
-    if all(record.kind is not Kind.REQUEST for record in records):
+    charged = {item.kind for item in charge.items}
+    if len(charged) < len(quantities.counts):
+        records += [
+            ChargeRecord(call_id, kind, unit_of(kind), None, quantity, money.ZERO, money.ZERO)
+            for kind, quantity in quantities
+            if kind not in charged and kind is not Kind.REQUEST
+        ]
+    if Kind.REQUEST not in charged:
         records.append(ChargeRecord(call_id, Kind.REQUEST, None, None, 1, money.ZERO, money.ZERO))
     return tuple(records)
 

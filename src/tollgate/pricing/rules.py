@@ -58,7 +58,8 @@ def rate(quantities: UsageQuantities, price: PriceVersion) -> Charge:
     them prices each. `request` is charged where it has a price and is otherwise of no consequence; any other kind
     without a price is named in `Charge.unpriced`.
     """
-    tier, price_of = _prices_at(quantities.prompt_tokens, price)
+    tokens = quantities.prompt_tokens
+    price_of = {item.kind: item for item in price.items if item.covers(tokens)}
     items: list[ChargeItem] = []
     unpriced: list[Kind] = []
     total = money.ZERO
@@ -70,12 +71,8 @@ def rate(quantities: UsageQuantities, price: PriceVersion) -> Charge:
             items.append(ChargeItem(kind, quantity, item.unit, item.unit_price, amount))
         elif kind is not Kind.REQUEST:
             unpriced.append(kind)
+    tier = max([item.prompt_tokens_from for item in price_of.values()], default=0)
     return Charge(tuple(items), total, tuple(unpriced), tier)
-
-
-def _prices_at(prompt_tokens: int, price: PriceVersion) -> tuple[int, dict[Kind, PriceItem]]:
-    price_of = {item.kind: item for item in price.items if item.covers(prompt_tokens)}
-    return max((item.prompt_tokens_from for item in price_of.values()), default=0), price_of
 
 
 def amount_of(quantity: int, unit_price: Decimal, unit: Unit) -> Decimal:
@@ -90,17 +87,26 @@ def worst_case(prompt_tokens: int, completion_tokens: int, price: PriceVersion) 
     that can be reached, and the price of the request. Kinds that are counted otherwise (images, searches, seconds)
     cannot be bounded by tokens and are not in it.
     """
-    reachable = [item for item in price.items if item.prompt_tokens_from <= prompt_tokens]
-    prompt = _dearest(PROMPT_KINDS, reachable)
-    completion = _dearest(COMPLETION_KINDS, reachable)
+    prompt, completion, request = _dearest(price, prompt_tokens)
     tokens = money.EXACT.add(
         money.EXACT.multiply(prompt, prompt_tokens), money.EXACT.multiply(completion, completion_tokens)
     )
-    return money.EXACT.add(tokens.scaleb(-6, money.EXACT), _dearest({Kind.REQUEST}, reachable))
+    return money.EXACT.add(tokens.scaleb(-6, money.EXACT), request)
 
 
-def _dearest(kinds: Iterable[Kind], items: Iterable[PriceItem]) -> Decimal:
-    return max((item.unit_price for item in items if item.kind in kinds), default=money.ZERO)
+def _dearest(price: PriceVersion, prompt_tokens: int) -> tuple[Decimal, Decimal, Decimal]:
+    """The highest unit prices that so long a prompt can reach: of input, of output, and of the request itself."""
+    prompt = completion = request = money.ZERO
+    for item in price.items:
+        if item.prompt_tokens_from > prompt_tokens:
+            continue
+        if item.kind in PROMPT_KINDS:
+            prompt = max(prompt, item.unit_price)
+        elif item.kind in COMPLETION_KINDS:
+            completion = max(completion, item.unit_price)
+        elif item.kind is Kind.REQUEST:
+            request = max(request, item.unit_price)
+    return prompt, completion, request
 
 
 def affordable_completion_tokens(budget: Decimal, prompt_tokens: int, price: PriceVersion) -> int | None:
@@ -111,7 +117,7 @@ def affordable_completion_tokens(budget: Decimal, prompt_tokens: int, price: Pri
     left = money.EXACT.subtract(budget, worst_case(prompt_tokens, 0, price))
     if left < 0:
         return -1
-    dearest = _dearest(COMPLETION_KINDS, (item for item in price.items if item.prompt_tokens_from <= prompt_tokens))
+    _, dearest, _ = _dearest(price, prompt_tokens)
     if dearest == 0:
         return None
     return int(money.EXACT.divide_int(left.scaleb(6, money.EXACT), dearest))

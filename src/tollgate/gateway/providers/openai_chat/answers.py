@@ -20,6 +20,7 @@ _CACHE_READ = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", 
 """Beside the totals: DeepSeek; Moonshot and Together; Mistral; servers in front of Anthropic."""
 _CACHE_WRITE = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
 """Among the details: OpenRouter; servers in front of Anthropic; Alibaba."""
+_REASONING = ("reasoning_tokens",)
 _SEARCHES = ("server_tool_use_details", "server_tool_use")
 """Where OpenRouter counts searches."""
 _KNOWN_USAGE = frozenset({
@@ -68,7 +69,7 @@ class ChatReader:
             return False
         said = _answer(decoded, whole=False)
         self._begun = True
-        self._ends.update((end.choice, end) for end in _ends(decoded))
+        self._ends.update((end.choice, end) for end in _ends(wire.objects(decoded.get("choices"))))
         finish, native = _ending([end for _, end in sorted(self._ends.items())])
         known = self.answer
         self.answer = replace(
@@ -116,26 +117,28 @@ def text_of(events: Iterable[bytes]) -> str:
 
 def _answer(decoded: dict[str, Any], *, whole: bool) -> Answer:
     choices = wire.objects(decoded.get("choices"))
-    # Beside the choices; at Groq also in an object of its own; at Moonshot and OpenRouter also in a choice.
-    places = (decoded, wire.mapping(decoded.get("x_groq")), *choices)
-    usage = next((usage for place in places if isinstance(usage := place.get("usage"), dict)), None)
-    error = next((error for place in places if (error := place.get("error"))), None)
-    finish, native = _ending(_ends(decoded))
-    messages = [wire.mapping(choice.get("message" if whole else "delta")) for choice in choices]
+    usage, error = decoded.get("usage"), decoded.get("error")
+    if not isinstance(usage, dict) or not error:
+        # Beside the choices; at Groq also in an object of its own; at Moonshot and OpenRouter also in a choice.
+        for place in (wire.mapping(decoded.get("x_groq")), *choices):
+            if not isinstance(usage, dict):
+                usage = place.get("usage")
+            error = error or place.get("error")
+    finish, native = _ending(_ends(choices))
+    said = "message" if whole else "delta"
     return Answer(
-        usage=None if usage is None else read_usage(usage),
+        usage=read_usage(usage) if isinstance(usage, dict) else None,
         finish_reason=finish,
         native_finish_reason=native,
         upstream_id=wire.text(decoded.get("id")),
         service_tier=wire.text(decoded.get("service_tier")),
-        error=None if error is None else wire.error_message({"error": error}),
-        text="".join(_written(message) for message in messages),
+        error=wire.error_message({"error": error}) if error else None,
+        text="".join([_written(wire.mapping(choice.get(said))) for choice in choices]),
     )
 
 
-def _ends(decoded: Mapping[str, Any]) -> list[StopDelta]:
-    choices = wire.objects(decoded.get("choices"))[:_CHOICES_MAX]
-    ends = [end for choice in choices if (end := meaning.ending(choice)) is not None]
+def _ends(choices: Sequence[Mapping[str, Any]]) -> list[StopDelta]:
+    ends = [end for choice in choices[:_CHOICES_MAX] if (end := meaning.ending(choice)) is not None]
     return [end for end in ends if end.choice < _CHOICES_MAX]
 
 
@@ -146,6 +149,9 @@ def _ending(ends: Sequence[StopDelta]) -> tuple[str | None, str | None]:
 
 
 def _written(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str) and not any([message.get(name) for name in meaning.SAID_BESIDE_CONTENT]):
+        return content
     said = meaning.spoken(message)
     parts = [part.text for part in said]
     for call in meaning.calls_of(message):
@@ -164,9 +170,9 @@ def read_usage(usage: Mapping[str, Any]) -> UsageReading | None:
     prompt_total, completion_total = wire.count(usage.get("prompt_tokens")), wire.count(usage.get("completion_tokens"))
     if prompt_total is None and completion_total is None:
         return None
-    prompt = next((found for name in _DETAILS if (found := wire.mapping(usage.get(name)))), {})
+    prompt = wire.mapping(usage.get(_DETAILS[0])) or wire.mapping(usage.get(_DETAILS[1]))
     completion = wire.mapping(usage.get("completion_tokens_details"))
-    reasoning = _most((completion, ("reasoning_tokens",)), (usage, ("reasoning_tokens",)))
+    reasoning = _larger(_most(completion, _REASONING), _most(usage, _REASONING))
     inside = _reasoning_inside(usage, reasoning)
     read, prompt_anomalous = _prompt_parts(usage, prompt, prompt_total)
     written, completion_anomalous = partition.parted(
@@ -190,10 +196,20 @@ def read_usage(usage: Mapping[str, Any]) -> UsageReading | None:
     )
 
 
-def _most(*places: tuple[Mapping[str, Any], Iterable[str]]) -> int | None:
-    """The largest of these counts, which all tell the same, or nothing: (object, names in it)."""
-    counts = (wire.count(fields.get(name)) for fields, names in places for name in names)
-    return max((count for count in counts if count is not None), default=None)
+def _most(fields: Mapping[str, Any], names: Iterable[str]) -> int | None:
+    """The largest of these counts, which all tell the same, or nothing."""
+    most = None
+    for name in names:
+        value = fields.get(name)
+        if value is not None:
+            most = _larger(most, wire.count(value))
+    return most
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)
 
 
 def _reasoning_inside(usage: Mapping[str, Any], reasoning: int | None) -> bool | None:
@@ -204,9 +220,8 @@ def _reasoning_inside(usage: Mapping[str, Any], reasoning: int | None) -> bool |
     """
     if wire.count(usage.get("citation_tokens")) is not None:
         return False
-    total, read, written = (
-        wire.count(usage.get(name)) for name in ("total_tokens", "prompt_tokens", "completion_tokens")
-    )
+    total = wire.count(usage.get("total_tokens"))
+    read, written = wire.count(usage.get("prompt_tokens")), wire.count(usage.get("completion_tokens"))
     if total is None or read is None or written is None or total == read + written:
         return True
     return False if total == read + written + (reasoning or 0) else None
@@ -221,8 +236,10 @@ def _prompt_parts(
         None if total is None else total + cited,
         Kind.PROMPT,
         {
-            Kind.INPUT_CACHE_READ: _most((details, ("cached_tokens",)), (usage, _CACHE_READ)),
-            Kind.INPUT_CACHE_WRITE: _most((details, _CACHE_WRITE), (usage, ("cache_creation_input_tokens",))),
+            Kind.INPUT_CACHE_READ: _larger(_most(details, ("cached_tokens",)), _most(usage, _CACHE_READ)),
+            Kind.INPUT_CACHE_WRITE: _larger(
+                _most(details, _CACHE_WRITE), _most(usage, ("cache_creation_input_tokens",))
+            ),
             Kind.INPUT_AUDIO: wire.count(details.get("audio_tokens")),
             Kind.INPUT_IMAGE: wire.count(details.get("image_tokens")),
         },
@@ -231,9 +248,8 @@ def _prompt_parts(
 
 def _besides(usage: Mapping[str, Any]) -> dict[Kind, int]:
     """What is counted beside tokens: searches, and Mistral's seconds of audio."""
-    tools = [(wire.mapping(usage.get(name)), ("web_search_requests",)) for name in _SEARCHES]
-    counts = {
-        Kind.WEB_SEARCH: _most((usage, ("num_search_queries",)), *tools),
-        Kind.AUDIO_SECONDS: wire.count(usage.get("prompt_audio_seconds")),
-    }
+    searches = _most(usage, ("num_search_queries",))
+    for name in _SEARCHES:
+        searches = _larger(searches, _most(wire.mapping(usage.get(name)), ("web_search_requests",)))
+    counts = {Kind.WEB_SEARCH: searches, Kind.AUDIO_SECONDS: wire.count(usage.get("prompt_audio_seconds"))}
     return {kind: count for kind, count in counts.items() if count}

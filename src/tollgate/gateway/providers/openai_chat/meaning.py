@@ -39,6 +39,8 @@ _STOPS: Mapping[str, Stop] = {
 }
 """Reasons that are not simply that the model was done; the last line by OpenRouter, vLLM, Z.AI and DeepSeek."""
 _THOUGHTS = ("reasoning", "reasoning_content")
+SAID_BESIDE_CONTENT = (*_THOUGHTS, "reasoning_details", "refusal", "tool_calls", "function_call")
+"""Where a message says something that is not in its content."""
 _UNFIT_FOR_ID = re.compile(r"[^A-Za-z0-9]")
 _ID_CHARACTERS = 24
 
