@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 
-from tollgate.catalog.model import Model
 from tollgate.gateway import bounds, routing, tokenizer
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call
@@ -76,7 +75,7 @@ class Admissions:
         for _ in range(_PLANS_MAX):
             now = self._clock.now()
             try:
-                plan = routing.plan(crossing, principal, self._outlook.situation(snapshot, sticky=sticky, at=now))
+                plan = self._outlook.plan(crossing, principal, snapshot, sticky=sticky, at=now)
             except NotFound:
                 newer = await self._shelf.newer_than(snapshot)
                 if newer is None:
@@ -129,16 +128,19 @@ class Admissions:
             plan=plan,
             vocabulary=vocabulary,
             prompt=prompt,
-            asked_for=_asked_for(crossing.request, snapshot, now),
         )
         bound = bounds.of(crossing.request, plan.candidates, prompt)
         call.admission = await self._meter.admit(
-            self._request(principal, snapshot)._replace(
+            AdmissionRequest(
+                organization_id=principal.organization_id,
                 call_id=call.id,
+                project_id=principal.project_id,
+                key_id=principal.key_id,
                 hold_least=bound.least,
                 hold_most=bound.most,
                 tokens=bound.tokens,
-                only_asks=False,
+                currency=CURRENCY,
+                revision=snapshot.revision,
             )
         )
         call.output_cap = bounds.output_cap(
@@ -160,14 +162,3 @@ class Admissions:
             revision=snapshot.revision,
             only_asks=True,
         )
-
-
-def _asked_for(request: Request, snapshot: Snapshot, at: datetime) -> dict[str, Model]:
-    """By the slug of each model that may serve, the first model asked for that leads to it."""
-    found: dict[str, Model] = {}
-    for wanted in request.models:
-        slug = wanted.partition(":")[0]
-        serving, named = snapshot.catalogue.resolve(slug, at), snapshot.catalogue.named(slug)
-        if serving is not None and named is not None:
-            found.setdefault(serving.slug, named)
-    return found

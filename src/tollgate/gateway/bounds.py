@@ -37,15 +37,16 @@ class Bounds:
 
 def of(request: Request, candidates: Sequence[Candidate], prompt: PromptTokens) -> Bounds:
     """The call's bounds: each endpoint at its own maximum, the dearest of them deciding; `n` answers count n times."""
-    outputs = [_output_tokens(request, candidate) for candidate in candidates]
-    least = [min(output, USEFUL_OUTPUT_TOKENS * request.choices) for output in outputs]
-    prompts = [longest_prompt(request, candidate, prompt) for candidate in candidates]
-    searches = [_searches(request, candidate) for candidate in candidates]
-    return Bounds(
-        least=_dearest(candidates, prompts, least, searches),
-        most=_dearest(candidates, prompts, outputs, searches),
-        tokens=prompt.likely + max(least),
-    )
+    least = most = money.ZERO
+    least_output = 0
+    for candidate in candidates:
+        longest, searching = longest_prompt(request, candidate, prompt), _searches(request, candidate)
+        output = _output_tokens(request, candidate)
+        useful = min(output, USEFUL_OUTPUT_TOKENS * request.choices)
+        least = max(least, money.EXACT.add(pricing.worst_case(longest, useful, candidate.price), searching))
+        most = max(most, money.EXACT.add(pricing.worst_case(longest, output, candidate.price), searching))
+        least_output = max(least_output, useful)
+    return Bounds(least=least, most=most, tokens=prompt.likely + least_output)
 
 
 def longest_prompt(request: Request, candidate: Candidate, prompt: PromptTokens) -> int:
@@ -64,24 +65,18 @@ def longest_prompt(request: Request, candidate: Candidate, prompt: PromptTokens)
 def _output_tokens(request: Request, candidate: Candidate) -> int:
     """The most the request can produce: what it asks for, what the endpoint gives, or what its context can hold."""
     endpoint = candidate.endpoint
-    limits = (request.max_tokens, endpoint.max_output, endpoint.context_length)
-    each = next((limit for limit in limits if limit is not None), UNKNOWN_OUTPUT_TOKENS)
-    return each * request.choices
+    for limit in (request.max_tokens, endpoint.max_output, endpoint.context_length):
+        if limit is not None:
+            return limit * request.choices
+    return UNKNOWN_OUTPUT_TOKENS * request.choices
 
 
 def _searches(request: Request, candidate: Candidate) -> Decimal:
     """What all the searches cost that the provider may run."""
+    if not request.searches:
+        return money.ZERO
     prices = [item.unit_price for item in candidate.price.items if item.kind is Kind.WEB_SEARCH]
     return money.EXACT.multiply(max(prices, default=money.ZERO), request.searches)
-
-
-def _dearest(
-    candidates: Sequence[Candidate], prompts: Sequence[int], outputs: Sequence[int], searches: Sequence[Decimal]
-) -> Decimal:
-    return max(
-        money.EXACT.add(pricing.worst_case(prompt, output, candidate.price), searching)
-        for candidate, prompt, output, searching in zip(candidates, prompts, outputs, searches, strict=True)
-    )
 
 
 def output_cap(

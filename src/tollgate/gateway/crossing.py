@@ -52,6 +52,11 @@ class Crossing:
         """What the request means; only calls that need translation are looked into so far."""
         return formats.CONVERSING[self.request.wire].conversation(self.request)
 
+    @property
+    def is_understood(self) -> bool:
+        """Whether somebody had to know what the request means, and not only of which form it is."""
+        return "_conversation" in self.__dict__
+
     def way_to(self, endpoint: Endpoint, provider: Provider) -> Way:
         """How the endpoint can be spoken to.
 

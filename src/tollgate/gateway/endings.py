@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tollgate.catalog.model import Format, Model
+from tollgate.catalog.model import Format
 from tollgate.gateway import routing
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, Session, UsageReading
@@ -29,7 +29,6 @@ from tollgate.metering.model import (
     AttemptStatus,
     CallRecord,
     CallStatus,
-    ChargeRecord,
     Settlement,
 )
 from tollgate.pricing import rules as pricing
@@ -99,8 +98,6 @@ class Call:
     vocabulary: str
     """The model's own encoding."""
     prompt: PromptTokens
-    asked_for: Mapping[str, Model] = field(default_factory=dict)
-    """By the slug of the model that serves, the one its caller asked for: another one if that is retired."""
     admission: Admission | None = None
     """What was held for it, and what its rates had left."""
     session: Session | None = None
@@ -141,6 +138,7 @@ class Usage:
 
 _UNUSED = Usage(_NO_QUANTITIES, estimated=False)
 
+
 def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
     """The provider's usage; what it lacks, the prompt as estimated and the output as counted; nothing if refused.
 
@@ -163,7 +161,7 @@ def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
     elif counted_output_tokens is not None and _differ(known.completion_tokens, counted_output_tokens):
         disputed[Kind.COMPLETION] = counted_output_tokens
     estimated = bool(counts)
-    if any([item.kind is Kind.REQUEST for item in price_of(serving).items]):
+    if Kind.REQUEST in {item.kind for item in price_of(serving).items}:
         counts[Kind.REQUEST] = 1
     return Usage(known + UsageQuantities(counts), estimated=estimated, disputed=disputed)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from tollgate.catalog.model import NO_TIMEOUTS, Endpoint, Provider, Timeouts
+from tollgate.catalog.model import NO_TIMEOUTS, Endpoint, Model, Provider, Timeouts
 from tollgate.kit.ids import AttemptId, OrganizationId
 from tollgate.kit.tokens import UsageQuantities
 from tollgate.metering.model import AttemptStatus
@@ -161,6 +161,9 @@ class Plan:
     candidates: tuple[Candidate, ...]
     excluded: tuple[tuple[str, str], ...]
     """(endpoint as `model:provider`, reason)."""
+    asked_for: Mapping[str, Model] = field(default_factory=dict)
+    """By the slug of each model that may serve, the first one asked for that leads to it: another one if that is
+    retired."""
 
 
 @dataclass(frozen=True, slots=True)

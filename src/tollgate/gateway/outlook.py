@@ -1,14 +1,16 @@
 """Outlook: what a call's route depends on besides the call: catalogue and prices, health, and where its session was."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import Timeouts
-from tollgate.gateway import fallback
+from tollgate.gateway import fallback, routing
+from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call
-from tollgate.gateway.model import Candidate, Request, Session
+from tollgate.gateway.model import Candidate, Plan, Request, Session
+from tollgate.gateway.plans import Plans, question
 from tollgate.gateway.routing import Situation
 from tollgate.gateway.sessions import Sessions, session_of
 from tollgate.gateway.snapshot import Shelf, Snapshot
@@ -26,7 +28,9 @@ class Outlook:
     health: Health
     sessions: Sessions
     environment: Mapping[str, str]
-    """Where providers' credentials are looked up."""
+    """Where providers' credentials are looked up: the process's own, which nobody changes."""
+    plans: Plans = field(default_factory=Plans)
+    """What was planned before."""
 
     def session_of(self, principal: Principal, request: Request) -> Session | None:
         """The session a request belongs to, if it names one."""
@@ -37,8 +41,21 @@ class Outlook:
         """Where the session was served last."""
         return None if session is None else await self.sessions.place_of(session)
 
-    def situation(self, snapshot: Snapshot, *, sticky: EndpointId | None, at: datetime) -> Situation:
-        """What a plan depends on, at this instant."""
+    def plan(
+        self, crossing: Crossing, principal: Principal, snapshot: Snapshot, *, sticky: EndpointId | None, at: datetime
+    ) -> Plan:
+        """Where a call can go, at this instant; raises as `routing.plan` does."""
+        asked = question(crossing, principal, sticky)
+        known = None if asked is None else self.plans.find(asked, snapshot, self.health.conditions, at)
+        if known is not None:
+            return known
+        plan = routing.plan(crossing, principal, self._situation(snapshot, sticky=sticky, at=at))
+        if asked is not None and not crossing.is_understood:
+            self.plans.keep(asked, plan, self.health.conditions)
+        return plan
+
+    def _situation(self, snapshot: Snapshot, *, sticky: EndpointId | None, at: datetime) -> Situation:
+        """What a plan depends on besides the call."""
         return Situation(
             catalogue=snapshot.catalogue,
             book=snapshot.book,

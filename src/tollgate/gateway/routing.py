@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tollgate.catalog.model import Catalogue, Endpoint, Provider
+from tollgate.catalog.model import Catalogue, Endpoint, Model, Provider
 from tollgate.gateway import eligibility, ranking
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.eligibility import NOT_PRICED, UNPRICED, Offer
@@ -95,7 +95,8 @@ def plan(crossing: Crossing, principal: Principal, situation: Situation) -> Plan
     planned = ranking.ranked(tuple(contenders.values()), request.preferences, situation.sticky)
     tried = _tried(planned, request.preferences)
     left_out = {_named(candidate.endpoint): "fallbacks are not allowed" for candidate in planned[len(tried) :]}
-    return Plan(tried, (*((name, each.reason) for name, each in excluded.items()), *left_out.items()))
+    reasons = {name: each.reason for name, each in excluded.items()} | left_out
+    return Plan(tried, tuple(reasons.items()), _asked_for(request.models, situation.catalogue, situation.at))
 
 
 def fitting(planned: Plan, request: Request, prompt: PromptTokens) -> Plan:
@@ -108,7 +109,7 @@ def fitting(planned: Plan, request: Request, prompt: PromptTokens) -> Plan:
         (candidate, eligibility.too_long(request, candidate.endpoint, candidate.provider, prompt))
         for candidate in planned.candidates
     ]
-    if not any(reason for _, reason in reasons):
+    if {reason for _, reason in reasons} == {None}:
         return planned
     kept = tuple(candidate for candidate, reason in reasons if reason is None)
     if not kept:
@@ -120,7 +121,7 @@ def fitting(planned: Plan, request: Request, prompt: PromptTokens) -> Plan:
             metadata={"prompt_tokens": prompt.likely, "context_length": longest},
         )
     left_out = tuple((_named(candidate.endpoint), reason) for candidate, reason in reasons if reason is not None)
-    return Plan(kept, (*planned.excluded, *left_out))
+    return Plan(kept, (*planned.excluded, *left_out), planned.asked_for)
 
 
 def check_preferences(request: Request) -> None:
@@ -165,6 +166,17 @@ def _known(models: Sequence[str], catalogue: Catalogue, at: datetime) -> list[st
     if not known:
         raise ModelNotFound(catalogue.why_not(models[0], at), field="model")
     return known
+
+
+def _asked_for(models: Sequence[str], catalogue: Catalogue, at: datetime) -> dict[str, Model]:
+    """By the slug of each model that may serve, the first model asked for that leads to it."""
+    found: dict[str, Model] = {}
+    for wanted in models:
+        slug = wanted.partition(":")[0]
+        serving, named = catalogue.resolve(slug, at), catalogue.named(slug)
+        if serving is not None and named is not None:
+            found.setdefault(serving.slug, named)
+    return found
 
 
 def _allowed(models: Sequence[str], principal: Principal) -> list[str]:

@@ -17,6 +17,8 @@ SEARCHES_UNLESS_TOLD = 10
 
 _HIDING = ("reasoning", "reasoning_effort", "thinking", "include", "modalities", "audio")
 """Fields by which a caller asks for output that is not shown as text, or not at all."""
+_NOTABLE = frozenset({*_HIDING, "tools", "mcp_servers"})
+"""A request without any of these hides nothing."""
 _SHOWING = frozenset({b"null", b'"none"', b"[]", b'["text"]', b'{"type":"disabled"}', b'{"effort":"none"}'})
 """What they say where they ask for none of it."""
 _THINKING = frozenset({"reasoning", "reasoning_effort", "include_reasoning", "thinking", "effort"})
@@ -35,6 +37,8 @@ _TOOLS = msgspec.json.Decoder(list[_Tool] | None)
 
 def noted(request: Request) -> Request:
     """The request, with what it has its provider do unseen."""
+    if _NOTABLE.isdisjoint(request.fields):
+        return request
     run = [tool for tool in _tools(request) if _is_run_by_provider(tool)]
     searching = [tool for tool in run if "search" in (tool.type or "")]
     fetches = bool(run) or "mcp_servers" in request.fields

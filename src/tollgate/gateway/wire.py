@@ -98,6 +98,6 @@ def error_message(body: Mapping[str, Any]) -> str:
 
 def unknown_counts(*known: tuple[Mapping[str, Any], Iterable[str]]) -> tuple[str, ...]:
     """The names of fields with a count that are not among those known: (object, the names known in it)."""
-    return tuple([
-        name for fields, names in known for name, value in fields.items() if name not in names and count(value)
-    ])
+    return tuple(
+        [name for fields, names in known for name, value in fields.items() if name not in names and count(value)]
+    )

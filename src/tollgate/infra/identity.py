@@ -9,7 +9,7 @@ from tollgate.kit import ids
 
 def new_id(now: datetime) -> UUID:
     """A fresh UUIDv7 minted at `now`."""
-    return ids.uuid7(now, secrets.randbits(74))
+    return ids.uuid7(now, int.from_bytes(secrets.token_bytes(10)))
 
 
 def new_secret() -> bytes:

@@ -6,7 +6,7 @@ Minting is pure: time and entropy are arguments (`infra.identity` supplies both)
 
 import hashlib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NewType
 from uuid import UUID
 
@@ -44,7 +44,8 @@ class NotAnId(ValueError):
 
 def uuid7(at: datetime, entropy: int) -> UUID:
     """A UUIDv7 (RFC 9562 §5.7) of the given instant; `entropy` supplies its 74 random bits."""
-    milliseconds = (at - _EPOCH) // timedelta(milliseconds=1)
+    since = at - _EPOCH
+    milliseconds = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
     random_a, random_b = (entropy >> 62) & 0xFFF, entropy & ((1 << 62) - 1)
     return UUID(int=(milliseconds << 80) | (0x7 << 76) | (random_a << 64) | _LOWEST_VARIANT | random_b)
 

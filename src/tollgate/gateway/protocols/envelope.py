@@ -31,6 +31,10 @@ _DECISIVE = OWN_FIELDS | UNBOUNDED | {
 """What bounds a call, routes it, or is its prompt."""
 NULL = msgspec.Raw(b"null")
 
+_ATTRIBUTION = frozenset({"user", "session_id", "metadata"})
+_NOBODY = Attribution()
+_NO_PREFERENCES = Preferences()
+
 _CACHE_WRITES = (Kind.INPUT_CACHE_WRITE, Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
 _METADATA_PAIRS_MAX = 16
 _FALLBACKS_MAX = 16
@@ -148,7 +152,10 @@ def for_provider(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
 
 def used(fields: Mapping[str, msgspec.Raw], *, always_allowed: AbstractSet[str]) -> frozenset[str]:
     """The optional fields that are used: null is as good as silence."""
-    return frozenset(name for name, value in for_provider(fields).items() if value != NULL) - always_allowed
+    return frozenset([
+        name for name, value in fields.items()
+        if name not in always_allowed and name not in OWN_FIELDS and value != NULL
+    ])  # fmt: skip
 
 
 def models(fields: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
@@ -161,6 +168,8 @@ def models(fields: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
 
 def attribution(fields: Mapping[str, msgspec.Raw]) -> Attribution:
     """Whom the call is for."""
+    if _ATTRIBUTION.isdisjoint(fields):
+        return _NOBODY
     return Attribution(
         user=field(fields, "user", TEXT),
         session_id=field(fields, "session_id", TEXT),
@@ -170,7 +179,9 @@ def attribution(fields: Mapping[str, msgspec.Raw]) -> Attribution:
 
 def preferences(fields: Mapping[str, msgspec.Raw]) -> Preferences:
     """How the call is to be routed."""
-    given = field(fields, "provider", _PROVIDER) or _Provider()
+    given = field(fields, "provider", _PROVIDER)
+    if given is None:
+        return _NO_PREFERENCES
     for ceiling in (given.max_price.prompt, given.max_price.completion):
         if ceiling is not None and not (ceiling.is_finite() and ceiling >= 0):
             raise InvalidRequest("A price ceiling is a number from 0 on.", field="provider.max_price")

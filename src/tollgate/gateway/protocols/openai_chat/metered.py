@@ -38,6 +38,8 @@ def check(fields: Mapping[str, msgspec.Raw]) -> None:
     Raises:
         InvalidRequest: the request has such a field or such a tool, or the tools have the wrong form.
     """
+    if REFUSED.isdisjoint(fields) and "tools" not in fields:
+        return
     envelope.refuse(fields, _UNBOUNDED, "bound answers by max_tokens and n.")
     envelope.refuse_asked(fields, _CHOICES, "ask for several answers by n.")
     envelope.refuse_asked(fields, _SEARCHES, "an answer does not tell what its searches cost.")

@@ -150,7 +150,7 @@ def _ending(ends: Sequence[StopDelta]) -> tuple[str | None, str | None]:
 
 def _written(message: Mapping[str, Any]) -> str:
     content = message.get("content")
-    if isinstance(content, str) and not any([message.get(name) for name in meaning.SAID_BESIDE_CONTENT]):
+    if isinstance(content, str) and not any(map(message.get, meaning.SAID_BESIDE_CONTENT)):
         return content
     said = meaning.spoken(message)
     parts = [part.text for part in said]
