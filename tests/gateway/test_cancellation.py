@@ -97,7 +97,7 @@ async def test_a_cancelled_call_is_recorded_once_and_its_client_told_where_there
         clock=CLOCK,
         surroundings=Surroundings(body_bytes_max=1000, drain_seconds=1, status_of=status_of),
     )
-    principal = await own.authenticate([(b"x-api-key", customer.key.encode())])
+    principal = (await own.authenticate([(b"x-api-key", customer.key.encode())])).principal
     body = json.dumps({"model": model, "messages": MESSAGES, "stream": form == "stream"}).encode()
     client = FakeClient()
     calling = asyncio.create_task(own.serve(Inquiry(principal, Wire.CHAT, body, {}), client))

@@ -78,7 +78,7 @@ class Watched:
     async def call(
         self, tenant: Tenant, client: FakeClient, *, stream: bool = True, wire: Wire = Wire.CHAT
     ) -> "asyncio.Task[None]":
-        principal = await self.served.authenticate([(b"x-api-key", tenant.key.encode())])
+        principal = (await self.served.authenticate([(b"x-api-key", tenant.key.encode())])).principal
         asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 100}
         body = json.dumps({"model": MODEL, "stream": stream, **asked}).encode()
         return asyncio.create_task(self.served.serve(Inquiry(principal, wire, body, {}), client))

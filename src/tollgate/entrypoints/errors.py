@@ -141,7 +141,8 @@ def as_tollgate_error(error: Exception) -> TollgateError:
     return TollgateError("Something went wrong on our side. It has been logged.")
 
 
-def _answer_any(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+def answer_any(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """An error of whatever kind, as it is told."""
     ours = as_tollgate_error(error)
     return _answer(request, ours, status_of(ours))
 
@@ -156,7 +157,7 @@ def _send_on(request: Request[Any, Any, Any], moved: ModelMoved) -> Response[byt
 def _answer_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Litestar's own refusals: no such route, another method, a body too large, a value it could not convert."""
     if error.status_code >= _INTERNAL and error.status_code not in _FAMILY_OF_STATUS:
-        return _answer_any(request, error)
+        return answer_any(request, error)
     return _answer(request, _refusal(request, error), error.status_code, error.headers)
 
 
@@ -210,8 +211,8 @@ def _invalid(error: ValidationException) -> InvalidRequest:
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ModelMoved: _send_on,
-    TollgateError: _answer_any,
+    TollgateError: answer_any,
     HTTPException: _answer_refusal,
-    Exception: _answer_any,
+    Exception: answer_any,
 }
 """What Litestar needs to answer every failure in our shape."""

@@ -26,6 +26,7 @@ from tollgate.catalog import service as endpoints
 from tollgate.catalog.model import Format
 from tollgate.console import routes as console
 from tollgate.entrypoints import docs, ledger_access, operations, status, stripe_access
+from tollgate.entrypoints.data_plane import DataPlane
 from tollgate.entrypoints.errors import ANTHROPIC_PATH, EXCEPTION_HANDLERS, status_told
 from tollgate.gateway import routes as gateway
 from tollgate.gateway import tokenizer
@@ -80,6 +81,8 @@ CONTROL_PLANE = (
     *status.HANDLERS,
 )
 
+OPENAI_PATH = "/api/v1"
+"""Below it everything is in OpenAI's shape."""
 _CLOSING_SECONDS = 5
 _TELL_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
@@ -90,11 +93,14 @@ _ASKING = {**BEARERS, "act": KeyKind.OPERATOR}
 """What handlers may ask for that takes a key, and its kind: an act is an operator's."""
 
 
-def create_app() -> Litestar:
+def create_app() -> DataPlane:
     """The application of this process's environment."""
     telemetry.configure_logging()
     telemetry.warn_of_unknown_settings(os.environ)
-    return build(settings.read(os.environ), environment=os.environ, clock=SystemClock())
+    built = build(settings.read(os.environ), environment=os.environ, clock=SystemClock())
+    ways = ((OPENAI_PATH, gateway.OPENAI), (ANTHROPIC_PATH, gateway.ANTHROPIC))
+    handlers = [(below, handler) for below, handlers in ways for handler in handlers]
+    return DataPlane(built, {f"{below}{path}": handler.fn for below, handler in handlers for path in handler.paths})
 
 
 def build(
@@ -115,7 +121,7 @@ def build(
     for_anybody = (*console.HANDLERS, *operations.HANDLERS, *docs.HANDLERS, *payments.WEBHOOKS)
     return Litestar(
         [
-            Router("/api/v1", route_handlers=[*gateway.OPENAI, control_plane]),
+            Router(OPENAI_PATH, route_handlers=[*gateway.OPENAI, control_plane]),
             Router(ANTHROPIC_PATH, route_handlers=[*gateway.ANTHROPIC, anthropic_catalogue]),
             Router("/", route_handlers=for_anybody, guards=[web.check_path]),
         ],

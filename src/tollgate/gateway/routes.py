@@ -1,8 +1,9 @@
 """Routes of the data plane: plain ASGI, because nothing may stand between a stream and its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
 
 from litestar import asgi
 from litestar.exceptions import MethodNotAllowedException
@@ -12,7 +13,7 @@ from litestar.types import HTTPSendMessage, Receive, Scope, Send
 from tollgate.gateway.model import ClientGone, Wire
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place
-from tollgate.gateway.service import Gateway, Inquiry
+from tollgate.gateway.service import Gateway, Inquiry, Proof
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 
 BODY_SECONDS_MAX = 300.0
@@ -23,6 +24,9 @@ WRITE_SECONDS_MAX = 60.0
 _PATIENCE = 4
 """How much of a body that is too large is read on and thrown away: a caller who still sends hears no answer."""
 _FORMAT_HEADERS = b"anthropic-"
+
+Serve: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""What answers a request of the data plane."""
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -31,10 +35,11 @@ def _inference(path: str, wire: Wire) -> ASGIRouteHandler:
 
     @asgi(path, copy_scope=False)
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        gateway, place = await _opened(scope, receive)
+        gateway, proof = await _opened(scope, receive)
+        place = gateway.room.of(proof.principal.organization_id)
         client = AsgiClient(receive, send)
         try:
-            await gateway.serve(await _inquiry(gateway, scope, receive, wire, place), client)
+            await gateway.serve(await _inquiry(gateway, scope, receive, wire, (proof, place)), client)
         finally:
             place.leave()
             client.rest()
@@ -42,32 +47,33 @@ def _inference(path: str, wire: Wire) -> ASGIRouteHandler:
     return handle
 
 
-async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Place]:
-    """A place for the call of whoever it is; nothing of the body is read before the key is proven."""
+async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Proof]:
+    """Whose call it is; nothing of the body is read before the key is proven."""
     if scope["method"] != "POST":  # type: ignore[typeddict-item]  # Litestar routes HTTP only to these paths
         raise MethodNotAllowedException
     gateway: Gateway = scope["litestar_app"].state["gateway"]
     try:
-        principal = await gateway.authenticate(scope["headers"])
+        return gateway, await gateway.authenticate(scope["headers"])
     except TollgateError:
         await _throw_away(receive, gateway.body_bytes_max)
         raise
-    return gateway, gateway.room.of(principal.organization_id)
 
 
-async def _inquiry(gateway: Gateway, scope: Scope, receive: Receive, wire: Wire, place: Place) -> Inquiry:
+async def _inquiry(gateway: Gateway, scope: Scope, receive: Receive, wire: Wire, begun: tuple[Proof, Place]) -> Inquiry:
     """The call once it is whole. What its key may do is asked when the body has come: that can be long after it began.
 
     Raises:
         InvalidRequest: the body is incomplete, or does not arrive in time.
         PayloadTooLarge: it is too large.
     """
+    proof, place = begun
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
             body = await _body(receive, gateway.body_bytes_max, place)
     except TimeoutError as error:
         raise InvalidRequest("The body did not arrive in time.") from error
-    return Inquiry(await gateway.authenticate(scope["headers"]), wire, body, _headers(scope), place)
+    principal = await gateway.authenticate_again(scope["headers"], proof)
+    return Inquiry(principal, wire, body, _headers(scope), place)
 
 
 def _headers(scope: Scope) -> Mapping[str, str]:
@@ -215,9 +221,10 @@ class AsgiClient:
 @asgi("/v1/messages/count_tokens", copy_scope=False)
 async def count_tokens(scope: Scope, receive: Receive, send: Send) -> None:
     """`POST /v1/messages/count_tokens`: about how many tokens a prompt is; nothing is charged."""
-    gateway, place = await _opened(scope, receive)
+    gateway, proof = await _opened(scope, receive)
+    place = gateway.room.of(proof.principal.organization_id)
     try:
-        counted = await gateway.count_tokens(await _inquiry(gateway, scope, receive, Wire.MESSAGES, place))
+        counted = await gateway.count_tokens(await _inquiry(gateway, scope, receive, Wire.MESSAGES, (proof, place)))
     finally:
         place.leave()
     client = AsgiClient(receive, send)

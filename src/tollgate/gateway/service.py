@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import structlog
 
 from tollgate.catalog import rules as catalog
-from tollgate.catalog.model import Format, Provider
+from tollgate.catalog.model import NO_TIMEOUTS, Format, Provider
 from tollgate.gateway import endings, fallback, formats, headers, tokenizer, unseen
 from tollgate.gateway.admitting import LONG_BYTES, Admissions
 from tollgate.gateway.decoding import decoded
@@ -53,6 +54,13 @@ class Surroundings:
     """The HTTP status of an error, for streams that already began."""
 
 
+class Proof(NamedTuple):
+    """Who presented a key, and the edition of all keys in which it was found."""
+
+    principal: Principal
+    edition: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Inquiry:
     """A call as it came in, its caller known."""
@@ -90,14 +98,22 @@ class Gateway:
         """The largest request body it is worth to read."""
         return self._around.body_bytes_max
 
-    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
-        """The bearer of the inference key in these headers; nothing of the call is read before."""
+    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Proof:
+        """Whose inference key is in these headers; nothing of the call is read before."""
+        edition = self._keys.edition
         try:
             principal = await self._keys.authenticate_headers(headers, self._clock.now())
         except DATABASE_AWAY as error:
             raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
         keys.check_kind(principal, KeyKind.INFERENCE)
-        return principal
+        return Proof(principal, edition)
+
+    async def authenticate_again(self, headers: Iterable[tuple[bytes, bytes]], proof: Proof) -> Principal:
+        """The same bearer, with what its key may do by now; raises if that is nothing any more."""
+        if proof.edition is None or proof.edition != self._keys.edition:
+            return (await self.authenticate(headers)).principal
+        keys.check_not_expired(proof.principal, self._clock.now())
+        return proof.principal
 
     async def serve(self, inquiry: Inquiry, client: Client) -> None:
         """Serve one call: admit it, forward it, relay the answer, settle it, and only then finish."""
@@ -193,7 +209,8 @@ class Gateway:
         candidate, provider = attempt.candidate, attempt.candidate.provider
         speech = call.crossing.to(candidate)
         question = speech.ask(candidate, access=self._access(provider), output_cap=call.output_cap)
-        question = replace(question, timeouts=candidate.endpoint.timeouts)
+        if candidate.endpoint.timeouts != NO_TIMEOUTS:
+            question = replace(question, timeouts=candidate.endpoint.timeouts)
         reply = await self._upstreams[provider.format].send(question)
         attempt.http_status, attempt.wait_seconds = reply.status, fallback.wait_seconds(reply.status, reply.headers)
         if fallback.is_our_fault(reply.status):

@@ -160,6 +160,11 @@ class KeyRing:
         self._listening = False
         self._announcements = 0
 
+    @property
+    def edition(self) -> int | None:
+        """Another one whenever anything may have changed of any key; `None` while nobody would hear of it."""
+        return self._announcements if self._listening else None
+
     async def authenticate(self, presented: str, now: datetime) -> Principal:
         """The bearer of the key text, as far as this process has heard. For callers that the database checks once more.
 

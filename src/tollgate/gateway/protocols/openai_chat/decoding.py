@@ -78,8 +78,11 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
 
 def _max_tokens(fields: Mapping[str, msgspec.Raw]) -> int | None:
     """The output limit by either of its names; the larger, where both are given and a provider may heed either."""
-    limits = [envelope.field(fields, name, envelope.COUNT) for name in ("max_completion_tokens", "max_tokens")]
-    return max((limit for limit in limits if limit is not None), default=None)
+    newer: int | None = envelope.field(fields, "max_completion_tokens", envelope.COUNT)
+    older: int | None = envelope.field(fields, "max_tokens", envelope.COUNT)
+    if newer is None or older is None:
+        return older if newer is None else newer
+    return max(newer, older)
 
 
 def _prompt(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgspec.Raw]) -> Prompt:
