@@ -6,7 +6,7 @@ nothing (billing-rules §5).
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum, auto
@@ -18,7 +18,7 @@ from tollgate.catalog.model import Format
 from tollgate.gateway import routing
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, Session, UsageReading
-from tollgate.kit import money
+from tollgate.kit import ids, money
 from tollgate.kit.ids import CallId
 from tollgate.kit.principal import Principal
 from tollgate.kit.tokens import Kind, UsageQuantities
@@ -84,6 +84,7 @@ _STATUS: Mapping[Ending, CallStatus] = {
     Ending.REFUSED: CallStatus.FAILED,
     Ending.LOST: CallStatus.RECOVERED,
 }
+_ANSWERED = frozenset({Ending.FINISHED, Ending.CLIENT_LEFT})
 
 
 @dataclass(slots=True)
@@ -108,6 +109,11 @@ class Call:
     ending: Ending = Ending.REFUSED
     latency_ms: int | None = None
     generation_ms: int | None = None
+    generation_id: str = field(init=False)
+    """Its id as clients are told it."""
+
+    def __post_init__(self) -> None:
+        self.generation_id = ids.typed("gen", self.id)
 
     @property
     def request(self) -> Request:
@@ -124,6 +130,14 @@ class Call:
         """What the provider that answered said about its answer."""
         serving = self.serving
         return _NO_ANSWER if serving is None else serving.answer
+
+
+class _End(NamedTuple):
+    """A call as it ended, or as it would have ended."""
+
+    call: Call
+    ending: Ending
+    serving: Attempt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +158,10 @@ def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
 
     Where the request itself has a price, it is counted as well.
     """
-    serving = call.serving
+    return _usage(call, call.serving, counted_output_tokens)
+
+
+def _usage(call: Call, serving: Attempt | None, counted_output_tokens: int | None) -> Usage:
     if serving is None:
         return _UNUSED
     told = serving.answer.usage
@@ -196,17 +213,30 @@ def served_tier(answer: Answer) -> str | None:
 
 def settlement(call: Call, usage: Usage) -> tuple[Settlement, Charge]:
     """Everything the call leaves behind, and what its customer pays."""
-    serving, quantities = call.serving, usage.quantities
+    return _settlement(_End(call, call.ending, call.serving), usage)
+
+
+def settlement_if_lost(call: Call, counted_output_tokens: int) -> Settlement:
+    """What the call leaves behind if its process dies now: the prompt, and the output delivered so far.
+
+    The last attempt is taken to have reached its provider.
+    """
+    serving = call.attempts[-1] if call.attempts else None
+    return _settlement(_End(call, Ending.LOST, serving), _usage(call, serving, counted_output_tokens))[0]
+
+
+def _settlement(end: _End, usage: Usage) -> tuple[Settlement, Charge]:
+    serving, quantities = end.serving, usage.quantities
     if serving is None:
-        unserved = _record(call, usage, _Verdict(_STATUS[call.ending], None, _NOTHING), None)
-        return Settlement(unserved, (), _attempt_records(call, _NOTHING)), _FREE
+        unserved = _record(end, usage, _Verdict(_STATUS[end.ending], None, _NOTHING), None)
+        return Settlement(unserved, (), _attempt_records(end, _NOTHING)), _FREE
     price = price_of(serving)
     rated = _rated(quantities, price)
-    verdict = _verdict(call, quantities, price, rated)
-    record = _record(call, usage, verdict, _provider_cost(serving, rated))
+    verdict = _verdict(end, quantities, price, rated)
+    record = _record(end, usage, verdict, _provider_cost(serving, price, rated))
     billed = verdict.billed
-    charges = metering.charge_records(call.id, billed.charge, quantities, origin=billed.origin)
-    return Settlement(record, charges, _attempt_records(call, rated)), billed.charge
+    charges = metering.charge_records(end.call.id, billed.charge, quantities, origin=billed.origin)
+    return Settlement(record, charges, _attempt_records(end, rated)), billed.charge
 
 
 class _Verdict(NamedTuple):
@@ -224,44 +254,37 @@ def _rated(quantities: UsageQuantities, price: PriceVersion) -> _Rated:
     return _Rated(charge, charge if price.base is None else pricing.rate(quantities, price.base))
 
 
-def settlement_if_lost(call: Call, counted_output_tokens: int) -> Settlement:
-    """What the call leaves behind if its process dies now: the prompt, and the output delivered so far.
-
-    The last attempt is taken to have reached its provider.
-    """
-    lost = replace(call, ending=Ending.LOST)
-    return settlement(lost, usage_of(lost, counted_output_tokens))[0]
-
-
-def _verdict(call: Call, quantities: UsageQuantities, price: PriceVersion, rated: _Rated) -> _Verdict:
+def _verdict(end: _End, quantities: UsageQuantities, price: PriceVersion, rated: _Rated) -> _Verdict:
     """Who pays nothing: insured calls, and calls whose provider broke off before any output.
 
     A call that broke off later is `failed` though what was delivered is charged.
     """
-    is_in_vain = call.ending is Ending.BROKE_OFF and quantities.completion_tokens == 0
-    if _is_insured(call, quantities):
+    is_in_vain = end.ending is Ending.BROKE_OFF and quantities.completion_tokens == 0
+    if _is_insured(end, quantities):
         return _Verdict(CallStatus.INSURED, price, _NOTHING)
     if is_in_vain:
-        return _Verdict(_STATUS[call.ending], None, _NOTHING)
-    return _Verdict(_STATUS[call.ending] if rated.charge.priced else CallStatus.UNPRICED, price, rated)
+        return _Verdict(_STATUS[end.ending], None, _NOTHING)
+    return _Verdict(_STATUS[end.ending] if rated.charge.priced else CallStatus.UNPRICED, price, rated)
 
 
-def _is_insured(call: Call, quantities: UsageQuantities) -> bool:
+def _is_insured(end: _End, quantities: UsageQuantities) -> bool:
     """Whether the answer came to an end but is none: no output and no finish reason, or the finish reason `error`."""
-    reason = call.answer.finish_reason
-    is_empty = quantities.completion_tokens == 0 and reason is None and call.request.choices > 0
-    return (call.ending is Ending.FINISHED and is_empty) or (
-        call.ending in {Ending.FINISHED, Ending.CLIENT_LEFT} and reason == _ERROR
-    )
+    if end.serving is None or end.ending not in _ANSWERED:
+        return False
+    reason = end.serving.answer.finish_reason
+    if reason is None:
+        return end.ending is Ending.FINISHED and not quantities.completion_tokens and end.call.request.choices > 0
+    return reason == _ERROR
 
 
-def _record(call: Call, usage: Usage, verdict: _Verdict, provider_cost: Decimal | None) -> CallRecord:
-    request, principal, serving, billed = call.request, call.principal, call.serving, verdict.billed
+def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal | None) -> CallRecord:
+    call, serving, billed = end.call, end.serving, verdict.billed
+    request, principal = call.request, call.principal
     endpoint = (call.plan.candidates[0] if serving is None else serving.candidate).endpoint
     answer = _NO_ANSWER if serving is None else serving.answer
     attribution, quantities = request.attribution, usage.quantities
     metadata = None if attribution.metadata is None else _json(attribution.metadata)
-    if call.ending is Ending.LOST and metadata is not None and len(metadata) > _METADATA_OF_LOST_MAX:
+    if end.ending is Ending.LOST and metadata is not None and len(metadata) > _METADATA_OF_LOST_MAX:
         # It would be written down again every second, and a caller may give pages of it.
         metadata = None
     return CallRecord(
@@ -322,18 +345,17 @@ def _raw_usage(usage: UsageReading) -> str:
     return _json({kind.value: count for kind, count in usage.quantities})
 
 
-def _provider_cost(attempt: Attempt, rated: _Rated) -> Decimal | None:
+def _provider_cost(attempt: Attempt, price: PriceVersion, rated: _Rated) -> Decimal | None:
     """What the provider charges us: its list price; unknown where the customer has a price of its own."""
     if attempt.candidate.provider.format is Format.SANDBOX:
         return money.ZERO
-    return rated.origin.amount if price_of(attempt).listed.organization_id is None else None
+    return rated.origin.amount if price.listed.organization_id is None else None
 
 
-def _attempt_records(call: Call, rated: _Rated) -> tuple[AttemptRecord, ...]:
-    serving = call.serving
+def _attempt_records(end: _End, rated: _Rated) -> tuple[AttemptRecord, ...]:
     records = [
-        _attempt_record(call, attempt, ordinal, rated if attempt is serving else _failed(attempt))
-        for ordinal, attempt in enumerate(call.attempts, start=1)
+        _attempt_record(end, attempt, ordinal, rated if attempt is end.serving else _failed(attempt))
+        for ordinal, attempt in enumerate(end.call.attempts, start=1)
     ]
     return tuple(records)
 
@@ -344,14 +366,14 @@ def _failed(attempt: Attempt) -> _Rated | None:
     return None if usage is None else _rated(usage.quantities, price_of(attempt))
 
 
-def _attempt_record(call: Call, attempt: Attempt, ordinal: int, rated: _Rated | None) -> AttemptRecord:
+def _attempt_record(end: _End, attempt: Attempt, ordinal: int, rated: _Rated | None) -> AttemptRecord:
     answer = attempt.answer
     # A process that dies leaves its last attempt before anyone knows what becomes of it.
-    is_cut = call.ending is Ending.LOST and attempt is call.serving and attempt.status is AttemptStatus.FAILED
+    is_cut = end.ending is Ending.LOST and attempt is end.serving and attempt.status is AttemptStatus.FAILED
     return AttemptRecord(
-        organization_id=call.principal.organization_id,
+        organization_id=end.call.principal.organization_id,
         id=attempt.id,
-        call_id=call.id,
+        call_id=end.call.id,
         ordinal=ordinal,
         endpoint_id=attempt.candidate.endpoint.id,
         provider=attempt.candidate.provider.slug,
@@ -359,7 +381,7 @@ def _attempt_record(call: Call, attempt: Attempt, ordinal: int, rated: _Rated | 
         http_status=attempt.http_status,
         error=attempt.error,
         latency_ms=attempt.latency_ms,
-        provider_cost=None if rated is None else _provider_cost(attempt, rated),
+        provider_cost=None if rated is None else _provider_cost(attempt, price_of(attempt), rated),
         upstream_id=_clean(answer.upstream_id),
         usage=None if answer.usage is None else _raw_usage(answer.usage),
     )

@@ -8,13 +8,12 @@ from email.utils import format_datetime
 from tollgate.catalog.model import Model
 from tollgate.gateway.endings import Call
 from tollgate.gateway.model import Wire
-from tollgate.kit import ids
 from tollgate.metering.model import Admission
 
 
 def of_answer(call: Call, *, overhead: str, now: datetime) -> Mapping[str, str]:
     """The headers of the answer to a call."""
-    generation_id = ids.typed("gen", call.id)
+    generation_id = call.generation_id
     headers = {
         "content-type": "text/event-stream; charset=utf-8" if call.request.stream else "application/json",
         "x-generation-id": generation_id,

@@ -6,7 +6,7 @@ commit: what was acknowledged is recorded.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -29,7 +29,6 @@ from tollgate.infra import identity, telemetry
 from tollgate.infra.database import DATABASE_AWAY
 from tollgate.keys import rules as keys
 from tollgate.keys.service import KeyRing
-from tollgate.kit import ids
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError, Unavailable
 from tollgate.kit.ids import AttemptId
@@ -90,6 +89,8 @@ class Gateway:
         self._clock = clock
         self._around = surroundings
         self.room = Room(surroundings.body_bytes_max)
+        self._accesses: dict[str, tuple[Provider, Access]] = {}
+        """How providers are reached, by slug."""
         self._streaming: set[_Serving] = set()
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -181,7 +182,7 @@ class Gateway:
                     self._outlook.judge(call, None)
                 telemetry.ATTEMPTS.labels(candidate.provider.slug, "served").inc()
                 return
-        problem.metadata["generation_id"] = ids.typed("gen", call.id)
+        problem.metadata["generation_id"] = call.generation_id
         waits = [attempt.wait_seconds for attempt in call.attempts if attempt.wait_seconds is not None]
         if waits and problem.retry_after_seconds is not None:
             problem.metadata["retry_after_seconds"] = min(waits)
@@ -189,20 +190,26 @@ class Gateway:
 
     async def _try(self, serving: "_Serving", attempt: Attempt) -> Exchange:
         """Send the call to one endpoint, and wait until its answer has begun."""
-        call, candidate = serving.call, attempt.candidate
-        stops = call.request.stream and _may_stop(call.request, candidate)
-        with serving.watch.away() as absence:
-            try:
-                async with serving.client.staying() if stops else nullcontext():
-                    exchange = await self._exchange(call, attempt)
-                    try:
-                        await exchange.open()
-                    finally:
-                        attempt.answer = exchange.answer
-            finally:
-                attempt.latency_ms = absence.milliseconds
+        call, watch = serving.call, serving.watch
+        left_at = watch.leave()
+        try:
+            if call.request.stream and _may_stop(call.request, attempt.candidate):
+                async with serving.client.staying():
+                    exchange = await self._opened(call, attempt)
+            else:
+                exchange = await self._opened(call, attempt)
+        finally:
+            attempt.latency_ms = watch.come_back(left_at)
         attempt.status, call.ending = AttemptStatus.SERVED, Ending.BROKE_OFF
-        call.latency_ms = serving.watch.milliseconds
+        call.latency_ms = watch.milliseconds
+        return exchange
+
+    async def _opened(self, call: Call, attempt: Attempt) -> Exchange:
+        exchange = await self._exchange(call, attempt)
+        try:
+            await exchange.open()
+        finally:
+            attempt.answer = exchange.answer
         return exchange
 
     async def _exchange(self, call: Call, attempt: Attempt) -> Exchange:
@@ -224,26 +231,32 @@ class Gateway:
         )
 
     def _access(self, provider: Provider) -> Access:
-        environment = self._outlook.environment
-        return Access(
-            base_url=catalog.base_url_of(provider, environment) or "",
-            credential=catalog.credential_of(provider, environment),
-        )
+        known = self._accesses.get(provider.slug)
+        # The very same value: a provider that changes is another one.
+        if known is None or known[0] is not provider:
+            environment = self._outlook.environment
+            access = Access(
+                base_url=catalog.base_url_of(provider, environment) or "",
+                credential=catalog.credential_of(provider, environment),
+            )
+            known = self._accesses[provider.slug] = (provider, access)
+        return known[1]
 
     async def _relay(self, serving: "_Serving") -> None:
         """Pass a stream on until it ends, breaks off, or the client hangs up."""
         call, exchange = serving.call, serving.answered
         serving.outlet = exchange.outlet(
             model=call.attempts[-1].candidate.endpoint.model,
-            generation_id=ids.typed("gen", call.id),
+            generation_id=call.generation_id,
             created=int(call.accepted_at.timestamp()),
         )
         opening = self._headers(serving)
         self._streaming.add(serving)
+        left_at = serving.watch.leave()
         try:
-            with serving.watch.away():
-                await exchange.relay(serving.client, opening, serving.outlet)
+            await exchange.relay(serving.client, opening, serving.outlet)
         finally:
+            serving.watch.come_back(left_at)
             self._streaming.discard(serving)
         call.ending = exchange.ending
         self._outlook.judge(call, exchange.error)
@@ -317,7 +330,7 @@ class Gateway:
                 )
                 await serving.client.finish(last)
             elif error is not None:
-                error.metadata["generation_id"] = ids.typed("gen", serving.call.id)
+                error.metadata["generation_id"] = serving.call.generation_id
                 raise error
             else:
                 await serving.client.begin(200, self._headers(serving))
@@ -356,7 +369,7 @@ class _Serving:
             raise LedgerUnavailable
         endpoint = self.call.attempts[-1].candidate.endpoint
         return Receipt(
-            generation_id=ids.typed("gen", self.call.id),
+            generation_id=self.call.generation_id,
             model=endpoint.model,
             provider=endpoint.provider,
             quantities=self.usage.quantities,

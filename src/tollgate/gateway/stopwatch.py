@@ -1,12 +1,10 @@
 """Stopwatch: where one call's time went, ours and the providers'."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Runs from its making, in milliseconds; time spent `away` at providers is counted apart."""
+    """Runs from its making, in milliseconds; time spent away at providers is counted apart."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -22,11 +20,13 @@ class Stopwatch:
         """What we ourselves added, with two decimals."""
         return f"{(time.perf_counter() - self._started - self._away_seconds) * 1000:.2f}"
 
-    @contextmanager
-    def away(self) -> Iterator["Stopwatch"]:
-        """Count the block as a provider's time; yields a watch that starts with it."""
-        absence = Stopwatch()
-        try:
-            yield absence
-        finally:
-            self._away_seconds += time.perf_counter() - absence._started
+    @staticmethod
+    def leave() -> float:
+        """Begin a provider's time, which `come_back` ends: the instant, for that."""
+        return time.perf_counter()
+
+    def come_back(self, left_at: float) -> int:
+        """End it; how many milliseconds it was."""
+        seconds = time.perf_counter() - left_at
+        self._away_seconds += seconds
+        return round(seconds * 1000)
