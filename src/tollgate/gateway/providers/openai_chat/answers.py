@@ -83,6 +83,10 @@ class ChatReader:
         )
         return True
 
+    def is_quiet(self, events: bytes) -> bool:
+        """Whether there is no usage, finish reason, error or end in these events."""
+        return _TELLING.search(events) is None and _DONE not in events
+
     def is_last(self, data: bytes) -> bool:
         """Whether this is `[DONE]`."""
         return data == _DONE
