@@ -13,6 +13,7 @@ EVENT_BYTES_MAX = 16 * 1024 * 1024
 _BOUNDARY = re.compile(rb"\n(?:\n|\r\n?)|\r\r\n?")
 """The end of a line and an empty line. What ends the first is CRLF, LF or CR: its last byte is enough to know it by."""
 _BOUNDARY_LENGTH_MAX = 3
+_DATA = b"data: "
 _ORDINARY = re.compile(rb"(?:(?:event: [^\r\n]+\n)?data: [^\r\n]+\n\n)+")
 """Whole events as nearly every provider writes them."""
 _CARRIAGE_RETURN = 0x0D
@@ -79,6 +80,9 @@ def data_of(event: bytes) -> bytes:
 
 def data_in(events: bytes) -> Iterator[bytes]:
     """The data of each of these events that has any; the last one may lack its boundary."""
+    if _ORDINARY.fullmatch(events) is not None:
+        yield from (line[len(_DATA) :] for line in events.split(b"\n") if line.startswith(_DATA))
+        return
     splitter = EventSplitter()
     for event in splitter.feed(events):
         if data := data_of(event):
