@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,22 +171,25 @@ class ScriptedReply:
         self._script = script
 
     async def body(self) -> bytes:
-        return b"".join([piece async for piece in self.pieces()])
+        pieces = []
+        while piece := await self.piece():
+            pieces.append(piece)
+        return b"".join(pieces)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
+    async def piece(self) -> bytes:
         script = self._script
-        while True:
-            if script.read == script.leaves_at_read and not script.caller.has_left:
-                script.caller.leave()
-                await passing_time()
-            if script.read == len(script.pieces):
-                break
+        if script.read == script.leaves_at_read and not script.caller.has_left:
+            script.caller.leave()
+            await passing_time()
+        while script.read < len(script.pieces):
             script.read += 1
-            yield script.pieces[script.read - 1]
+            if piece := script.pieces[script.read - 1]:
+                return piece
         if script.hangs:
             await asyncio.Event().wait()
         if script.broken is not None:
             raise script.broken
+        return b""
 
     async def close(self) -> None:
         self.closed = True

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
 from contextlib import nullcontext
 
 import pytest
@@ -57,15 +56,16 @@ class GatedReply:
         self.status, self.headers = reply.status, reply.headers
         self._reply = reply
         self._gates = gates
+        self._has_begun = False
 
     async def body(self) -> bytes:
         return await self._reply.body()
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        async for piece in self._reply.pieces():
-            yield piece
-            if "stream" in self._gates:
-                await self._gates["stream"].pass_through()
+    async def piece(self) -> bytes:
+        if self._has_begun and "stream" in self._gates:
+            await self._gates["stream"].pass_through()
+        self._has_begun = True
+        return await self._reply.piece()
 
     async def close(self) -> None:
         if "close" in self._gates:

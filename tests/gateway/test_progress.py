@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -46,9 +46,8 @@ class Provider:
     async def body(self) -> bytes:
         return await self._given.get()
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        while piece := await self._given.get():
-            yield piece
+    async def piece(self) -> bytes:
+        return await self._given.get()
 
     async def close(self) -> None:
         """Nothing is to be closed."""

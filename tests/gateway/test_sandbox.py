@@ -2,7 +2,6 @@
 
 import json
 import tracemalloc
-from contextlib import aclosing
 
 from tollgate.gateway import sandbox_embeddings
 from tollgate.gateway.model import UpstreamRequest
@@ -20,8 +19,7 @@ async def test_a_stream_is_made_as_it_is_read() -> None:
     tracemalloc.start()
     try:
         reply = await SandboxUpstream().send(asking("hello " * 2_000, choices=128))
-        async with aclosing(reply.pieces()) as pieces:
-            first = json.loads((await anext(pieces)).removeprefix(b"data: "))
+        first = json.loads((await reply.piece()).removeprefix(b"data: "))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from tollgate.catalog.model import Endpoint, Provider
-from tollgate.gateway import formats
+from tollgate.gateway import formats, streams
 from tollgate.gateway.model import Access, Answer, Candidate, Receipt, Request, UpstreamRequest, Wire
 from tollgate.gateway.neutral import Conversation, Feature
 from tollgate.gateway.translation import Outlet, Reader, Rendering
@@ -197,3 +197,7 @@ class _Rendered:
         """The client's events for one of the provider's."""
         del event
         return b"".join(self._rendering.render(delta) for delta in self._reader.deltas(data))
+
+    def pass_on(self, events: bytes) -> bytes:
+        """The client's events for several of the provider's."""
+        return b"".join(self.take(b"", data) for data in streams.data_in(events))

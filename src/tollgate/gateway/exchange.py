@@ -1,11 +1,12 @@
 """Exchange: one reply of a provider on its way to the client, read along the way for what it says about itself.
 
-A whole answer is read, and sent on once it is settled. A stream is passed on event by event as it comes; what says that
-it is complete, and what it used, waits for the settlement.
+A whole answer is read, and sent on once it is settled. A stream is passed on piece by piece as it comes: one that tells
+nothing but content is looked over as a whole, any other event by event. What says that the stream is complete, and what
+it used, waits for the settlement.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from tollgate.gateway.crossing import Speech
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Ending
 from tollgate.gateway.model import Answer, Client, ClientGone, Receipt, Reply
-from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_of
+from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_in, data_of
 from tollgate.gateway.translation import Outlet
 from tollgate.kit.errors import ProviderFailed, TollgateError
 
@@ -46,21 +47,23 @@ class Exchange:
         self._drain_seconds = drain_seconds
         self._whole = Answer()
         self._reader = speech.reader() if streams else None
-        self._pieces = reply.pieces()
         self._splitter = EventSplitter()
-        self._complete: Iterator[bytes] = iter(())
-        """Events that have come whole and were not asked for yet."""
-        self._has_ended = False
+        self._at_hand: Iterator[bytes] = iter(())
+        """Events that have come whole and were not looked at yet."""
         self._first = b""
+        self._has_ended = False
+        self._is_no_stream = False
+        """Whether it turned out not to be in events."""
         self._is_told = False
         """Whether no output came after the usage that was told last."""
         self._is_complete = False
         """Whether a stream came to the end of its answer."""
         self._delivered: list[bytes] = []
+        """What came, in whole events."""
         self._delivered_bytes = 0
         self._text = ""
-        self._read_events = 0
-        """How many of the delivered events `news` has told."""
+        self._read = 0
+        """How much of what was delivered `news` has told."""
         self._unread_text = ""
 
     @property
@@ -97,11 +100,10 @@ class Exchange:
             self._reader, self._whole = None, self._speech.read_answer(body) or Answer()
             raise fallback.refusal(self._reply.status, self._reply.headers, self._speech.read_error(body))
         if self._streams:
-            self._first = await self._next()
-            data = data_of(self._first)
+            self._first, data = await self._begin()
             if not data or self._is_last(data):
                 raise self._no_stream(self._splitter.rest())
-            if not self._take_note(data):
+            if not self._take_note(self._first, data):
                 raise ProviderFailed("The provider's stream is not in its format.")
         else:
             self.body = await decoded(wire.mended, await self._reply.body())
@@ -128,52 +130,106 @@ class Exchange:
         except ProviderFailed:
             return b""
 
+    async def _begin(self) -> tuple[bytes, bytes]:
+        """The first event that carries data, and the data; both empty if there is none."""
+        while True:
+            for event, data in self._events():
+                return event, data
+            self._check()
+            if self._has_ended:
+                return b"", b""
+            self._arrived(await self._reply.piece())
+
     async def relay(self, client: Client, headers: Mapping[str, str], outlet: Outlet) -> None:
         """Pass the stream on until it ends, breaks off, or the client hangs up."""
         try:
             # A provider that would charge on regardless is not interrupted: it may go on to its usage.
             async with client.staying() if self._supports_cancel else nullcontext():
                 await client.begin(200, headers)
-                await self._pass_on_all(client, outlet)
+                first = outlet.take(self._first, data_of(self._first))
+                await self._pass_on(first + self._noted(outlet), outlet, client.write)
         except ClientGone:
             self.ending = Ending.CLIENT_LEFT
-            await self._left_alone()
+            await self._left_alone(outlet)
         except ProviderFailed as error:
             self.error = error
         else:
             self.ending = Ending.FINISHED
 
-    async def _pass_on_all(self, client: Client, outlet: Outlet) -> None:
-        event = self._first
-        while event:
-            if piece := outlet.take(event, data_of(event)):
-                await client.write(piece)
-            event = b"" if self._is_complete else await self._next_noted()
-        if not self._is_complete:
-            raise ProviderFailed("The provider's stream ended before its answer did.")
-
-    async def _next_noted(self) -> bytes:
-        """The next event, looked into and kept; empty once the stream has ended.
+    async def _pass_on(self, said: bytes, outlet: Outlet, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Send this, and what comes after it, to the end of the answer.
 
         Raises:
-            ProviderFailed: it broke off, or says that it failed.
+            ProviderFailed: the stream broke off, or says that it failed.
         """
-        event = await self._next()
-        if event:
-            self._take_note(data_of(event))
-        else:
-            self._is_complete = self._said.finish_reason is not None
+        while True:
+            if said:
+                await send(said)
+            self._check()
+            if self._is_complete:
+                return
+            if self._has_ended:
+                raise ProviderFailed("The provider's stream ended before its answer did.")
+            said = await self._next(outlet)
+
+    def _check(self) -> None:
+        if self._is_no_stream:
+            raise ProviderFailed("The provider does not speak server-sent events.")
         if self._said.error is not None:
             raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": self._said.error})
-        return event
 
-    def _take_note(self, data: bytes) -> bool:
+    async def _next(self, outlet: Outlet) -> bytes:
+        """What to send of the next piece."""
+        piece = await self._reply.piece()
+        if self._reader is not None and self._splitter.may_pass(piece) and self._reader.is_quiet(piece):
+            self._keep(piece, events=piece.count(b"\n\n"))
+            self._is_told = self._is_told and self._said.finish_reason is not None
+            return outlet.pass_on(piece)
+        self._arrived(piece)
+        return self._noted(outlet)
+
+    def _arrived(self, piece: bytes) -> None:
+        """Have the events at hand that are whole with this piece; a last one without its boundary counts if it is whole."""
+        if piece:
+            self._at_hand = self._splitter.feed(piece)
+            return
+        self._has_ended = True
+        rest = self._splitter.rest()
+        data = data_of(rest)
+        if data and (self._is_last(data) or wire.decoded(data) is not None):
+            self._at_hand = iter((rest.rstrip(b"\r\n") + b"\n\n",))
+
+    def _noted(self, outlet: Outlet) -> bytes:
+        """What to send of the events at hand, up to the end of the answer or an error in them; they are noted."""
+        sent = []
+        if not self._is_complete:
+            for event, data in self._events():
+                self._take_note(event, data)
+                if self._said.error is not None:
+                    break
+                sent.append(outlet.take(event, data))
+                if self._is_complete:
+                    break
+        if self._has_ended and self._said.finish_reason is not None:
+            self._is_complete = True
+        return b"".join(sent)
+
+    def _events(self) -> Iterator[tuple[bytes, bytes]]:
+        """The events at hand that carry data, with it."""
+        try:
+            for event in self._at_hand:
+                if data := data_of(event):
+                    yield event, data
+        except EventTooLarge:
+            self._is_no_stream = True
+
+    def _take_note(self, event: bytes, data: bytes) -> bool:
         """Look into an event and keep it; whether it could belong to the format at all."""
         if self._reader is None:
             return False
         before = self._reader.answer.usage
         is_known = self._reader.look(data)
-        self._keep(data)
+        self._keep(event, events=1)
         said = self._reader.answer
         self._is_told = said.usage is not before or (self._is_told and said.finish_reason is not None)
         self._is_complete = self._is_last(data)
@@ -182,7 +238,7 @@ class Exchange:
     def _is_last(self, data: bytes) -> bool:
         return self._reader is not None and self._reader.is_last(data)
 
-    async def _left_alone(self) -> None:
+    async def _left_alone(self, outlet: Outlet) -> None:
         """The client hung up: stop the provider, unless it has finished or would charge for the rest anyway.
 
         A provider that has given its finish reason charges for everything, and its usage is on its way.
@@ -190,32 +246,32 @@ class Exchange:
         if self._supports_cancel and self._said.finish_reason is None:
             return
         patience = _EPILOGUE_SECONDS if self._supports_cancel else self._drain_seconds
-        try:
+        with suppress(ProviderFailed, TimeoutError):
             async with asyncio.timeout(patience):
-                while not self._is_complete and await self._next_noted():
-                    pass
-        except (ProviderFailed, TimeoutError):
-            return
+                await self._pass_on(self._noted(outlet), outlet, _to_nobody)
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, delivered: bytes, *, events: int) -> None:
         """Remember what was delivered; of a long stream only its text."""
-        self.events += 1
-        self._delivered.append(data)
-        self._delivered_bytes += len(data)
+        self.events += events
+        self._delivered.append(delivered)
+        self._delivered_bytes += len(delivered)
         if self._delivered_bytes > _KEPT_BYTES_MAX:
             self._unread_text = self.news()
             self._text = self.written()
-            self._delivered, self._delivered_bytes, self._read_events = [], 0, 0
+            self._delivered, self._delivered_bytes, self._read = [], 0, 0
 
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""
-        return self._text + self._speech.text_of(self._delivered) if self._streams else self._whole.text
+        return self._text + self._text_of(self._delivered) if self._streams else self._whole.text
 
     def news(self) -> str:
         """What the model wrote into a stream since this was last asked."""
-        text = self._unread_text + self._speech.text_of(self._delivered[self._read_events :])
-        self._unread_text, self._read_events = "", len(self._delivered)
+        text = self._unread_text + self._text_of(self._delivered[self._read :])
+        self._unread_text, self._read = "", len(self._delivered)
         return text
+
+    def _text_of(self, delivered: list[bytes]) -> str:
+        return self._speech.text_of([data for events in delivered for data in data_in(events)])
 
     async def encoded(self, receipt: Receipt) -> bytes:
         """The whole answer as the client gets it."""
@@ -232,38 +288,10 @@ class Exchange:
         if self._is_complete and not self._has_ended:
             with suppress(ProviderFailed, TimeoutError):
                 async with asyncio.timeout(_LAST_PIECE_SECONDS):
-                    while await self._piece():
+                    while await self._reply.piece():
                         pass
-        await self._pieces.aclose()
         await self._reply.close()
 
-    async def _next(self) -> bytes:
-        """The next event that carries data; empty once the stream has ended. Who is interrupted here can go on later.
 
-        A last event without its boundary counts if it is whole.
-        """
-        while not self._has_ended:
-            try:
-                for event in self._complete:
-                    if data_of(event):
-                        return event
-            except EventTooLarge as error:
-                raise ProviderFailed("The provider does not speak server-sent events.") from error
-            piece = await self._piece()
-            if piece:
-                self._complete = self._splitter.feed(piece)
-            else:
-                self._has_ended = True
-                rest = self._splitter.rest()
-                data = data_of(rest)
-                if data and (self._is_last(data) or wire.decoded(data) is not None):
-                    return rest.rstrip(b"\r\n") + b"\n\n"
-        return b""
-
-    async def _piece(self) -> bytes:
-        try:
-            return await anext(self._pieces, b"")
-        except asyncio.CancelledError:
-            # A generator that was interrupted has ended; its reply has not.
-            self._pieces = self._reply.pieces()
-            raise
+async def _to_nobody(said: bytes) -> None:
+    """Who would be told is gone."""

@@ -1,6 +1,6 @@
 """What the gateway passes around: a decoded request, a planned route, an upstream's reply, a call and how it ended."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -186,7 +186,10 @@ class Access:
 
 
 class Reply(Protocol):
-    """What a provider answered: a status at once, then a whole body or its pieces."""
+    """What a provider answered: a status at once, then a whole body or its pieces.
+
+    Whoever is interrupted while they wait for a piece can go on later, and has missed nothing.
+    """
 
     @property
     def status(self) -> int: ...
@@ -197,8 +200,8 @@ class Reply(Protocol):
     async def body(self) -> bytes:
         """The whole body."""
 
-    def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes."""
+    async def piece(self) -> bytes:
+        """The next piece of the body as it comes; empty once it has ended."""
 
     async def close(self) -> None:
         """Let go of the connection; what has not been read is not wanted."""

@@ -14,6 +14,7 @@ from tollgate.gateway.model import ClientGone, Wire
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place
 from tollgate.gateway.service import Gateway, Inquiry, Proof
+from tollgate.gateway.watchdog import Watchdog
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 
 BODY_SECONDS_MAX = 300.0
@@ -127,6 +128,7 @@ class AsgiClient:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._watchdog = Watchdog(WRITE_SECONDS_MAX)
         self._listening: asyncio.Task[None] | None = None
         self._gone = False
         self._stay: asyncio.Timeout | None = None
@@ -175,6 +177,7 @@ class AsgiClient:
 
     def rest(self) -> None:
         """Stop keeping the stream alive, and listening for its end."""
+        self._watchdog.rest()
         if self._timer is not None:
             self._timer.cancel()
         if self._listening is not None:
@@ -199,6 +202,9 @@ class AsgiClient:
         if silent_for < KEEP_ALIVE_SECONDS:
             self._remind_in(KEEP_ALIVE_SECONDS - silent_for)
             return
+        if self._watchdog.is_watching:
+            self._remind_in(KEEP_ALIVE_SECONDS)  # Who does not read has no use for comments.
+            return
         self._sent_at += silent_for
         self._reminder = asyncio.ensure_future(self._keep_alive())
         self._remind_in(KEEP_ALIVE_SECONDS)
@@ -212,7 +218,7 @@ class AsgiClient:
             raise ClientGone
         try:
             # Who does not read for so long is as good as gone: the provider and the hold would wait with us.
-            async with asyncio.timeout(WRITE_SECONDS_MAX):
+            with self._watchdog:
                 await self._send(message)
         except (OSError, RuntimeError) as error:
             raise ClientGone from error

@@ -7,7 +7,7 @@ the same translators as everyone else.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -120,16 +120,15 @@ class _SandboxReply:
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self.headers: Mapping[str, str] = {}
-        self._pieces = pieces
+        self._pieces = iter(pieces)
 
     async def body(self) -> bytes:
         """The whole body."""
         return b"".join(self._pieces)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body, an event at a time."""
-        for piece in self._pieces:
-            yield piece
+    async def piece(self) -> bytes:
+        """The next event."""
+        return next(self._pieces, b"")
 
     async def close(self) -> None:
         """There is no connection to let go of."""

@@ -13,6 +13,9 @@ EVENT_BYTES_MAX = 16 * 1024 * 1024
 _BOUNDARY = re.compile(rb"\n(?:\n|\r\n?)|\r\r\n?")
 """The end of a line and an empty line. What ends the first is CRLF, LF or CR: its last byte is enough to know it by."""
 _BOUNDARY_LENGTH_MAX = 3
+_DATA = b"data: "
+_ORDINARY = re.compile(rb"(?:(?:event: [^\r\n]+\n)?data: [^\r\n]+\n\n)+")
+"""Whole events as nearly every provider writes them."""
 _CARRIAGE_RETURN = 0x0D
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -57,6 +60,10 @@ class EventSplitter:
         if len(self._buffer) > EVENT_BYTES_MAX:
             raise EventTooLarge
 
+    def may_pass(self, piece: bytes) -> bool:
+        """Whether this piece needs no splitting: it begins with an event, and is whole events with a line of data each."""
+        return not self._buffer and len(piece) <= EVENT_BYTES_MAX and _ORDINARY.fullmatch(piece) is not None
+
     def rest(self) -> bytes:
         """What is not handed out: once the stream has ended, an event without its boundary, or nothing."""
         return bytes(self._buffer[self._start :])
@@ -69,6 +76,19 @@ def data_of(event: bytes) -> bytes:
         if b"\r" not in line:
             return line
     return b"\n".join(_values(event, b"data"))
+
+
+def data_in(events: bytes) -> Iterator[bytes]:
+    """The data of each of these events that has any; the last one may lack its boundary."""
+    if _ORDINARY.fullmatch(events) is not None:
+        yield from (line[len(_DATA) :] for line in events.split(b"\n") if line.startswith(_DATA))
+        return
+    splitter = EventSplitter()
+    for event in splitter.feed(events):
+        if data := data_of(event):
+            yield data
+    if data := data_of(splitter.rest()):
+        yield data
 
 
 def name_of(event: bytes) -> bytes:

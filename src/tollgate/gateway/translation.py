@@ -32,6 +32,9 @@ class Outlet(Writer, Protocol):
         Empty for what has to wait for the settlement: usage, and whatever says that the answer is complete.
         """
 
+    def pass_on(self, events: bytes) -> bytes:
+        """What to send of events that came together and are quiet: the same as of each of them, one after the other."""
+
 
 class Rendering(Writer, Protocol):
     """A stream whose provider speaks another format."""
@@ -89,6 +92,12 @@ class Reader(Protocol):
         """Take note of an event's data, if it tells something; whether the event could belong to this format at all.
 
         An event that says nothing of usage, finish or errors may be waved through undecoded.
+        """
+
+    def is_quiet(self, events: bytes) -> bool:
+        """Whether none of these events of a stream that has begun, of a line of data each, could tell `look` anything.
+
+        Nor are they the last, nor does an outlet have to hold anything of them back.
         """
 
     def is_last(self, data: bytes) -> bool:

@@ -5,12 +5,14 @@ environment is used: a request goes where the catalogue says, or nowhere.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from types import coroutine
 from typing import Any
 
+from pyreqwest.bytes import Bytes
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
 from pyreqwest.request import StreamRequest
@@ -18,6 +20,7 @@ from pyreqwest.response import Response
 
 from tollgate.catalog.model import NO_TIMEOUTS, Timeouts
 from tollgate.gateway.model import Reply, UpstreamRequest
+from tollgate.gateway.watchdog import Watchdog
 from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnavailable, ProviderUnreachable
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
@@ -28,6 +31,8 @@ _NO_CONNECTION = "client error (Connect)"
 """What the library says of a request for which no connection came about."""
 _CONNECTING_SHARE = 0.9
 """Of the wait for an answer to begin, at most, for the connection: else it is unknown which of them did not come."""
+_TAKEN_BYTES_MAX = 64 * 1024
+"""How much of a body is taken at once, about: other calls wait meanwhile."""
 _READ_HEADERS = ("retry-after", "date")
 _LOOK_SECONDS = 1
 """How long an answer is waited for where only the connection matters."""
@@ -160,8 +165,9 @@ class _HttpReply:
         self.status = response.status
         self.headers = _read(response)
         self._exchange = exchange
-        self._response = response
+        self._arrivals = _Arrivals(response.body_reader.read_chunk)
         self._idle_seconds = idle_seconds
+        self._watchdog = Watchdog(idle_seconds)
         self._bytes = 0
         self._deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS_MAX
 
@@ -171,23 +177,22 @@ class _HttpReply:
         Raises:
             ProviderFailed: it broke off, or stalled.
         """
-        return b"".join([piece async for piece in self.pieces()])
+        pieces = []
+        while piece := await self.piece():
+            pieces.append(piece)
+        return b"".join(pieces)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes; raises as `body` does."""
-        reader = self._response.body_reader
+    async def piece(self) -> bytes:
+        """What has come of the body, or else what comes next; raises as `body` does."""
         try:
-            while True:
-                async with asyncio.timeout(self._idle_seconds):
-                    piece = await reader.read_chunk()
-                if piece is None:
-                    return
-                self._account_for(len(piece))
-                yield bytes(piece)
+            with self._watchdog:
+                piece = await self._arrivals.take()
         except (RequestTimeoutError, TimeoutError) as error:
             raise ProviderTimedOut(f"The provider's answer stalled for {self._idle_seconds} s.") from error
         except PyreqwestError as error:
             raise ProviderFailed("The provider's answer broke off.") from error
+        self._account_for(len(piece))
+        return piece
 
     def _account_for(self, size: int) -> None:
         self._bytes += size
@@ -196,5 +201,69 @@ class _HttpReply:
 
     async def close(self) -> None:
         """Let go of the connection; closing an unread reply tells the provider to stop."""
+        self._watchdog.rest()
+        self._arrivals.give_up()
         with suppress(PyreqwestError):
             await self._exchange.__aexit__(None, None, None)
+
+
+class _Arrivals:
+    """The chunks of a body, taken together as far as they have come.
+
+    Of a fast stream several wait for us: to handle each by itself would cost more than all that is done with them. The
+    library cannot be asked what has come, but a read that waits can be told from one that does not: so one is begun
+    after each, and one that has to wait is gone on with when there is nothing else to do.
+    """
+
+    def __init__(self, read: Callable[[], Coroutine[Any, None, Bytes | None]]) -> None:
+        self._read = read
+        self._reading: Coroutine[Any, None, Bytes | None] | None = None
+        """A read that has to wait."""
+        self._waits_for: object = None
+        self._failure: PyreqwestError | None = None
+        """Why the body broke off after what was taken last."""
+        self._has_ended = False
+
+    @coroutine
+    def take(self) -> Generator[object, None, bytes]:
+        """What has come; waits for something to come. Empty once the body has ended.
+
+        Who is interrupted here can go on later: a read that waits has taken nothing yet.
+
+        Raises:
+            PyreqwestError: the body broke off.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        while size < _TAKEN_BYTES_MAX and not self._has_ended:
+            try:
+                if self._reading is None:
+                    self._reading = self._read()
+                    self._waits_for = self._reading.send(None)
+                if chunks:
+                    break
+                while True:
+                    yield self._waits_for
+                    self._waits_for = self._reading.send(None)
+            except StopIteration as done:
+                self._reading = None
+                chunk = done.value
+                if chunk is None:
+                    self._has_ended = True
+                else:
+                    chunks.append(bytes(chunk))
+                    size += len(chunk)
+            except PyreqwestError as error:
+                self._reading, self._has_ended, self._failure = None, True, error
+            except BaseException:
+                self.give_up()
+                raise
+        if self._failure is not None and not chunks:
+            raise self._failure
+        return b"".join(chunks)
+
+    def give_up(self) -> None:
+        """End a read under way: the library lets nobody close a body that is being read."""
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None

@@ -59,6 +59,10 @@ class MessagePassage:
             case _:
                 return event
 
+    def pass_on(self, events: bytes) -> bytes:
+        """Events of the message's content, as they are."""
+        return events
+
     def _named(self, event: bytes, data: bytes, fields: _Fields) -> bytes:
         """The beginning of the message, with our name for its model."""
         our_name = msgspec.json.encode(self._model)

@@ -18,6 +18,8 @@ DONE = b"data: " + _DONE + b"\n\n"
 
 _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
 """What OpenAI adds to every chunk when usage is asked for; inside a JSON string its quotes would be escaped."""
+_NO_USAGE_COMPACT = b',"usage":null'
+"""The same as OpenAI writes it."""
 _HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _MODEL = re.compile(rb'"model"\s*:\s*"[^"\\]*"')
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -48,13 +50,18 @@ class ChatPassage:
         """
         if data == _DONE:
             return b""
-        if _HAS_USAGE.search(data) is not None:
-            event = self._without_usage(data, event)
-        if self._their_name is None and (named := _MODEL.search(event)) is not None:
+        return self.pass_on(event if _HAS_USAGE.search(data) is None else self._without_usage(data, event))
+
+    def pass_on(self, events: bytes) -> bytes:
+        """The events under our name for the model; without their null for usage, for who did not ask for it."""
+        if self._their_name is None and (named := _MODEL.search(events)) is not None:
             self._their_name = named[0]
         if self._their_name is not None:
-            event = event.replace(self._their_name, self._our_name, 1)
-        return event if self._include_usage else _NO_USAGE.sub(b"", event)
+            events = events.replace(self._their_name, self._our_name)
+        if self._include_usage:
+            return events
+        events = events.replace(_NO_USAGE_COMPACT, b"")
+        return _NO_USAGE.sub(b"", events) if b'"usage"' in events else events
 
     def _without_usage(self, data: bytes, event: bytes) -> bytes:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from tollgate.gateway import wire
+from tollgate.gateway import streams, wire
 from tollgate.gateway.model import Receipt, Request
 from tollgate.gateway.protocols.openai_responses import response
 from tollgate.kit.errors import TollgateError
@@ -36,10 +36,11 @@ class ResponsePassage:
         self._final: tuple[str, Mapping[str, msgspec.Raw]] = ("response.completed", {})
         """The type and the fields of the last event."""
         self._last = b""
+        """The events that came last."""
 
     def take(self, event: bytes, data: bytes) -> bytes:
         """The event; under our name for the model, where it tells one."""
-        self._last = data
+        self._last = event
         if _TELLING.search(data) is None:
             return event
         try:
@@ -56,6 +57,11 @@ class ResponsePassage:
             return b""
         return wire.event(msgspec.json.encode({**fields, "response": self._response}), kind)
 
+    def pass_on(self, events: bytes) -> bytes:
+        """Events of the response's content, as they are."""
+        self._last = events
+        return events
+
     def end(self, receipt: Receipt) -> bytes:
         """The last event, with model, provider, usage and cost."""
         kind, fields = self._final
@@ -65,7 +71,8 @@ class ResponsePassage:
     def fail(self, error: TollgateError, status: int) -> bytes:
         """The response as far as it was told, failed."""
         del status
-        number = wire.count((wire.decoded(self._last) or {}).get("sequence_number"))
+        last = [*streams.data_in(self._last)][-1:]
+        number = wire.count((wire.decoded(b"".join(last)) or {}).get("sequence_number"))
         failed = {
             "type": "response.failed",
             "sequence_number": 0 if number is None else number + 1,

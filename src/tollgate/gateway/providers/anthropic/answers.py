@@ -88,6 +88,10 @@ class MessageReader:
             service_tier=usage.served_tier(self._usage),
         )
 
+    def is_quiet(self, events: bytes) -> bool:
+        """Whether the events are of a message's content alone: neither of the message itself nor errors."""
+        return b'"message_' not in events and b'"error"' not in events
+
     def is_last(self, data: bytes) -> bool:
         """Whether this is `message_stop`."""
         return _LAST.search(data) is not None and wire.mapping(wire.decoded(data)).get("type") == "message_stop"

@@ -19,6 +19,10 @@ _TELLING = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error|web_search_call)"|"error"\s*:\s*[{"]'
 )
 """What makes an event worth decoding. It cannot occur inside a JSON string, where quotes are escaped."""
+_OF_RESPONSE = re.compile(
+    rb'"(?:response\.(?:created|queued|in_progress|completed|incomplete|failed)|error|web_search_call)"'
+)
+"""What is in every event that tells of the response as a whole, and in those above."""
 _NAME = re.compile(r"response\.|error$")
 _LAST = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete)"')
 _DONE = b"[DONE]"
@@ -82,6 +86,10 @@ class ResponseReader:
     def _end(self, response: Mapping[str, Any]) -> None:
         said, known = _answer(response, self._searches), self.answer
         self.answer = replace(said, upstream_id=said.upstream_id or known.upstream_id, text="")
+
+    def is_quiet(self, events: bytes) -> bool:
+        """Whether the events are of a response's content alone, and no searches."""
+        return _OF_RESPONSE.search(events) is None and _DONE not in events
 
     def is_last(self, data: bytes) -> bool:
         """Whether the response is complete with this event. Failures are not asked for: they are errors."""
