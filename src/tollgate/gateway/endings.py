@@ -109,16 +109,14 @@ class Call:
     ending: Ending = Ending.REFUSED
     latency_ms: int | None = None
     generation_ms: int | None = None
+    request: Request = field(init=False)
+    """What was asked."""
     generation_id: str = field(init=False)
     """Its id as clients are told it."""
 
     def __post_init__(self) -> None:
+        self.request = self.crossing.request
         self.generation_id = ids.typed("gen", self.id)
-
-    @property
-    def request(self) -> Request:
-        """What was asked."""
-        return self.crossing.request
 
     @property
     def serving(self) -> Attempt | None:
@@ -199,7 +197,10 @@ def is_doubtful(answer: Answer, *, events: int) -> bool:
 
 def price_of(attempt: Attempt) -> PriceVersion:
     """The price of the service tier that served, if the answer says which and it has one; else of the one asked for."""
-    candidate, tier = attempt.candidate, served_tier(attempt.answer)
+    candidate = attempt.candidate
+    if attempt.answer.service_tier is None:
+        return candidate.price
+    tier = served_tier(attempt.answer)
     if tier is None or (attempt.answer.service_tier == STANDARD and candidate.price.service_tier == _FAST):
         return candidate.price
     return candidate.tiers.get(tier, candidate.price)
@@ -229,14 +230,14 @@ def _settlement(end: _End, usage: Usage) -> tuple[Settlement, Charge]:
     serving, quantities = end.serving, usage.quantities
     if serving is None:
         unserved = _record(end, usage, _Verdict(_STATUS[end.ending], None, _NOTHING), None)
-        return Settlement(unserved, (), _attempt_records(end, _NOTHING)), _FREE
+        return Settlement(unserved, (), _attempt_records(end, None)), _FREE
     price = price_of(serving)
     rated = _rated(quantities, price)
     verdict = _verdict(end, quantities, price, rated)
-    record = _record(end, usage, verdict, _provider_cost(serving, price, rated))
-    billed = verdict.billed
+    provider_cost, billed = _provider_cost(serving, price, rated), verdict.billed
+    record = _record(end, usage, verdict, provider_cost)
     charges = metering.charge_records(end.call.id, billed.charge, quantities, origin=billed.origin)
-    return Settlement(record, charges, _attempt_records(end, rated)), billed.charge
+    return Settlement(record, charges, _attempt_records(end, provider_cost)), billed.charge
 
 
 class _Verdict(NamedTuple):
@@ -264,7 +265,7 @@ def _verdict(end: _End, quantities: UsageQuantities, price: PriceVersion, rated:
         return _Verdict(CallStatus.INSURED, price, _NOTHING)
     if is_in_vain:
         return _Verdict(_STATUS[end.ending], None, _NOTHING)
-    return _Verdict(_STATUS[end.ending] if rated.charge.priced else CallStatus.UNPRICED, price, rated)
+    return _Verdict(CallStatus.UNPRICED if rated.charge.unpriced else _STATUS[end.ending], price, rated)
 
 
 def _is_insured(end: _End, quantities: UsageQuantities) -> bool:
@@ -302,8 +303,8 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
         status=verdict.status,
         estimated=usage.estimated,
         anomalous=answer.usage is not None and answer.usage.anomalous,
-        finish_reason=_clean(answer.finish_reason),
-        native_finish_reason=_clean(answer.native_finish_reason),
+        finish_reason=None if answer.finish_reason is None else _clean(answer.finish_reason),
+        native_finish_reason=None if answer.native_finish_reason is None else _clean(answer.native_finish_reason),
         latency_ms=call.latency_ms,
         generation_ms=call.generation_ms,
         quantities=msgspec.json.encode(dict(quantities)).decode(),
@@ -321,9 +322,9 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
     )
 
 
-def _clean(text: str | None) -> str | None:
+def _clean(text: str) -> str:
     """A provider's text in a form the database can keep."""
-    if text is None or (len(text) <= _TEXT_CHARACTERS_MAX and text.isascii() and "\x00" not in text):
+    if len(text) <= _TEXT_CHARACTERS_MAX and text.isascii() and "\x00" not in text:
         return text
     return text.replace("\x00", "")[:_TEXT_CHARACTERS_MAX].encode("utf-8", "replace").decode()
 
@@ -349,25 +350,26 @@ def _provider_cost(attempt: Attempt, price: PriceVersion, rated: _Rated) -> Deci
     """What the provider charges us: its list price; unknown where the customer has a price of its own."""
     if attempt.candidate.provider.format is Format.SANDBOX:
         return money.ZERO
-    return rated.origin.amount if price.listed.organization_id is None else None
+    return rated.origin.amount if (price.base or price).organization_id is None else None
 
 
-def _attempt_records(end: _End, rated: _Rated) -> tuple[AttemptRecord, ...]:
+def _attempt_records(end: _End, provider_cost: Decimal | None) -> tuple[AttemptRecord, ...]:
+    """A record of each attempt; that of the one that served costs what the call does."""
     records = [
-        _attempt_record(end, attempt, ordinal, rated if attempt is end.serving else _failed(attempt))
+        _attempt_record(end, attempt, ordinal, provider_cost if attempt is end.serving else _cost_in_vain(attempt))
         for ordinal, attempt in enumerate(end.call.attempts, start=1)
     ]
     return tuple(records)
 
 
-def _failed(attempt: Attempt) -> _Rated | None:
-    """What an attempt in vain cost us, if the provider told its usage all the same."""
-    usage = attempt.answer.usage
-    return None if usage is None else _rated(usage.quantities, price_of(attempt))
+def _cost_in_vain(attempt: Attempt) -> Decimal | None:
+    """What a failed attempt cost us, if the provider told its usage all the same."""
+    usage, price = attempt.answer.usage, price_of(attempt)
+    return None if usage is None else _provider_cost(attempt, price, _rated(usage.quantities, price))
 
 
-def _attempt_record(end: _End, attempt: Attempt, ordinal: int, rated: _Rated | None) -> AttemptRecord:
-    answer = attempt.answer
+def _attempt_record(end: _End, attempt: Attempt, ordinal: int, provider_cost: Decimal | None) -> AttemptRecord:
+    answer, endpoint = attempt.answer, attempt.candidate.endpoint
     # A process that dies leaves its last attempt before anyone knows what becomes of it.
     is_cut = end.ending is Ending.LOST and attempt is end.serving and attempt.status is AttemptStatus.FAILED
     return AttemptRecord(
@@ -375,13 +377,13 @@ def _attempt_record(end: _End, attempt: Attempt, ordinal: int, rated: _Rated | N
         id=attempt.id,
         call_id=end.call.id,
         ordinal=ordinal,
-        endpoint_id=attempt.candidate.endpoint.id,
-        provider=attempt.candidate.provider.slug,
+        endpoint_id=endpoint.id,
+        provider=endpoint.provider,
         status=AttemptStatus.CANCELLED if is_cut else attempt.status,
         http_status=attempt.http_status,
         error=attempt.error,
         latency_ms=attempt.latency_ms,
-        provider_cost=None if rated is None else _provider_cost(attempt, price_of(attempt), rated),
-        upstream_id=_clean(answer.upstream_id),
+        provider_cost=provider_cost,
+        upstream_id=None if answer.upstream_id is None else _clean(answer.upstream_id),
         usage=None if answer.usage is None else _raw_usage(answer.usage),
     )

@@ -39,6 +39,7 @@ _FAILURES_OF_HISTORY = 10
 _OPENINGS_MAX = 16
 _TRIAL_SECONDS_MAX = 10
 """How long one call keeps the others from trying an endpoint: who takes longer tells nothing soon enough."""
+_JUST_NOW = timedelta(seconds=1)
 _USERS_MAX = 4
 _USED_FOR = timedelta(minutes=10)
 """How long somebody who called an endpoint counts among its users."""
@@ -71,7 +72,10 @@ def _is_being_tried(condition: Condition, at: datetime) -> bool:
 
 def served(track: Track, *, by: OrganizationId, began_at: datetime) -> Track:
     """After an attempt that was answered; one that began before the circuit opened closes nothing."""
-    circuit, users = track.circuit, _users(track, by, began_at)
+    circuit = track.circuit
+    if circuit is None and not track.in_a_row and not track.history and _is_latest_user(track, by, began_at):
+        return track
+    users = _users(track, by, began_at)
     if circuit is None:
         return Track(history=_remembered(track, failure=False), users=users)
     return replace(track, users=users) if began_at < circuit.opened_at else Track(users=users)
@@ -118,6 +122,11 @@ def _next_opening(circuit: Circuit | None, fault: Fault) -> tuple[int, timedelta
 
 def _users(track: Track, by: OrganizationId, at: datetime) -> tuple[tuple[OrganizationId, datetime], ...]:
     return ((by, at), *(user for user in track.users if user[0] != by))[:_USERS_MAX]
+
+
+def _is_latest_user(track: Track, by: OrganizationId, at: datetime) -> bool:
+    """Whether it is known that they have called it just now: which second it was is all the same."""
+    return bool(track.users) and track.users[0][0] == by and at - track.users[0][1] < _JUST_NOW
 
 
 def _concerns_one_of_several(track: Track, at: datetime) -> bool:

@@ -147,7 +147,7 @@ class Health:
     def _keep(self, endpoint_id: EndpointId, before: Track, after: Track) -> None:
         self._tracks[endpoint_id] = after
         self.rested(endpoint_id)
-        if after.circuit == before.circuit:
+        if after is before or after.circuit == before.circuit:
             return
         self._changed(endpoint_id, after.circuit)
         if after.circuit is None:

@@ -107,8 +107,10 @@ def _check_letters(fields: Mapping[str, msgspec.Raw], names: AbstractSet[str]) -
     Some of them fold even letters beyond ASCII, such as the sign for Kelvin.
     """
     for name in fields:
+        if name in names:
+            continue
         folded = name.casefold()
-        if folded in names and name not in names:
+        if folded in names:
             raise InvalidRequest(f"{name} is not a field; it is written {folded}.", field=name)
 
 

@@ -228,9 +228,9 @@ def _most(fields: Mapping[str, Any], names: Iterable[str]) -> int | None:
     """The largest of these counts, which all tell the same, or nothing."""
     most = None
     for name in names:
-        value = fields.get(name)
-        if value is not None:
-            most = _larger(most, wire.count(value))
+        count = wire.count(fields[name]) if name in fields else None
+        if count is not None and (most is None or count > most):
+            most = count
     return most
 
 
