@@ -7,6 +7,7 @@ import click
 from scripts.benchmarks.admission import admission
 from scripts.benchmarks.close import close
 from scripts.benchmarks.failover import failover
+from scripts.benchmarks.gateway import gateway
 from scripts.benchmarks.prompt import prompt
 
 
@@ -17,6 +18,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
+main.add_command(gateway)
 main.add_command(prompt)
 main.add_command(admission)
 main.add_command(failover)
