@@ -20,6 +20,7 @@ _PROMPT_TOKENS, _COMPLETION_TOKENS, _CACHED_TOKENS, _REASONING_TOKENS = 12, 8, 5
 _DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """One answer, whole and streamed, and what a log says of it."""

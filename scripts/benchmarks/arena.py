@@ -75,12 +75,11 @@ class Measured:
     def limited_by(self) -> str:
         """Who had no more CPU to give."""
         beside = self.borne.cpu_seconds + self.spent.provider + self.spent.database + self.spent.group
-        shares = {
-            "gateway": self.spent.gateway / self.spent.at,
-            "generator, provider and database": beside / (self.spent.at * len(machine.OTHER_CPUS)),
-        }
-        name = max(shares, key=lambda name: shares[name])
-        return name if shares[name] >= _LIMITED_BY_SHARE else "nobody's CPU"
+        if self.spent.gateway / self.spent.at >= _LIMITED_BY_SHARE:
+            return "gateway"
+        if beside / (self.spent.at * len(machine.OTHER_CPUS)) >= _LIMITED_BY_SHARE:
+            return "load generator, provider and database"
+        return "others on this machine" if self.others > machine.BUSY_SHARE else "nobody's CPU"
 
 
 @dataclass(slots=True)
@@ -94,8 +93,8 @@ class Entrant:
     told: list[Told] = field(default_factory=list)
     """Everything that it answered."""
     failed: int = 0
-    notes: dict[str, None] = field(default_factory=dict)
-    """What a reader of its figures has to know, each once."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What a reader of its figures has to know, by what it is about."""
 
     @property
     def name(self) -> str:
@@ -115,15 +114,16 @@ class Arena:
     def measure(self, entrant: Entrant, shape: Shape) -> Measured:
         """Have an entrant bear a load."""
         served = _served(entrant)
-        load = Load(_address(served), [request(served, streamed=shape.streamed)], shape.seconds, shape.connections, shape.rate)
+        asked = request(served, streamed=shape.streamed)
+        load = Load(_address(served), [asked], shape.seconds, shape.connections, shape.rate)
         before = self._spent(served)
         borne = self.generator.bear(load)
         measured = Measured(borne, self._spent(served).since(before))
         entrant.told += borne.told
         entrant.failed += borne.failed
         self.busiest = max(self.busiest, measured.others)
-        for problem in borne.problems:
-            entrant.notes[f"not answered: {problem}"] = None
+        if borne.failed:
+            entrant.notes["not answered"] = f"{entrant.failed:,} calls, such as: {borne.problems[0]}"
         return measured
 
     def _spent(self, served: Served) -> Spent:

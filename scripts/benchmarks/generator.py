@@ -179,7 +179,7 @@ class _Bearing:
         self._calls = 0
         self._in_flight = 0
         self._started = self._deadline = 0.0
-        self._is_closed = False
+        self._is_over = self._is_closed = False
         self._done = asyncio.Event()
 
     async def connect(self) -> None:
@@ -200,13 +200,15 @@ class _Bearing:
                 self._send(self._free.popleft(), time.perf_counter())
         else:
             self._send_due()
-        self._loop.call_later(self._load.seconds, self._look_whether_done)
+        self._loop.call_later(self._load.seconds, self._stop)
         await self._done.wait()
         self.borne.seconds = max(time.perf_counter() - self._started, self._load.seconds if self._load.rate else 0)
 
     def _send_due(self) -> None:
         """Send every call that is due, and be back when the next one is."""
         now, rate = time.perf_counter(), self._load.rate or 1
+        if self._is_over:
+            return
         while (due := self._started + self.borne.due / rate) <= now and due < self._deadline and not self._is_enough:
             self.borne.due += 1
             if self._free:
@@ -231,7 +233,7 @@ class _Bearing:
         """A connection has its answer: what it does now."""
         self._in_flight -= 1
         now = time.perf_counter()
-        if now < self._deadline and not self._is_enough:
+        if not self._is_over and not self._is_enough:
             if self._load.rate is None:
                 self._send(line, now)
                 return
@@ -241,8 +243,13 @@ class _Bearing:
         self._free.append(line)
         self._look_whether_done()
 
+    def _stop(self) -> None:
+        """Send nothing more."""
+        self._is_over = True
+        self._look_whether_done()
+
     def _look_whether_done(self) -> None:
-        if not self._in_flight and (self._is_enough or time.perf_counter() >= self._deadline):
+        if not self._in_flight and (self._is_enough or self._is_over):
             self.borne.unsent = len(self._waiting)
             self._done.set()
 

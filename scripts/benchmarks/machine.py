@@ -71,17 +71,19 @@ class Memory:
     """What its processes have in memory, summed: what they share is counted in each."""
     pss: float
     """The same, what is shared being shared out."""
-    processes: int
+    largest_pss: float
+    """Of the largest process."""
 
 
 def memory(pid: int) -> Memory:
     """What a process tree has in memory now."""
-    rss = pss = processes = 0
+    rss, pss = [], []
     for process in tree(pid):
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             told = process.memory_full_info()
-            rss, pss, processes = rss + told.rss, pss + told.pss, processes + 1
-    return Memory(rss / 2**20, pss / 2**20, processes)
+            rss.append(told.rss / 2**20)
+            pss.append(told.pss / 2**20)
+    return Memory(sum(rss), sum(pss), max(pss, default=0))
 
 
 def busy_seconds() -> float:
@@ -90,15 +92,13 @@ def busy_seconds() -> float:
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
-def described() -> dict[str, str | int]:
+def described() -> dict[str, str]:
     """This machine, for whoever reads the figures elsewhere."""
     with Path("/proc/cpuinfo").open() as told:
         model = next((line.partition(":")[2].strip() for line in told if line.startswith("model name")), "unknown")
+    memory_gb = psutil.virtual_memory().total / 2**30
     return {
-        "cpu": model,
-        "cpus": len(_CPUS),
-        "memory_mb": psutil.virtual_memory().total // 2**20,
-        "kernel": platform.release(),
+        "at_hand": f"{len(_CPUS)} CPUs ({model}), {memory_gb:.0f} GB, Linux {platform.release()}",
         "python": platform.python_version(),
     }
 

@@ -68,9 +68,7 @@ def _offer(group: Group, provider_url: str) -> str:
         group.post(f"/admin{path}", body, key=group.operator_key)
 
     admin("/models", {"slug": MODEL, "name": "Benchmark"})
-    admin(
-        "/providers", {"slug": _PROVIDER, "name": "Fake", "format": "openai_compatible", "base_url": provider_url}
-    )
+    admin("/providers", {"slug": _PROVIDER, "name": "Fake", "format": "openai_compatible", "base_url": provider_url})
     admin("/endpoints", {"model": MODEL, "provider": _PROVIDER, "upstream_model": UPSTREAM_MODEL})
     items = [{"kind": kind, "price": str(price), "unit": "per_million_tokens"} for kind, price in PRICES.items()]
     admin("/prices", {"model": MODEL, "provider": _PROVIDER, "items": items})

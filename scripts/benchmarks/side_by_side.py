@@ -7,18 +7,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import Progress
-from scripts.benchmarks import machine
+from scripts.benchmarks import goals, machine, proof
 from scripts.benchmarks.arena import Arena, Entrant, open_arena
 from scripts.benchmarks.bare import BARE
 from scripts.benchmarks.behaviour import Behaviour
 from scripts.benchmarks.commits import Commits
 from scripts.benchmarks.contestants import Contestant
 from scripts.benchmarks.opponents import OPPONENTS
-from scripts.benchmarks.ours import DIRECT, Tollgate
+from scripts.benchmarks.ours import DIRECT, PRICES, UPSTREAM_MODEL, Tollgate
 from scripts.benchmarks.turns import quantile
+
+from tollgate.kit.clock import SystemClock
 
 Figures = dict[str, float]
 Measure = Callable[[Arena, Entrant, float], Figures]
@@ -34,7 +35,8 @@ NAMES = ("tollgate", BARE.name, *(opponent.name for opponent in OPPONENTS))
 class Plan:
     """What to measure, of whom, and how often."""
 
-    measures: Sequence[Measure]
+    measures: Mapping[str, Measure]
+    """By their kinds."""
     contestants: Sequence[str]
     rounds: int
     seconds: float
@@ -67,22 +69,39 @@ def run(plan: Plan) -> dict[str, Any]:
             one: dict[str, Figures] = {}
             for entrant in entrants:
                 one[entrant.name] = {}
-                for measure in plan.measures:
+                for measure in plan.measures.values():
                     one[entrant.name] |= measure(arena, entrant, plan.seconds)
                 progress.advance(task)
             for name, figures in one.items():
                 found.rounds[name].append(figures | added(figures, one[DIRECT.name]))
             taken = commits.milliseconds(plan.seconds, _COMMITS_RATE)
             found.commits.append({"p50_ms": quantile(taken, 0.5), "p99_ms": quantile(taken, 0.99)})
+        ledger = _proved(tollgate, arena)
+    told = [_told(entrant, found.rounds[entrant.name]) for entrant in arena.entrants]
+    figures = {each["name"]: each["figures"] for each in told}
+    bare_commits = medians(found.commits)
     return {
+        "kinds": [*plan.measures],
+        "at": SystemClock().now().isoformat(timespec="seconds"),
         "machine": machine.described(),
         "rounds": plan.rounds,
         "seconds": plan.seconds,
         "busy_before": round(busy_before, 2),
         "busy_meanwhile": round(arena.busiest, 2),
-        "commits": medians(found.commits),
-        "contestants": [_told(entrant, found.rounds[entrant.name]) for entrant in arena.entrants],
+        "commits": bare_commits,
+        "ledger": ledger,
+        "goals": goals.looked_at([*plan.measures], figures, bare_commits),
+        "contestants": told,
     }
+
+
+def _proved(tollgate: Tollgate, arena: Arena) -> dict[str, Any] | None:
+    """What Tollgate's ledger has, if Tollgate takes part."""
+    for entrant in arena.entrants:
+        if entrant.name == tollgate.contestant.name and tollgate.group is not None:
+            ours = [each for each in arena.provider.provided() if each.model == UPSTREAM_MODEL]
+            return proof.check(tollgate.group, entrant.told, ours, PRICES, unanswered=entrant.failed)
+    return None
 
 
 def _told(entrant: Entrant, rounds: Sequence[Figures]) -> dict[str, Any]:
@@ -94,7 +113,7 @@ def _told(entrant: Entrant, rounds: Sequence[Figures]) -> dict[str, Any]:
         "answered": len(entrant.told),
         "failed": entrant.failed,
         "figures": medians(rounds),
-        "notes": [*entrant.notes],
+        "notes": entrant.notes,
     }
 
 

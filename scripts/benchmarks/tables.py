@@ -1,7 +1,9 @@
 """A result as Markdown."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from scripts.benchmarks.machine import BUSY_SHARE
 
 
 class Column(NamedTuple):
@@ -12,19 +14,32 @@ class Column(NamedTuple):
     decimals: int = 0
 
 
-COLUMNS: Mapping[str, Sequence[Column]] = {
-    "Calls answered whole": (
-        Column("calls_per_second_16", "calls/s, 16 at once"),
-        Column("calls_per_second_64", "calls/s, 64 at once"),
-        Column("cpu_ms", "CPU ms a call", 3),
-        Column("database_cpu_ms", "PostgreSQL ms a call", 3),
-        Column("group_cpu_ms", "beside them ms a call", 3),
-        Column("added_p50_ms_at_50", "added p50 ms at 50/s", 2),
-        Column("added_p99_ms_at_50", "added p99 ms at 50/s", 2),
-        Column("added_p50_ms_at_1000", "added p50 ms at 1,000/s", 2),
-        Column("added_p99_ms_at_1000", "added p99 ms at 1,000/s", 2),
-        Column("rss_mb", "RSS MB"),
-        Column("pss_mb", "PSS MB"),
+TABLES: Mapping[str, tuple[str, Sequence[Column]]] = {
+    "gateway": (
+        "Calls that are answered whole",
+        (
+            Column("calls_per_second_16", "calls/s, 16 at once"),
+            Column("calls_per_second_64", "calls/s, 64 at once"),
+            Column("cpu_ms", "CPU ms a call", 3),
+            Column("database_cpu_ms", "its PostgreSQL, ms a call", 3),
+            Column("group_cpu_ms", "beside both, ms a call", 3),
+            Column("added_p50_ms_at_50", "added p50 ms at 50/s", 2),
+            Column("added_p99_ms_at_50", "added p99 ms at 50/s", 2),
+            Column("added_p50_ms_at_1000", "added p50 ms at 1,000/s", 2),
+            Column("added_p99_ms_at_1000", "added p99 ms at 1,000/s", 2),
+            Column("rss_mb", "RSS MB"),
+            Column("pss_mb", "PSS MB"),
+        ),
+    ),
+    "streams": (
+        "Calls whose answers stream",
+        (
+            Column("events_per_second_16", "events/s, 16 at once"),
+            Column("events_per_second_64", "events/s, 64 at once"),
+            Column("cpu_us_an_event", "CPU µs an event", 1),
+            Column("added_first_p50_ms", "added ms to first event, p50", 2),
+            Column("added_first_p99_ms", "added ms to first event, p99", 2),
+        ),
     ),
 }
 
@@ -35,34 +50,70 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
-    for title, columns in COLUMNS.items():
-        yield f"## {title}"
-        yield ""
+    for kind in result["kinds"]:
+        title, columns = TABLES[kind]
+        yield f"## {title}\n"
         yield from table(["contestant", *(column.title for column in columns)], _rows(result, columns))
         yield ""
-    commits = result["commits"]
-    yield f"Two bare commits on the same disk take {commits['p50_ms']:.2f} ms (p99 {commits['p99_ms']:.2f} ms)."
-    yield f"Others took {result['busy_before']} CPUs before, and up to {result['busy_meanwhile']} meanwhile."
+    if result["goals"]:
+        yield "## Goals\n"
+        yield from table(["measure", "goal", "figure", ""], (_goal(goal) for goal in result["goals"]))
+        yield ""
+    yield "## Who takes part\n"
+    yield from table(["contestant", "version", "records", "answered", "not answered"], _contestants(result))
     yield ""
-    for contestant in result["contestants"]:
-        for note in contestant["notes"]:
-            yield f"- {contestant['name']}: {note}"
+    yield from _notes(result)
 
 
 def _rows(result: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[Sequence[str]]:
     for contestant in result["contestants"]:
         if contestant["absent"] is not None:
-            yield [contestant["name"], f"does not take part: {contestant['absent']}"]
-            continue
-        figures = contestant["figures"]
-        yield [contestant["name"], *(_cell(figures.get(column.figure), column.decimals) for column in columns)]
+            yield [contestant["name"], "does not take part"]
+        else:
+            figures = contestant["figures"]
+            yield [contestant["name"], *(cell(figures.get(column.figure), column.decimals) for column in columns)]
 
 
-def _cell(figure: float | None, decimals: int) -> str:
+def _goal(goal: Mapping[str, Any]) -> Sequence[str]:
+    if goal["figure"] is None:
+        return [goal["measure"], goal["goal"], "–", "not measured"]
+    missed = f"missed by {goal['missed_by_percent']} %"
+    return [goal["measure"], goal["goal"], f"{goal['figure']:,g}", "met" if goal["met"] else missed]
+
+
+def _contestants(result: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    for each in result["contestants"]:
+        yield [each["name"], each["version"], each["records"], f"{each['answered']:,}", f"{each['failed']:,}"]
+
+
+def _notes(result: Mapping[str, Any]) -> Iterator[str]:
+    commits, ledger, machine = result["commits"], result["ledger"], result["machine"]
+    yield f"- Medians of {result['rounds']} rounds, each load for {result['seconds']:g} s, on {machine['at_hand']}."
+    yield f"- Two bare commits on the same disk: p50 {commits['p50_ms']:.2f} ms, p99 {commits['p99_ms']:.2f} ms."
+    if ledger is not None:
+        yield (
+            f"- Tollgate's ledger agrees with the provider's log and with what callers were told: "
+            f"{ledger['recorded']:,} calls, {ledger['amount']} USD, nothing held."
+        )
+    busy = max(result["busy_before"], result["busy_meanwhile"])
+    warning = "**The machine was busy; distrust what follows from time.** " if busy > BUSY_SHARE else ""
+    yield (
+        f"- {warning}Others took {result['busy_before']:.2f} CPUs before the run, and up to "
+        f"{result['busy_meanwhile']:.2f} while something was measured."
+    )
+    for each in result["contestants"]:
+        if each["absent"] is not None:
+            yield f"- {each['name']} does not take part: {each['absent']}"
+        for what, note in each["notes"].items():
+            yield f"- {each['name']}, {what}: {note}"
+
+
+def cell(figure: float | None, decimals: int) -> str:
+    """A figure, if there is one."""
     return "–" if figure is None else f"{figure:,.{decimals}f}"
 
 
-def table(titles: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """A table, line by line; rows that are too short are filled up."""
     yield f"| {' | '.join(titles)} |"
     yield "|---" + "|---:" * (len(titles) - 1) + "|"
