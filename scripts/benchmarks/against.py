@@ -47,7 +47,7 @@ def _row(
 ) -> Sequence[str]:
     before, after = then[name][column.figure], now[name][column.figure]
     bare = [figures.get("bare", {}).get(column.figure) for figures in (then, now)]
-    shares = "–"
+    shares = "-"
     if all(bare) and name != "bare" and not column.figure.startswith(_ALONE):
         shares = _change(before / (bare[0] or 1), after / (bare[1] or 1))
     told = (cell(before, column.decimals), cell(after, column.decimals))
@@ -55,4 +55,4 @@ def _row(
 
 
 def _change(before: float, after: float) -> str:
-    return f"{100 * (after - before) / before:+.1f} %" if before else "–"
+    return f"{100 * (after - before) / before:+.1f} %" if before else "-"

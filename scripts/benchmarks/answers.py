@@ -85,7 +85,12 @@ def _usage(usage: Usage, variant: int) -> tuple[dict[str, Any] | None, dict[str,
 
 
 def _whole(model: str, usage: Mapping[str, Any] | None) -> bytes:
-    message = {"role": "assistant", "content": "Nothing is said above.", "refusal": None, "annotations": []}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "Nothing is said above.",
+        "refusal": None,
+        "annotations": [],
+    }
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     answer = _stamped("chat.completion", model) | {"choices": [choice], "service_tier": "default"}
     return body(200, json.dumps(answer | ({} if usage is None else {"usage": usage})).encode())

@@ -16,8 +16,8 @@ _BARS = {
         ("added_p50_ms_at_50", "added ms at 50 calls/s, p50", "less is better"),
     ),
     "streams": (
-        ("events_per_second", "events/s on one core", "more is better"),
-        ("cpu_us_an_event", "gateway's CPU µs an event", "less is better"),
+        ("events_per_second", "events/s on one core, in bursts", "more is better"),
+        ("cpu_us_an_event", "gateway's CPU µs an event, spaced", "less is better"),
         ("added_first_p50_ms", "added ms to the first event, p50", "less is better"),
     ),
 }

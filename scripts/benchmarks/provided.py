@@ -14,7 +14,7 @@ from typing import NamedTuple
 from scripts.benchmarks.behaviour import Behaviour
 from scripts.benchmarks.group import BenchFailed
 from scripts.benchmarks.machine import OTHER_CPUS, pinned
-from scripts.benchmarks.provider import FLUSH_PATH
+from scripts.benchmarks.provider import BEHAVIOUR_PATH, LOG_PATH
 
 _STOP_SECONDS_MAX = 10
 SERVED = "served"
@@ -45,12 +45,19 @@ class Provider:
         """Of its OpenAI interface."""
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def provided(self) -> Iterator[Provided]:
-        """Everything that it has answered so far."""
+    def behave(self, behaviour: Behaviour) -> None:
+        """From now on."""
+        self._ask("PUT", BEHAVIOUR_PATH, behaviour.told())
+
+    def _ask(self, method: str, path: str, body: str | None = None) -> None:
         asking = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_STOP_SECONDS_MAX)
-        asking.request("GET", FLUSH_PATH)
+        asking.request(method, path, body)
         asking.getresponse().read()
         asking.close()
+
+    def provided(self) -> Iterator[Provided]:
+        """Everything that it has answered so far."""
+        self._ask("GET", LOG_PATH)
         known: dict[str, Mapping[str, int]] = {"": {}}
         with self.log.open() as log:
             for line in log:

@@ -20,8 +20,10 @@ from scripts.benchmarks import behaviour as behaviours
 from scripts.benchmarks.answers import VARIANTS, Prepared, answer_id, body, prepared, refusal, with_id
 from scripts.benchmarks.behaviour import Behaviour, Fault
 
-FLUSH_PATH = "/log"
+LOG_PATH = "/log"
 """A request for it is answered when everything that was served until then is in the log."""
+BEHAVIOUR_PATH = "/behaviour"
+"""What is sent there is the behaviour from then on."""
 
 _HEAD_END = b"\r\n\r\n"
 _CHUNKS_END = b"\r\n0\r\n\r\n"
@@ -66,6 +68,11 @@ class _Provider:
             kind = _Kind(behaviour, prepared(model.decode(), behaviour.usage, behaviour.events))
             self._kinds[model] = kind
         return self._number, answer_id(self._run, self._number), kind
+
+    def behave(self, behaviour: Behaviour) -> None:
+        """From now on."""
+        self._behaviour = behaviour
+        self._kinds.clear()
 
     def note(self, *columns: bytes) -> None:
         """Have an answer in the log, soon."""
@@ -118,7 +125,7 @@ class _Connection(asyncio.Protocol):
     def _answer(self, asked: bytes, begin: int) -> None:
         model = _MODEL.search(asked, begin)
         if model is None:
-            self._answer_other(asked)
+            self._answer_other(asked, begin)
             return
         number, answer, kind = self._provider.next(model[1])
         ready = kind.answers[number % VARIANTS]
@@ -141,13 +148,15 @@ class _Connection(asyncio.Protocol):
         else:
             answering.step(0)
 
-    def _answer_other(self, asked: bytes) -> None:
-        """Somebody looks whether there is anybody, or wants the log."""
+    def _answer_other(self, asked: bytes, begin: int) -> None:
+        """Somebody looks whether there is anybody, wants the log, or another behaviour."""
         if asked.startswith(b"HEAD"):
             self.write(b"HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n")
             return
-        if asked.startswith(b"GET " + FLUSH_PATH.encode()):
+        if asked.startswith(b"GET " + LOG_PATH.encode()):
             self._provider.write_log()
+        elif asked.startswith(b"PUT " + BEHAVIOUR_PATH.encode()):
+            self._provider.behave(behaviours.read(asked[begin:].decode()))
         self.write(body(200, _MODELS))
 
     def _suffer(self, fault: Fault) -> None:

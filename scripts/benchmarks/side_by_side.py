@@ -14,7 +14,6 @@ from scripts.benchmarks.arena import Arena, Entrant, open_arena
 from scripts.benchmarks.bare import BARE
 from scripts.benchmarks.behaviour import Behaviour
 from scripts.benchmarks.commits import Commits
-from scripts.benchmarks.contestants import Contestant
 from scripts.benchmarks.opponents import OPPONENTS
 from scripts.benchmarks.ours import DIRECT, PRICES, UPSTREAM_MODEL, Tollgate
 from scripts.benchmarks.turns import quantile
@@ -72,13 +71,13 @@ def run(plan: Plan) -> dict[str, Any]:
                 for measure in plan.measures.values():
                     one[entrant.name] |= measure(arena, entrant, plan.seconds)
                 progress.advance(task)
-            for name, figures in one.items():
-                found.rounds[name].append(figures | added(figures, one[DIRECT.name]))
+            for name, measured in one.items():
+                found.rounds[name].append(measured | added(measured, one[DIRECT.name]))
             taken = commits.milliseconds(plan.seconds, _COMMITS_RATE)
             found.commits.append({"p50_ms": quantile(taken, 0.5), "p99_ms": quantile(taken, 0.99)})
         ledger = _proved(tollgate, arena)
     told = [_told(entrant, found.rounds[entrant.name]) for entrant in arena.entrants]
-    figures = {each["name"]: each["figures"] for each in told}
+    figures: dict[str, Figures] = {each["name"]: each["figures"] for each in told}
     bare_commits = medians(found.commits)
     return {
         "kinds": [*plan.measures],

@@ -34,9 +34,11 @@ TABLES: Mapping[str, tuple[str, Sequence[Column]]] = {
     "streams": (
         "Calls whose answers stream",
         (
-            Column("events_per_second_16", "events/s, 16 at once"),
-            Column("events_per_second_64", "events/s, 64 at once"),
-            Column("cpu_us_an_event", "CPU µs an event", 1),
+            Column("events_per_second_16", "events/s in bursts, 16 at once"),
+            Column("events_per_second_64", "in bursts, 64 at once"),
+            Column("burst_cpu_us_an_event", "CPU µs an event in bursts", 1),
+            Column("spaced_events_per_second", "events/s spaced, 64 at once"),
+            Column("cpu_us_an_event", "CPU µs an event, spaced", 1),
             Column("added_first_p50_ms", "added ms to first event, p50", 2),
             Column("added_first_p99_ms", "added ms to first event, p99", 2),
         ),
@@ -76,7 +78,7 @@ def _rows(result: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[Sequ
 
 def _goal(goal: Mapping[str, Any]) -> Sequence[str]:
     if goal["figure"] is None:
-        return [goal["measure"], goal["goal"], "–", "not measured"]
+        return [goal["measure"], goal["goal"], "-", "not measured"]
     missed = f"missed by {goal['missed_by_percent']} %"
     return [goal["measure"], goal["goal"], f"{goal['figure']:,g}", "met" if goal["met"] else missed]
 
@@ -110,7 +112,7 @@ def _notes(result: Mapping[str, Any]) -> Iterator[str]:
 
 def cell(figure: float | None, decimals: int) -> str:
     """A figure, if there is one."""
-    return "–" if figure is None else f"{figure:,.{decimals}f}"
+    return "-" if figure is None else f"{figure:,.{decimals}f}"
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
