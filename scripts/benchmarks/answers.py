@@ -12,6 +12,7 @@ from scripts.benchmarks.behaviour import EVENTS_MIN, Usage
 
 VARIANTS = 16
 RETRY_AFTER_SECONDS = 1
+NO_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 _ID = "chatcmpl-" + 20 * "0"
 _ID_BYTES = _ID.encode()
@@ -27,6 +28,8 @@ class Prepared:
 
     quantities: bytes
     """By kind, as JSON; empty if nobody is told."""
+    head: bytes
+    """Of a stream."""
     whole: tuple[bytes, ...]
     """One piece: head and body."""
     streamed: tuple[bytes, ...]
@@ -57,6 +60,7 @@ def _prepared(model: str, usage: Usage, events: int, variant: int) -> Prepared:
     streamed = (*untold[:-1], last, _DONE) if told else untold
     return Prepared(
         quantities=json.dumps(quantities).encode() if told else b"",
+        head=_STREAM_HEAD,
         whole=(_whole(model, told),),
         streamed=streamed,
         untold=streamed if usage is Usage.ALWAYS else untold,

@@ -1,17 +1,16 @@
 """The arena: a fake provider, a load generator, and contestants in front of the one, asked by the other in turn."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from scripts.benchmarks import machine
+from scripts.benchmarks import machine, requests
 from scripts.benchmarks.behaviour import Behaviour
 from scripts.benchmarks.contestants import Contestant, NotStarted, Served
-from scripts.benchmarks.generator import Borne, Generator, Load, Told
+from scripts.benchmarks.generator import Generator
 from scripts.benchmarks.provided import Provider, providing
+from scripts.benchmarks.traffic import Borne, Load, Told
 
 _QUESTION = {
     "messages": [
@@ -91,7 +90,8 @@ class Entrant:
     absent: str | None = None
     """Why it does not take part."""
     told: list[Told] = field(default_factory=list)
-    """Everything that it answered."""
+    """What it said of everything that it answered, if that can be held against anything."""
+    answered: int = 0
     failed: int = 0
     notes: dict[str, str] = field(default_factory=dict)
     """What a reader of its figures has to know, by what it is about."""
@@ -114,12 +114,17 @@ class Arena:
     def measure(self, entrant: Entrant, shape: Shape) -> Measured:
         """Have an entrant bear a load."""
         served = _served(entrant)
-        asked = request(served, streamed=shape.streamed)
-        load = Load(_address(served), [asked], shape.seconds, shape.connections, shape.rate)
+        question = {"model": served.model} | _QUESTION
+        asked = requests.call(served.base_url, question, served.headers, streamed=shape.streamed)
+        tells = served.group_pid is not None
+        load = Load(
+            requests.address(served.base_url), [asked], shape.seconds, shape.connections, shape.rate, tells=tells
+        )
         before = self._spent(served)
         borne = self.generator.bear(load)
         measured = Measured(borne, self._spent(served).since(before))
         entrant.told += borne.told
+        entrant.answered += borne.answered
         entrant.failed += borne.failed
         self.busiest = max(self.busiest, measured.others)
         if borne.failed:
@@ -162,25 +167,3 @@ def open_arena(contestants: Sequence[Contestant], behaviour: Behaviour) -> Itera
                 entrant.absent = str(reason)
             entrants.append(entrant)
         yield Arena(provider, generator, entrants)
-
-
-def _address(served: Served) -> tuple[str, int]:
-    address = urlsplit(served.base_url)
-    return address.hostname or "127.0.0.1", address.port or 80
-
-
-def request(served: Served, *, streamed: bool) -> bytes:
-    """A call, as bytes."""
-    address = urlsplit(served.base_url)
-    asked = {"model": served.model} | _QUESTION
-    if streamed:
-        asked |= {"stream": True, "stream_options": {"include_usage": True}}
-    body = json.dumps(asked)
-    lines = [
-        f"POST {address.path}/chat/completions HTTP/1.1",
-        f"host: {address.netloc}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        *(f"{name}: {value}" for name, value in served.headers.items()),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()

@@ -5,7 +5,6 @@ are relayed piece by piece.
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +18,10 @@ from litestar.types import Receive, Scope, Send
 from pyreqwest.client import Client, ClientBuilder
 from scripts.benchmarks.contestants import Contestant, NotStarted, Served
 from scripts.benchmarks.group import free_port, until_it_listens
-from scripts.benchmarks.machine import pinned
+from scripts.benchmarks.machine import started
 
 _CALLS_AT_ONCE_MAX = 4096
 _PROVIDER_VARIABLE = "BENCHMARK_PROVIDER"
-_STOP_SECONDS_MAX = 10
 _EVENTS = "text/event-stream"
 
 
@@ -90,17 +88,10 @@ def _running(provider_url: str, cpu: int) -> Iterator[Served]:
     port = free_port()
     environment = {**os.environ, _PROVIDER_VARIABLE: provider_url}
     command = [sys.executable, "-m", "scripts.benchmarks.bare", str(port)]
-    with pinned({cpu}), subprocess.Popen(command, env=environment) as process:  # noqa: S603 - our own command
-        try:
-            if not until_it_listens(port, process):
-                raise NotStarted("it does not listen; what it said is above")
-            yield Served(f"http://127.0.0.1:{port}/v1", {}, "bare", process.pid)
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS_MAX)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with started(command, {cpu}, env=environment) as process:
+        if not until_it_listens(port, process):
+            raise NotStarted("it does not listen; what it said is above")
+        yield Served(f"http://127.0.0.1:{port}/v1", {}, "bare", process.pid)
 
 
 BARE = Contestant("bare", f"granian {version('granian')}, pyreqwest {version('pyreqwest')}", "nothing", _running)

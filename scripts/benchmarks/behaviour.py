@@ -1,10 +1,9 @@
 """How a fake provider behaves: slow or quick, in how many events, what it says was used, and what goes wrong.
 
-A process has a behaviour, told as JSON when it starts; a request may change parts of it by the model it asks for:
-`any-name,gap_ms=5,usage=cached`.
+Each port of a provider has a behaviour, which may change while it runs; a request may change parts of it by the model
+it asks for: `any-name,gap_ms=5,usage=cached`.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -26,17 +25,22 @@ class Usage(StrEnum):
 
 
 class Fault(StrEnum):
-    """What can go wrong with an answer."""
+    """What can go wrong."""
 
     REFUSED = "refused"
-    """The connection is closed without a word."""
-    STORM = "500"
-    LIMITED = "429"
-    """And when to come back."""
-    STALL = "stall"
-    """Nothing comes."""
+    """Nobody listens: connections are refused at once. Of a single call, that nothing comes and its connection ends."""
+    DEAD = "dead"
+    """Nothing comes back at all: connections are waited for in vain. Of a single call, as `HANG`."""
+    HANG = "hang"
+    """It takes the question, and says nothing."""
+    HANG_IN_BODY = "hang-in-body"
+    """It begins to answer: half of a whole answer, or the head of a stream without any event."""
     CUT = "cut"
     """The connection is closed in the middle of the answer."""
+    LIMITED = "limited"
+    """It answers 429, and when to come back."""
+    STORM = "storm"
+    """It answers 500."""
     GARBAGE = "garbage"
     """It answers 200 with what is no answer."""
 
@@ -71,9 +75,14 @@ class Behaviour:
         parts = dict(part.split("=", 1) for part in model.split(",")[1:])
         return replace(self, **{name: _READ[name](text) for name, text in parts.items()}) if parts else self
 
-    def told(self) -> str:
-        """As JSON."""
-        return json.dumps(asdict(self))
+    @property
+    def is_dark(self) -> bool:
+        """Whether nobody listens."""
+        return self.fault in {Fault.REFUSED, Fault.DEAD} and self.fault_rate >= 1
+
+    def told(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
 
 
 _READ: Mapping[str, Callable[[str], Any]] = {
@@ -87,7 +96,6 @@ _READ: Mapping[str, Callable[[str], Any]] = {
 }
 
 
-def read(text: str) -> Behaviour:
-    """The behaviour that is told as JSON, what is left out being as usual."""
-    given = {name: _READ[name](str(value)) for name, value in json.loads(text).items() if value is not None}
-    return Behaviour(**given)
+def read(told: Mapping[str, Any]) -> Behaviour:
+    """The behaviour that was told so."""
+    return Behaviour(**{name: _READ[name](str(value)) for name, value in told.items() if value is not None})

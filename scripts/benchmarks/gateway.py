@@ -2,8 +2,8 @@
 
 from scripts.benchmarks import machine
 from scripts.benchmarks.arena import Arena, Entrant, Measured, Shape
-from scripts.benchmarks.generator import Borne
 from scripts.benchmarks.side_by_side import Figures
+from scripts.benchmarks.traffic import Borne
 from scripts.benchmarks.turns import quantile
 
 _SATURATING = (16, 64)
@@ -22,8 +22,8 @@ def figures(arena: Arena, entrant: Entrant, seconds: float) -> Figures:
         found[f"calls_per_second_{connections}"] = measured.borne.calls_per_second
         note_limit(entrant, measured, f"with {connections} calls at once")
     found["calls_per_second"] = max(measured.borne.calls_per_second for measured in saturated)
-    calls = sum(len(measured.borne.told) for measured in saturated)
-    if calls:
+    calls = sum(measured.borne.answered for measured in saturated)
+    if calls and entrant.served is not None and entrant.served.pid is not None:
         found["cpu_ms"] = 1000 * sum(measured.spent.gateway for measured in saturated) / calls
         found["database_cpu_ms"] = 1000 * sum(measured.spent.database for measured in saturated) / calls
         found["group_cpu_ms"] = 1000 * sum(measured.spent.group for measured in saturated) / calls
@@ -47,8 +47,8 @@ def _times(arena: Arena, entrant: Entrant, rate: int, seconds: float, *, possibl
 
 def is_reached(entrant: Entrant, borne: Borne, rate: str) -> bool:
     """Whether calls were answered at the rate at which they were due; if not, the entrant's notes say so."""
-    if borne.unsent or len(borne.told) < _REACHED_SHARE * borne.due:
-        entrant.notes[rate] = f"not reached: of {borne.due:,} calls {len(borne.told):,} were answered"
+    if borne.unsent or borne.answered < _REACHED_SHARE * borne.due:
+        entrant.notes[rate] = f"not reached: of {borne.due:,} calls {borne.answered:,} were answered"
         return False
     return True
 

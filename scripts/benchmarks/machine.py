@@ -5,17 +5,20 @@ The gateway has the first CPU to itself; the load generator, the fake provider a
 
 import os
 import platform
+import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 _CPUS = sorted(os.sched_getaffinity(0))
 GATEWAY_CPU = _CPUS[0]
 OTHER_CPUS = frozenset(_CPUS[1:]) or frozenset(_CPUS)
+_STOP_SECONDS_MAX = 10
 BUSY_SHARE = 0.1
 """Of one CPU: what others may take before figures are to be distrusted."""
 
@@ -29,6 +32,28 @@ def pinned(cpus: Iterable[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def started(command: Sequence[str], cpus: Iterable[int], **how: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process on these CPUs alone, which has ended, asked first and then by force, when the block does.
+
+    It is asked by the end of its standard input, if that is ours, and else by SIGTERM.
+    """
+    with pinned(cpus):
+        process = subprocess.Popen(command, **how)  # noqa: S603 - the benchmark's own commands
+    with process:
+        try:
+            yield process
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+            else:
+                process.terminate()
+            try:
+                process.wait(_STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def pin(pid: int, cpus: Iterable[int]) -> None:

@@ -15,7 +15,7 @@ from scripts.benchmarks.bare import BARE
 from scripts.benchmarks.behaviour import Behaviour
 from scripts.benchmarks.commits import Commits
 from scripts.benchmarks.opponents import OPPONENTS
-from scripts.benchmarks.ours import DIRECT, PRICES, UPSTREAM_MODEL, Tollgate
+from scripts.benchmarks.ours import DIRECT, PRICES, PROVIDER, UPSTREAM_MODEL, Tollgate
 from scripts.benchmarks.turns import quantile
 
 from tollgate.kit.clock import SystemClock
@@ -60,6 +60,7 @@ def run(plan: Plan) -> dict[str, Any]:
     contestants = [DIRECT, *(everybody[name] for name in plan.contestants)]
     busy_before = machine.busy_share(1)
     with ExitStack() as stack:
+        stack.enter_context(machine.pinned(machine.OTHER_CPUS))
         commits = stack.enter_context(Commits())
         arena = stack.enter_context(open_arena(contestants, Behaviour()))
         progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
@@ -99,7 +100,9 @@ def _proved(tollgate: Tollgate, arena: Arena) -> dict[str, Any] | None:
     for entrant in arena.entrants:
         if entrant.name == tollgate.contestant.name and tollgate.group is not None:
             ours = [each for each in arena.provider.provided() if each.model == UPSTREAM_MODEL]
-            return proof.check(tollgate.group, entrant.told, ours, PRICES, unanswered=entrant.failed)
+            ledger = proof.ledger(tollgate.group)
+            ledger.check(entrant.told, ours, {PROVIDER: PRICES})
+            return {"recorded": len(ledger.records), "amount": str(ledger.amount.normalize())}
     return None
 
 
@@ -109,7 +112,7 @@ def _told(entrant: Entrant, rounds: Sequence[Figures]) -> dict[str, Any]:
         "version": entrant.contestant.version,
         "records": entrant.contestant.records,
         "absent": entrant.absent,
-        "answered": len(entrant.told),
+        "answered": entrant.answered,
         "failed": entrant.failed,
         "figures": medians(rounds),
         "notes": entrant.notes,

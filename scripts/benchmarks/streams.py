@@ -38,14 +38,14 @@ def _in_bursts(arena: Arena, entrant: Entrant, seconds: float) -> Figures:
         gateway.note_limit(entrant, measured, f"with {connections} streams at once")
         events, cpu_seconds = events + measured.borne.events, cpu_seconds + measured.spent.gateway
     found["events_per_second"] = max(found.values())
-    return found | ({"burst_cpu_us_an_event": 1_000_000 * cpu_seconds / events} if events else {})
+    return found | ({"burst_cpu_us_an_event": 1_000_000 * cpu_seconds / events} if events and cpu_seconds else {})
 
 
 def _spaced(arena: Arena, entrant: Entrant, seconds: float) -> Figures:
     found: Figures = {}
     measured = arena.measure(entrant, Shape(_SPACED_CONNECTIONS, seconds, streamed=True))
-    if measured.borne.events:
-        found["spaced_events_per_second"] = measured.borne.events_per_second
+    found["spaced_events_per_second"] = measured.borne.events_per_second
+    if measured.borne.events and measured.spent.gateway:
         found["cpu_us_an_event"] = 1_000_000 * measured.spent.gateway / measured.borne.events
     borne = arena.measure(entrant, Shape(_SPACED_CONNECTIONS, seconds, _RATE, streamed=True)).borne
     if gateway.is_reached(entrant, borne, f"{_RATE} streams/s"):
