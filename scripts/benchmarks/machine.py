@@ -5,6 +5,7 @@ The gateway has the first CPU to itself; the load generator, the fake provider a
 
 import os
 import platform
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tollgate.infra.children import die_with_parent
 
 _CPUS = sorted(os.sched_getaffinity(0))
 GATEWAY_CPU = _CPUS[0]
@@ -41,7 +44,8 @@ def started(command: Sequence[str], cpus: Iterable[int], **how: Any) -> Iterator
     It is asked by the end of its standard input, if that is ours, and else by SIGTERM.
     """
     with pinned(cpus):
-        process = subprocess.Popen(command, **how)  # noqa: S603 - the benchmark's own commands
+        # It must end with us, however we end.
+        process = subprocess.Popen(command, preexec_fn=die_with_parent(signal.SIGTERM), **how)  # noqa: PLW1509, S603 - our own commands, started by the main thread
     with process:
         try:
             yield process

@@ -14,7 +14,7 @@ from scripts.benchmarks.turns import quantile
 _SATURATING = (16, 64)
 _BURSTS, _SPACED = Behaviour(), Behaviour(gap_ms=5)
 _SPACED_CONNECTIONS = 64
-_RATE = 10
+_RATE, _CONNECTIONS_AT_RATE = 10, 16
 _WARM_SECONDS = 1.5
 
 
@@ -47,7 +47,7 @@ def _spaced(arena: Arena, entrant: Entrant, seconds: float) -> Figures:
     found["spaced_events_per_second"] = measured.borne.events_per_second
     if measured.borne.events and measured.spent.gateway:
         found["cpu_us_an_event"] = 1_000_000 * measured.spent.gateway / measured.borne.events
-    borne = arena.measure(entrant, Shape(_SPACED_CONNECTIONS, seconds, _RATE, streamed=True)).borne
+    borne = arena.measure(entrant, Shape(_CONNECTIONS_AT_RATE, seconds, _RATE, streamed=True)).borne
     if gateway.is_reached(entrant, borne, f"{_RATE} streams/s"):
         found["first_p50_ms"], found["first_p99_ms"] = (quantile(borne.first_ms, share) for share in (0.5, 0.99))
         found["longest_gap_p50_ms"] = quantile(borne.gap_ms, 0.5)

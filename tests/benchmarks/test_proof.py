@@ -16,7 +16,7 @@ from scripts.benchmarks.traffic import Told
 from tollgate.kit.ids import CallId, OrganizationId
 
 ORGANIZATION, CALL, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)
-COST = Decimal("0.00009")  # 10 × 1 + 8 × 10 = 90 millionths
+COST = Decimal("0.00009")  # 10 at 1 and 8 at 10 make 90 millionths
 PRICES = {"bench": {"prompt": Decimal(1), "completion": Decimal(10)}}
 QUANTITIES = {"prompt": 10, "completion": 8}
 RECORD = Record(
