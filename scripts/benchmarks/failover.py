@@ -7,24 +7,30 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from scripts.benchmarks import proof
+from scripts.benchmarks.behaviour import Behaviour, Fault
 from scripts.benchmarks.callers import Called, Callers
-from scripts.benchmarks.faults import NAMES, SLOW_SECONDS, Fault, Faults, Providers
 from scripts.benchmarks.group import BenchFailed, Group, grant, running
-from scripts.benchmarks.truth import Ledger, ledger, unused
+from scripts.benchmarks.provided import Provider, providing
+from scripts.benchmarks.traffic import Streak
 from scripts.benchmarks.turns import quantile
 
 _GOAL_PERCENT = 99.99
 _MODEL = "bench/model"
-_PRICES = dict(zip(NAMES, ("1", "10", "20", "40"), strict=True))
+_NAMES = ("first", "second", "third", "fourth")
+"""Of the providers, the cheapest first."""
+_PRICES = dict(zip(_NAMES, ("1", "10", "20", "40"), strict=True))
 """US dollars a million tokens, so far apart that no record of failures makes another one count as the cheapest."""
+_SLOW_MS = 400
 _TIMEOUT_SECONDS = 1
 _SUFFERING_SHARE = 0.25
 """Of the calls, for while faults last; the others are for recoveries, which take as long as they take."""
@@ -39,7 +45,7 @@ _MEANINGS = (
     "hit + ms: how much longer such calls took at the median than calls while all were healthy.",
     "back s: how long after its recovery the cheapest served every call again.",
     "p50, p99, max: of all calls while the fault lasted, from when each was to be sent; in brackets, what was added.",
-    f"Endpoints have {_TIMEOUT_SECONDS} s to begin, and to go on. A slow one needs {SLOW_SECONDS} s: no failing over.",
+    f"Endpoints have {_TIMEOUT_SECONDS} s to begin, and to go on. A slow one needs {_SLOW_MS} ms: no failing over.",
 )
 
 
@@ -48,12 +54,26 @@ class Phase:
     """Who suffers from what for a while."""
 
     name: str
-    faults: Faults
+    behaviours: Sequence[Behaviour]
+    """Of the cheapest, and of those that follow; the others are well."""
+
+
+_EVENTS = 20
+_WELL = Behaviour(events=_EVENTS)
+_SUFFERED = (
+    Fault.REFUSED, Fault.DEAD, Fault.HANG, Fault.HANG_IN_BODY, Fault.LIMITED, Fault.STORM, Fault.GARBAGE
+)  # fmt: skip
+"""By the cheapest alone. `CUT` is not among them: what is broken off, no other provider can go on with."""
+
+
+def _suffering(fault: Fault) -> Behaviour:
+    return Behaviour(events=_EVENTS, fault=fault)
 
 
 PHASES = (
-    *(Phase(fault.value, {NAMES[0]: fault}) for fault in Fault),
-    Phase("three-of-four", dict(zip(NAMES, (Fault.HANG, Fault.STORM, Fault.REFUSED), strict=False))),
+    *(Phase(fault.value, [_suffering(fault)]) for fault in _SUFFERED),
+    Phase("slow", [Behaviour(events=_EVENTS, first_ms=_SLOW_MS)]),
+    Phase("three-of-four", [_suffering(fault) for fault in (Fault.HANG, Fault.STORM, Fault.REFUSED)]),
 )
 
 
@@ -117,26 +137,29 @@ def failover(*, workers: int, faults: Sequence[str], as_json: bool, **shape: Any
     is recorded once, served once by whom its record says, and charged that one's price, once.
     """
     plan = Plan(phases=[phase for phase in PHASES if not faults or phase.name in faults], **shape)
-    with Providers() as providers, running(workers, TOLLGATE_ALLOW_PRIVATE_UPSTREAMS="1") as group:
-        _offer(group, providers)
+    everybody = [_WELL] * len(_NAMES)
+    with providing(*everybody) as provider, running(workers, TOLLGATE_ALLOW_PRIVATE_UPSTREAMS="1") as group:
+        _offer(group, provider)
         with Callers(group, _MODEL, connections=plan.connections, rate=plan.rate) as callers:
             warm = _warm(callers, plan)
-            rounds = _rounds(plan, callers, providers)
-        recorded, truth = ledger(group), providers.truth()
+            rounds = _rounds(plan, callers, provider)
+        recorded, provided = proof.ledger(group), [*provider.provided()]
     measured = [call for one in rounds for call in _calls_of(one)]
-    made = [*warm, *measured]
-    result = {"workers": workers, "rate": plan.rate, "connections": plan.connections} | _result(rounds, recorded)
+    told = [call.told for call in (*warm, *measured)]
+    failed = {record.user or "": record.failed for record in recorded.records.values()}
+    result = {"workers": workers, "rate": plan.rate, "connections": plan.connections} | _result(rounds, failed)
     result["records"] = {
-        "calls": recorded.count,
-        "amount": str(recorded.transferred.normalize()),
-        "unused": unused(made, truth),
+        "calls": len(recorded.records),
+        "amount": str(recorded.amount.normalize()),
+        "unused": proof.unused(told, provided),
     }
     click.echo(json.dumps(result)) if as_json else _show(result)
-    recorded.check(made, truth, _PRICES)
+    prices = {name: dict.fromkeys(("prompt", "completion"), Decimal(price)) for name, price in _PRICES.items()}
+    recorded.check(told, provided, prices)
     _judge(rounds)
 
 
-def _offer(group: Group, providers: Providers) -> None:
+def _offer(group: Group, provider: Provider) -> None:
     """The model, at every provider."""
 
     def admin(path: str, body: dict[str, Any]) -> None:
@@ -145,7 +168,7 @@ def _offer(group: Group, providers: Providers) -> None:
     grant(group)
     admin("/models", {"slug": _MODEL, "name": "Model"})
     timeouts = {f"{name}_seconds": _TIMEOUT_SECONDS for name in ("connect", "first_byte", "idle")}
-    for name, url in providers.urls.items():
+    for name, url in zip(_NAMES, provider.base_urls, strict=True):
         admin("/providers", {"slug": name, "name": name, "format": "openai_compatible", "base_url": url})
         admin("/endpoints", {"model": _MODEL, "provider": name, "timeouts": timeouts})
         unit = {"price": _PRICES[name], "unit": "per_million_tokens"}
@@ -159,25 +182,25 @@ def _warm(callers: Callers, plan: Plan) -> list[Called]:
     for _ in range(_WARM_TRIES):
         latest = callers.make(plan.connections)
         made += latest
-        if all(call.provider == NAMES[0] for call in latest):
+        if all(call.provider == _NAMES[0] for call in latest):
             return made
     raise BenchFailed(f"Calls are not served by the cheapest endpoint, though all are well: {made[-1]}")
 
 
-def _rounds(plan: Plan, callers: Callers, providers: Providers) -> list[Round]:
+def _rounds(plan: Plan, callers: Callers, provider: Provider) -> list[Round]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("Measuring", total=plan.rounds * (len(plan.phases) + 1))
-        return [_round(plan, callers, providers, lambda: progress.advance(task)) for _ in range(plan.rounds)]
+        return [_round(plan, callers, provider, lambda: progress.advance(task)) for _ in range(plan.rounds)]
 
 
-def _round(plan: Plan, callers: Callers, providers: Providers, done: Callable[[], None]) -> Round:
+def _round(plan: Plan, callers: Callers, provider: Provider, done: Callable[[], None]) -> Round:
     """Every phase, with calls without faults before each of them, and what is left of the calls after the last."""
     one, before = Round(), plan.calls_each // 2
     for at, phase in enumerate(plan.phases, start=1):
         one.healthy += callers.make(before)
-        providers.suffer(phase.faults)
+        provider.behave(*phase.behaviours)
         suffered = callers.make(plan.calls_each)
-        providers.suffer({})
+        provider.behave(*([_WELL] * len(phase.behaviours)))
         reserved = (before + plan.calls_each) * (len(plan.phases) - at)
         left = plan.calls - len(_calls_of(one)) - len(suffered) - reserved
         one.passages.append(_recovered(phase, suffered, callers, left))
@@ -198,16 +221,9 @@ def _recovered(phase: Phase, suffered: Sequence[Called], callers: Callers, calls
     Raises:
         BenchFailed: it does not.
     """
-    recovered_at, in_a_row, is_back = time.perf_counter(), 0, False
-
-    def is_enough(call: Called) -> bool:
-        nonlocal in_a_row, is_back
-        in_a_row = in_a_row + 1 if call.provider == NAMES[0] else 0
-        # Calls that are still under way then may have gone elsewhere: that does not undo it.
-        is_back = is_back or in_a_row >= _BACK_CALLS
-        return is_back or time.perf_counter() > recovered_at + _BACK_SECONDS_MAX
-
-    made = callers.make(calls_max, is_enough)
+    recovered_at = time.perf_counter()
+    # Calls that are still under way after the streak may have gone elsewhere: that does not undo it.
+    made, is_back = callers.make_until(Streak(_NAMES[0], _BACK_CALLS), calls_max, seconds_max=_BACK_SECONDS_MAX)
     if not is_back:
         seconds = time.perf_counter() - recovered_at
         raise BenchFailed(
@@ -215,15 +231,15 @@ def _recovered(phase: Phase, suffered: Sequence[Called], callers: Callers, calls
             f"{seconds:.0f} s: {Counter(call.provider or call.problem for call in made[-_BACK_CALLS:])}. "
             f"If that is less than {_BACK_SECONDS_MAX} s, give more --calls or a lower --rate."
         )
-    elsewhere = [call.due for call in made if call.provider != NAMES[0]]
+    elsewhere = [call.told.due for call in made if call.provider != _NAMES[0]]
     return Passage(phase, suffered, made, max(elsewhere[-1] - recovered_at, 0) if elsewhere else 0)
 
 
-def _result(rounds: Sequence[Round], recorded: Ledger) -> dict[str, Any]:
+def _result(rounds: Sequence[Round], failed: Mapping[str, int]) -> dict[str, Any]:
     calls = [call for one in rounds for call in _calls_of(one)]
     healthy = {"calls": sum(len(one.healthy) for one in rounds)} | _medians([_times(one.healthy) for one in rounds])
     phases = [
-        _phase_figures([one.passages[at] for one in rounds], [one.healthy for one in rounds], recorded)
+        _phase_figures([one.passages[at] for one in rounds], [one.healthy for one in rounds], failed)
         for at in range(len(rounds[0].passages))
     ]
     answered = sum(call.problem is None for call in calls)
@@ -244,11 +260,11 @@ def _percent(calls: Sequence[Called]) -> float:
 
 
 def _phase_figures(
-    passages: Sequence[Passage], healthy: Sequence[Sequence[Called]], recorded: Ledger
+    passages: Sequence[Passage], healthy: Sequence[Sequence[Called]], failed: Mapping[str, int]
 ) -> dict[str, Any]:
     """A phase's figures: sums over the rounds of what is counted, medians of what is timed."""
     calls = [call for passage in passages for call in (*passage.suffered, *passage.recovering)]
-    hit = [[call for call in passage.suffered if recorded.failed(call)] for passage in passages]
+    hit = [[call for call in passage.suffered if failed.get(call.user, 0)] for passage in passages]
     timed = []
     for passage, well, those in zip(passages, healthy, hit, strict=True):
         times, yardstick = _times(passage.suffered), _times(well)
@@ -260,7 +276,7 @@ def _phase_figures(
         "calls_while_it_lasted": sum(len(passage.suffered) for passage in passages),
         "success_percent": _percent(calls),
         "hit": sum(map(len, hit)),
-        "failed_attempts": sum(recorded.failed(call) for those in hit for call in those),
+        "failed_attempts": sum(failed.get(call.user, 0) for those in hit for call in those),
     } | _medians(timed)
 
 
@@ -268,7 +284,7 @@ def _times(calls: Sequence[Called]) -> dict[str, float]:
     """How long calls took, together, and those that stream and those that do not."""
     figures: dict[str, float] = {}
     for kind, wanted in (("", (False, True)), ("whole_", (False,)), ("streamed_", (True,))):
-        taken = [call.milliseconds for call in calls if call.streamed in wanted]
+        taken = [call.told.milliseconds for call in calls if call.streamed in wanted]
         shares = {"p50": 0.5, "p99": 0.99, "max": 1}
         figures |= {f"{kind}{name}_ms": quantile(taken, share) for name, share in shares.items()}
     return figures
@@ -278,8 +294,8 @@ def _times_of_hit(hit: Sequence[Called], yardstick: dict[str, float]) -> dict[st
     """What the fault cost those that met it; nothing if nobody did."""
     if not hit:
         return {}
-    added = statistics.median(call.milliseconds for call in hit) - yardstick["p50_ms"]
-    return {"first_hit_ms": hit[0].milliseconds, "added_to_hit_ms": added}
+    added = statistics.median(call.told.milliseconds for call in hit) - yardstick["p50_ms"]
+    return {"first_hit_ms": hit[0].told.milliseconds, "added_to_hit_ms": added}
 
 
 def _medians(rounds: Sequence[dict[str, float]]) -> dict[str, float | None]:

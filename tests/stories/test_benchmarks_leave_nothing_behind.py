@@ -38,6 +38,24 @@ def test_a_prompt_beside_small_calls_is_measured_and_recorded(repository: Path, 
 
 
 @pytest.mark.long
+def test_contestants_are_measured_side_by_side_and_the_ledger_is_right(repository: Path, tmp_path: Path) -> None:
+    shape = ("--contestants", "tollgate,bare", "--rounds", "1", "--seconds", "0.3", "--json")
+    done = bench(repository, tmp_path, "all", *shape)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    direct, tollgate, bare = result["contestants"]
+    assert [each["name"] for each in (direct, tollgate, bare)] == ["direct", "tollgate", "bare"]
+    assert result["ledger"]["recorded"] == tollgate["answered"] > 0
+    for each in (tollgate, bare):
+        assert each["failed"] == 0
+        assert all(each["figures"][name] > 0 for name in ("calls_per_second", "cpu_ms", "events_per_second", "pss_mb"))
+    assert tollgate["figures"]["database_cpu_ms"] > 0
+    assert "cpu_ms" not in direct["figures"]
+    assert len(result["goals"]) == 13
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.long
 def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tmp_path: Path) -> None:
     shape = ("--processes", "2", "--rounds", "1", "--seconds", "0.2", "--organizations", "20", "--connections", "8")
     done = bench(repository, tmp_path, "admission", *shape, "--json")
@@ -87,7 +105,15 @@ def test_help_tells_what_can_be_measured(repository: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("prompt", "prompt"), ("admission", "organizations"), ("failover", "hang-in-body"), ("close", "organizations")],
+    [
+        ("all", "ledger"),
+        ("gateway", "answered whole"),
+        ("streams", "stream"),
+        ("prompt", "prompt"),
+        ("admission", "organizations"),
+        ("failover", "hang-in-body"),
+        ("close", "organizations"),
+    ],
 )
 def test_help_tells_how_each_can_be_measured(name: str, told: str) -> None:
     done = CliRunner().invoke(main, [name, "--help"])
