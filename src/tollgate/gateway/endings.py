@@ -178,7 +178,7 @@ def _usage(call: Call, serving: Attempt | None, counted_output_tokens: int | Non
     elif counted_output_tokens is not None and _differ(known.completion_tokens, counted_output_tokens):
         disputed[Kind.COMPLETION] = counted_output_tokens
     estimated = bool(counts)
-    if Kind.REQUEST in {item.kind for item in price_of(serving).items}:
+    if price_of(serving).has(Kind.REQUEST):
         counts[Kind.REQUEST] = 1
     return Usage(known + UsageQuantities(counts), estimated=estimated, disputed=disputed)
 

@@ -146,10 +146,20 @@ class PriceVersion:
     """The general version that an adjustment made this one of; `None` for one that was published."""
     adjustment: PriceAdjustment | None = None
     """What made this one of its base."""
+    untiered: Mapping[Kind, PriceItem] | None = field(init=False, compare=False, repr=False)
+    """Its items by kind, where none is for a tier alone; calls are rated by them again and again."""
+
+    def __post_init__(self) -> None:
+        has_tiers = any(item.prompt_tokens_from or item.prompt_tokens_below is not None for item in self.items)
+        object.__setattr__(self, "untiered", None if has_tiers else {item.kind: item for item in self.items})
 
     def in_force(self, at: datetime) -> bool:
         """Whether a call accepted at this instant is charged by this version."""
         return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
+
+    def has(self, kind: Kind) -> bool:
+        """Whether it has a price of this kind, in whatever tier."""
+        return kind in self.untiered if self.untiered is not None else any(item.kind is kind for item in self.items)
 
     @property
     def listed(self) -> "PriceVersion":

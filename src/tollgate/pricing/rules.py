@@ -58,8 +58,7 @@ def rate(quantities: UsageQuantities, price: PriceVersion) -> Charge:
     them prices each. `request` is charged where it has a price and is otherwise of no consequence; any other kind
     without a price is named in `Charge.unpriced`.
     """
-    tokens = quantities.prompt_tokens
-    price_of = {item.kind: item for item in price.items if item.covers(tokens)}
+    tier, price_of = _prices_at(quantities.prompt_tokens, price)
     items: list[ChargeItem] = []
     unpriced: list[Kind] = []
     total = money.ZERO
@@ -71,8 +70,14 @@ def rate(quantities: UsageQuantities, price: PriceVersion) -> Charge:
             items.append(ChargeItem(kind, quantity, item.unit, item.unit_price, amount))
         elif kind is not Kind.REQUEST:
             unpriced.append(kind)
-    tier = max([item.prompt_tokens_from for item in price_of.values()], default=0)
     return Charge(tuple(items), total, tuple(unpriced), tier)
+
+
+def _prices_at(prompt_tokens: int, price: PriceVersion) -> tuple[int, Mapping[Kind, PriceItem]]:
+    if price.untiered is not None:
+        return 0, price.untiered
+    price_of = {item.kind: item for item in price.items if item.covers(prompt_tokens)}
+    return max((item.prompt_tokens_from for item in price_of.values()), default=0), price_of
 
 
 def amount_of(quantity: int, unit_price: Decimal, unit: Unit) -> Decimal:

@@ -6,7 +6,7 @@ The body is decoded once and shallowly: fields the gateway has no business with 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -31,7 +31,6 @@ _DECISIVE = OWN_FIELDS | UNBOUNDED | {
 """What bounds a call, routes it, or is its prompt."""
 NULL = msgspec.Raw(b"null")
 
-_ATTRIBUTION = frozenset({"user", "session_id", "metadata"})
 _NOBODY = Attribution()
 _NO_PREFERENCES = Preferences()
 
@@ -69,12 +68,52 @@ class _Provider(msgspec.Struct, forbid_unknown_fields=True):
     require_parameters: bool = False
 
 
+class Asked(msgspec.Struct):
+    """What every format has: how a call is routed, and whom it is for."""
+
+    model: Slug | None = None
+    models: Annotated[tuple[Slug, ...], msgspec.Meta(max_length=_FALLBACKS_MAX)] | None = None
+    provider: _Provider | None = None
+    user: Text | None = None
+    session_id: Text | None = None
+
+
+class OpenAIAsked(Asked):
+    """What OpenAI's formats have besides."""
+
+    service_tier: Text | None = None
+    metadata: Annotated[dict[Text, Text], msgspec.Meta(max_length=_METADATA_PAIRS_MAX)] | None = None
+
+
+Wanted = TypeVar("Wanted", bound=Asked)
+
+
+class Form(Generic[Wanted]):
+    """The fields of a format that the gateway reads, all in one go."""
+
+    def __init__(self, wanted: type[Wanted]) -> None:
+        self._whole = msgspec.json.Decoder(wanted)
+        self._each: dict[str, msgspec.json.Decoder[Any]] = {
+            each.name: msgspec.json.Decoder(each.type) for each in msgspec.structs.fields(wanted)
+        }
+
+    def read(self, body: bytes, fields: Mapping[str, msgspec.Raw]) -> Wanted:
+        """What the body says.
+
+        Raises:
+            InvalidRequest: a field has another form; `field` names it.
+        """
+        try:
+            return self._whole.decode(body)
+        except UNREADABLE as error:
+            # Which of them it is, is worth another look.
+            for name, form in self._each.items():
+                field(fields, name, form)
+            raise InvalidRequest(f"{error}.") from error
+
+
 _ANYTHING: msgspec.json.Decoder[object | None] = msgspec.json.Decoder(object | None)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_SLUG = msgspec.json.Decoder(Slug | None)
-_SLUGS = msgspec.json.Decoder(Annotated[tuple[Slug, ...], msgspec.Meta(max_length=_FALLBACKS_MAX)] | None)
-_METADATA = msgspec.json.Decoder(Annotated[dict[Text, Text], msgspec.Meta(max_length=_METADATA_PAIRS_MAX)] | None)
-_PROVIDER = msgspec.json.Decoder(_Provider | None)
 
 FLAG = msgspec.json.Decoder(bool | None)
 COUNT = msgspec.json.Decoder(Count | None)
@@ -160,28 +199,23 @@ def used(fields: Mapping[str, msgspec.Raw], *, always_allowed: AbstractSet[str])
     ])  # fmt: skip
 
 
-def models(fields: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
+def models(asked: Asked) -> tuple[str, ...]:
     """The model asked for, and the ones to fall back to."""
-    model = field(fields, "model", _SLUG)
-    if model is None:
+    if asked.model is None:
         raise InvalidRequest("Name the model to call.", field="model")
-    return (model, *(field(fields, "models", _SLUGS) or ()))
+    return (asked.model, *(asked.models or ()))
 
 
-def attribution(fields: Mapping[str, msgspec.Raw]) -> Attribution:
+def attribution(asked: OpenAIAsked) -> Attribution:
     """Whom the call is for."""
-    if _ATTRIBUTION.isdisjoint(fields):
+    if asked.user is None and asked.session_id is None and asked.metadata is None:
         return _NOBODY
-    return Attribution(
-        user=field(fields, "user", TEXT),
-        session_id=field(fields, "session_id", TEXT),
-        metadata=field(fields, "metadata", _METADATA),
-    )
+    return Attribution(user=asked.user, session_id=asked.session_id, metadata=asked.metadata)
 
 
-def preferences(fields: Mapping[str, msgspec.Raw]) -> Preferences:
+def preferences(asked: Asked) -> Preferences:
     """How the call is to be routed."""
-    given = field(fields, "provider", _PROVIDER)
+    given = asked.provider
     if given is None:
         return _NO_PREFERENCES
     for ceiling in (given.max_price.prompt, given.max_price.completion):

@@ -33,6 +33,8 @@ _TEXTS = msgspec.json.Decoder(tuple[str, ...])
 _TOKENS = msgspec.json.Decoder(tuple[_Id | tuple[_Id, ...], ...])
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
+_ASKED = envelope.Form(envelope.OpenAIAsked)
+
 
 def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     """Read a request body; no header matters.
@@ -42,7 +44,8 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     """
     del headers
     fields = envelope.opened(body)
-    models = envelope.models(fields)
+    asked = _ASKED.read(body, fields)
+    models = envelope.models(asked)
     if envelope.field(fields, "stream", envelope.FLAG):
         raise InvalidRequest("Embeddings do not stream; leave stream out.", field="stream")
     if envelope.field(fields, "encoding_format", envelope.TEXT) not in {None, *_ENCODINGS}:
@@ -58,9 +61,9 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
         include_usage=False,
         max_tokens=None,
         choices=0,
-        service_tier=envelope.field(fields, "service_tier", envelope.TEXT),
-        preferences=envelope.preferences(fields),
-        attribution=envelope.attribution(fields),
+        service_tier=asked.service_tier,
+        preferences=envelope.preferences(asked),
+        attribution=envelope.attribution(asked),
     )
 
 

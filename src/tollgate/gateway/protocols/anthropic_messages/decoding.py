@@ -43,6 +43,16 @@ _METADATA = msgspec.json.Decoder(
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
+class _Asked(envelope.Asked):
+    """The fields that the gateway reads, but for the messages."""
+
+    stream: bool | None = None
+
+
+_ASKED = envelope.Form(_Asked)
+_COUNTED = envelope.Form(envelope.Asked)
+
+
 def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     """Read a request for a message. Of the headers, those that are Anthropic's own matter.
 
@@ -56,7 +66,8 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
         raise InvalidRequest(
             "Say in max_tokens how long the answer may be: this format demands it.", field="max_tokens"
         )
-    return _request(fields, headers or {}, limit=limit, stream=envelope.field(fields, "stream", envelope.FLAG) or False)
+    asked = _ASKED.read(body, fields)
+    return _request(fields, asked, headers or {}, limit=limit)
 
 
 def count_tokens(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
@@ -65,13 +76,15 @@ def count_tokens(body: bytes, headers: Mapping[str, str] | None = None) -> Reque
     Raises:
         InvalidRequest: as in `decode`.
     """
-    return _request(envelope.opened(body, metered.REFUSED), headers or {}, limit=None, stream=False)
+    fields = envelope.opened(body, metered.REFUSED)
+    asked = _COUNTED.read(body, fields)
+    return _request(fields, asked, headers or {}, limit=None)
 
 
 def _request(
-    fields: Mapping[str, msgspec.Raw], headers: Mapping[str, str], *, limit: int | None, stream: bool
+    fields: Mapping[str, msgspec.Raw], asked: envelope.Asked, headers: Mapping[str, str], *, limit: int | None
 ) -> Request:
-    models = envelope.models(fields)
+    models = envelope.models(asked)
     messages = envelope.field(fields, "messages", _MESSAGES)
     if not messages:
         raise InvalidRequest("Give at least one message.", field="messages")
@@ -82,13 +95,13 @@ def _request(
         models=models,
         prompt=prompt.of(messages, fields),
         parameters=_parameters(fields),
-        stream=stream,
+        stream=isinstance(asked, _Asked) and asked.stream is True,
         include_usage=True,
         max_tokens=limit,
         choices=1,
         service_tier=metered.service_tier(fields),
-        preferences=envelope.preferences(fields),
-        attribution=_attribution(fields),
+        preferences=envelope.preferences(asked),
+        attribution=_attribution(fields, asked),
         headers=_own_headers(headers),
     )
 
@@ -100,13 +113,13 @@ def _parameters(fields: Mapping[str, msgspec.Raw]) -> frozenset[str]:
     return frozenset(_CATALOGUE_NAMES.get(name, name) for name in names)
 
 
-def _attribution(fields: Mapping[str, msgspec.Raw]) -> Attribution:
+def _attribution(fields: Mapping[str, msgspec.Raw], asked: envelope.Asked) -> Attribution:
     """Whom the call is for. Anthropic's own `metadata` holds the user; whatever else is in it is the caller's."""
     metadata = {name: value for name, value in (envelope.field(fields, "metadata", _METADATA) or {}).items() if value}
     user = metadata.pop("user_id", None)
     return Attribution(
-        user=envelope.field(fields, "user", envelope.TEXT) or user,
-        session_id=envelope.field(fields, "session_id", envelope.TEXT),
+        user=asked.user or user,
+        session_id=asked.session_id,
         metadata=metadata or None,
     )
 

@@ -4,7 +4,7 @@ Wire format: https://platform.openai.com/docs/api-reference/chat/create
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -35,14 +35,31 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
+class _Asked(envelope.OpenAIAsked):
+    """The fields of a chat that the gateway reads, but for its messages: decoded in one go."""
+
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_tokens: envelope.Count | None = None
+    max_completion_tokens: envelope.Count | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=_CHOICES_MAX)] | None = None
+
+
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A message that is words alone."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str
+
+
 _USER = msgspec.Raw(b'"user"')
 _ROLES = tuple(msgspec.Raw(b'"%s"' % role) for role in (b"system", b"developer", b"user", b"assistant", b"tool"))
 _MESSAGES = msgspec.json.Decoder(
     Annotated[tuple[dict[str, msgspec.Raw], ...], msgspec.Meta(max_length=_MESSAGES_MAX)] | None
 )
+_PLAIN = msgspec.json.Decoder(Annotated[list[_Plain], msgspec.Meta(min_length=1, max_length=_MESSAGES_MAX)])
 _PARTS = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
-_CHOICES = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1, le=_CHOICES_MAX)] | None)
-_OPTIONS = msgspec.json.Decoder(_StreamOptions | None)
+_ASKED = envelope.Form(_Asked)
 
 
 def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
@@ -55,38 +72,49 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     del headers
     fields = envelope.opened(body, metered.REFUSED)
     metered.check(fields)
-    models = envelope.models(fields)
-    messages = envelope.field(fields, "messages", _MESSAGES)
-    if not messages:
-        raise InvalidRequest("Give at least one message.", field="messages")
-    stream = envelope.field(fields, "stream", envelope.FLAG) or False
+    asked = _ASKED.read(body, fields)
+    models = envelope.models(asked)
+    prompt = _prompt(fields)
+    stream = asked.stream or False
     return Request(
         wire=Wire.CHAT,
         fields=envelope.for_provider(fields),
         models=models,
-        prompt=_prompt(messages, fields),
+        prompt=prompt,
         parameters=envelope.used(fields, always_allowed=_ALWAYS_ALLOWED),
         stream=stream,
-        include_usage=_include_usage(fields, stream=stream),
-        max_tokens=_max_tokens(fields),
-        choices=envelope.field(fields, "n", _CHOICES) or 1,
-        service_tier=envelope.field(fields, "service_tier", envelope.TEXT),
-        preferences=envelope.preferences(fields),
-        attribution=envelope.attribution(fields),
+        include_usage=_include_usage(asked, stream=stream),
+        max_tokens=_max_tokens(asked),
+        choices=asked.n or 1,
+        service_tier=asked.service_tier,
+        preferences=envelope.preferences(asked),
+        attribution=envelope.attribution(asked),
     )
 
 
-def _max_tokens(fields: Mapping[str, msgspec.Raw]) -> int | None:
+def _max_tokens(asked: _Asked) -> int | None:
     """The output limit by either of its names; the larger, where both are given and a provider may heed either."""
-    newer: int | None = envelope.field(fields, "max_completion_tokens", envelope.COUNT)
-    older: int | None = envelope.field(fields, "max_tokens", envelope.COUNT)
-    if newer is None or older is None:
-        return older if newer is None else newer
-    return max(newer, older)
+    if asked.max_completion_tokens is None or asked.max_tokens is None:
+        return asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
+    return max(asked.max_completion_tokens, asked.max_tokens)
 
 
-def _prompt(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgspec.Raw]) -> Prompt:
+def _prompt(fields: Mapping[str, msgspec.Raw]) -> Prompt:
     """What counts as prompt."""
+    if fields.keys() <= _UNREAD and "messages" in fields:
+        try:
+            plain = _PLAIN.decode(fields["messages"])
+        except UNREADABLE:
+            pass  # more than words, or nothing that can be read: whichever it is turns out below
+        else:
+            return Prompt(tuple([message.content for message in plain if message.content]), len(plain), 0)
+    messages = envelope.field(fields, "messages", _MESSAGES)
+    if not messages:
+        raise InvalidRequest("Give at least one message.", field="messages")
+    return _tallied(messages, fields)
+
+
+def _tallied(messages: Sequence[Mapping[str, msgspec.Raw]], fields: Mapping[str, msgspec.Raw]) -> Prompt:
     if sum(map(len, messages)) > _MESSAGE_FIELDS_MAX:
         raise InvalidRequest(f"The messages have more than {_MESSAGE_FIELDS_MAX:,} fields.", field="messages")
     tally = Tally()
@@ -117,8 +145,7 @@ def last_words(chat: Request) -> str:
     return "\n".join(words for words in map(words_of, parts) if words is not None)
 
 
-def _include_usage(fields: Mapping[str, msgspec.Raw], *, stream: bool) -> bool:
-    options = envelope.field(fields, "stream_options", _OPTIONS)
-    if options is not None and not stream:
+def _include_usage(asked: _Asked, *, stream: bool) -> bool:
+    if asked.stream_options is not None and not stream:
         raise InvalidRequest("stream_options are for streams; set stream to true.", field="stream_options")
-    return bool(options is not None and options.include_usage)
+    return bool(asked.stream_options is not None and asked.stream_options.include_usage)

@@ -49,6 +49,16 @@ _INPUT = msgspec.json.Decoder(str | _Items | None)
 _TEXT = msgspec.json.Decoder(_Text | None)
 
 
+class _Asked(envelope.OpenAIAsked):
+    """The fields that the gateway reads, but for the input."""
+
+    stream: bool | None = None
+    max_output_tokens: envelope.Count | None = None
+
+
+_ASKED = envelope.Form(_Asked)
+
+
 def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     """Read a request body; no header matters.
 
@@ -59,7 +69,8 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
     del headers
     fields = envelope.opened(body, metered.REFUSED)
     metered.check_settings(fields)
-    models = envelope.models(fields)
+    asked = _ASKED.read(body, fields)
+    models = envelope.models(asked)
     given = envelope.field(fields, "input", _INPUT)
     if given is None or given == ():
         raise InvalidRequest("Give some input: text, or at least one item.", field="input")
@@ -70,13 +81,13 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
         models=models,
         prompt=_prompt(given, fields),
         parameters=frozenset(_parameters(fields)),
-        stream=envelope.field(fields, "stream", envelope.FLAG) or False,
+        stream=asked.stream or False,
         include_usage=True,
-        max_tokens=envelope.field(fields, "max_output_tokens", envelope.COUNT),
+        max_tokens=asked.max_output_tokens,
         choices=1,
-        service_tier=envelope.field(fields, "service_tier", envelope.TEXT),
-        preferences=envelope.preferences(fields),
-        attribution=envelope.attribution(fields),
+        service_tier=asked.service_tier,
+        preferences=envelope.preferences(asked),
+        attribution=envelope.attribution(asked),
     )
 
 
