@@ -224,7 +224,8 @@ WORDS = st.lists(st.sampled_from(["\\", "u0000", "\x00", '"', "a", "é"]), max_s
 def test_whatever_is_written_is_kept_without_its_nuls(reason: str, identifier: str, more: dict[str, str]) -> None:
     usage = read_usage({**more, **USAGE})
     call = a_call(Ending.FINISHED, Answer(usage, reason, identifier))
-    call.crossing = Crossing(replace(call.request, attribution=replace(call.request.attribution, metadata=more)))
+    asked = replace(call.request, attribution=replace(call.request.attribution, metadata=more))
+    call = replace(call, crossing=Crossing(asked))
     settlement = settled(call)
     bare = {key.replace("\x00", ""): value.replace("\x00", "") for key, value in more.items()}
     assert json.loads(settlement.call.metadata or "") == bare
