@@ -52,7 +52,13 @@ def _percent_of_bare(name: str) -> Callable[[_Figures, Mapping[str, float]], flo
 
 GOALS = (
     Goal("gateway", "calls/s on one core", _ours("calls_per_second"), least=3_000),
-    Goal("gateway", "times LiteLLM with its database", _times("litellm-postgres", "calls_per_second"), least=60, decimals=1),
+    Goal(
+        "gateway",
+        "times LiteLLM with its database",
+        _times("litellm-postgres", "calls_per_second"),
+        least=60,
+        decimals=1,
+    ),
     Goal("gateway", "times Portkey", _times("portkey", "calls_per_second"), least=3, decimals=2),
     Goal(
         "gateway",

@@ -115,6 +115,7 @@ def _told(entrant: Entrant, rounds: Sequence[Figures]) -> dict[str, Any]:
         "answered": entrant.answered,
         "failed": entrant.failed,
         "figures": medians(rounds),
+        "rounds": rounds,
         "notes": entrant.notes,
     }
 
