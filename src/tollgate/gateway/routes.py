@@ -123,7 +123,6 @@ class AsgiClient:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._loop = asyncio.get_running_loop()
         self._listening: asyncio.Task[None] | None = None
         self._gone = False
         self._stay: asyncio.Timeout | None = None
@@ -158,7 +157,7 @@ class AsgiClient:
         if self._reminder is not None:
             await self._reminder
         await self._deliver({"type": "http.response.body", "body": piece, "more_body": True})
-        self._sent_at = self._loop.time()
+        self._sent_at = asyncio.get_running_loop().time()
         self._listen()
         if self._timer is None:
             self._remind_in(KEEP_ALIVE_SECONDS)

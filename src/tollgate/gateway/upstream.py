@@ -199,7 +199,7 @@ class _Arrivals:
     One timer watches over all waits: it is set anew not for each of them but when it rings.
     """
 
-    def __init__(self, read: Callable[[], Coroutine[Any, None, Bytes | None]], *, idle_seconds: int) -> None:
+    def __init__(self, read: Callable[[], Coroutine[Any, None, Bytes | None]], *, idle_seconds: float) -> None:
         self._read = read
         self._reading: Coroutine[Any, None, Bytes | None] | None = None
         """A read that has to wait."""
