@@ -107,6 +107,39 @@ async def test_a_cancelled_wait_stays_cancelled(client: AsgiClient) -> None:
     client.rest()
 
 
+async def test_who_makes_no_room_for_a_piece_is_gone_after_a_while(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "WRITE_SECONDS_MAX", 0.02)
+    interrupted: list[BaseException] = []
+
+    async def full(_: Any) -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError as error:
+            interrupted.append(error)
+            raise
+
+    with pytest.raises(ClientGone):
+        await AsgiClient(server.receive, full).begin(200, HEADERS)
+    assert len(interrupted) == 1
+
+
+async def test_a_piece_that_has_to_wait_for_room_is_sent_as_a_whole() -> None:
+    taken: list[bytes] = []
+
+    async def slow(message: Any) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0.001)
+        taken.append(message["body"])
+
+    client = AsgiClient(Server().receive, slow)
+    for piece in (b"data: 1\n\n", b"data: 2\n\n"):
+        await client.write(piece)
+    client.rest()
+    assert taken == [b"data: 1\n\n", b"data: 2\n\n"]
+
+
 async def test_a_server_that_does_raise_says_the_same(server: Server) -> None:
     async def broken(_: Any) -> None:
         raise OSError("gone")

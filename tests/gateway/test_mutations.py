@@ -18,6 +18,7 @@ from tests.gateway.mutations import mutated, mutated_stream
 from tollgate.gateway import formats, wire
 from tollgate.gateway.crossing import Crossing, Speech
 from tollgate.gateway.model import Access, Answer, Receipt, Wire
+from tollgate.gateway.streams import EventSplitter
 from tollgate.kit.errors import InvalidRequest, ProviderFailed
 from tollgate.kit.tokens import UsageQuantities
 from tollgate.pricing import rules as pricing
@@ -64,21 +65,31 @@ def test_a_stream_that_is_almost_right_can_be_told(entry: Entry) -> None:
 
 def _stream(client: Wire, entry: Entry, data: list[bytes]) -> None:
     said = speech(client, entry)
-    reader = said.reader()
+    reader, lean = said.reader(), said.reader()
     outlet = said.outlet(reader, model="acme/model", generation_id="gen_1", created=1)
-    pieces = []
+    leaner = said.outlet(lean, model="acme/model", generation_id="gen_1", created=1)
+    pieces, has_begun = [], False
     for each in data:
-        reader.look(each)
+        is_quiet = has_begun and EventSplitter().may_pass(event(each)) and lean.is_quiet(event(each))
+        before = reader.answer
+        has_begun = reader.look(each) or has_begun
+        if not is_quiet:
+            lean.look(each)
+        assert lean.answer == reader.answer
+        assert not is_quiet or (reader.answer is before and not reader.is_last(each))
         if reader.answer.error is not None:
             break
         pieces.append(outlet.take(event(each), each))
+        assert pieces[-1] == (leaner.pass_on(event(each)) if is_quiet else leaner.take(event(each), each))
         if reader.is_last(each):
             break
     said.text_of(data)
     if reader.answer.error is not None or reader.answer.finish_reason is None:
-        outlet.fail(ProviderFailed("It broke off."), 502)
+        error = ProviderFailed("It broke off.")
+        assert outlet.fail(error, 502) == leaner.fail(error, 502)
         return
     sent = b"".join([*pieces, outlet.end(receipt(reader.answer))])
+    assert sent == b"".join([*pieces, leaner.end(receipt(lean.answer))])
     if client is not entry.wire:
         telling.events(client, sent)
 

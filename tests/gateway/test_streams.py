@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tollgate.gateway import streams
-from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_of, name_of
+from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_in, data_of, name_of
 
 LINES = st.sampled_from([
     "data: {}", "data:x", "data:  two", "data", "data: wörld 🌍\u2028\x0b", "data :x", " data: x", "database: x",
@@ -18,6 +18,12 @@ ENDS = st.sampled_from(["\n", "\r\n", "\r"])
 GRAMMATICAL = st.lists(st.tuples(LINES, ENDS), max_size=12).map(lambda lines: "".join(map("".join, lines)).encode())
 BYTES = st.lists(st.sampled_from([b"\r", b"\n", b"data:", b" ", b"x", b"\xff", b"\0"]), max_size=24).map(b"".join)
 STREAMS = st.builds(bytes.__add__, st.sampled_from([b"", b"\xef\xbb\xbf"]), GRAMMATICAL | BYTES)
+
+ORDINARY = st.builds(
+    lambda name, data: name + b"data: " + data + b"\n\n",
+    st.sampled_from([b"", b"event: message_start\n"]),
+    st.sampled_from([b"{}", b"data: x", b"[DONE]", b'{"text":"\\n"}', b"{ }"]),
+)
 
 LARGE = 12 * 1024 * 1024
 
@@ -50,6 +56,26 @@ def test_an_event_nobody_asked_for_comes_with_the_next_piece(stream: bytes, want
     assert b"".join(taken) + splitter.rest() == stream
     taken += splitter.feed(b"")
     assert (taken, splitter.rest()) == split(stream)
+
+
+@given(STREAMS | st.lists(ORDINARY, min_size=1).map(b"".join))
+def test_what_needs_no_splitting_is_whole_events_of_one_line_of_data_each(stream: bytes) -> None:
+    splitter = EventSplitter()
+    if splitter.may_pass(stream):
+        events, rest = split(stream)
+        assert (len(events), rest) == (stream.count(b"\n\n"), b"")
+        assert all(event.count(b"data:") >= 1 and b"\n" not in data_of(event) for event in events)
+        assert [*data_in(stream)] == [data_of(event) for event in events if data_of(event)]
+        assert len([*data_in(stream)]) == len(events)
+        splitter.feed(b"d")
+        assert not splitter.may_pass(stream)
+    assert [*data_in(stream)] == [data for _, data in reference(stream)]
+
+
+@given(st.lists(ORDINARY, min_size=1))
+def test_ordinary_events_need_no_splitting(events: list[bytes]) -> None:
+    assert EventSplitter().may_pass(b"".join(events))
+    assert not EventSplitter().may_pass(b"".join(events)[:-1])
 
 
 def reference(stream: bytes) -> list[tuple[bytes, bytes]]:

@@ -170,26 +170,33 @@ class Exchange:
                 return
             if self._has_ended:
                 raise ProviderFailed("The provider's stream ended before its answer did.")
-            said = await self._next(outlet)
+            while self._is_content(piece := await self._reply.piece()):
+                if passed := outlet.pass_on(piece):
+                    await send(passed)
+            self._arrived(piece)
+            said = self._noted(outlet)
 
     def _check(self) -> None:
+        """Raise what the stream says, or shows, of why it has failed."""
         if self._is_no_stream:
             raise ProviderFailed("The provider does not speak server-sent events.")
         if self._said.error is not None:
             raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": self._said.error})
 
-    async def _next(self, outlet: Outlet) -> bytes:
-        """What to send of the next piece."""
-        piece = await self._reply.piece()
-        if self._reader is not None and self._splitter.may_pass(piece) and self._reader.is_quiet(piece):
-            self._keep(piece, events=piece.count(b"\n\n"))
-            self._is_told = self._is_told and self._said.finish_reason is not None
-            return outlet.pass_on(piece)
-        self._arrived(piece)
-        return self._noted(outlet)
+    def _is_content(self, piece: bytes) -> bool:
+        """Whether a piece is whole events with nothing to note in them; then it is kept."""
+        if self._reader is None or not self._splitter.may_pass(piece) or not self._reader.is_quiet(piece):
+            return False
+        if self._is_told:
+            self._is_told = self._said.finish_reason is not None
+        self._keep(piece, events=piece.count(b"\n\n"))
+        return True
 
     def _arrived(self, piece: bytes) -> None:
-        """Have the events at hand that are whole with this piece; a last one without its boundary counts if it is whole."""
+        """Have at hand the events that are complete with this piece.
+
+        A last one without its boundary counts if what is in it is whole.
+        """
         if piece:
             self._at_hand = self._splitter.feed(piece)
             return
@@ -202,14 +209,13 @@ class Exchange:
     def _noted(self, outlet: Outlet) -> bytes:
         """What to send of the events at hand, up to the end of the answer or an error in them; they are noted."""
         sent = []
-        if not self._is_complete:
-            for event, data in self._events():
-                self._take_note(event, data)
-                if self._said.error is not None:
-                    break
-                sent.append(outlet.take(event, data))
-                if self._is_complete:
-                    break
+        for event, data in () if self._is_complete else self._events():
+            self._take_note(event, data)
+            if self._said.error is not None:
+                break
+            sent.append(outlet.take(event, data))
+            if self._is_complete:
+                break
         if self._has_ended and self._said.finish_reason is not None:
             self._is_complete = True
         return b"".join(sent)

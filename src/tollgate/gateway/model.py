@@ -1,6 +1,6 @@
 """What the gateway passes around: a decoded request, a planned route, an upstream's reply, a call and how it ended."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -202,7 +202,7 @@ class Reply(Protocol):
     async def body(self) -> bytes:
         """The whole body."""
 
-    async def piece(self) -> bytes:
+    def piece(self) -> Awaitable[bytes]:
         """The next piece of the body as it comes; empty once it has ended."""
 
     async def close(self) -> None:

@@ -1,9 +1,10 @@
 """Routes of the data plane: plain ASGI, because nothing may stand between a stream and its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from types import coroutine
+from typing import Any, TypeAlias
 
 from litestar import asgi
 from litestar.exceptions import MethodNotAllowedException
@@ -14,7 +15,6 @@ from tollgate.gateway.model import ClientGone, Wire
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place
 from tollgate.gateway.service import Gateway, Inquiry, Proof
-from tollgate.gateway.watchdog import Watchdog
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 
 BODY_SECONDS_MAX = 300.0
@@ -128,7 +128,6 @@ class AsgiClient:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._watchdog = Watchdog(WRITE_SECONDS_MAX)
         self._listening: asyncio.Task[None] | None = None
         self._gone = False
         self._stay: asyncio.Timeout | None = None
@@ -177,7 +176,6 @@ class AsgiClient:
 
     def rest(self) -> None:
         """Stop keeping the stream alive, and listening for its end."""
-        self._watchdog.rest()
         if self._timer is not None:
             self._timer.cancel()
         if self._listening is not None:
@@ -202,9 +200,6 @@ class AsgiClient:
         if silent_for < KEEP_ALIVE_SECONDS:
             self._remind_in(KEEP_ALIVE_SECONDS - silent_for)
             return
-        if self._watchdog.is_watching:
-            self._remind_in(KEEP_ALIVE_SECONDS)  # Who does not read has no use for comments.
-            return
         self._sent_at += silent_for
         self._reminder = asyncio.ensure_future(self._keep_alive())
         self._remind_in(KEEP_ALIVE_SECONDS)
@@ -217,11 +212,27 @@ class AsgiClient:
         if self._gone:
             raise ClientGone
         try:
+            sending = self._send(message).__await__()
+            try:
+                waits_for = next(sending)
+            except StopIteration:
+                return  # Nearly always: there was room.
             # Who does not read for so long is as good as gone: the provider and the hold would wait with us.
-            with self._watchdog:
-                await self._send(message)
+            async with asyncio.timeout(WRITE_SECONDS_MAX):
+                await _rest_of(sending, waits_for)
         except (OSError, RuntimeError) as error:
             raise ClientGone from error
+
+
+@coroutine
+def _rest_of(begun: Generator[Any, None, None], waits_for: object) -> Generator[object, None, None]:
+    """Go on with what was begun, and waits for this."""
+    try:
+        yield waits_for
+    except BaseException as error:
+        begun.throw(error)
+        raise
+    yield from begun
 
 
 @asgi("/v1/messages/count_tokens", copy_scope=False)

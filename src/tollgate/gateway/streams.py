@@ -14,8 +14,9 @@ _BOUNDARY = re.compile(rb"\n(?:\n|\r\n?)|\r\r\n?")
 """The end of a line and an empty line. What ends the first is CRLF, LF or CR: its last byte is enough to know it by."""
 _BOUNDARY_LENGTH_MAX = 3
 _DATA = b"data: "
+_BYTES_AROUND_DATA = len(_DATA) + len(b"\n\n")
 _ORDINARY = re.compile(rb"(?:(?:event: [^\r\n]+\n)?data: [^\r\n]+\n\n)+")
-"""Whole events as nearly every provider writes them."""
+"""Whole events as nearly every provider writes them, with one line of data each."""
 _CARRIAGE_RETURN = 0x0D
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -61,8 +62,13 @@ class EventSplitter:
             raise EventTooLarge
 
     def may_pass(self, piece: bytes) -> bool:
-        """Whether this piece needs no splitting: it begins with an event, and is whole events with a line of data each."""
-        return not self._buffer and len(piece) <= EVENT_BYTES_MAX and _ORDINARY.fullmatch(piece) is not None
+        """Whether this piece needs no splitting: it is whole events, as nearly every provider writes them."""
+        if self._buffer or len(piece) > EVENT_BYTES_MAX:
+            return False
+        is_one_line = piece.find(b"\n") == len(piece) - 2 and b"\r" not in piece
+        if is_one_line and len(piece) > _BYTES_AROUND_DATA and piece.startswith(_DATA) and piece.endswith(b"\n\n"):
+            return True  # Most pieces are one event: this is the quicker way to tell.
+        return _ORDINARY.fullmatch(piece) is not None
 
     def rest(self) -> bytes:
         """What is not handed out: once the stream has ended, an event without its boundary, or nothing."""

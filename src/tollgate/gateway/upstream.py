@@ -5,7 +5,7 @@ environment is used: a request goes where the catalogue says, or nowhere.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +20,6 @@ from pyreqwest.response import Response
 
 from tollgate.catalog.model import NO_TIMEOUTS, Timeouts
 from tollgate.gateway.model import Reply, UpstreamRequest
-from tollgate.gateway.watchdog import Watchdog
 from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnavailable, ProviderUnreachable
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
@@ -33,6 +32,7 @@ _CONNECTING_SHARE = 0.9
 """Of the wait for an answer to begin, at most, for the connection: else it is unknown which of them did not come."""
 _TAKEN_BYTES_MAX = 64 * 1024
 """How much of a body is taken at once, about: other calls wait meanwhile."""
+_ENDLESS = "The provider's answer does not end."
 _READ_HEADERS = ("retry-after", "date")
 _LOOK_SECONDS = 1
 """How long an answer is waited for where only the connection matters."""
@@ -165,11 +165,7 @@ class _HttpReply:
         self.status = response.status
         self.headers = _read(response)
         self._exchange = exchange
-        self._arrivals = _Arrivals(response.body_reader.read_chunk)
-        self._idle_seconds = idle_seconds
-        self._watchdog = Watchdog(idle_seconds)
-        self._bytes = 0
-        self._deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS_MAX
+        self._arrivals = _Arrivals(response.body_reader.read_chunk, idle_seconds=idle_seconds)
 
     async def body(self) -> bytes:
         """The whole body.
@@ -178,31 +174,17 @@ class _HttpReply:
             ProviderFailed: it broke off, or stalled.
         """
         pieces = []
-        while piece := await self.piece():
+        while piece := await self._arrivals.take():
             pieces.append(piece)
         return b"".join(pieces)
 
-    async def piece(self) -> bytes:
+    def piece(self) -> Awaitable[bytes]:
         """What has come of the body, or else what comes next; raises as `body` does."""
-        try:
-            with self._watchdog:
-                piece = await self._arrivals.take()
-        except (RequestTimeoutError, TimeoutError) as error:
-            raise ProviderTimedOut(f"The provider's answer stalled for {self._idle_seconds} s.") from error
-        except PyreqwestError as error:
-            raise ProviderFailed("The provider's answer broke off.") from error
-        self._account_for(len(piece))
-        return piece
-
-    def _account_for(self, size: int) -> None:
-        self._bytes += size
-        if self._bytes > ANSWER_BYTES_MAX or asyncio.get_running_loop().time() > self._deadline:
-            raise ProviderFailed("The provider's answer does not end.")
+        return self._arrivals.take()
 
     async def close(self) -> None:
         """Let go of the connection; closing an unread reply tells the provider to stop."""
-        self._watchdog.rest()
-        self._arrivals.give_up()
+        self._arrivals.close()
         with suppress(PyreqwestError):
             await self._exchange.__aexit__(None, None, None)
 
@@ -211,59 +193,119 @@ class _Arrivals:
     """The chunks of a body, taken together as far as they have come.
 
     Of a fast stream several wait for us: to handle each by itself would cost more than all that is done with them. The
-    library cannot be asked what has come, but a read that waits can be told from one that does not: so one is begun
-    after each, and one that has to wait is gone on with when there is nothing else to do.
+    library cannot be asked what has come, but a read that has to wait can be told from one that has not. So after each
+    chunk another read is begun, and one that has to wait is gone on with when there is nothing else to do.
+
+    One timer watches over all waits: it is set anew not for each of them but when it rings.
     """
 
-    def __init__(self, read: Callable[[], Coroutine[Any, None, Bytes | None]]) -> None:
+    def __init__(self, read: Callable[[], Coroutine[Any, None, Bytes | None]], *, idle_seconds: float) -> None:
         self._read = read
         self._reading: Coroutine[Any, None, Bytes | None] | None = None
         """A read that has to wait."""
-        self._waits_for: object = None
-        self._failure: PyreqwestError | None = None
-        """Why the body broke off after what was taken last."""
-        self._has_ended = False
+        self._waits_for: asyncio.Future[None] | None = None
+        self._waits_since: float | None = None
+        self._chunks: list[bytes] = []
+        """What was read and not taken."""
+        self._bytes = 0
+        self._end: ProviderFailed | bool = False
+        """Whether the body has ended, or why it broke off."""
+        self._idle_seconds = idle_seconds
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + ANSWER_SECONDS_MAX
+        self._timer = self._loop.call_later(idle_seconds, self._ring)
+        self._has_stalled = False
 
     @coroutine
-    def take(self) -> Generator[object, None, bytes]:
+    def take(self) -> Generator[asyncio.Future[None] | None, None, bytes]:
         """What has come; waits for something to come. Empty once the body has ended.
 
         Who is interrupted here can go on later: a read that waits has taken nothing yet.
 
         Raises:
-            PyreqwestError: the body broke off.
+            ProviderFailed: the body broke off, stalled, or does not end.
         """
-        chunks: list[bytes] = []
-        size = 0
-        while size < _TAKEN_BYTES_MAX and not self._has_ended:
-            try:
-                if self._reading is None:
-                    self._reading = self._read()
-                    self._waits_for = self._reading.send(None)
-                if chunks:
-                    break
-                while True:
-                    yield self._waits_for
-                    self._waits_for = self._reading.send(None)
-            except StopIteration as done:
-                self._reading = None
-                chunk = done.value
-                if chunk is None:
-                    self._has_ended = True
-                else:
-                    chunks.append(bytes(chunk))
-                    size += len(chunk)
-            except PyreqwestError as error:
-                self._reading, self._has_ended, self._failure = None, True, error
-            except BaseException:
-                self.give_up()
-                raise
-        if self._failure is not None and not chunks:
-            raise self._failure
-        return b"".join(chunks)
+        taken_max = self._bytes + _TAKEN_BYTES_MAX
+        if self._reading is not None:
+            yield from self._wait()
+        while not self._end and self._bytes < taken_max and self._has_come():
+            pass
+        if not self._chunks and self._reading is not None:
+            yield from self._wait()
+        if self._bytes > ANSWER_BYTES_MAX:
+            raise ProviderFailed(_ENDLESS)
+        if isinstance(self._end, ProviderFailed) and not self._chunks:
+            raise self._end
+        piece = b"".join(self._chunks)
+        self._chunks.clear()
+        return piece
 
-    def give_up(self) -> None:
+    def _has_come(self) -> bool:
+        """Begin a read; whether it is over at once."""
+        self._reading = self._read()
+        return self._goes_on(self._reading)
+
+    @coroutine
+    def _wait(self) -> Generator[asyncio.Future[None] | None, None, None]:
+        """Go on with the read that has to wait."""
+        self._waits_since = self._loop.time()
+        if self._waits_since > self._deadline:
+            raise ProviderFailed(_ENDLESS)
+        try:
+            while self._reading is not None:
+                yield self._waits_for
+                self._goes_on(self._reading)
+        except asyncio.CancelledError as error:
+            self._give_up()
+            task = asyncio.current_task()
+            if not self._has_stalled or (task is not None and task.cancelling()):
+                raise
+            self._end = self._stalled()
+            self._end.__cause__ = error
+        finally:
+            self._waits_since = None
+
+    def _goes_on(self, reading: Coroutine[Any, None, Bytes | None]) -> bool:
+        """Take a read one step further; whether it is over."""
+        try:
+            self._waits_for = reading.send(None)
+        except StopIteration as done:
+            chunk = done.value
+            if chunk is None:
+                self._end = True
+            else:
+                self._chunks.append(bytes(chunk))
+                self._bytes += len(chunk)
+        except RequestTimeoutError as error:
+            self._end = self._stalled()
+            self._end.__cause__ = error
+        except PyreqwestError as error:
+            self._end = ProviderFailed("The provider's answer broke off.")
+            self._end.__cause__ = error
+        else:
+            return False
+        self._reading = None
+        return True
+
+    def _ring(self) -> None:
+        """Interrupt a wait that has lasted too long, or ring again when it will have."""
+        now = self._loop.time()
+        due = (self._waits_since or now) + self._idle_seconds
+        if due > now or self._waits_for is None:
+            self._timer = self._loop.call_at(max(due, now), self._ring)
+        else:
+            self._has_stalled = self._waits_for.cancel()
+
+    def _stalled(self) -> ProviderTimedOut:
+        return ProviderTimedOut(f"The provider's answer stalled for {self._idle_seconds} s.")
+
+    def _give_up(self) -> None:
         """End a read under way: the library lets nobody close a body that is being read."""
         if self._reading is not None:
             self._reading.close()
             self._reading = None
+
+    def close(self) -> None:
+        """Read no more."""
+        self._timer.cancel()
+        self._give_up()
