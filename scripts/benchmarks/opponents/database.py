@@ -40,7 +40,7 @@ def database(migrations: Sequence[str], *, gateway_cpu: int) -> Iterator[Databas
             with on_cpus(others):
                 runner.run(server.start())
         except ServerFailed as error:
-            raise NotStarted(str(error)) from error
+            raise NotStarted(" ".join(str(error).split())) from error
         try:
             runner.run(_migrate(server.url, migrations))
             yield Database(server.url, int((Path(scratch) / "postgres" / "postmaster.pid").read_text().split()[0]))

@@ -30,7 +30,7 @@ def installed(name: str, packages: Mapping[str, str], install: Callable[[Path], 
         NotStarted: they cannot be.
     """
     directory = _home() / name
-    recipe = repr((sorted(packages.items()), str(directory), sys.version))
+    recipe = repr((sorted(packages.items()), str(directory), str(_CHECKOUT), sys.version))
     made = directory / "made"
     with _alone(directory):
         if made.is_file() and made.read_text() == recipe:

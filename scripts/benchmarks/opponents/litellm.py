@@ -7,7 +7,7 @@ a row a call, and the key's sum. Rows wait in memory until they are written, so 
 provider answers with one and the same id share a row. Without the database its master key is the only one, and it
 records nothing.
 
-Everything comes from PyPI and npm (`prisma.py`), and its list of prices is the one that it ships.
+Everything comes from PyPI and npm (`prisma.py`), and nothing is fetched when it starts.
 """
 
 import json
@@ -30,7 +30,13 @@ from scripts.benchmarks.opponents.serving import call, free_port, post, serving
 
 _PACKAGES = {"litellm[proxy]": versions.LITELLM, "prisma": versions.PRISMA_PYTHON}
 _PRICES = {"input_cost_per_token": 0.0000025, "output_cost_per_token": 0.00001}
-_ENVIRONMENT = {"LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+_SHIPPED = ("MODEL_COST_MAP", "ANTHROPIC_BETA_HEADERS", "AUTOROUTER_PRESETS", "BLOG_POSTS", "POLICY_TEMPLATES")
+"""What it would fetch when it starts, and has with it as well."""
+_ENVIRONMENT = {
+    "LITELLM_MODE": "PRODUCTION",
+    "LITELLM_LOG": "ERROR",
+    **{f"LITELLM_LOCAL_{what}": "True" for what in _SHIPPED},
+}
 _PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
 
 
@@ -124,5 +130,5 @@ def _virtual_key(base_url: str, model: str, master_key: str) -> str:
 
 LITELLM = Contestant("litellm", versions.LITELLM, "nothing", _without_database)
 LITELLM_WITH_DATABASE = Contestant(
-    "litellm-postgres", versions.LITELLM, "rows that are written some time after the answer", _with_database
+    "litellm-postgres", versions.LITELLM, "a row a call, written seconds after its answer", _with_database
 )
