@@ -3,8 +3,8 @@
 LiteLLM talks to PostgreSQL through a child process, Prisma's query engine, which is usually fetched from Prisma's own
 server. Here it comes from npm: `@prisma/internals` 4.7.1 was published with the engine as a library, for OpenSSL 1.1,
 which in turn is in a wheel of `psycopg2-binary`. `query_engine.cjs` makes a program of the library: Rust does the work
-as in Prisma's own binary, and Node.js the HTTP around it. Whatever it takes counts as LiteLLM's; it is about a
-fiftieth of it. The migrations are LiteLLM's, and run as they are.
+as in Prisma's own binary, and Node.js the HTTP around it. Whatever it takes counts as LiteLLM's; it is a
+twentieth of that at most. The migrations are LiteLLM's, and run as they are.
 """
 
 import os
