@@ -1,0 +1,16 @@
+"""Which version of what is an opponent, and what it is given so that it runs: the one place to change them."""
+
+LITELLM = "1.108.0"
+"""The newest whose companions (`litellm-proxy-extras`, `litellm-enterprise`) were to be had as it asks for them."""
+PRISMA_PYTHON = "0.13.1"
+"""The newest that understands how the engine below answers raw queries; LiteLLM asks for 0.11 or newer."""
+PRISMA_CLI = "5.11.0"
+"""What goes with it."""
+PRISMA_INTERNALS = "4.7.1"
+"""The last that holds a query engine; what came later fetches it from elsewhere."""
+PSYCOPG2_BINARY = "2.9.5"
+"""For the OpenSSL 1.1 in it, which that engine wants and Debian no longer has."""
+
+PORTKEY = "1.15.2"
+HONO_NODE_SERVER = "1.14.1"
+"""The newest with which Portkey answers streams; with a newer one it fails at "TypeError: immutable"."""
