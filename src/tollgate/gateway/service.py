@@ -38,6 +38,7 @@ from tollgate.metering.service import Meter
 from tollgate.pricing.model import Charge
 
 _NOTE_SECONDS = 1.0
+_DRAIN_POLL_SECONDS = 0.01
 _log = structlog.get_logger(__name__)
 
 
@@ -93,7 +94,8 @@ class Gateway:
         """How providers are reached, by slug."""
         self._streaming: set[_Serving] = set()
         self._uncounted: set[_Serving] = set()
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: set[_Serving] = set()
+        """Calls that ended and are not with the meter yet."""
 
     @property
     def body_bytes_max(self) -> int:
@@ -139,7 +141,7 @@ class Gateway:
         finally:
             if call.attempts:
                 self._outlook.health.rested(call.attempts[-1].candidate.endpoint.id)
-            await self._settle_whatever_comes(serving)
+            await self._settle(serving)
         if call.ending is not Ending.CLIENT_LEFT:
             await self._finish(serving)
 
@@ -299,22 +301,20 @@ class Gateway:
     def _headers(self, serving: "_Serving") -> Mapping[str, str]:
         return headers.of_answer(serving.call, overhead=serving.watch.overhead_text, now=self._clock.now())
 
-    async def _settle_whatever_comes(self, serving: "_Serving") -> None:
-        """Settle in a task of its own: who cancels the call does not cancel what it owes."""
-        settling = asyncio.create_task(self._settle(serving))
-        self._settling.add(settling)
-        settling.add_done_callback(self._settling.discard)
-        await asyncio.shield(settling)
-
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
         while self._settling:
-            await asyncio.wait(self._settling)
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
         await self._meter.drained()
 
     async def _settle(self, serving: "_Serving") -> None:
-        """Record the call, whatever became of it; returns when that is committed, or known not to be."""
+        """Record the call, whatever became of it; returns when that is committed, or known not to be.
+
+        Who cancels the call does not cancel what it owes: however far it was wound up, it is settled, and the meter
+        goes on with that by itself.
+        """
         call, counted = serving.call, None
+        self._settling.add(serving)
         try:
             counted = await self._wind_up(serving)
         finally:
@@ -323,8 +323,10 @@ class Gateway:
             settlement, serving.charge = endings.settlement(call, usage)
             serving.usage = usage
             _report(call, usage, settlement.call.status)
+            settling = self._meter.settle(settlement)
+            self._settling.discard(serving)
             try:
-                await self._meter.settle(settlement)
+                await settling
             except LedgerUnavailable as error:
                 serving.failure = error
 

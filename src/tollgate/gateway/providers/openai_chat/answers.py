@@ -172,8 +172,10 @@ def _ends(choices: Sequence[Mapping[str, Any]]) -> list[StopDelta]:
 
 def _ending(ends: Sequence[StopDelta]) -> tuple[str | None, str | None]:
     """How the answer ended, and the provider's word for it: as its first choice that did not fail, unless all did."""
-    end = next((end for end in ends if end.stop is not Stop.ERROR), ends[0] if ends else None)
-    return (None, None) if end is None else (end.stop.value, end.native_stop)
+    for end in ends:
+        if end.stop is not Stop.ERROR:
+            return end.stop.value, end.native_stop
+    return (ends[0].stop.value, ends[0].native_stop) if ends else (None, None)
 
 
 def _written(message: Mapping[str, Any]) -> str:
