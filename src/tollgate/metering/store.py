@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TypeAlias
 from uuid import UUID
 
@@ -35,6 +36,7 @@ _FLUSH = "SELECT flush_settlements()"
 # Placeholders for "none" in columns of the rollups' key, which admits no null.
 _NONE = "00000000-0000-0000-0000-000000000000"
 _PARTITIONS_LOCK_SECONDS = 2
+_NOTHING = Decimal(0)
 _NO_INVOICE = (datetime.min.replace(tzinfo=UTC), -1)
 """The end and the cut of an invoice before all records."""
 
@@ -82,8 +84,13 @@ async def settle(
             now,
         )
         await connection.execute(_FLUSH)
-    by_call = {row[0]: Settled(*row) for row in rows}
-    return [by_call[settlement.call.call_id] for settlement in settlements]
+    by_call = {row[0]: row for row in rows}
+    return [_settled(settlement, by_call[settlement.call.call_id]) for settlement in settlements]
+
+
+def _settled(settlement: Settlement, row: asyncpg.Record) -> Settled:
+    call_id, recorded, overrun, amount_before = row
+    return Settled(call_id, recorded, overrun or _NOTHING, settlement.call.amount if recorded else amount_before)
 
 
 async def takes_writes(pool: "asyncpg.Pool[asyncpg.Record]", *, seconds_max: int) -> bool:
