@@ -1,4 +1,4 @@
-"""Metering made lean: the functions that hold and settle do the same in fewer statements, with plans that are certain."""
+"""Metering made lean: what holds and settles does the same in fewer statements, with plans that are certain."""
 
 import re
 from pathlib import Path
