@@ -474,7 +474,7 @@ BEGIN
 END
 $$;
 
--- Writes calls down, each with its hold and with what credits paid of it, and answers them as settle() does.
+-- Writes calls down, each with its hold and with what credits paid of it; answers for all of them as settle() does.
 CREATE FUNCTION record_calls(
     p_calls call_record[], p_holds holds[], p_credits numeric[], p_counters counters[], p_now timestamptz
 ) RETURNS TABLE (settled_call_id uuid, recorded boolean, overrun numeric, recorded_amount numeric) LANGUAGE plpgsql
@@ -495,7 +495,7 @@ BEGIN
                q.session_id, q.metadata, c.invoice_cut, q.estimate
         FROM unnest(p_calls) WITH ORDINALITY AS q
         JOIN unnest(p_counters) AS c ON c.scope_id = q.organization_id
-        RETURNING id, true, nullif(overrun_amount, 0), NULL::numeric;
+        RETURNING id, true, overrun_amount, amount;
 END
 $$;
 
@@ -566,8 +566,8 @@ $$;
 
 -- Records a batch of calls that ended: call, attempts, samples of how endpoints did, transfers, limits, rollups, and the
 -- hold released, in one transaction. A call that is already recorded changes nothing, so a settlement may be sent again
--- at any time; within one batch a call may stand only once. Answers which calls were recorded by this very settlement,
--- by how much each exceeded its hold if it did, and of a call that was recorded before, the amount of then.
+-- at any time; within one batch a call may stand only once. Answers for the calls only that exceeded their holds, by how
+-- much they did, and for those that were recorded before, at which amount; of all the others there is nothing to say.
 --
 -- The commit does not wait for the disk, or every other call of the organizations would wait with it: whoever settles
 -- calls `flush_settlements` in a transaction of its own, and has nothing recorded before that has returned.
@@ -611,7 +611,7 @@ BEGIN
         v_charges := ARRAY (SELECT i FROM unnest(p_charges) AS i WHERE i.call_id <> ALL (v_before));
         v_attempts := ARRAY (SELECT a FROM unnest(p_attempts) AS a WHERE a.call_id <> ALL (v_before));
         RETURN QUERY
-            SELECT q.call_id, false, NULL::numeric,
+            SELECT q.call_id, false, 0::numeric,
                    (SELECT c.amount FROM calls AS c WHERE c.organization_id = q.organization_id AND c.id = q.call_id)
             FROM unnest(p_calls) AS q WHERE q.call_id = ANY (v_before);
     END IF;
@@ -625,7 +625,7 @@ BEGIN
     FROM unnest(v_calls) AS q;
     v_credits := ledger_charge_calls(v_due, p_now);
 
-    RETURN QUERY SELECT r.* FROM record_calls(v_calls, v_holds, v_credits, v_counters, p_now) AS r;
+    RETURN QUERY SELECT r.* FROM record_calls(v_calls, v_holds, v_credits, v_counters, p_now) AS r WHERE r.overrun > 0;
     INSERT INTO attempts (organization_id, id, call_id, ordinal, endpoint_id, provider, status, http_status, error,
                           latency_ms, provider_cost, upstream_id, usage)
     SELECT a.* FROM unnest(v_attempts) AS a;

@@ -84,13 +84,11 @@ async def settle(
             now,
         )
         await connection.execute(_FLUSH)
-    by_call = {row[0]: row for row in rows}
-    return [_settled(settlement, by_call[settlement.call.call_id]) for settlement in settlements]
-
-
-def _settled(settlement: Settlement, row: asyncpg.Record) -> Settled:
-    call_id, recorded, overrun, amount_before = row
-    return Settled(call_id, recorded, overrun or _NOTHING, settlement.call.amount if recorded else amount_before)
+    special = {row[0]: Settled(*row) for row in rows}
+    return [
+        special.get(call.call_id) or Settled(call.call_id, recorded=True, overrun=_NOTHING, recorded_amount=call.amount)
+        for call, _, _ in settlements
+    ]
 
 
 async def takes_writes(pool: "asyncpg.Pool[asyncpg.Record]", *, seconds_max: int) -> bool:
