@@ -21,6 +21,7 @@ DROP FUNCTION release_expired_holds(timestamptz, integer);
 DROP FUNCTION admit(admission_request[], timestamptz, interval, uuid);
 DROP FUNCTION move_counters(counters[], call_record[], holds[]);
 DROP FUNCTION lock_counters(caller[], timestamptz);
+DROP TYPE caller;
 DROP FUNCTION ledger_charge_calls(ledger_charge[], timestamptz, text);
 DROP FUNCTION ledger_charge_calls_of_one_time(ledger_charge[], timestamptz, text);
 
@@ -168,38 +169,29 @@ BEGIN
 END
 $$;
 
--- Locks the callers' counters in the one order, making those that are missing, and answers them in that order, rolled
--- forward to p_now; writing them back is the caller's.
-CREATE FUNCTION lock_counters(p_callers caller[], p_now timestamptz) RETURNS counters[] LANGUAGE plpgsql
-    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS
+-- Locks counters, making those that are missing, and answers them rolled forward to p_now; writing them back is the
+-- caller's. They are given, and locked, in the one order: by organization and scope.
+CREATE FUNCTION lock_counters(p_organization_ids uuid[], p_scope_ids uuid[], p_now timestamptz) RETURNS counters[]
+    LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS
 $$
 DECLARE
-    v_organization_ids uuid[];
-    v_scope_ids uuid[];
     v_counters counters[];
     v_oldest timestamptz;
     v_newest timestamptz;
 BEGIN
-    SELECT array_agg(wanted.organization_id), array_agg(wanted.scope_id) INTO v_organization_ids, v_scope_ids
-    FROM (SELECT DISTINCT q.organization_id, scope.id AS scope_id
-          FROM unnest(p_callers) AS q
-          CROSS JOIN LATERAL unnest(ARRAY [q.organization_id, q.project_id, q.key_id]) AS scope (id)
-          WHERE scope.id IS NOT NULL
-          ORDER BY 1, 2) AS wanted;
-
     LOOP
         -- One after the other, in the order of the arrays.
         SELECT array_agg(locked.counter), min((locked.counter).minute_start), max((locked.counter).minute_start)
         INTO v_counters, v_oldest, v_newest
-        FROM unnest(v_organization_ids, v_scope_ids) AS wanted (organization_id, scope_id)
+        FROM unnest(p_organization_ids, p_scope_ids) AS wanted (organization_id, scope_id)
         CROSS JOIN LATERAL (SELECT c AS counter FROM counters AS c
                             WHERE c.organization_id = wanted.organization_id AND c.scope_id = wanted.scope_id
                             FOR UPDATE) AS locked;
-        EXIT WHEN cardinality(v_counters) IS NOT DISTINCT FROM cardinality(v_scope_ids);
+        EXIT WHEN cardinality(v_counters) IS NOT DISTINCT FROM cardinality(p_scope_ids);
 
         INSERT INTO counters (organization_id, scope_id)
         SELECT wanted.organization_id, wanted.scope_id
-        FROM unnest(v_organization_ids, v_scope_ids) AS wanted (organization_id, scope_id)
+        FROM unnest(p_organization_ids, p_scope_ids) AS wanted (organization_id, scope_id)
         ON CONFLICT DO NOTHING;
     END LOOP;
 
@@ -227,8 +219,9 @@ DECLARE
     c_windows CONSTANT text[] := ARRAY ['total', 'daily', 'weekly', 'monthly'];
     c_scopes CONSTANT text[] := ARRAY ['organization', 'project', 'key'];
     v_revision bigint;
-    v_counters counters[];
-    v_ids uuid[];
+    v_organization_ids uuid[];
+    v_ids uuid[];           -- of the scopes
+    v_counters counters[];  -- theirs, and likewise the next five
     v_limits limits[];
     v_balances numeric[];   -- of the organizations' rows: credits and credit limit, less what is spent, unpaid or held
     -- Of each counter, what the requests took that were admitted so far.
@@ -249,12 +242,13 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     SELECT revision INTO v_revision FROM catalogue_revision;
 
-    v_counters := lock_counters(
-        ARRAY (SELECT (q.organization_id, q.project_id, q.key_id)::caller
-               FROM (SELECT DISTINCT organization_id, project_id, key_id FROM unnest(p_requests)) AS q), p_now);
+    SELECT array_agg(organization_id), array_agg(scope_id) INTO v_organization_ids, v_ids
+    FROM (SELECT DISTINCT q.organization_id, unnest(ARRAY [q.organization_id, q.project_id, q.key_id]) AS scope_id
+          FROM unnest(p_requests) AS q ORDER BY 1, 2) AS scope
+    WHERE scope_id IS NOT NULL;
+    v_counters := lock_counters(v_organization_ids, v_ids, p_now);
 
-    SELECT array_agg(c.scope_id ORDER BY c.ordinality),
-           array_agg(CASE WHEN l.scope_id IS NOT NULL THEN l END ORDER BY c.ordinality),
+    SELECT array_agg(CASE WHEN l.scope_id IS NOT NULL THEN l END ORDER BY c.ordinality),
            array_agg((SELECT coalesce(o.credit_limit, 'infinity') - c.total_held
                              + coalesce((SELECT sum(g.remaining) FROM grants AS g
                                          WHERE g.organization_id = o.id AND g.currency = o.currency
@@ -268,7 +262,7 @@ BEGIN
                       WHERE o.id = c.scope_id)
                      ORDER BY c.ordinality),
            array_agg(0), array_agg(0), array_agg(0)
-    INTO v_ids, v_limits, v_balances, v_held, v_requests, v_tokens
+    INTO v_limits, v_balances, v_held, v_requests, v_tokens
     FROM unnest(v_counters) WITH ORDINALITY AS c
     LEFT JOIN limits AS l ON l.organization_id = c.organization_id AND l.scope_id = c.scope_id;
 
@@ -582,6 +576,8 @@ DECLARE
     v_charges charge_record[] := p_charges;
     v_attempts attempt_record[] := p_attempts;
     v_before uuid[];
+    v_organization_ids uuid[];
+    v_scope_ids uuid[];
     v_counters counters[];
     v_near counters[];
     v_holds holds[];  -- one for each of v_calls, and then those of calls that were recorded before
@@ -591,9 +587,11 @@ DECLARE
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
 
-    v_counters := lock_counters(
-        ARRAY (SELECT (q.organization_id, q.project_id, q.key_id)::caller
-               FROM (SELECT DISTINCT organization_id, project_id, key_id FROM unnest(p_calls)) AS q), p_now);
+    SELECT array_agg(organization_id), array_agg(scope_id) INTO v_organization_ids, v_scope_ids
+    FROM (SELECT DISTINCT q.organization_id, unnest(ARRAY [q.organization_id, q.project_id, q.key_id]) AS scope_id
+          FROM unnest(p_calls) AS q ORDER BY 1, 2) AS scope
+    WHERE scope_id IS NOT NULL;
+    v_counters := lock_counters(v_organization_ids, v_scope_ids, p_now);
 
     WITH released AS (
         DELETE FROM holds AS h USING unnest(p_calls) WITH ORDINALITY AS q
@@ -660,6 +658,8 @@ CREATE FUNCTION release_expired_holds(p_now timestamptz, p_most integer DEFAULT 
 $$
 DECLARE
     v_expired holds[];
+    v_organization_ids uuid[];
+    v_scope_ids uuid[];
     v_counters counters[];
     v_released holds[];
 BEGIN
@@ -667,8 +667,11 @@ BEGIN
     FROM (SELECT h.* FROM holds AS h WHERE h.lease_until <= clock_timestamp() AND h.checkpoint IS NULL
           ORDER BY h.lease_until LIMIT p_most) AS expired;
 
-    v_counters := lock_counters(
-        ARRAY (SELECT (h.organization_id, h.project_id, h.key_id)::caller FROM unnest(v_expired) AS h), p_now);
+    SELECT array_agg(organization_id), array_agg(scope_id) INTO v_organization_ids, v_scope_ids
+    FROM (SELECT DISTINCT h.organization_id, unnest(ARRAY [h.organization_id, h.project_id, h.key_id]) AS scope_id
+          FROM unnest(v_expired) AS h ORDER BY 1, 2) AS scope
+    WHERE scope_id IS NOT NULL;
+    v_counters := lock_counters(v_organization_ids, v_scope_ids, p_now);
 
     -- Read again now that no one else can release them.
     WITH released AS (

@@ -23,7 +23,7 @@ NEW = (
     "moved_counters(counters[], call_record[], holds[])",
     "holds_of(call_record[], holds[])",
     "admit(admission_request[], timestamptz, interval, uuid)",
-    "lock_counters(caller[], timestamptz)",
+    "lock_counters(uuid[], uuid[], timestamptz)",
     "rolled_forward(counters[], timestamptz)",
     "ledger_charge_calls(ledger_charge[], timestamptz, text)",
 )
@@ -48,6 +48,7 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     for function in NEW:
         op.execute(f"DROP FUNCTION {function}")
+    op.execute("CREATE TYPE caller AS (organization_id uuid, project_id uuid, key_id uuid)")
     for file, name in BEFORE:
         run_script(op.get_bind(), _function(file, name))
 

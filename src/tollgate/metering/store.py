@@ -1,4 +1,4 @@
-"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0009 and 0020)."""
+"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0024)."""
 
 import json
 from collections.abc import Mapping, Sequence
