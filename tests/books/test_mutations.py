@@ -13,29 +13,29 @@ from tollgate.infra import identity
 
 MISTAKES = {
     "burns the paid before the given": (
-        "ledger_charge_calls_of_one_time",
+        "ledger_charge_calls",
         "g.category = 'paid'",
         "g.category = 'promotional'",
     ),
     "burns what never expires first": (
-        "ledger_charge_calls_of_one_time",
+        "ledger_charge_calls",
         "g.expires_at NULLS LAST",
         "g.expires_at NULLS FIRST",
     ),
     "burns later priorities first": (
-        "ledger_charge_calls_of_one_time",
-        "ORDER BY g.priority,",
-        "ORDER BY g.priority DESC,",
+        "ledger_charge_calls",
+        "g.priority, ",
+        "g.priority DESC, ",
     ),
     "burns a grant at the instant it ends": (
-        "ledger_charge_calls_of_one_time",
-        "g.ends_at > payers.since",
-        "g.ends_at >= payers.since",
+        "ledger_charge_calls",
+        "v_ends[v_at] <= v_charge.occurred_at",
+        "v_ends[v_at] < v_charge.occurred_at",
     ),
     "burns by the time of one call for all of a batch": (
         "ledger_charge_calls",
-        "ORDER BY (SELECT max(g.ends_at)",
-        "ORDER BY (SELECT max(g.ends_at) + NULL::interval",
+        "THEN (SELECT max(g.ends_at)",
+        "THEN (SELECT max(g.ends_at) + NULL::interval",
     ),
     "admits on a grant at the instant it ends": ("admit", "g.expires_at > p_now", "g.expires_at >= p_now"),
     "refuses what fits exactly": ("admit", "v_room < v_request.hold_least", "v_room <= v_request.hold_least"),
@@ -44,12 +44,12 @@ MISTAKES = {
         "v_counter.minute_requests + 1 > v_limit.rpm",
         "v_counter.minute_requests > v_limit.rpm",
     ),
-    "forgets what is held": ("admit", " - (v_counters[v_positions[1]]).total_held", ""),
-    "forgets concurrent calls": ("admit", "v_counter.concurrent := v_counter.concurrent + 1", "NULL"),
+    "forgets what is held": ("admit", " - c.total_held", ""),
+    "forgets concurrent calls": ("admit", " + v_requests[n.ordinality]\n        FROM", "\n        FROM"),
     "holds though it is only asked": ("admit", " AND NOT v_request.only_asks", ""),
     "takes a key for valid at the instant it expires": ("admit", "k.expires_at <= p_now", "k.expires_at < p_now"),
     "opens a window again when the clock steps back": (
-        "lock_counters",
+        "rolled_forward",
         "greatest(k.day_start, w.day_start)",
         "w.day_start",
     ),
@@ -63,17 +63,21 @@ MISTAKES = {
         "('1 ' || p_unit)::interval",
         "('1 ' || p_unit)::interval + CASE p_unit WHEN 'week' THEN interval '1 day' ELSE interval '0' END",
     ),
-    "keeps calls that ended concurrent": ("move_counters", "n.concurrent - sum(e.ended)", "n.concurrent"),
+    "keeps calls that ended concurrent": ("moved_counters", "n.concurrent - t.ended", "n.concurrent"),
     "gives back to a window what another held": (
-        "move_counters",
-        "sum(e.held) FILTER (WHERE e.day_start = n.day_start)",
+        "moved_counters",
+        "sum(e.held) FILTER (WHERE e.day_start = o.day_start)",
         "sum(e.held)",
     ),
-    "charges what is told twice": ("settle", "WHERE q.call_id = ANY (v_new) AND q.amount > 0", "WHERE q.amount > 0"),
+    "charges what is told twice": (
+        "settle",
+        "INTO v_due, v_unpriced\n    FROM unnest(v_calls)",
+        "INTO v_due, v_unpriced\n    FROM unnest(p_calls)",
+    ),
     "counts what is told twice": (
         "settle",
-        "FROM unnest(p_calls) AS q WHERE q.call_id = ANY (v_new)),\n                          v_released",
-        "FROM unnest(p_calls) AS q),\n                          v_released",
+        "moved_counters(v_counters, v_calls, v_holds)",
+        "moved_counters(v_counters, p_calls, holds_of(p_calls, v_holds))",
     ),
     "closes a grant that a call may still burn": (
         "end_grants",
@@ -86,14 +90,14 @@ MISTAKES = {
         "v_expired := true OR coalesce(",
     ),
     "forgets what was charged beyond the hold": (
-        "settle",
-        "greatest(q.amount - coalesce(h.amount, q.amount), 0)",
+        "record_calls",
+        "greatest(q.amount - coalesce((p_holds[q.ordinality]).amount, q.amount), 0)",
         "0::numeric",
     ),
     "forgets tokens of holds given back": (
-        "move_counters",
-        "coalesce(q.tokens, 0) - coalesce(h.tokens, 0)",
-        "coalesce(q.tokens - h.tokens, q.tokens, 0)",
+        "moved_counters",
+        "coalesce((p_calls[h.ordinality]).tokens, 0) - h.tokens",
+        "coalesce((p_calls[h.ordinality]).tokens - h.tokens, 0)",
     ),
 }
 """What is wrong then: the function, a part of it, and what stands in its place."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tollgate.infra.batching import Batcher
+from tollgate.infra.batching import Batcher, NoAnswerInTime, Patience
 
 
 class Ferry:
@@ -27,8 +27,10 @@ class Ferry:
             raise LookupError("sunk")
         return [item * 10 for item in items]
 
-    def batcher(self, *, size_max: int = 100, flights_max: int = 1) -> Batcher[int, int]:
-        return Batcher(self.flush, size_max=size_max, flights_max=flights_max)
+    def batcher(
+        self, *, size_max: int = 100, flights_max: int = 1, patience: Patience[int, int] | None = None
+    ) -> Batcher[int, int]:
+        return Batcher(self.flush, size_max=size_max, flights_max=flights_max, patience=patience)
 
 
 @pytest.fixture
@@ -152,15 +154,47 @@ async def test_what_has_no_answer_yet_is_counted_waiting_or_under_way(ferry: Fer
     assert batcher.unanswered == 0
 
 
-async def test_an_item_that_was_withdrawn_in_time_stays_ashore(ferry: Ferry) -> None:
-    batcher = ferry.batcher(size_max=2)
+async def test_an_item_that_nobody_waits_for_stays_ashore_if_somebody_takes_what_is_unclaimed(ferry: Ferry) -> None:
+    unclaimed: list[tuple[int, int | None]] = []
+    batcher = ferry.batcher(size_max=2, patience=Patience(60, lambda item, answer: unclaimed.append((item, answer))))
     ferry.open.clear()
-    answers = [batcher.submit(number) for number in range(6)]
+    answers = [batcher.submit(number) for number in (0, -1, 2, 3, 4, 5)]
     await asyncio.sleep(0)
-    assert [batcher.withdraw(answer) for answer in answers[1:4]] == [False, True, True]
+    for answer in answers[1:4]:
+        answer.cancel()
     assert batcher.unanswered == 4
     ferry.open.set()
-    assert [await answers[place] for place in (0, 1, 4, 5)] == [0, 10, 40, 50]
-    assert ferry.batches == [[0, 1], [4, 5]]
-    assert not batcher.withdraw(answers[5])
-    assert not answers[2].done()
+    assert [await answers[place] for place in (4, 5)] == [40, 50]
+    assert isinstance(answers[0].exception(), LookupError)
+    assert ferry.batches == [[0, -1], [4, 5]]
+    assert unclaimed == [(-1, None)]
+
+
+async def test_whoever_waits_too_long_is_told_so_and_the_answer_goes_to_whoever_takes_it(ferry: Ferry) -> None:
+    unclaimed: list[tuple[int, int | None]] = []
+    batcher = ferry.batcher(size_max=2, patience=Patience(0.02, lambda item, answer: unclaimed.append((item, answer))))
+    ferry.open.clear()
+    answers = [batcher.submit(number) for number in (1, 2, 3)]
+    await asyncio.sleep(0.01)
+    later = batcher.submit(4)
+    failures = await asyncio.gather(*answers, return_exceptions=True)
+    assert [type(failure) for failure in failures] == [NoAnswerInTime] * 3
+    assert not later.done()
+    ferry.open.set()
+    assert await later == 40
+    assert ferry.batches == [[1, 2], [4]]
+    assert unclaimed == [(1, 10), (2, 20)]
+
+
+async def test_impatience_takes_nothing_back_where_nobody_takes_what_is_unclaimed(ferry: Ferry) -> None:
+    batcher = ferry.batcher(patience=Patience(0))
+    ferry.open.clear()
+    first = batcher.submit(1)
+    with pytest.raises(NoAnswerInTime):
+        await first
+    second = batcher.submit(2)
+    with pytest.raises(NoAnswerInTime):
+        await second
+    ferry.open.set()
+    await batcher.drained()
+    assert ferry.batches == [[1], [2]]

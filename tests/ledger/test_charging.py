@@ -36,10 +36,10 @@ def a_call(owner: OrganizationId, amount: str, *, at: datetime = BORN + HOUR) ->
 
 
 async def charge(pool: Pool, calls: Iterable[Used]) -> dict[CallId, Decimal]:
-    """What each call took from credits."""
+    """What each call took from credits, of those that took anything."""
     charges = [(call.owner, call.id, call.amount, "USD", call.at) for call in calls]
-    rows = await pool.fetch("SELECT * FROM ledger_charge_calls($1::ledger_charge[], $2)", charges, BORN + 9 * HOUR)
-    return {CallId(row[0]): row[1] for row in rows}
+    taken = await pool.fetchval("SELECT ledger_charge_calls($1::ledger_charge[], $2)", charges, BORN + 9 * HOUR)
+    return {CallId(charge[1]): amount for charge, amount in zip(charges, taken, strict=True) if amount}
 
 
 async def paid_by(pool: Pool, call: Used) -> dict[str, Decimal]:

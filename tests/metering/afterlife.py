@@ -19,8 +19,10 @@ from tollgate.metering.service import Meter
 async def die(meter: Meter) -> None:
     """What a kill does: nothing more is sent, the files stay as they are, and the kernel lets go of the lock."""
     sender, safe = meter._sender, meter.safe
+    for passenger in sender._batches._waiting:
+        passenger.answer.cancel()
     sender._batches._waiting.clear()
-    doomed = {*meter._sending, *sender._batches._flights, *sender._stragglers}
+    doomed = {*sender._batches._flights, *sender._stragglers}
     for task in doomed:
         task.cancel()
     await asyncio.gather(*doomed, return_exceptions=True)

@@ -105,11 +105,12 @@ class TestCrossing:
     async def test_another_time_zone_reopens_no_day_that_is_over(
         self, scene: Scene, zone: str, begins: str, first: str
     ) -> None:
-        """Its day counts from now on if it began later than the one that runs; else what runs goes on."""
+        """Its day counts from the next minute on if it began later than the one that runs; else what runs goes on."""
         caller = await scene.a_caller(credit="100")
         await scene.limit(caller, "key", daily="1")
         held = await scene.hold(caller)
         await scene.pool.execute("UPDATE organizations SET timezone = $1 WHERE id = $2", zone, caller.organization_id)
+        scene.clock.at += timedelta(minutes=1)
         assert await outcomes(scene, caller) == [first, "daily"]
         await scene.settle(costing(caller, held.call_id, scene.clock.at, "1"))
         counter = await scene.counter(caller, "key")

@@ -6,54 +6,83 @@ waits for nothing, and batches grow with load by themselves.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from itertools import chain
+from typing import Generic, NamedTuple, TypeVar, cast
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+
+class NoAnswerInTime(TimeoutError):
+    """An item had no answer when its submitter's patience ended. It may have left all the same."""
+
+
+class _Passenger(NamedTuple, Generic[Item, Answer]):
+    item: Item
+    answer: asyncio.Future[Answer]
+    at: float
+    """When it came, by the clock of the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience(Generic[Item, Answer]):
+    """How long submitters wait, and what becomes of the items of those that have gone, or were cancelled."""
+
+    seconds: float
+    unclaimed: Callable[[Item, Answer | None], None] | None = None
+    """If given, an item whose submitter has gone does not leave any more; and this is told the answer of one that had
+    left before, `None` if its flight failed. Otherwise items travel whether somebody waits for them or not."""
 
 
 class Batcher(Generic[Item, Answer]):
     """Hands items to `flush` in batches and gives each submitter the answer at its own position.
 
     `flush` answers every item of its batch, in order. An exception of `flush` reaches everyone in its batch. A
-    submitter that is cancelled takes nothing back, unless it says so: its item travels with its batch all the same.
+    submitter that is cancelled takes nothing back, unless there is somebody for what is unclaimed.
     """
 
     def __init__(
-        self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], *, size_max: int, flights_max: int
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        *,
+        size_max: int,
+        flights_max: int,
+        patience: Patience[Item, Answer] | None = None,
     ) -> None:
         self._flush = flush
         self._size_max = size_max
         self._flights_free = flights_max
-        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._patience = patience
+        self._unclaimed = None if patience is None else patience.unclaimed
+        self._waiting: list[_Passenger[Item, Answer]] = []
+        self._flights: dict[asyncio.Task[Sequence[Answer]], Sequence[_Passenger[Item, Answer]]] = {}
         self._departure_planned = False
-        self._flights: set[asyncio.Task[Sequence[Answer]]] = set()
-        self._under_way: set[asyncio.Future[Answer]] = set()
-        self._withdrawn: set[asyncio.Future[Answer]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        # Asked for once: to ask for it costs a system call.
+        self._running: asyncio.AbstractEventLoop | None = None
 
     @property
     def unanswered(self) -> int:
         """How many items wait for their answer."""
-        return len(self._waiting) - len(self._withdrawn) + len(self._under_way)
+        waiting = self._waiting if self._unclaimed is None else [one for one in self._waiting if not one.answer.done()]
+        return len(waiting) + sum(map(len, self._flights.values()))
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
-        """Put the item on the next batch; the future holds its answer."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append((item, future))
+        """Put the item on the next batch; the future holds its answer, or NoAnswerInTime.
+
+        Cancelling the future, or the task that waits for it, is how a submitter goes.
+        """
+        loop = self._loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append(_Passenger(item, answer, loop.time()))
         if not self._departure_planned and self._flights_free:
             # One turn of the loop later, so that everything this turn brings in goes along.
             self._departure_planned = True
             loop.call_soon(self._depart)
-        return future
-
-    def withdraw(self, future: asyncio.Future[Answer]) -> bool:
-        """Take an item back whose answer nobody waits for; false if it is under way already, or has been answered."""
-        if future.done() or future in self._under_way:
-            return False
-        self._withdrawn.add(future)
-        return True
+        if self._timer is None and self._patience is not None:
+            self._timer = loop.call_later(self._patience.seconds, self._lose_patience, self._patience.seconds)
+        return answer
 
     async def drained(self) -> None:
         """Wait until nothing is waiting or under way."""
@@ -62,19 +91,21 @@ class Batcher(Generic[Item, Answer]):
             if self._flights:
                 await asyncio.wait(self._flights)
 
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        if self._running is None:
+            self._running = asyncio.get_running_loop()
+        return self._running
+
     def _depart(self) -> None:
         self._departure_planned = False
-        if self._withdrawn:
-            self._waiting = [waiting for waiting in self._waiting if waiting[1] not in self._withdrawn]
-            self._withdrawn.clear()
+        if self._unclaimed is not None:
+            self._waiting = [passenger for passenger in self._waiting if not passenger.answer.done()]
         while self._waiting and self._flights_free:
             batch, self._waiting = self._waiting[: self._size_max], self._waiting[self._size_max :]
             self._flights_free -= 1
-            futures = [future for _, future in batch]
-            self._under_way.update(futures)
-            flight = asyncio.get_running_loop().create_task(self._fly([item for item, _ in batch]))
-            self._flights.add(flight)
-            flight.add_done_callback(partial(self._land, futures))
+            flight = self._loop().create_task(self._fly([passenger.item for passenger in batch]))
+            self._flights[flight] = batch
+            flight.add_done_callback(self._land)
 
     async def _fly(self, items: Sequence[Item]) -> Sequence[Answer]:
         answers = await self._flush(items)
@@ -82,17 +113,31 @@ class Batcher(Generic[Item, Answer]):
             raise RuntimeError(f"a batch of {len(items)} got {len(answers)} answers")
         return answers
 
-    def _land(self, futures: Sequence[asyncio.Future[Answer]], flight: asyncio.Task[Sequence[Answer]]) -> None:
-        for position, future in enumerate(futures):
+    def _land(self, flight: "asyncio.Task[Sequence[Answer]]") -> None:
+        batch = self._flights.pop(flight)
+        error = None if flight.cancelled() else flight.exception()
+        has_answers = error is None and not flight.cancelled()
+        answers: Sequence[Answer | None] = flight.result() if has_answers else [None] * len(batch)
+        for (item, future, _), answer in zip(batch, answers, strict=True):
             if future.done():
-                continue
-            if flight.cancelled():
-                future.cancel()
-            elif (error := flight.exception()) is not None:
+                if self._unclaimed is not None:
+                    self._unclaimed(item, answer)
+            elif has_answers:
+                future.set_result(cast("Answer", answer))
+            elif error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(flight.result()[position])
-        self._flights.discard(flight)
-        self._under_way.difference_update(futures)
+                future.cancel()
         self._flights_free += 1
         self._depart()
+
+    def _lose_patience(self, seconds: float) -> None:
+        """Tell everyone who has waited so long. One timer serves all: it is set for whoever waits longest."""
+        self._timer, loop = None, self._loop()
+        for item in chain(*self._flights.values(), self._waiting):
+            if item.answer.done():
+                continue
+            if item.at + seconds > loop.time():
+                self._timer = loop.call_at(item.at + seconds, self._lose_patience, seconds)
+                return
+            item.answer.set_exception(NoAnswerInTime())

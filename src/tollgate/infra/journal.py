@@ -27,7 +27,8 @@ class Journal:
         self._file = _appending(path)
         self._size = 0
         self._rewrite_at = _REWRITE_BYTES
-        self._open: dict[UUID, bytes] = {}
+        self._open: dict[bytes, bytes] = {}
+        """The entries that were not struck out, by their keys."""
 
     def note(self, key: UUID, text: bytes) -> None:
         """Write down the latest on a key, a megabyte at most.
@@ -37,8 +38,9 @@ class Journal:
         """
         if len(text) > _TEXT_BYTES_MAX:
             raise OSError(f"a text of {len(text)} bytes is too long for the journal")
-        self._open[key] = text
-        self._append(_entry(key, text))
+        raw = key.bytes
+        self._open[raw] = entry = _entry(raw, text)
+        self._append(entry)
         if self._size > self._rewrite_at:
             self._rewrite()
 
@@ -48,7 +50,7 @@ class Journal:
         Raises:
             OSError: the disk does not take it; after our death they would be found as they were.
         """
-        known = [key for key in keys if self._open.pop(key, None) is not None]
+        known = [raw for key in keys if self._open.pop(raw := key.bytes, None) is not None]
         if known:
             self._append(b"".join(_entry(key, b"") for key in known))
         if self._size > self._rewrite_at:
@@ -74,7 +76,7 @@ class Journal:
         self._rewrite_at = 2 * self._size
         fresh = self._path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
-        entries = b"".join(_entry(key, text) for key, text in self._open.items())
+        entries = b"".join(self._open.values())
         file = _appending(fresh)
         if os.write(file, entries) < len(entries):
             os.close(file)
@@ -90,8 +92,8 @@ def _appending(path: Path) -> int:
     return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def _entry(key: UUID, text: bytes) -> bytes:
-    return _HEAD.pack(len(text), zlib.crc32(key.bytes + text), key.bytes) + text
+def _entry(key: bytes, text: bytes) -> bytes:
+    return _HEAD.pack(len(text), zlib.crc32(text, zlib.crc32(key)), key) + text
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ _END_GRANTS = sa.text("SELECT end_grants(:now, :organization_id)").bindparams(
     sa.bindparam("now", type_=INSTANT), sa.bindparam("organization_id", type_=sa.Uuid)
 )
 _CHARGE = sa.text("""
-    SELECT from_credits
-    FROM ledger_charge_calls(ARRAY [(:organization_id, :id, :amount, :currency, :at)::ledger_charge], :at, 'adjustment')
+    SELECT (ledger_charge_calls(ARRAY [(:organization_id, :id, :amount, :currency, :at)::ledger_charge], :at,
+                                'adjustment'))[1]
 """).bindparams(
     *(sa.bindparam(name, type_=sa.Uuid) for name in ("organization_id", "id")),
     sa.bindparam("amount", type_=MONEY),

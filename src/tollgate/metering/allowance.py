@@ -41,8 +41,14 @@ class OfflineAllowance:
             self._taken[request.call_id] = taken
         return taken
 
+    def carries(self, call_id: CallId) -> bool:
+        """Whether a call is under way on it."""
+        return call_id in self._taken
+
     def settled(self, organization_id: OrganizationId, call_id: CallId, amount: Decimal) -> None:
         """A call has ended: what it took of the allowance and did not use may be spent by others."""
+        if not self._taken:
+            return
         taken = self._taken.pop(call_id, None)
         left = self._left.get(organization_id)
         if taken is not None and left is not None and taken > amount:

@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 
 from tollgate.infra import telemetry
-from tollgate.infra.batching import Batcher
+from tollgate.infra.batching import Batcher, Patience
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable
 from tollgate.metering import letters, rules, store
@@ -41,21 +41,32 @@ _log = structlog.get_logger(__name__)
 class Sender:
     """One process's settlements under way."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, safe: Safekeeping) -> None:
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, safe: Safekeeping, *, patience_seconds: float
+    ) -> None:
         self._pool = pool
         self._clock = clock
         self._safe = safe
-        self._batches: Batcher[Settlement, _Answer] = Batcher(self._settle, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX)
+        self._patience_seconds = patience_seconds
+        self._batches: Batcher[Settlement, _Answer] = Batcher(
+            self._settle, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX, patience=Patience(patience_seconds)
+        )
         self._stragglers: set[_Straggler] = set()
         self._stragglers_at_once = asyncio.Semaphore(FLIGHTS_MAX)
 
     async def send(self, settlement: Settlement) -> Settled | BaseException:
-        """Have the ledger record a settlement, however long that takes; or why it never will.
+        """Have the ledger record a settlement, or say why it never will.
 
-        Cancelling the waiting does not cancel the sending.
+        Neither cancelling the waiting nor its end cancels the sending, however long that takes.
+
+        Raises:
+            TimeoutError: it takes longer than our patience lasts.
         """
-        answer = await asyncio.shield(self._batches.submit(settlement))
-        return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
+        answer = await self._batches.submit(settlement)
+        if isinstance(answer, asyncio.Task):
+            async with asyncio.timeout(self._patience_seconds):
+                return await asyncio.shield(answer)
+        return answer
 
     @property
     def unrecorded(self) -> int:

@@ -5,7 +5,6 @@ if this process died is noted when it begins, and again as it goes on. A settlem
 time is kept on the local disk, and then its caller is answered: what is acknowledged is recorded, here or there.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,7 +13,7 @@ import asyncpg
 import structlog
 
 from tollgate.infra import telemetry
-from tollgate.infra.batching import Batcher
+from tollgate.infra.batching import Batcher, NoAnswerInTime, Patience
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable
@@ -45,6 +44,8 @@ _TAKEN_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """What PostgreSQL takes back as a whole, so that it may be asked for again at once."""
 _TRIES_MAX = 5
 
+_ADMITTED = telemetry.ADMISSIONS.labels("admitted")
+
 _log = structlog.get_logger(__name__)
 
 
@@ -73,15 +74,16 @@ class Meter:
         self.lease = lease
         self._pool = pool
         self._clock = clock
-        self._settle_timeout_seconds = settle_timeout_seconds
         self._allowance = OfflineAllowance(offline_allowance)
         self._unwanted: dict[CallId, OrganizationId] = {}
         """Admissions that nobody waited for to the end, and that may have taken a hold."""
-        self._sending: set[asyncio.Task[Settled | BaseException]] = set()
         self._admissions: Batcher[AdmissionRequest, Admission | BaseException] = Batcher(
-            self._admit, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX
+            self._admit,
+            size_max=BATCH_MAX,
+            flights_max=FLIGHTS_MAX,
+            patience=Patience(ADMIT_SECONDS_MAX, self._note_unwanted),
         )
-        self._sender = Sender(pool, clock, safe)
+        self._sender = Sender(pool, clock, safe, patience_seconds=settle_timeout_seconds)
 
     async def admit(self, request: AdmissionRequest) -> Admission:
         """Hold what the request asks for, between its least and its most; with `only_asks`, say what would be held.
@@ -94,41 +96,35 @@ class Meter:
         answer = await self._admitted(request)
         if isinstance(answer, BaseException):
             raise answer
+        if answer.outcome == "admitted":
+            _ADMITTED.inc()
+            return answer
         telemetry.ADMISSIONS.labels(answer.outcome).inc()
         if answer.outcome == "stale":
             raise CatalogueIsStale
-        if answer.outcome != "admitted":
-            raise rules.refusal(request, answer, now=self._clock.now())
-        return answer
+        raise rules.refusal(request, answer, now=self._clock.now())
 
     async def _admitted(self, request: AdmissionRequest) -> Admission | BaseException:
-        future = self._admissions.submit(request)
         try:
-            async with asyncio.timeout(ADMIT_SECONDS_MAX):
-                answer = await asyncio.shield(future)
-        except (asyncio.CancelledError, *LEDGER_AWAY) as error:
-            withdrawn = self._admissions.withdraw(future)
-            is_cancelled = isinstance(error, asyncio.CancelledError)
-            taken = None if is_cancelled else self._allowance.take(request)
+            answer = await self._admissions.submit(request)
+        except LEDGER_AWAY as error:
+            taken = self._allowance.take(request)
             if taken is not None:
                 # What is held late is this call's all the same, and goes back when it is settled.
                 telemetry.OFFLINE.inc()
                 return Admission(request.call_id, "admitted", taken, None, None, None)
-            # Nobody waits for the answer any more. If it comes late, or is lost on the way, what is held goes back.
-            if not withdrawn:
-                future.add_done_callback(lambda late: self._note_unwanted(request, late))
-            if is_cancelled:
-                raise
+            if not isinstance(error, NoAnswerInTime):
+                self._note_unwanted(request, None)
             telemetry.ADMISSIONS.labels("unavailable").inc()
             raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
         if isinstance(answer, Admission):
             self._allowance.answered(request.organization_id, answer)
         return answer
 
-    def _note_unwanted(self, request: AdmissionRequest, late: asyncio.Future[Admission | BaseException]) -> None:
-        if late.cancelled() or request.only_asks:
+    def _note_unwanted(self, request: AdmissionRequest, answer: Admission | BaseException | None) -> None:
+        """Nobody waits for this answer any more: if it came late, or was lost on the way, what is held goes back."""
+        if request.only_asks or self._allowance.carries(request.call_id):
             return
-        answer = None if late.exception() is not None else late.result()
         if answer is None or (isinstance(answer, Admission) and answer.outcome == "admitted"):
             self._unwanted[request.call_id] = request.organization_id
 
@@ -179,12 +175,8 @@ class Meter:
         self.safe.note(settlement)
         call = settlement.call
         self._allowance.settled(call.organization_id, call.call_id, call.amount)
-        sending = asyncio.create_task(self._sender.send(settlement))
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
         try:
-            async with asyncio.timeout(self._settle_timeout_seconds):
-                answer = await asyncio.shield(sending)
+            answer = await self._sender.send(settlement)
         except TimeoutError:
             await self.safe.keep([settlement], self._clock.now())
             return

@@ -1,8 +1,9 @@
-"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0009 and 0020)."""
+"""All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0024)."""
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TypeAlias
 from uuid import UUID
 
@@ -35,6 +36,7 @@ _FLUSH = "SELECT flush_settlements()"
 # Placeholders for "none" in columns of the rollups' key, which admits no null.
 _NONE = "00000000-0000-0000-0000-000000000000"
 _PARTITIONS_LOCK_SECONDS = 2
+_NOTHING = Decimal(0)
 _NO_INVOICE = (datetime.min.replace(tzinfo=UTC), -1)
 """The end and the cut of an invoice before all records."""
 
@@ -82,8 +84,11 @@ async def settle(
             now,
         )
         await connection.execute(_FLUSH)
-    by_call = {row[0]: Settled(*row) for row in rows}
-    return [by_call[settlement.call.call_id] for settlement in settlements]
+    special = {row[0]: Settled(*row) for row in rows}
+    return [
+        special.get(call.call_id) or Settled(call.call_id, recorded=True, overrun=_NOTHING, recorded_amount=call.amount)
+        for call, _, _ in settlements
+    ]
 
 
 async def takes_writes(pool: "asyncpg.Pool[asyncpg.Record]", *, seconds_max: int) -> bool:

@@ -1,4 +1,4 @@
-"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0009 and 0020)."""
+"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0024)."""
 
 from datetime import datetime
 from decimal import Decimal
