@@ -2,8 +2,9 @@
 
 import math
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
-from tollgate.kit import money
+from tollgate.kit import money, period
 from tollgate.kit.errors import (
     AuthenticationFailed,
     InsufficientCredit,
@@ -14,6 +15,7 @@ from tollgate.kit.errors import (
     TollgateError,
 )
 from tollgate.kit.ids import CallId
+from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import Admission, AdmissionRequest, ChargeRecord, Settlement
 from tollgate.pricing.model import Charge
@@ -142,3 +144,17 @@ def bare(settlement: Settlement) -> Settlement:
     )
     attempts = tuple(attempt._replace(error=None, upstream_id=None, usage=None) for attempt in settlement.attempts)
     return Settlement(call, settlement.charges, attempts)
+
+
+def stretches(extent: Period, zone: ZoneInfo) -> list[Period]:
+    """The months that touch the extent and their days, as far as they begin and end on quarter-hours; in order of end.
+
+    Clocks that were not set by quarter-hours leave stretches out, not usage: sums are of whole quarter-hours alone.
+    """
+    first, last = period.month_of(extent.start, zone), period.month_of(extent.end - period.QUARTER_HOUR, zone)
+    whole = Period(first.start, last.end)
+    found = [each for unit in ("day", "month") for each in period.split(whole, unit, zone)]
+    return sorted(
+        (each for each in found if all(period.quarter_hour(end) == end for end in (each.start, each.end))),
+        key=lambda each: each.end,
+    )

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit import ids
 from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
+from tollgate.metering import sums
 from tollgate.metering.model import (
     Admission,
     AdmissionRequest,
@@ -194,21 +196,21 @@ async def current_cut(session: ReadSession, organization_id: OrganizationId) -> 
     return int(result.scalar() or 0)
 
 
-# A scope is read in two parts, each with an index to itself: the time that no invoice covered before, and what was
-# recorded since the last invoice of the time that it covered. Neither grows with the organization's history.
-_BILLED_USAGE = sa.text("""
+# A scope is read in two parts: the time that no invoice covered before, from sums as far as there are any, and what was
+# recorded since the last invoice of the time that it covered, which has an index to itself. Neither grows with the
+# organization's history.
+_BILLED_USAGE = sa.text(f"""
+    WITH {sums.RECORDS}
     SELECT project_id, model, kind, tier, price_version_id, unit, unit_price, bucket < :start AS late,
            sum(calls) AS calls, sum(quantity) AS quantity, sum(amount) AS amount, sum(credits_amount) AS credits_amount
-    FROM (SELECT * FROM rollups
-          WHERE organization_id = :organization_id AND bucket >= :previous_end AND bucket < :end
-            AND invoice_cut <= :cut
+    FROM (SELECT bucket, {sums.COLUMNS} FROM records
           UNION ALL
-          SELECT * FROM rollups
+          SELECT bucket, {sums.COLUMNS} FROM rollups
           WHERE organization_id = :organization_id AND invoice_cut = ANY (CAST(:cuts_since AS integer[]))
             AND bucket < :late_end) AS in_scope
     GROUP BY project_id, model, kind, tier, price_version_id, unit, unit_price, late
     ORDER BY project_id, model, kind, tier, price_version_id, late
-""")
+""").bindparams(*sums.BINDS)
 
 
 async def billed_usage(
@@ -217,11 +219,14 @@ async def billed_usage(
     """The sums of the scope's records by what makes an invoice line."""
     previous_end, previous_cut = scope.previous or _NO_INVOICE
     parameters = {
-        "organization_id": organization_id,
+        **sums.asked(
+            organization_id,
+            await sums.position(session, organization_id),
+            window=Period(previous_end, scope.end),
+            starts=sorted({previous_end, scope.start}),
+            cut=scope.cut,
+        ),
         "start": scope.start,
-        "end": scope.end,
-        "cut": scope.cut,
-        "previous_end": previous_end,
         "late_end": min(previous_end, scope.end),
         "cuts_since": [] if scope.previous is None else list(range(previous_cut + 1, scope.cut + 1)),
     }
