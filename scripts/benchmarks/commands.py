@@ -8,6 +8,7 @@ from scripts.benchmarks.admission import admission
 from scripts.benchmarks.close import close
 from scripts.benchmarks.failover import failover
 from scripts.benchmarks.prompt import prompt
+from scripts.benchmarks.reports import reports
 
 
 @click.group()
@@ -21,3 +22,4 @@ main.add_command(prompt)
 main.add_command(admission)
 main.add_command(failover)
 main.add_command(close)
+main.add_command(reports)

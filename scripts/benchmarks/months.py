@@ -30,6 +30,7 @@ _ROWS_AT_ONCE = 500_000
 _PROMPT_TOKENS = 1000
 _COMPLETION_TOKENS = 321
 _CURRENCY = "USD"
+_MODELS = "bench/model-"
 
 # The models have endpoints and prices, so that whoever looks at a call is told what its charge is made of.
 _CATALOGUE = """
@@ -75,33 +76,34 @@ _KEYS = """
 _GROUPS = f"""
     SELECT o.id AS organization_id, o.n, k, m, $6::timestamptz + q * $7::interval AS bucket,
            md5(o.id || ' key ' || k)::uuid AS key_id, {_PROMPT_TOKENS} + o.n AS prompt,
-           CASE WHEN $5::integer > 0 THEN md5(o.id || ' project ' || k % $5::integer)::uuid END AS project_id
+           CASE WHEN $5::integer > 0 THEN md5(o.id || ' project ' || k % $5::integer)::uuid END AS project_id,
+           CASE WHEN q < $10::integer THEN 0 ELSE 1 END AS cut
     FROM unnest($1::uuid[]) WITH ORDINALITY AS o (id, n), generate_series(1, $2::integer) AS k,
          generate_series(1, $3::integer) AS j, LATERAL (SELECT 1 + (k + j) % $4::integer) AS used (m),
          generate_series($8::integer, $9::integer - 1) AS q
 """
 _ROLLUPS = f"""
     WITH used AS (
-        SELECT g.*, kind.name AS kind, kind.tokens * $10::numeric AS quantity, kind.price
+        SELECT g.*, kind.name AS kind, kind.tokens * $11::numeric AS quantity, kind.price
         FROM ({_GROUPS}) AS g
         CROSS JOIN LATERAL (VALUES ('prompt', g.prompt, 0.4 + g.m / 10.0),
                                    ('completion', {_COMPLETION_TOKENS}, 1.6 + g.m / 10.0),
                                    ('request', 1, NULL)) AS kind (name, tokens, price))
     INSERT INTO rollups (organization_id, bucket, invoice_cut, project_id, key_id, model, provider, price_version_id,
                          tier, kind, unit, unit_price, calls, quantity, origin_amount, amount, credits_amount)
-    SELECT organization_id, bucket, 0, coalesce(project_id, '00000000-0000-0000-0000-000000000000'), key_id,
+    SELECT organization_id, bucket, cut, coalesce(project_id, '00000000-0000-0000-0000-000000000000'), key_id,
            'bench/model-' || m, 'bench', lpad(m::text, 32, '0')::uuid, 0, kind,
            CASE WHEN price IS NOT NULL THEN 'per_million_tokens' END,
-           price, CASE kind WHEN 'request' THEN $10::bigint ELSE 0 END, quantity,
+           price, CASE kind WHEN 'request' THEN $11::bigint ELSE 0 END, quantity,
            coalesce(quantity * price / 1000000, 0), coalesce(quantity * price / 1000000, 0), 0
     FROM used ORDER BY bucket
 """
 _CALLS = f"""
     WITH made AS (
         SELECT g.*, ((prompt * (0.4 + m / 10.0)) + {_COMPLETION_TOKENS} * (1.6 + m / 10.0)) / 1000000 AS amount,
-               bucket + ((i - 1) * 900000 / $10::integer + (k * 7919 + m * 104729) % (900000 / $10::integer))
+               bucket + ((i - 1) * 900000 / $11::integer + (k * 7919 + m * 104729) % (900000 / $11::integer))
                         * interval '1 millisecond' AS accepted_at
-        FROM ({_GROUPS}) AS g, generate_series(1, $10::integer) AS i
+        FROM ({_GROUPS}) AS g, generate_series(1, $11::integer) AS i
     ), recorded AS (
         INSERT INTO calls (organization_id, id, project_id, key_id, accepted_at, settled_at, requested_model, model,
                            provider, endpoint_id, api, streamed, status, estimated, anomalous, finish_reason,
@@ -112,7 +114,7 @@ _CALLS = f"""
                key_id, accepted_at, accepted_at, 'bench/model-' || m, 'bench/model-' || m, 'bench',
                lpad(m::text, 32, '0')::uuid, 'chat.completions', false, 'settled', false, false, 'stop', 'stop', 400,
                4000, jsonb_build_object('prompt', prompt, 'completion', {_COMPLETION_TOKENS}),
-               lpad(m::text, 32, '0')::uuid, 0, 'USD', amount, amount, 0, 0, 0
+               lpad(m::text, 32, '0')::uuid, 0, 'USD', amount, amount, 0, 0, cut
         FROM made ORDER BY accepted_at
         RETURNING organization_id, id, endpoint_id, quantities
     )
@@ -129,8 +131,8 @@ _TRANSFERS = """
     FROM rollups WHERE organization_id = ANY ($1::uuid[]) GROUP BY organization_id
 """
 _COUNTERS = """
-    INSERT INTO counters (organization_id, scope_id, total_used)
-    SELECT organization_id, organization_id, sum(amount)
+    INSERT INTO counters (organization_id, scope_id, total_used, invoice_cut)
+    SELECT organization_id, organization_id, sum(amount), max(invoice_cut)
     FROM rollups WHERE organization_id = ANY ($1::uuid[]) GROUP BY organization_id
 """
 _ISSUED = """
@@ -159,6 +161,8 @@ class Plan:
     projects: int = 0
     raw_share: int = _RAW_SHARE
     """One call in so many gets a row of its own; 0 is none."""
+    uncut: int = 0
+    """In how many of the quarter-hours, the last ones, usage was recorded after a cut that is drawn before them."""
 
     @property
     def cells(self) -> list[tuple[int, int]]:
@@ -207,16 +211,26 @@ class Plan:
         """What the n-th organization's invoice comes to exactly."""
         return sum((self.amount(n, m) for _, m in self.cells), Decimal(0))
 
-    def tokens(self, n: int) -> tuple[int, int]:
-        """What the n-th organization's calls of one key and model read and wrote."""
-        calls = self.calls_each * self.quarter_hours
-        return calls * (_PROMPT_TOKENS + n), calls * _COMPLETION_TOKENS
+    @property
+    def calls_of_a_cell(self) -> int:
+        """How many calls a key makes of each of its models."""
+        return self.calls_each * self.quarter_hours
 
     def amount(self, n: int, m: int) -> Decimal:
         """What the n-th organization's calls of one key and this model cost."""
-        prompt, completion = self.tokens(n)
-        adds = Decimal(m) / 10
-        return (prompt * (Decimal("0.4") + adds) + completion * (Decimal("1.6") + adds)) / 1_000_000
+        return self.calls_of_a_cell * amount_of_a_call(n, model(m))
+
+
+def tokens_of_a_call(n: int) -> tuple[int, int]:
+    """What each of the n-th organization's calls read and wrote."""
+    return _PROMPT_TOKENS + n, _COMPLETION_TOKENS
+
+
+def amount_of_a_call(n: int, slug: str) -> Decimal:
+    """What each of the n-th organization's calls of a model cost."""
+    prompt, completion = tokens_of_a_call(n)
+    adds = Decimal(slug.removeprefix(_MODELS)) / 10
+    return (prompt * (Decimal("0.4") + adds) + completion * (Decimal("1.6") + adds)) / 1_000_000
 
 
 def key_id(organization: UUID, k: int) -> UUID:
@@ -226,7 +240,7 @@ def key_id(organization: UUID, k: int) -> UUID:
 
 def model(m: int) -> str:
     """The slug of the m-th model."""
-    return f"bench/model-{m}"
+    return f"{_MODELS}{m}"
 
 
 async def make(
@@ -246,10 +260,11 @@ async def make(
     await connection.execute(_KEYS, organizations, plan.keys, plan.projects, begin)
     await connection.execute("SELECT ensure_partitions($1, 1)", begin)
     step = timedelta(minutes=15) * (QUARTER_HOURS_MAX // plan.quarter_hours)
+    cut_at = plan.quarter_hours - plan.uncut
     shape = (organizations, plan.keys, plan.models_of_a_key or plan.models, plan.models, plan.projects, begin, step)
     for statement, rows, each in ((_ROLLUPS, 3, plan.calls_each), (_CALLS, plan.raw_each, plan.raw_each)):
         for first, last in _stretches(plan, rows):
-            await connection.execute(statement, *shape, first, last, each, timeout=None)
+            await connection.execute(statement, *shape, first, last, cut_at, each, timeout=None)
             made((last - first) * rows * (plan.groups // plan.quarter_hours))
     await connection.execute(_TRANSFERS, organizations, begin)
     await connection.execute(_COUNTERS, organizations)

@@ -19,7 +19,7 @@ from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable
 from tollgate.kit.ids import CallId, OrganizationId
-from tollgate.metering import rules, store
+from tollgate.metering import line_calls, rules, store
 from tollgate.metering.allowance import OfflineAllowance
 from tollgate.metering.model import (
     Admission,
@@ -256,7 +256,7 @@ async def billed_calls(
     limit: int,
 ) -> tuple[CallSummary, ...]:
     """The calls behind one line that were accepted between the scope's start and end, oldest first."""
-    return await store.billed_calls(session, organization_id, scope, line, after=after, limit=limit)
+    return await line_calls.billed_calls(session, organization_id, scope, line, after=after, limit=limit)
 
 
 async def ensure_partitions(session: WriteSession, *, now: datetime) -> int:
