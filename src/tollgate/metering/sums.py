@@ -22,7 +22,8 @@ COLUMNS = """
 """What sums say, and rollups too."""
 
 # A piece of the window that the caller tells apart from the next has stretches to itself. If somebody folded since the
-# position was read, nothing covers the window, and all of it is read from rollups: no record is counted twice.
+# position was read, nothing covers the window, and all of it is read from rollups: no record is counted twice. OFFSET 0
+# has the stretches and the gaps looked up one by one, whatever the planner thinks of how many there are.
 RECORDS = f"""
     fitting AS MATERIALIZED (
         SELECT starts_at, ends_at FROM usage_stretches
@@ -41,13 +42,20 @@ RECORDS = f"""
               SELECT :since, coalesce(min(starts_at), :until) FROM cover) AS between_stretches
         WHERE starts_at < ends_at
     ), records AS (
-        SELECT cover.starts_at AS bucket, {COLUMNS}
-        FROM cover JOIN usage_sums AS s USING (starts_at, ends_at)
-        WHERE s.organization_id = :organization_id
+        SELECT cover.starts_at AS bucket, s.*
+        FROM cover CROSS JOIN LATERAL (
+            SELECT {COLUMNS} FROM usage_sums
+            WHERE organization_id = :organization_id AND starts_at = cover.starts_at AND ends_at = cover.ends_at
+            OFFSET 0
+        ) AS s
         UNION ALL
-        SELECT bucket, {COLUMNS}
-        FROM gaps JOIN rollups AS r ON r.bucket >= gaps.starts_at AND r.bucket < gaps.ends_at
-        WHERE r.organization_id = :organization_id AND r.invoice_cut <= :folded
+        SELECT r.*
+        FROM gaps CROSS JOIN LATERAL (
+            SELECT bucket, {COLUMNS} FROM rollups
+            WHERE organization_id = :organization_id AND bucket >= gaps.starts_at AND bucket < gaps.ends_at
+              AND bucket >= :since AND bucket < :until AND invoice_cut <= :folded
+            OFFSET 0
+        ) AS r
         UNION ALL
         SELECT bucket, {COLUMNS}
         FROM rollups

@@ -3,6 +3,7 @@
 Closing is one transaction: cut the records, sum them by price, round once, post to the ledger, number, insert.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -59,7 +60,8 @@ async def _closable(
     terms = await _terms(session, organization, last)
     dues = agreed.are_due_between(terms, windows.first_open(organization, last), month)
     closing.check_nothing_skipped(month, await _skipped(session, organization, window), dues=dues)
-    invoice = await _draft(session, organization, month, window, terms)
+    drafted = await _draft(session, organization, month, window, terms)
+    invoice = voiding.revised(drafted, (await store.voided_months(session, organization))[month])
     closing.check_billable(invoice)
     return invoice
 
@@ -96,13 +98,20 @@ async def _issue(session: WriteSession, drafted: Invoice, *, now: datetime) -> I
 async def draft(session: ReadSession, *, organization: Organization, month: Month) -> Invoice:
     """The invoice of an open month as it would be if it were closed now and every earlier month before it."""
     last = await _last(session, organization)
+    voided = await store.voided_months(session, organization)
+    return await _draft_after(session, organization, month, last, voided)
+
+
+async def _draft_after(
+    session: ReadSession, organization: Organization, month: Month, last: Heading | None, voided: Counter[Month]
+) -> Invoice:
     cut = await metering.current_cut(session, organization_id=organization.id)
     window = windows.window(organization, month, last, cut)
     terms = await _terms(session, organization, last)
     dues = agreed.are_due_between(terms, windows.first_open(organization, last), month)
     if dues or closing.any_in_between(await _skipped(session, organization, window)):
         window, terms = windows.after_the_skipped(window), agreed.after_the_skipped(terms)
-    return await _draft(session, organization, month, window, terms)
+    return voiding.revised(await _draft(session, organization, month, window, terms), voided[month])
 
 
 async def _last(session: ReadSession, organization: Organization) -> Heading | None:
@@ -129,8 +138,7 @@ async def _draft(
         for usage, origin in billed
     ]
     adjustments = await _adjustments(session, organization, window)
-    drafted = await unpriced.settled(session, lines.draft(organization, month, window, usages, adjustments, terms))
-    return voiding.revised(drafted, (await store.voided_months(session, organization))[month])
+    return await unpriced.settled(session, lines.draft(organization, month, window, usages, adjustments, terms))
 
 
 async def _adjustments(session: ReadSession, organization: Organization, window: Window) -> Adjustments:
@@ -222,14 +230,14 @@ async def _invoice(
     issued = await store.invoice(session, organization_id=organization.id, invoice_id=invoice_id)
     if issued is not None:
         return issued
-    month = await _open_month(session, organization, invoice_id, now)
-    return None if month is None else await draft(session, organization=organization, month=month)
-
-
-async def _open_month(
-    session: ReadSession, organization: Organization, invoice_id: InvoiceId, now: datetime
-) -> Month | None:
     last, voided = await _last(session, organization), await store.voided_months(session, organization)
+    month = _open_month(organization, invoice_id, last, voided, now)
+    return None if month is None else await _draft_after(session, organization, month, last, voided)
+
+
+def _open_month(
+    organization: Organization, invoice_id: InvoiceId, last: Heading | None, voided: Counter[Month], now: datetime
+) -> Month | None:
     for month in windows.open_months(organization, last, now):
         if windows.invoice_id(organization.id, organization.currency, month, voided[month]) == invoice_id:
             return month
@@ -267,7 +275,8 @@ async def finalise(session: WriteSession, *, invoice_id: InvoiceId, now: datetim
         issued = await store.invoice(session, organization_id=organization.id, invoice_id=invoice_id)
         if issued is not None:
             return issued
-        month = await _open_month(session, organization, invoice_id, now)
+        last, voided = await _last(session, organization), await store.voided_months(session, organization)
+        month = _open_month(organization, invoice_id, last, voided, now)
         if month is not None:
             return await close(session, organization_id=organization.id, month=month, now=now)
     return _found(None)
