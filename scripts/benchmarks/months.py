@@ -107,8 +107,8 @@ _CALLS = f"""
     ), recorded AS (
         INSERT INTO calls (organization_id, id, project_id, key_id, accepted_at, settled_at, requested_model, model,
                            provider, endpoint_id, api, streamed, status, estimated, anomalous, finish_reason,
-                           native_finish_reason, latency_ms, generation_ms, quantities, price_version_id, tier, currency,
-                           origin_amount, amount, credits_amount, overrun_amount, invoice_cut)
+                           native_finish_reason, latency_ms, generation_ms, quantities, price_version_id, tier,
+                           currency, origin_amount, amount, credits_amount, overrun_amount, invoice_cut)
         SELECT organization_id,
                (left(lowest_uuid7(accepted_at)::text, 19) || right(gen_random_uuid()::text, 17))::uuid, project_id,
                key_id, accepted_at, accepted_at, 'bench/model-' || m, 'bench/model-' || m, 'bench',

@@ -101,20 +101,20 @@ def _middle(size: Size) -> str:
     return web.cursor(ids.lowest_uuid7(start + timedelta(days=14)))
 
 
-def _is_page(size: Size, answer: Any) -> bool:
+def _is_page(_: Size, answer: Any) -> bool:
     calls = answer["data"]
     newest_first = [call["id"] for call in calls] == sorted((call["id"] for call in calls), reverse=True)
-    return len(calls) == _PAGE and newest_first and all(_is_call(size, call) for call in calls)
+    return len(calls) == _PAGE and newest_first and all(_is_call(call) for call in calls)
 
 
-def _is_call(size: Size, call: Any) -> bool:
+def _is_call(call: Any) -> bool:
     counted = (call["prompt_tokens"], call["completion_tokens"])
     items = sum((Decimal(item["amount"]) for item in call["charge"]["items"]), Decimal(0))
     amount = Decimal(call["charge"]["amount"])
     return counted == months.tokens_of_a_call(_N) and amount == items == months.amount_of_a_call(_N, call["model"])
 
 
-def _is_explanation(size: Size, answer: Any) -> bool:
+def _is_explanation(_: Size, answer: Any) -> bool:
     calls = answer["data"]
     oldest_first = [call["id"] for call in calls] == sorted(call["id"] for call in calls)
     exact = all(
@@ -127,7 +127,7 @@ def _is_explanation(size: Size, answer: Any) -> bool:
 READINGS = (
     Reading("usage by key and model", _usage, _is_usage),
     Reading("draft invoice", _draft, _is_draft),
-    Reading("calls, first page", lambda size: f"/calls?limit={_PAGE}", _is_page, of_calls=True),
+    Reading("calls, first page", lambda _: f"/calls?limit={_PAGE}", _is_page, of_calls=True),
     Reading(
         "calls, a page of the middle",
         lambda size: f"/calls?limit={_PAGE}&cursor={_middle(size)}",

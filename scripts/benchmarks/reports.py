@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import os
 import statistics
 import tempfile
 import time
@@ -16,7 +17,6 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import click
-import psutil
 from rich.box import MARKDOWN
 from rich.console import Console
 from rich.progress import Progress
@@ -45,6 +45,7 @@ _GOALS_MS = {10_000_000: 50, 100_000_000: 200}
 """The most that the slowest twentieth of anything may take, by how many calls are in the month."""
 _NAME = "Month of {:,} calls"
 _WIDTH = 150
+_TICKS = os.sysconf("SC_CLK_TCK")
 _SUMS = """
     SELECT (SELECT count(*) FROM calls WHERE organization_id = $1),
            (SELECT sum(amount) FROM calls WHERE organization_id = $1),
@@ -78,7 +79,7 @@ class Measured:
     help="Months of up to so many calls have a row of each, and of its attempt; a million of them are 0.8 GB.",
 )
 @click.option("--requests", type=click.IntRange(20, 1000), default=60, show_default=True, help="Of each kind and size.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Keep the database there; months it has are not made.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Keep the database there; what it has is not made.")
 @click.option("--generate", is_flag=True, help="Only make the months, in --data-dir.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def reports(
@@ -182,7 +183,7 @@ def _measure(
     """Everything is asked in turn, so that whatever else the machine does meets all of it."""
     turns = [(size, reading) for size in sizes for reading in asked_of(size)]
     measured = [Measured() for _ in turns]
-    processes = (_gateway(), psutil.Process(postmaster))
+    processes = (_gateway(), postmaster)
     task = progress.add_task("Asking", total=requests * len(turns))
     for size, reading in turns:
         reading.look_at(size, reading.ask(size))
@@ -200,21 +201,37 @@ def _measure(
     return list(zip(turns, measured, strict=True))
 
 
-def _gateway() -> psutil.Process:
+def _gateway() -> int:
     """The gateway of the group that this process started."""
-    for process in psutil.Process().children(recursive=True):
-        if "tollgate.entrypoints.gateway_process" in process.cmdline():
-            return process
+    for process in _tree(os.getpid()):
+        with suppress(OSError):
+            if b"tollgate.entrypoints.gateway_process" in Path(f"/proc/{process}/cmdline").read_bytes():
+                return process
     raise BenchFailed("The group has no gateway.")
 
 
-def _cpu_seconds(root: psutil.Process) -> float:
-    """What a process and all that it started have taken."""
-    total = 0.0
-    for process in (root, *root.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            total += sum(process.cpu_times())
-    return total
+def _cpu_seconds(root: int) -> float:
+    """What a process and all that it started have taken, those that ended included."""
+    stats = _stats()
+    return sum(sum(map(int, stats[process][11:15])) for process in _tree(root) if process in stats) / _TICKS
+
+
+def _tree(root: int) -> list[int]:
+    parents = {process: int(stat[1]) for process, stat in _stats().items()}
+    found = [root]
+    for known in found:
+        found += [process for process, parent in parents.items() if parent == known]
+    return found
+
+
+def _stats() -> dict[int, list[str]]:
+    """What the kernel tells of each process, from its state on."""
+    found = {}
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            with suppress(OSError):
+                found[int(place.name)] = (place / "stat").read_text().rpartition(") ")[2].split()
+    return found
 
 
 def _told(size: Size) -> dict[str, Any]:
@@ -262,7 +279,7 @@ def _show(result: Mapping[str, Any]) -> None:
     for row in sorted(result["measured"], key=lambda row: (row["reading"], row["calls"])):
         figures = [f"{row[name]:.1f}" for name in ("p50_ms", "p95_ms", "gateway_cpu_ms", "database_cpu_ms")]
         verdict = "met" if row["met"] else f"missed by {row['missed_by_ms']:.1f} ms"
-        goal = ("–", "") if row["goal_ms"] is None else (f"≤ {row['goal_ms']}", verdict)
+        goal = ("-", "") if row["goal_ms"] is None else (f"≤ {row['goal_ms']}", verdict)
         table.add_row(row["reading"], f"{row['calls']:,}", *figures, *goal)
     console.print(table)
     console.print("Every answer says exactly what was generated.")

@@ -86,8 +86,8 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "a stretch that is not there": ((f"DELETE FROM usage_stretches WHERE {SUMMED}",), {"usage sums"}),
     "two stretches that meet": (
         (
-            "INSERT INTO usage_stretches VALUES ({postpaid}, '2020-01-01+00', '2020-01-03+00'),"
-            " ({postpaid}, '2020-01-02+00', '2020-01-04+00')",
+            "INSERT INTO usage_stretches VALUES ({postpaid}, '2020-01-01+00', '2020-01-03+00')",
+            "INSERT INTO usage_stretches VALUES ({postpaid}, '2020-01-02+00', '2020-01-04+00')",
         ),
         {"usage stretches"},
     ),

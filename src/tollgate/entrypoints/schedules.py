@@ -52,7 +52,7 @@ def _books(database: Database, clock: Clock, configured: Settings) -> list[Sched
         Schedule("month-close", "3,18,33,48 * * * *", ask_for_closings),
         Schedule("grants-end", "* * * * *", end_grants),
         Schedule("rerates", "* * * * * */5", ask_for_rerates),
-        # Seconds after a quarter-hour began, when hardly any call is in it yet: a cut splits the rows of its quarter-hour.
+        # Seconds after a quarter-hour began: a cut splits the rows of the one it is in, and there are hardly any yet.
         Schedule("usage", "*/15 * * * * 10", fold_usage),
         Schedule("statistics", "* * * * * */10", fold_statistics),
     ]

@@ -1,7 +1,7 @@
 """Folding of rollups into sums of days and months, for organizations that used much since it was done last.
 
 A cut is drawn first, as invoices do it: what is recorded up to it never changes. What it closed is then added to the
-sums in one transaction, which settling neither waits for nor notices. A cut whose folding fails is folded with the next.
+sums in one transaction, which settling neither waits for nor notices. If that fails, it is folded with the next cut.
 """
 
 from collections.abc import Sequence
@@ -79,7 +79,8 @@ _FOLD = sa.text(f"""
     FROM unnest(:starts, :ends) AS st (starts_at, ends_at)
     JOIN rollups AS r ON r.bucket >= st.starts_at AND r.bucket < st.ends_at
     WHERE r.organization_id = :id AND r.invoice_cut > :folded AND r.invoice_cut <= :cut
-    GROUP BY st.starts_at, st.ends_at, project_id, key_id, model, provider, price_version_id, tier, kind, unit, unit_price
+    GROUP BY st.starts_at, st.ends_at, project_id, key_id, model, provider, price_version_id, tier, kind, unit,
+             unit_price
     ON CONFLICT (organization_id, starts_at, ends_at, project_id, key_id, model, provider, price_version_id, tier, kind,
                  unit, unit_price)
     DO UPDATE SET calls = s.calls + excluded.calls, quantity = s.quantity + excluded.quantity,

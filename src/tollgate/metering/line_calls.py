@@ -5,7 +5,7 @@ each other are one stretch, so that the calls of a common line are read in one g
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -19,7 +19,6 @@ from tollgate.metering.model import BilledLine, CallStatus, CallSummary, RecordS
 
 _NOTHING = ids.PLATFORM
 """Stands for "none" in the rollups' key, which admits no null."""
-_FIRST = ids.CallId(_NOTHING)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_INVOICE = (_BEGINNING, -1)
 _BUCKETS_FIRST, _BUCKETS_TIMES = 8, 4
@@ -47,12 +46,17 @@ _CALLS = sa.text("""
     WHERE organization_id = :organization_id AND id >= :first_id AND id < :last_id AND id > :after
       AND accepted_at >= :start AND accepted_at < :end
       AND invoice_cut <= :cut AND NOT (accepted_at < :previous_end AND invoice_cut <= :previous_cut)
-      AND project_id IS NOT DISTINCT FROM CAST(:project_id AS uuid) AND model = :model AND tier = :tier
-      AND price_version_id IS NOT DISTINCT FROM CAST(:price_version_id AS uuid)
+      AND project_id IS NOT DISTINCT FROM nullif(:project_id, :nothing) AND model = :model AND tier = :tier
+      AND price_version_id IS NOT DISTINCT FROM nullif(:price_version_id, :nothing)
       AND quantities ? :kind AND status <> 'insured'
     ORDER BY id
     LIMIT :limit
-""")
+""").bindparams(
+    *(sa.bindparam(name, type_=sa.Uuid) for name in ("organization_id", "first_id", "last_id", "after")),
+    *(sa.bindparam(name, type_=sa.Uuid) for name in ("project_id", "price_version_id")),
+    *(sa.bindparam(name, type_=_INSTANT) for name in ("start", "end", "previous_end")),
+    sa.bindparam("nothing", _NOTHING, type_=sa.Uuid),
+)
 
 
 async def billed_calls(
@@ -66,20 +70,36 @@ async def billed_calls(
 ) -> tuple[CallSummary, ...]:
     """The calls behind one line that were accepted in the scope's own time, oldest first."""
     found: list[CallSummary] = []
+    asked = _asked(organization_id, scope, line) | {"after": after or _NOTHING}
     since = period.quarter_hour(scope.start if after is None else max(scope.start, _minted_at(after)))
     most = _BUCKETS_FIRST
     while True:
-        buckets = await _buckets(session, organization_id, scope, line, since=since, most=most)
+        buckets = (await session.execute(_BUCKETS, asked | {"since": since, "most": most})).scalars().all()
         for stretch in _stretches(buckets):
-            found += await _calls(
-                session, organization_id, scope, line, stretch=stretch, after=after, limit=limit - len(found)
-            )
+            found += await _calls(session, asked | {"limit": limit - len(found)}, stretch)
             if len(found) == limit:
                 return tuple(found)
         if len(buckets) < most:
             return tuple(found)
         since = buckets[-1] + QUARTER_HOUR
         most *= _BUCKETS_TIMES
+
+
+def _asked(organization_id: OrganizationId, scope: RecordScope, line: BilledLine) -> dict[str, object]:
+    previous_end, previous_cut = scope.previous or _NO_INVOICE
+    return {
+        "organization_id": organization_id,
+        "start": scope.start,
+        "end": scope.end,
+        "cut": scope.cut,
+        "previous_end": previous_end,
+        "previous_cut": previous_cut,
+        "project_id": line.project_id or _NOTHING,
+        "model": line.model,
+        "tier": line.tier,
+        "price_version_id": line.price_version_id or _NOTHING,
+        "kind": line.kind.value,
+    }
 
 
 def _minted_at(call_id: CallId) -> datetime:
@@ -94,62 +114,9 @@ def _stretches(buckets: Iterable[datetime]) -> list[Period]:
     return found
 
 
-async def _buckets(
-    session: ReadSession,
-    organization_id: OrganizationId,
-    scope: RecordScope,
-    line: BilledLine,
-    *,
-    since: datetime,
-    most: int,
-) -> Sequence[datetime]:
-    """The first quarter-hours from then on that have any usage of the line; late usage of other invoices among them."""
-    asked = {
-        "organization_id": organization_id,
-        "since": since,
-        "end": scope.end,
-        "cut": scope.cut,
-        "project_id": line.project_id or _NOTHING,
-        "model": line.model,
-        "tier": line.tier,
-        "price_version_id": line.price_version_id or _NOTHING,
-        "kind": line.kind.value,
-        "most": most,
-    }
-    return (await session.execute(_BUCKETS, asked)).scalars().all()
-
-
-async def _calls(
-    session: ReadSession,
-    organization_id: OrganizationId,
-    scope: RecordScope,
-    line: BilledLine,
-    *,
-    stretch: Period,
-    after: CallId | None,
-    limit: int,
-) -> tuple[CallSummary, ...]:
-    previous_end, previous_cut = scope.previous or _NO_INVOICE
-    rows = await session.execute(
-        _CALLS,
-        {
-            "organization_id": organization_id,
-            "start": scope.start,
-            "end": scope.end,
-            "cut": scope.cut,
-            "previous_end": previous_end,
-            "previous_cut": previous_cut,
-            "project_id": line.project_id,
-            "model": line.model,
-            "tier": line.tier,
-            "price_version_id": line.price_version_id,
-            "kind": line.kind.value,
-            "first_id": ids.lowest_uuid7(stretch.start),
-            "last_id": ids.lowest_uuid7(stretch.end),
-            "after": after or _FIRST,
-            "limit": limit,
-        },
-    )
+async def _calls(session: ReadSession, asked: Mapping[str, object], stretch: Period) -> tuple[CallSummary, ...]:
+    bounds = {"first_id": ids.lowest_uuid7(stretch.start), "last_id": ids.lowest_uuid7(stretch.end)}
+    rows = await session.execute(_CALLS, {**asked, **bounds})
     return tuple(
         CallSummary(
             id=CallId(row.id),

@@ -117,7 +117,8 @@ _ROLLUP_QUANTITIES = Check(
 )
 
 _SUMS_KEY = """
-    organization_id, starts_at, ends_at, project_id, key_id, model, provider, price_version_id, tier, kind, unit, unit_price
+    organization_id, starts_at, ends_at, project_id, key_id, model, provider, price_version_id, tier, kind, unit,
+    unit_price
 """
 _SUMMED = ("calls", "quantity", "origin_amount", "amount", "credits_amount")
 

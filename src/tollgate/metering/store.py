@@ -1,6 +1,5 @@
 """All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0009 and 0020)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -10,18 +9,14 @@ import asyncpg
 import sqlalchemy as sa
 
 from tollgate.infra.database import ReadSession, WriteSession
-from tollgate.kit import ids
-from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.ids import CallId, OrganizationId, PriceVersionId, ProjectId
 from tollgate.kit.period import Period
-from tollgate.kit.tokens import Kind, UsageQuantities
+from tollgate.kit.tokens import Kind
 from tollgate.metering import sums
 from tollgate.metering.model import (
     Admission,
     AdmissionRequest,
-    BilledLine,
     BilledUsage,
-    CallStatus,
-    CallSummary,
     OpenTime,
     RecordScope,
     Settled,

@@ -8,6 +8,7 @@ statement, and what it reads adds up to the rollups, whatever was folded and whe
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -63,10 +64,10 @@ RECORDS = f"""
           AND bucket >= :since AND bucket < :until
     )
 """
-"""The rows, each at a `bucket` that is in the piece of the window whose usage it is; what `asked` binds decides which."""
+"""The rows, each at a `bucket` that is in the piece of the window whose usage it is; `asked` says which."""
 
 _INSTANT = sa.DateTime(timezone=True)
-BINDS: tuple[sa.BindParameter[object], ...] = (
+BINDS: tuple[sa.BindParameter[Any], ...] = (
     sa.bindparam("organization_id", type_=sa.Uuid()),
     *(sa.bindparam(name, type_=_INSTANT) for name in ("since", "until")),
     sa.bindparam("starts", type_=sa.ARRAY(_INSTANT)),

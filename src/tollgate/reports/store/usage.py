@@ -1,5 +1,4 @@
-"""Sums of usage: over rollups, added up by the day and the month as far as they are, or over the calls themselves where users are asked
-for.
+"""Sums of usage: of rollups, as far as they are added up already, or of the calls themselves where users are asked for.
 
 Both sources yield the same facts, one per kind of a bucket or call: at, project_id, key_id, model, provider, user_id,
 kind, calls, quantity, amount. What cuts, groups and filters them does not know where they came from. The quantity is
