@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -189,11 +189,11 @@ def _measure(
         reading.look_at(size, reading.ask(size))
     for _ in range(requests):
         for (size, reading), found in zip(turns, measured, strict=True):
-            before = [_cpu_seconds(process) for process in processes]
+            before = _cpu_seconds(processes)
             began = time.perf_counter()
             answer = reading.ask(size)
             found.seconds.append(time.perf_counter() - began)
-            taken = [_cpu_seconds(process) - then for process, then in zip(processes, before, strict=True)]
+            taken = [now - then for now, then in zip(_cpu_seconds(processes), before, strict=True)]
             found.gateway_cpu_seconds += taken[0]
             found.database_cpu_seconds += taken[1]
             reading.look_at(size, answer)
@@ -203,24 +203,23 @@ def _measure(
 
 def _gateway() -> int:
     """The gateway of the group that this process started."""
-    for process in _tree(os.getpid()):
+    for process in _tree(os.getpid(), _stats()):
         with suppress(OSError):
             if b"tollgate.entrypoints.gateway_process" in Path(f"/proc/{process}/cmdline").read_bytes():
                 return process
     raise BenchFailed("The group has no gateway.")
 
 
-def _cpu_seconds(root: int) -> float:
-    """What a process and all that it started have taken, those that ended included."""
+def _cpu_seconds(roots: Iterable[int]) -> list[float]:
+    """What each of these processes and all that it started have taken, those that ended included."""
     stats = _stats()
-    return sum(sum(map(int, stats[process][11:15])) for process in _tree(root) if process in stats) / _TICKS
+    return [sum(sum(map(int, stats[process][11:15])) for process in _tree(root, stats)) / _TICKS for root in roots]
 
 
-def _tree(root: int) -> list[int]:
-    parents = {process: int(stat[1]) for process, stat in _stats().items()}
+def _tree(root: int, stats: Mapping[int, Sequence[str]]) -> list[int]:
     found = [root]
     for known in found:
-        found += [process for process, parent in parents.items() if parent == known]
+        found += [process for process, stat in stats.items() if int(stat[1]) == known]
     return found
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -110,7 +111,7 @@ class TestFolding:
         for day in (1, 15, 30):
             await called(scene, caller, datetime(2026, 10, day, 23, 59, tzinfo=UTC))
         await fold_usage(scene.database, caller.organization_id)
-        month = rules.stretches(Period(START, START + QUARTER_HOUR), ZoneInfo("Asia/Kathmandu"))[-1]
+        _, (month,) = rules.stretches(Period(START, START + QUARTER_HOUR), ZoneInfo("Asia/Kathmandu"))
         before = await used(scene, caller.organization_id, month)
 
         await scene.pool.execute("DELETE FROM rollups")
@@ -160,20 +161,21 @@ class TestFolding:
         assert [tuple(row) for row in folded] == [(much.organization_id, 0)]
 
 
-@given(days=st.integers(1, 29_000), hours=st.integers(0, 23), zone=st.sampled_from(ZONES))
-def test_stretches_are_days_and_whole_months_on_quarter_hours(days: int, hours: int, zone: str) -> None:
-    start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=days, hours=hours)
+@given(at=st.integers(1, 29_000), hours=st.integers(0, 23), zone=st.sampled_from(ZONES))
+def test_stretches_are_days_and_whole_months_on_quarter_hours(at: int, hours: int, zone: str) -> None:
+    start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=at, hours=hours)
 
-    found = rules.stretches(Period(start, start + QUARTER_HOUR), ZoneInfo(zone))
+    days, months = rules.stretches(Period(start, start + QUARTER_HOUR), ZoneInfo(zone))
 
-    for each in found:
+    for each in (*days, *months):
         assert quarter_hour(each.start) == each.start
         assert quarter_hour(each.end) == each.end
-    months = [each for each in found if each.end - each.start > timedelta(days=2)]
-    assert all(any(day.start == month.start for day in found if day != month) for month in months)
+    for month in months:
+        assert (days[0].start, days[-1].end) == (month.start, month.end)
+        assert all(one.end == following.start for one, following in pairwise(days))
 
 
 def test_clocks_that_were_not_set_by_quarter_hours_leave_stretches_out() -> None:
     extent = Period(MONROVIA_WAS_AWRY, MONROVIA_WAS_AWRY + QUARTER_HOUR)
 
-    assert rules.stretches(extent, ZoneInfo("Africa/Monrovia")) == []
+    assert rules.stretches(extent, ZoneInfo("Africa/Monrovia")) == ([], [])

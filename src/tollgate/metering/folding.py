@@ -4,8 +4,6 @@ A cut is drawn first, as invoices do it: what is recorded up to it never changes
 sums in one transaction, which settling neither waits for nor notices. If that fails, it is folded with the next cut.
 """
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 
 from tollgate.accounts import service as accounts
@@ -72,15 +70,16 @@ _ADD_STRETCHES = sa.text("""
     SELECT :id, starts_at, ends_at FROM unnest(:starts, :ends) AS s (starts_at, ends_at)
     ON CONFLICT DO NOTHING
 """).bindparams(*_STRETCHES)
+_ROOM = sa.text("SET LOCAL work_mem = '64MB'")
 _FOLD = sa.text(f"""
     INSERT INTO usage_sums AS s (organization_id, starts_at, ends_at, {sums.COLUMNS})
-    SELECT :id, st.starts_at, st.ends_at, project_id, key_id, model, provider, price_version_id, tier, kind, unit,
-           unit_price, sum(calls), sum(quantity), sum(origin_amount), sum(amount), sum(credits_amount)
-    FROM unnest(:starts, :ends) AS st (starts_at, ends_at)
-    JOIN rollups AS r ON r.bucket >= st.starts_at AND r.bucket < st.ends_at
-    WHERE r.organization_id = :id AND r.invoice_cut > :folded AND r.invoice_cut <= :cut
-    GROUP BY st.starts_at, st.ends_at, project_id, key_id, model, provider, price_version_id, tier, kind, unit,
-             unit_price
+    SELECT :id, (CAST(:starts AS timestamptz[]))[n], (CAST(:ends AS timestamptz[]))[n], project_id, key_id, model,
+           provider, price_version_id, tier, kind, unit, unit_price, sum(calls), sum(quantity), sum(origin_amount),
+           sum(amount), sum(credits_amount)
+    FROM (SELECT width_bucket(bucket, :starts) AS n, bucket, {sums.COLUMNS} FROM rollups
+          WHERE organization_id = :id AND invoice_cut > :folded AND invoice_cut <= :cut) AS r
+    WHERE bucket < (CAST(:ends AS timestamptz[]))[n]
+    GROUP BY n, project_id, key_id, model, provider, price_version_id, tier, kind, unit, unit_price
     ON CONFLICT (organization_id, starts_at, ends_at, project_id, key_id, model, provider, price_version_id, tier, kind,
                  unit, unit_price)
     DO UPDATE SET calls = s.calls + excluded.calls, quantity = s.quantity + excluded.quantity,
@@ -105,9 +104,10 @@ async def fold(session: WriteSession, organization_id: OrganizationId, *, up_to:
             await session.execute(statement, {"id": organization_id})
         folded = _NOTHING
         stretches = await _stretches(session, organization_id, folded, up_to)
-    if stretches:
+    await session.execute(_ROOM)
+    for disjoint in filter(None, stretches):
         where: dict[str, object] = {"id": organization_id}
-        where |= {"starts": [each.start for each in stretches], "ends": [each.end for each in stretches]}
+        where |= {"starts": [each.start for each in disjoint], "ends": [each.end for each in disjoint]}
         await session.execute(_ADD_STRETCHES, where)
         await session.execute(_FOLD, {**where, "folded": folded, "cut": up_to})
     await session.execute(_FOLDED, {"id": organization_id, "cut": up_to})
@@ -122,19 +122,23 @@ async def _take_turn(session: WriteSession, organization_id: OrganizationId) -> 
 
 async def _stretches(
     session: ReadSession, organization_id: OrganizationId, folded: int, up_to: int
-) -> Sequence[Period]:
-    """The days and months in which anything was recorded between the two cuts, in order of time."""
+) -> tuple[list[Period], list[Period]]:
+    """The days and the months of what was recorded between the two cuts."""
     row = (await session.execute(_EXTENT, {"id": organization_id, "folded": folded, "cut": up_to})).one()
     if row.min is None:
-        return ()
+        return [], []
     organization = await accounts.get_organization(session, organization_id)
     return rules.stretches(Period(row.min, row.max + QUARTER_HOUR), organization.zone)
 
 
-async def _agree(session: ReadSession, organization_id: OrganizationId, stretches: Sequence[Period]) -> bool:
+async def _agree(
+    session: ReadSession, organization_id: OrganizationId, stretches: tuple[list[Period], list[Period]]
+) -> bool:
     """Whether those that there are sums of in that time are among them."""
-    if not stretches:
+    days, months = stretches
+    every = {*days, *months}
+    if not every:
         return True
-    span = {"start": stretches[0].start, "end": stretches[-1].end}
+    span = {"start": min(each.start for each in every), "end": max(each.end for each in every)}
     found = await session.execute(_OVERLAPPING, {"id": organization_id, **span})
-    return {Period(row.starts_at, row.ends_at) for row in found} <= set(stretches)
+    return {Period(row.starts_at, row.ends_at) for row in found} <= every

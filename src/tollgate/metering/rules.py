@@ -146,15 +146,19 @@ def bare(settlement: Settlement) -> Settlement:
     return Settlement(call, settlement.charges, attempts)
 
 
-def stretches(extent: Period, zone: ZoneInfo) -> list[Period]:
-    """The months that touch the extent and their days, as far as they begin and end on quarter-hours; in order of end.
+def stretches(extent: Period, zone: ZoneInfo) -> tuple[list[Period], list[Period]]:
+    """The days of the months that touch the extent, and these months, as far as they begin and end on quarter-hours.
 
     Clocks that were not set by quarter-hours leave stretches out, not usage: sums are of whole quarter-hours alone.
     """
     first, last = period.month_of(extent.start, zone), period.month_of(extent.end - period.QUARTER_HOUR, zone)
     whole = Period(first.start, last.end)
-    found = [each for unit in ("day", "month") for each in period.split(whole, unit, zone)]
-    return sorted(
-        (each for each in found if all(period.quarter_hour(end) == end for end in (each.start, each.end))),
-        key=lambda each: each.end,
-    )
+    return _on_quarter_hours(whole, "day", zone), _on_quarter_hours(whole, "month", zone)
+
+
+def _on_quarter_hours(whole: Period, unit: str, zone: ZoneInfo) -> list[Period]:
+    return [
+        each
+        for each in period.split(whole, unit, zone)
+        if period.quarter_hour(each.start) == each.start and period.quarter_hour(each.end) == each.end
+    ]
