@@ -182,15 +182,6 @@ async def cut(session: WriteSession, organization_id: OrganizationId) -> int:
     return int(result.scalar_one())
 
 
-async def current_cut(session: ReadSession, organization_id: OrganizationId) -> int:
-    """The cut that settlements belong to right now."""
-    result = await session.execute(
-        sa.text("SELECT invoice_cut FROM counters WHERE organization_id = :id AND scope_id = :id"),
-        {"id": organization_id},
-    )
-    return int(result.scalar() or 0)
-
-
 # A scope is read in two parts: the time that no invoice covered before, from sums as far as there are any, and what was
 # recorded since the last invoice of the time that it covered, which has an index to itself. Neither grows with the
 # organization's history.
@@ -209,14 +200,14 @@ _BILLED_USAGE = sa.text(f"""
 
 
 async def billed_usage(
-    session: ReadSession, organization_id: OrganizationId, scope: RecordScope
+    session: ReadSession, organization_id: OrganizationId, scope: RecordScope, position: sums.Position
 ) -> tuple[BilledUsage, ...]:
     """The sums of the scope's records by what makes an invoice line."""
     previous_end, previous_cut = scope.previous or _NO_INVOICE
     parameters = {
         **sums.asked(
             organization_id,
-            await sums.position(session, organization_id),
+            position,
             window=Period(previous_end, scope.end),
             starts=sorted({previous_end, scope.start}),
             cut=scope.cut,
