@@ -1,6 +1,7 @@
 """What a look at an invoice reads: its own time, however long the organization's history is."""
 
 import asyncio
+from uuid import UUID
 
 from tests.invoices.builders import AFTER, NOVEMBER, OCTOBER, Books, Used, at
 from tests.metering.scene import fold_usage
@@ -8,6 +9,8 @@ from tests.plans import plan_of, statements_of
 
 from tollgate.invoices.model import Invoice
 from tollgate.invoices.service import invoices as service
+from tollgate.kit.ids import lowest_uuid7
+from tollgate.kit.period import QUARTER_HOUR
 from tollgate.metering import service as metering
 
 
@@ -36,6 +39,28 @@ async def test_the_calls_behind_a_line_are_sought_in_their_own_month_alone(books
                 parts = await books.explained(invoice, line.n)
 
         assert sum(part.quantity for part in parts) == (line.usage.quantity if line.usage else None)
+
+
+async def test_the_calls_behind_a_line_are_sought_in_its_quarter_hours_alone(books: Books) -> None:
+    organization = await books.an_organization()
+    await books.record(organization, *(Used(at(11, 1 + n // 4, n % 4 * 5)) for n in range(40)))
+    rare = [at(11, day) for day in (3, 20)]
+    await books.record(organization, *(Used(each, model="openai/rare") for each in rare))
+    drafted = await books.current(organization, now=at(11, 22))
+    line = next(line for line in drafted.lines if line.usage and line.usage.model == "openai/rare")
+
+    with statements_of("calls") as sent:
+        parts = await books.explained(drafted, line.n, page=10)
+
+    assert [part.call.accepted_at for part in parts] == rare
+    sought = [
+        sorted(each for each in parameters if isinstance(each, UUID) and each.version == 7) for _, parameters in sent
+    ]
+    assert len(sought) == len(rare)
+    for each, ids in zip(rare, sought, strict=True):
+        assert {lowest_uuid7(each), lowest_uuid7(each + QUARTER_HOUR)} <= set(ids)
+    common = next(line for line in drafted.lines if line.usage and line.usage.model != "openai/rare")
+    assert len(await books.explained(drafted, common.n, page=7)) == 40
 
 
 async def test_a_draft_reads_its_own_time_and_what_came_late_by_index(books: Books) -> None:
