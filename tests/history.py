@@ -26,7 +26,7 @@ from tollgate.kit.ids import CallId
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.ledger import service as ledger
 from tollgate.ledger.model import AdjustmentOrder, GrantCategory
-from tollgate.metering import rules
+from tollgate.metering import folding, rules
 from tollgate.metering import service as metering
 from tollgate.metering.model import AttemptRecord, AttemptStatus, CallStatus, Settlement
 from tollgate.pricing.model import Charge
@@ -110,6 +110,8 @@ async def _happened(url: str, scene: Scene) -> History:
         await _called(scene, caller, NOW - timedelta(minutes=5), "0.5")
         await scene.hold(caller, "0.05")
         await _adjusted(scene, caller, "-0.2", "0.3")
+    async with scene.database.write() as session:
+        await folding.fold(session, postpaid.organization_id, up_to=1)
     return History(url, scene, prepaid, postpaid)
 
 

@@ -132,6 +132,7 @@ async def _closed(url: str, plan: Plan, workers: int, scratch: Path) -> Closing:
     try:
         began = time.perf_counter()
         organizations = await months.make(connection, plan, month)
+        await months.tidy(connection)
         made = time.perf_counter() - began
         with _workers(url, workers, scratch):
             await _until(connection, _LISTENING, workers)

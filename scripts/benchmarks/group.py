@@ -77,12 +77,25 @@ class Caller:
         Raises:
             BenchFailed: it is answered with an error.
         """
+        return read(self.fetch(method, path, body))
+
+    def fetch(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """The answer as it came.
+
+        Raises:
+            BenchFailed: it is an error.
+        """
         self._connection.request(method, self._path + path, body, self._headers)
         answer = self._connection.getresponse()
         text = answer.read()
         if answer.status not in _SUCCESS:
             raise BenchFailed(f"{method} {path} was answered with {answer.status}: {text[:500]!r}")
-        return json.loads(text, parse_float=Decimal)
+        return text
+
+
+def read(answer: bytes) -> Any:
+    """What an answer says, money as it is printed."""
+    return json.loads(answer, parse_float=Decimal)
 
 
 @contextmanager

@@ -99,3 +99,14 @@ async def test_a_view_stays_the_same_and_cannot_be_written_through(database: Dat
 
 
 _TRANSACTION = ("transaction_isolation", "transaction_read_only", "statement_timeout")
+
+
+async def test_a_connection_that_showed_a_view_can_write_again(database_url: str) -> None:
+    alone = databases.connect(database_url, connections_max=1)
+    await _ask(alone)
+
+    async with alone.write() as session:
+        shown = [(await session.execute(sa.text(f"SHOW {name}"))).scalar_one() for name in _TRANSACTION]
+    await alone.close()
+
+    assert shown == ["read committed", "off", "0"]

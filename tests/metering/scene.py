@@ -24,7 +24,7 @@ from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId
 from tollgate.kit.principal import KeyKind
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.metering import store
+from tollgate.metering import folding, store
 from tollgate.metering.model import (
     Admission,
     AdmissionRequest,
@@ -278,3 +278,11 @@ def counted(answers: Iterable[Admission]) -> dict[str, int]:
 def moved(caller: Caller, **changes: Any) -> Caller:
     """The caller, but for some part."""
     return replace(caller, **changes)
+
+
+async def fold_usage(database: Database, organization_id: OrganizationId) -> None:
+    """Fold an organization's usage as a worker does, however little of it there is."""
+    async with database.write() as session:
+        cut = await folding.cut(session, organization_id)
+    async with database.write() as session:
+        await folding.fold(session, organization_id, up_to=cut)

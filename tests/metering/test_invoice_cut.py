@@ -15,6 +15,7 @@ from tollgate.kit.ids import CallId
 from tollgate.kit.tokens import Kind
 from tollgate.metering import service
 from tollgate.metering.model import BilledLine, BilledUsage, CallStatus, CallSummary, RecordScope, Settlement
+from tollgate.metering.sums import Position
 from tollgate.pricing.rules import rate
 
 OCTOBER, NOVEMBER, DECEMBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (10, 11, 12))
@@ -32,7 +33,10 @@ async def cut(scene: Scene, caller: Caller) -> int:
 
 async def usage(scene: Scene, caller: Caller, scope: RecordScope) -> tuple[BilledUsage, ...]:
     async with scene.database.read() as session:
-        return await service.billed_usage(session, organization_id=caller.organization_id, scope=scope)
+        position = await service.position(session, organization_id=caller.organization_id)
+        return await service.billed_usage(
+            session, organization_id=caller.organization_id, scope=scope, position=position
+        )
 
 
 async def calls_behind(scene: Scene, caller: Caller, scope: RecordScope, billed: BilledUsage) -> list[CallSummary]:
@@ -188,10 +192,10 @@ async def test_a_cut_waits_for_settlements_under_way_and_they_are_before_it(scen
 async def test_the_running_cut_is_told_before_anything_was_settled(scene: Scene) -> None:
     caller = await scene.a_caller()
     async with scene.database.read() as session:
-        assert await service.current_cut(session, organization_id=caller.organization_id) == 0
+        assert await service.position(session, organization_id=caller.organization_id) == Position(0, None)
     assert [await cut(scene, caller) for _ in range(3)] == [0, 1, 2]
     async with scene.database.read() as session:
-        assert await service.current_cut(session, organization_id=caller.organization_id) == 3
+        assert await service.position(session, organization_id=caller.organization_id) == Position(3, None)
 
 
 @pytest.mark.parametrize("status", [CallStatus.INSURED, CallStatus.FAILED])

@@ -8,6 +8,7 @@ from tests.history import History, a_history
 ONE_CALL = "(SELECT id FROM calls WHERE organization_id = {postpaid} AND accepted_at %s ORDER BY id LIMIT 1)"
 OLD_CALL = "organization_id = {postpaid} AND id = " + ONE_CALL % "< '2026-11-01'"
 LAST_CUT = "organization_id = {postpaid} AND invoice_cut = 2"
+SUMMED = "organization_id = {postpaid} AND ends_at - starts_at <= interval '1 day'"
 SCOPE = "organization_id = {postpaid} AND scope_id <> organization_id"
 TRIED_TWICE = "(SELECT call_id FROM attempts WHERE organization_id = {postpaid} AND ordinal = 2)"
 SUMS = {"rollups", "rolled-up quantities", "counters", "use of windows"}
@@ -76,6 +77,23 @@ DAMAGE: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "a rollup that is not there": (
         (f"DELETE FROM rollups WHERE {LAST_CUT} AND kind = 'prompt'",),
         {"rollups", "rolled-up quantities"},
+    ),
+    "the amount of a day": (
+        (f"UPDATE usage_sums SET amount = amount + 0.000000000001 WHERE {SUMMED} AND kind = 'prompt'",),
+        {"usage sums"},
+    ),
+    "a day's usage that is not there": ((f"DELETE FROM usage_sums WHERE {SUMMED}",), {"usage sums"}),
+    "a stretch that is not there": ((f"DELETE FROM usage_stretches WHERE {SUMMED}",), {"usage sums"}),
+    "two stretches that meet": (
+        (
+            "INSERT INTO usage_stretches VALUES ({postpaid}, '2020-01-01+00', '2020-01-03+00')",
+            "INSERT INTO usage_stretches VALUES ({postpaid}, '2020-01-02+00', '2020-01-04+00')",
+        ),
+        {"usage stretches"},
+    ),
+    "a fold of what may change": (
+        ("UPDATE usage_folds SET cut = 2 WHERE organization_id = {postpaid}",),
+        {"usage sums", "usage stretches"},
     ),
     "what a scope used": ((f"UPDATE counters SET total_used = total_used + 1 WHERE {SCOPE}",), {"counters"}),
     "what a scope holds": ((f"UPDATE counters SET total_held = 0 WHERE {SCOPE}",), {"counters"}),

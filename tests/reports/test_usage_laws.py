@@ -4,12 +4,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.metering.scene import fold_usage
 from tests.pricing.builders import tiers
 from tests.reports.scene import MODEL, Scene, Used
 
@@ -61,10 +63,22 @@ groupings = st.lists(st.sampled_from(TAGLESS), unique=True).map(tuple)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(drawn=drawn_calls, group_by=groupings, granularity=st.sampled_from(Granularity), zone=st.sampled_from(ZONES))
+@given(
+    drawn=drawn_calls,
+    group_by=groupings,
+    granularity=st.sampled_from(Granularity),
+    zone=st.sampled_from(ZONES),
+    folded=st.lists(st.integers(0, 12), max_size=2).map(sorted),
+)
 async def test_every_report_is_the_sum_of_its_calls(
-    scene: Scene, drawn: list[DrawnCall], group_by: tuple[Dimension, ...], granularity: Granularity, zone: str
+    scene: Scene,
+    drawn: list[DrawnCall],
+    group_by: tuple[Dimension, ...],
+    granularity: Granularity,
+    zone: str,
+    folded: list[int],
 ) -> None:
+    """Whenever they were folded: after so many of the calls, once, twice or never."""
     scene = await scene.another_organization(timezone=zone)
     keys = [await scene.a_key(), await scene.a_key(project_id=(await scene.a_project()).id)]
     prices = [scene.price, await _tiered(scene)]
@@ -72,7 +86,7 @@ async def test_every_report_is_the_sum_of_its_calls(
         DISCOUNT: await scene.an_adjustment(DISCOUNT),
         MARKUP: await scene.an_adjustment(MARKUP, model=MODEL),
     }
-    settled = await scene.record(
+    used_by_calls = [
         Used(
             at=START + timedelta(seconds=seconds),
             key=keys[key],
@@ -84,7 +98,12 @@ async def test_every_report_is_the_sum_of_its_calls(
             **{name: value for name, value in ending.items() if name != "percent"},
         )
         for seconds, key, price, used, ending, model, user in drawn
-    )
+    ]
+    settled: list[Settlement] = []
+    for first, last in pairwise([0, *folded, len(used_by_calls)]):
+        settled += await scene.record(used_by_calls[first:last])
+        if last in folded:
+            await fold_usage(scene.database, scene.organization.id)
 
     report = await _report(scene, group_by=group_by, granularity=granularity)
 

@@ -9,7 +9,7 @@ from tollgate.infra.settings import Settings
 from tollgate.invoices import tasks as invoices
 from tollgate.kit.clock import Clock
 from tollgate.metering import service as metering
-from tollgate.metering import tasks as grants
+from tollgate.metering import tasks as metering_tasks
 from tollgate.payments import tasks as payments
 from tollgate.payments.stripe_client import StripeClient
 from tollgate.rerating import tasks as rerating
@@ -37,10 +37,13 @@ def _books(database: Database, clock: Clock, configured: Settings) -> list[Sched
         await invoices.ask_for_due(database, clock, configured.invoice_grace)
 
     async def end_grants() -> None:
-        await grants.end_grants(database, clock)
+        await metering_tasks.end_grants(database, clock)
 
     async def ask_for_rerates() -> None:
         await rerating.ask_for_all(database)
+
+    async def fold_usage() -> None:
+        await metering_tasks.fold_usage(database)
 
     async def fold_statistics() -> None:
         await statistics.fold(database, clock)
@@ -49,6 +52,8 @@ def _books(database: Database, clock: Clock, configured: Settings) -> list[Sched
         Schedule("month-close", "3,18,33,48 * * * *", ask_for_closings),
         Schedule("grants-end", "* * * * *", end_grants),
         Schedule("rerates", "* * * * * */5", ask_for_rerates),
+        # Seconds after a quarter-hour began: a cut splits the rows of the one it is in, and there are hardly any yet.
+        Schedule("usage", "*/15 * * * * 10", fold_usage),
         Schedule("statistics", "* * * * * */10", fold_statistics),
     ]
 

@@ -39,6 +39,8 @@ READ_SECONDS_MAX = 30
 """No question of the control plane takes seconds. One that does would keep a connection from all others, and old rows
 from being cleared away."""
 
+_VIEW = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
 
 class Database:
     """The control plane's door to PostgreSQL. Its blocks raise DATABASE_AWAY when that is so."""
@@ -58,7 +60,7 @@ class Database:
             AsyncSession(self._engine, expire_on_commit=False) as session,
             session.begin(),
         ):
-            await session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            await session.connection(execution_options=_VIEW)
             await session.execute(text(f"SET LOCAL statement_timeout = '{READ_SECONDS_MAX}s'"))
             yield ReadSession(session)
 

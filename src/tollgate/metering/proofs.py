@@ -116,6 +116,54 @@ _ROLLUP_QUANTITIES = Check(
     """,
 )
 
+_SUMS_KEY = """
+    organization_id, starts_at, ends_at, project_id, key_id, model, provider, price_version_id, tier, kind, unit,
+    unit_price
+"""
+_SUMMED = ("calls", "quantity", "origin_amount", "amount", "credits_amount")
+
+# Units and prices may be null, which no join takes for equal, so both sides are grouped together.
+_USAGE_SUMS = Check(
+    "usage sums",
+    "Every day and month that usage was summed up for holds exactly the rollups up to the cut that was folded last.",
+    f"""
+    SELECT organization_id,
+           format('%s of %s to %s of %s, %s, key_%s, %s at %s, tier %s', part.name, starts_at, ends_at, kind,
+                  CASE project_id WHEN {_NONE} THEN 'no project' ELSE 'prj_' || project_id END, key_id, model, provider,
+                  tier), part.folded, part.kept
+    FROM (SELECT {_SUMS_KEY}, {", ".join(f"sum(r_{name}) AS r_{name}, sum({name}) AS {name}" for name in _SUMMED)}
+          FROM (SELECT st.organization_id, st.starts_at, st.ends_at, project_id, key_id, model, provider,
+                       price_version_id, tier, kind, unit, unit_price,
+                       {", ".join(f"{name} AS r_{name}, 0 AS {name}" for name in _SUMMED)}
+                FROM usage_stretches AS st
+                JOIN usage_folds AS f ON f.organization_id = st.organization_id
+                JOIN rollups AS r ON r.organization_id = st.organization_id AND r.invoice_cut <= f.cut
+                    AND r.bucket >= st.starts_at AND r.bucket < st.ends_at
+                UNION ALL
+                SELECT {_SUMS_KEY}, {", ".join(f"0, {name}" for name in _SUMMED)} FROM usage_sums) AS both_sides
+          GROUP BY {_SUMS_KEY}) AS s
+    CROSS JOIN LATERAL (VALUES {", ".join(f"('{name.replace('_', ' ')}', r_{name}, {name})" for name in _SUMMED)})
+        AS part (name, folded, kept)
+    WHERE part.folded <> part.kept
+    """,
+)
+
+_USAGE_STRETCHES = Check(
+    "usage stretches",
+    "Of two stretches that usage was summed up for, one holds the other or they do not meet, and nothing was folded "
+    "that may still change.",
+    """
+    SELECT a.organization_id, format('the stretch from %s to %s', a.starts_at, a.ends_at), 'ended before it',
+           'meets one from ' || b.starts_at || ' to ' || b.ends_at
+    FROM usage_stretches AS a JOIN usage_stretches AS b USING (organization_id)
+    WHERE a.starts_at < b.starts_at AND b.starts_at < a.ends_at AND a.ends_at < b.ends_at
+    UNION ALL
+    SELECT f.organization_id, 'the cut that was folded last', 'below ' || c.invoice_cut, f.cut::text
+    FROM usage_folds AS f JOIN counters AS c ON c.organization_id = f.organization_id AND c.scope_id = c.organization_id
+    WHERE f.cut >= c.invoice_cut
+    """,
+)
+
 _SCOPES = "CROSS JOIN LATERAL (VALUES (organization_id), (project_id), (key_id)) AS scope (id)"
 _SCOPE_NAME = "CASE scope_id WHEN organization_id THEN 'the organization' ELSE 'project or key ' || scope_id END"
 
@@ -290,6 +338,8 @@ CHECKS: Sequence[Check] = (
     _FREE_CALLS,
     _ROLLUP_SUMS,
     _ROLLUP_QUANTITIES,
+    _USAGE_SUMS,
+    _USAGE_STRETCHES,
     _COUNTERS,
     _HELD_IN_WINDOWS,
     _USED_IN_WINDOWS,

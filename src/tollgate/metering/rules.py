@@ -2,8 +2,9 @@
 
 import math
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
-from tollgate.kit import money
+from tollgate.kit import money, period
 from tollgate.kit.errors import (
     AuthenticationFailed,
     InsufficientCredit,
@@ -14,6 +15,7 @@ from tollgate.kit.errors import (
     TollgateError,
 )
 from tollgate.kit.ids import CallId
+from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.metering.model import Admission, AdmissionRequest, ChargeRecord, Settlement
 from tollgate.pricing.model import Charge
@@ -143,3 +145,21 @@ def bare(settlement: Settlement) -> Settlement:
     )
     attempts = tuple(attempt._replace(error=None, upstream_id=None, usage=None) for attempt in settlement.attempts)
     return Settlement(call, settlement.charges, attempts)
+
+
+def stretches(extent: Period, zone: ZoneInfo) -> tuple[list[Period], list[Period]]:
+    """The days of the months that touch the extent, and these months, as far as they begin and end on quarter-hours.
+
+    Clocks that were not set by quarter-hours leave stretches out, not usage: sums are of whole quarter-hours alone.
+    """
+    first, last = period.month_of(extent.start, zone), period.month_of(extent.end - period.QUARTER_HOUR, zone)
+    whole = Period(first.start, last.end)
+    return _on_quarter_hours(whole, "day", zone), _on_quarter_hours(whole, "month", zone)
+
+
+def _on_quarter_hours(whole: Period, unit: str, zone: ZoneInfo) -> list[Period]:
+    return [
+        each
+        for each in period.split(whole, unit, zone)
+        if period.quarter_hour(each.start) == each.start and period.quarter_hour(each.end) == each.end
+    ]

@@ -18,7 +18,7 @@ from tollgate.infra.database import ReadSession, WriteSession
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable
 from tollgate.kit.ids import CallId, OrganizationId
-from tollgate.metering import rules, store
+from tollgate.metering import line_calls, rules, store, sums
 from tollgate.metering.allowance import OfflineAllowance
 from tollgate.metering.model import (
     Admission,
@@ -33,6 +33,7 @@ from tollgate.metering.model import (
 )
 from tollgate.metering.safekeeping import Safekeeping
 from tollgate.metering.sending import BATCH_MAX, FLIGHTS_MAX, LEDGER_AWAY, NOT_RECORDABLE, Sender
+from tollgate.metering.sums import Position
 
 PARTITION_MONTHS = 3
 """How many months of partitions stand ready: this one and the next two."""
@@ -221,16 +222,16 @@ async def cut_records(session: WriteSession, *, organization_id: OrganizationId)
     return await store.cut(session, organization_id)
 
 
-async def current_cut(session: ReadSession, *, organization_id: OrganizationId) -> int:
-    """The cut that settlements belong to right now."""
-    return await store.current_cut(session, organization_id)
+async def position(session: ReadSession, *, organization_id: OrganizationId) -> Position:
+    """The cut that settlements belong to right now, and the one up to which usage is folded."""
+    return await sums.position(session, organization_id)
 
 
 async def billed_usage(
-    session: ReadSession, *, organization_id: OrganizationId, scope: RecordScope
+    session: ReadSession, *, organization_id: OrganizationId, scope: RecordScope, position: Position
 ) -> tuple[BilledUsage, ...]:
-    """The sums of a scope's records by what makes an invoice line."""
-    return await store.billed_usage(session, organization_id, scope)
+    """The sums of a scope's records by what makes an invoice line; exact whenever the position was read."""
+    return await store.billed_usage(session, organization_id, scope, position)
 
 
 async def organizations_with_usage(session: ReadSession, times: Sequence[OpenTime]) -> set[OrganizationId]:
@@ -248,7 +249,7 @@ async def billed_calls(
     limit: int,
 ) -> tuple[CallSummary, ...]:
     """The calls behind one line that were accepted between the scope's start and end, oldest first."""
-    return await store.billed_calls(session, organization_id, scope, line, after=after, limit=limit)
+    return await line_calls.billed_calls(session, organization_id, scope, line, after=after, limit=limit)
 
 
 async def ensure_partitions(session: WriteSession, *, now: datetime) -> int:

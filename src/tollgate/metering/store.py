@@ -1,6 +1,5 @@
 """All SQL of metering. The hot path's two statements are database functions (migrations/sql, 0024)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,16 +10,14 @@ import asyncpg
 import sqlalchemy as sa
 
 from tollgate.infra.database import ReadSession, WriteSession
-from tollgate.kit import ids
-from tollgate.kit.ids import CallId, KeyId, OrganizationId, PriceVersionId, ProjectId
-from tollgate.kit.tokens import Kind, UsageQuantities
+from tollgate.kit.ids import CallId, OrganizationId, PriceVersionId, ProjectId
+from tollgate.kit.period import Period
+from tollgate.kit.tokens import Kind
+from tollgate.metering import sums
 from tollgate.metering.model import (
     Admission,
     AdmissionRequest,
-    BilledLine,
     BilledUsage,
-    CallStatus,
-    CallSummary,
     OpenTime,
     RecordScope,
     Settled,
@@ -190,43 +187,37 @@ async def cut(session: WriteSession, organization_id: OrganizationId) -> int:
     return int(result.scalar_one())
 
 
-async def current_cut(session: ReadSession, organization_id: OrganizationId) -> int:
-    """The cut that settlements belong to right now."""
-    result = await session.execute(
-        sa.text("SELECT invoice_cut FROM counters WHERE organization_id = :id AND scope_id = :id"),
-        {"id": organization_id},
-    )
-    return int(result.scalar() or 0)
-
-
-# A scope is read in two parts, each with an index to itself: the time that no invoice covered before, and what was
-# recorded since the last invoice of the time that it covered. Neither grows with the organization's history.
-_BILLED_USAGE = sa.text("""
+# A scope is read in two parts: the time that no invoice covered before, from sums as far as there are any, and what was
+# recorded since the last invoice of the time that it covered, which has an index to itself. Neither grows with the
+# organization's history.
+_BILLED_USAGE = sa.text(f"""
+    WITH {sums.RECORDS}
     SELECT project_id, model, kind, tier, price_version_id, unit, unit_price, bucket < :start AS late,
            sum(calls) AS calls, sum(quantity) AS quantity, sum(amount) AS amount, sum(credits_amount) AS credits_amount
-    FROM (SELECT * FROM rollups
-          WHERE organization_id = :organization_id AND bucket >= :previous_end AND bucket < :end
-            AND invoice_cut <= :cut
+    FROM (SELECT bucket, {sums.COLUMNS} FROM records
           UNION ALL
-          SELECT * FROM rollups
+          SELECT bucket, {sums.COLUMNS} FROM rollups
           WHERE organization_id = :organization_id AND invoice_cut = ANY (CAST(:cuts_since AS integer[]))
             AND bucket < :late_end) AS in_scope
     GROUP BY project_id, model, kind, tier, price_version_id, unit, unit_price, late
     ORDER BY project_id, model, kind, tier, price_version_id, late
-""")
+""").bindparams(*sums.BINDS)
 
 
 async def billed_usage(
-    session: ReadSession, organization_id: OrganizationId, scope: RecordScope
+    session: ReadSession, organization_id: OrganizationId, scope: RecordScope, position: sums.Position
 ) -> tuple[BilledUsage, ...]:
     """The sums of the scope's records by what makes an invoice line."""
     previous_end, previous_cut = scope.previous or _NO_INVOICE
     parameters = {
-        "organization_id": organization_id,
+        **sums.asked(
+            organization_id,
+            position,
+            window=Period(previous_end, scope.end),
+            starts=sorted({previous_end, scope.start}),
+            cut=scope.cut,
+        ),
         "start": scope.start,
-        "end": scope.end,
-        "cut": scope.cut,
-        "previous_end": previous_end,
         "late_end": min(previous_end, scope.end),
         "cuts_since": [] if scope.previous is None else list(range(previous_cut + 1, scope.cut + 1)),
     }
@@ -277,76 +268,6 @@ async def organizations_with_usage(session: ReadSession, times: Sequence[OpenTim
         "previous_cuts": [cut for _, cut in previous],
     }
     return {OrganizationId(row.organization_id) for row in await session.execute(_WITH_USAGE, parameters)}
-
-
-# The bounds on the id leave only the partitions of the scope's own months to be read: a call's id is minted at the
-# very millisecond at which it was accepted.
-_BILLED_CALLS = sa.text("""
-    SELECT id, accepted_at, project_id, key_id, model, provider, status, quantities, amount, price_version_id
-    FROM calls
-    WHERE organization_id = :organization_id AND id >= :first_id AND id < :last_id AND id > :after
-      AND accepted_at >= :start AND accepted_at < :end
-      AND invoice_cut <= :cut AND NOT (accepted_at < :previous_end AND invoice_cut <= :previous_cut)
-      AND project_id IS NOT DISTINCT FROM CAST(:project_id AS uuid) AND model = :model AND tier = :tier
-      AND price_version_id IS NOT DISTINCT FROM CAST(:price_version_id AS uuid)
-      AND quantities ? :kind AND status <> 'insured'
-    ORDER BY id
-    LIMIT :limit
-""")
-
-
-async def billed_calls(
-    session: ReadSession,
-    organization_id: OrganizationId,
-    scope: RecordScope,
-    line: BilledLine,
-    *,
-    after: CallId | None,
-    limit: int,
-) -> tuple[CallSummary, ...]:
-    """The calls behind one line that were accepted in the scope's own time, oldest first."""
-    previous_end, previous_cut = scope.previous or _NO_INVOICE
-    rows = await session.execute(
-        _BILLED_CALLS,
-        {
-            "organization_id": organization_id,
-            "start": scope.start,
-            "end": scope.end,
-            "cut": scope.cut,
-            "previous_end": previous_end,
-            "previous_cut": previous_cut,
-            "project_id": line.project_id,
-            "model": line.model,
-            "tier": line.tier,
-            "price_version_id": line.price_version_id,
-            "kind": line.kind.value,
-            "first_id": ids.lowest_uuid7(scope.start),
-            "last_id": ids.lowest_uuid7(scope.end),
-            "after": after or _NONE,
-            "limit": limit,
-        },
-    )
-    return tuple(
-        CallSummary(
-            id=CallId(row.id),
-            accepted_at=row.accepted_at,
-            project_id=None if row.project_id is None else ProjectId(row.project_id),
-            key_id=KeyId(row.key_id),
-            model=row.model,
-            provider=row.provider,
-            status=CallStatus(row.status),
-            quantities=quantities_of(row.quantities),
-            amount=row.amount,
-            price_version_id=None if row.price_version_id is None else PriceVersionId(row.price_version_id),
-        )
-        for row in rows
-    )
-
-
-def quantities_of(stored: str | dict[str, int]) -> UsageQuantities:
-    """Read the stored JSON of quantities back."""
-    counts = json.loads(stored) if isinstance(stored, str) else stored
-    return UsageQuantities({Kind(kind): count for kind, count in counts.items()})
 
 
 async def ensure_partitions(session: WriteSession, *, now: datetime, months: int) -> int:

@@ -194,6 +194,53 @@ class RollupRow(SQLModel, table=True):
     credits_amount: Decimal = Field(sa_type=MONEY)
 
 
+class UsageFoldRow(SQLModel, table=True):
+    """Up to which cut an organization's rollups are in its sums; locked by whoever folds."""
+
+    __tablename__ = "usage_folds"
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    cut: int = Field(sa_type=sa.Integer)
+
+
+class UsageStretchRow(SQLModel, table=True):
+    """A day or a month of an organization's calendar that there are sums of."""
+
+    __tablename__ = "usage_stretches"
+
+    organization_id: OrganizationId = Field(primary_key=True, sa_type=sa.Uuid)
+    starts_at: datetime = Field(primary_key=True, sa_type=INSTANT)
+    ends_at: datetime = Field(primary_key=True, sa_type=INSTANT)
+
+
+_SUMS_KEY = (
+    sa.Column("organization_id", sa.Uuid, nullable=False),
+    sa.Column("starts_at", INSTANT, nullable=False),
+    sa.Column("ends_at", INSTANT, nullable=False),
+    sa.Column("project_id", sa.Uuid, nullable=False),
+    sa.Column("key_id", sa.Uuid, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("price_version_id", sa.Uuid, nullable=False),
+    sa.Column("tier", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("unit", sa.Text),
+    sa.Column("unit_price", MONEY),
+)
+SUMS = sa.Table(
+    "usage_sums",
+    SQLModel.metadata,
+    *_SUMS_KEY,
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.Column("quantity", sa.Numeric(38, 0), nullable=False),
+    sa.Column("origin_amount", MONEY, nullable=False),
+    sa.Column("amount", MONEY, nullable=False),
+    sa.Column("credits_amount", MONEY, nullable=False),
+    sa.Index("usage_sums_key", *_SUMS_KEY, unique=True, postgresql_nulls_not_distinct=True),
+)
+"""Rollups of a stretch, added up; two that differ in any part of the key, unit or price are not one."""
+
+
 class RepricedUsageRow(SQLModel, table=True):
     """Usage that has got another price since: what a version charged in a stretch of time, recorded up to a cut.
 

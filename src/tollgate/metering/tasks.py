@@ -1,8 +1,9 @@
-"""What is left of grants that ended, posted batch by batch until none is due."""
+"""What happens by itself: what is left of grants that ended is posted, and what was used is folded into sums."""
 
 from tollgate.infra.database import Database
 from tollgate.kit.clock import Clock
 from tollgate.ledger import service as ledger
+from tollgate.metering import folding
 
 
 async def end_grants(database: Database, clock: Clock) -> int:
@@ -17,3 +18,18 @@ async def end_grants(database: Database, clock: Clock) -> int:
         ended += closed
         if closed == 0:
             return ended
+
+
+async def fold_usage(database: Database) -> int:
+    """Fold the usage of every organization that has much of it; answers how many these were.
+
+    The cut is a transaction of its own: settlements of the organization wait for that one, and not for the sums.
+    """
+    async with database.read() as session:
+        organization_ids = await folding.with_much(session)
+    for organization_id in organization_ids:
+        async with database.write() as session:
+            cut = await folding.cut(session, organization_id)
+        async with database.write() as session:
+            await folding.fold(session, organization_id, up_to=cut)
+    return len(organization_ids)

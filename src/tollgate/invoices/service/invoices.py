@@ -3,6 +3,7 @@
 Closing is one transaction: cut the records, sum them by price, round once, post to the ledger, number, insert.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from tollgate.kit.ids import CallId, InvoiceId, OrganizationId
 from tollgate.ledger import service as ledger
 from tollgate.metering import service as metering
 from tollgate.metering.model import BilledLine, BilledUsage
+from tollgate.metering.sums import Position
 from tollgate.webhooks import service as webhooks
 
 _SAME_MILLISECOND_MAX = 100
@@ -58,8 +60,10 @@ async def _closable(
     window = windows.window(organization, month, last, cut)
     terms = await _terms(session, organization, last)
     dues = agreed.are_due_between(terms, windows.first_open(organization, last), month)
-    closing.check_nothing_skipped(month, await _skipped(session, organization, window), dues=dues)
-    invoice = await _draft(session, organization, month, window, terms)
+    position = await metering.position(session, organization_id=organization.id)
+    closing.check_nothing_skipped(month, await _skipped(session, organization, window, position), dues=dues)
+    drafted = await _draft(session, organization, month, window, terms, position)
+    invoice = voiding.revised(drafted, (await store.voided_months(session, organization))[month])
     closing.check_billable(invoice)
     return invoice
 
@@ -96,32 +100,41 @@ async def _issue(session: WriteSession, drafted: Invoice, *, now: datetime) -> I
 async def draft(session: ReadSession, *, organization: Organization, month: Month) -> Invoice:
     """The invoice of an open month as it would be if it were closed now and every earlier month before it."""
     last = await _last(session, organization)
-    cut = await metering.current_cut(session, organization_id=organization.id)
-    window = windows.window(organization, month, last, cut)
+    voided = await store.voided_months(session, organization)
+    return await _draft_after(session, organization, month, last, voided)
+
+
+async def _draft_after(
+    session: ReadSession, organization: Organization, month: Month, last: Heading | None, voided: Counter[Month]
+) -> Invoice:
+    position = await metering.position(session, organization_id=organization.id)
+    window = windows.window(organization, month, last, position.cut)
     terms = await _terms(session, organization, last)
     dues = agreed.are_due_between(terms, windows.first_open(organization, last), month)
-    if dues or closing.any_in_between(await _skipped(session, organization, window)):
+    if dues or closing.any_in_between(await _skipped(session, organization, window, position)):
         window, terms = windows.after_the_skipped(window), agreed.after_the_skipped(terms)
-    return await _draft(session, organization, month, window, terms)
+    return voiding.revised(await _draft(session, organization, month, window, terms, position), voided[month])
 
 
 async def _last(session: ReadSession, organization: Organization) -> Heading | None:
     return (await store.last_of(session, [(organization.id, organization.currency)])).get(organization.id)
 
 
-async def _skipped(session: ReadSession, organization: Organization, window: Window) -> tuple[BilledUsage, ...]:
+async def _skipped(
+    session: ReadSession, organization: Organization, window: Window, position: Position
+) -> tuple[BilledUsage, ...]:
     stretch = windows.months_skipped(window)
     if stretch is None:
         return ()
     scope = windows.records(window, stretch)
-    usages = await metering.billed_usage(session, organization_id=organization.id, scope=scope)
+    usages = await metering.billed_usage(session, organization_id=organization.id, scope=scope, position=position)
     return await unpriced.without_resolved(session, organization.id, scope, usages)
 
 
 async def _draft(
-    session: ReadSession, organization: Organization, month: Month, window: Window, terms: Terms
+    session: ReadSession, organization: Organization, month: Month, window: Window, terms: Terms, position: Position
 ) -> Invoice:
-    billed = await _usage_by_origin(session, organization, month, window)
+    billed = await _usage_by_origin(session, organization, month, window, position)
     project_ids = {usage.project_id for usage, _ in billed if usage.project_id is not None}
     projects = await accounts.projects_of(session, organization_id=organization.id, project_ids=project_ids)
     usages = [
@@ -129,8 +142,7 @@ async def _draft(
         for usage, origin in billed
     ]
     adjustments = await _adjustments(session, organization, window)
-    drafted = await unpriced.settled(session, lines.draft(organization, month, window, usages, adjustments, terms))
-    return voiding.revised(drafted, (await store.voided_months(session, organization))[month])
+    return await unpriced.settled(session, lines.draft(organization, month, window, usages, adjustments, terms))
 
 
 async def _adjustments(session: ReadSession, organization: Organization, window: Window) -> Adjustments:
@@ -146,15 +158,14 @@ async def _adjustments(session: ReadSession, organization: Organization, window:
 
 
 async def _usage_by_origin(
-    session: ReadSession, organization: Organization, month: Month, window: Window
+    session: ReadSession, organization: Organization, month: Month, window: Window, position: Position
 ) -> list[tuple[BilledUsage, Month | None]]:
     """The month's own usage, then late usage month by month, backwards for as long as there is any."""
     found: list[tuple[BilledUsage, Month | None]] = []
     origin, stretch = month, window.period
     while True:
-        usages = await metering.billed_usage(
-            session, organization_id=organization.id, scope=windows.records(window, stretch)
-        )
+        scope = windows.records(window, stretch)
+        usages = await metering.billed_usage(session, organization_id=organization.id, scope=scope, position=position)
         found += [(usage, None if origin == month else origin) for usage in usages if not usage.late]
         if not any(usage.late for usage in usages):
             return found
@@ -222,14 +233,14 @@ async def _invoice(
     issued = await store.invoice(session, organization_id=organization.id, invoice_id=invoice_id)
     if issued is not None:
         return issued
-    month = await _open_month(session, organization, invoice_id, now)
-    return None if month is None else await draft(session, organization=organization, month=month)
-
-
-async def _open_month(
-    session: ReadSession, organization: Organization, invoice_id: InvoiceId, now: datetime
-) -> Month | None:
     last, voided = await _last(session, organization), await store.voided_months(session, organization)
+    month = _open_month(organization, invoice_id, last, voided, now)
+    return None if month is None else await _draft_after(session, organization, month, last, voided)
+
+
+def _open_month(
+    organization: Organization, invoice_id: InvoiceId, last: Heading | None, voided: Counter[Month], now: datetime
+) -> Month | None:
     for month in windows.open_months(organization, last, now):
         if windows.invoice_id(organization.id, organization.currency, month, voided[month]) == invoice_id:
             return month
@@ -267,7 +278,8 @@ async def finalise(session: WriteSession, *, invoice_id: InvoiceId, now: datetim
         issued = await store.invoice(session, organization_id=organization.id, invoice_id=invoice_id)
         if issued is not None:
             return issued
-        month = await _open_month(session, organization, invoice_id, now)
+        last, voided = await _last(session, organization), await store.voided_months(session, organization)
+        month = _open_month(organization, invoice_id, last, voided, now)
         if month is not None:
             return await close(session, organization_id=organization.id, month=month, now=now)
     return _found(None)

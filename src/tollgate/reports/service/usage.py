@@ -1,18 +1,21 @@
 """Usage reports: from a question in a request's words to rows and their total."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from tollgate.accounts import service as accounts
 from tollgate.infra.database import ReadSession
-from tollgate.kit import period
+from tollgate.kit import money, period
 from tollgate.kit.ids import OrganizationId
-from tollgate.kit.money import ZERO
 from tollgate.kit.tokens import Kind, UsageQuantities
 from tollgate.reports import rules
-from tollgate.reports.model import Granularity, Usage, UsageQuery, UsageQuestion, UsageReport
+from tollgate.reports.model import Dimension, Granularity, Usage, UsageQuery, UsageQuestion, UsageReport
 from tollgate.reports.service import scope
 from tollgate.reports.store import usage as store
+
+_BY_PARTS = {Dimension.TAG, Dimension.KIND}
+"""What makes a call stand in several rows."""
 
 
 async def report(
@@ -36,12 +39,9 @@ async def report(
     )
     rules.check_quarter_hours(query.window)
     await scope.require_own(session, organization_id=organization_id, filters=query.filters)
-    return UsageReport(
-        query=query,
-        currency=organization.currency,
-        rows=await _rows(session, query),
-        total=await _total(session, query),
-    )
+    rows = await _rows(session, query)
+    total = await _total(session, query) if _BY_PARTS & set(query.group_by) else _sum(query, rows)
+    return UsageReport(query=query, currency=organization.currency, rows=rows, total=total)
 
 
 async def _rows(session: ReadSession, query: UsageQuery) -> tuple[Usage, ...]:
@@ -53,10 +53,23 @@ async def _rows(session: ReadSession, query: UsageQuery) -> tuple[Usage, ...]:
 
 
 async def _total(session: ReadSession, query: UsageQuery) -> Usage:
-    """Summed without groups, because a call with several tags is in several rows."""
+    """Summed without groups."""
     whole = replace(query, granularity=Granularity.TOTAL, group_by=())
-    rows = await store.usage(session, whole, pieces=[query.window], rows_max=1)
-    if rows:
-        return rows[0]
+    return _sum(query, await store.usage(session, whole, pieces=[query.window], rows_max=1))
+
+
+def _sum(query: UsageQuery, rows: Sequence[Usage]) -> Usage:
+    """What rows come to of which each tells of calls of its own."""
+    counted = [row.calls for row in rows if row.calls is not None]
     countable = not query.filters.kind or Kind.REQUEST in query.filters.kind
-    return Usage(query.window, {}, calls=0 if countable else None, quantities=UsageQuantities(), amount=ZERO)
+    quantities: dict[Kind, int] = {}
+    for row in rows:
+        for kind, count in row.quantities:
+            quantities[kind] = quantities.get(kind, 0) + count
+    return Usage(
+        query.window,
+        {},
+        calls=sum(counted) if counted or (countable and not rows) else None,
+        quantities=UsageQuantities(quantities),
+        amount=money.total(row.amount for row in rows),
+    )

@@ -1,4 +1,4 @@
-"""Sums of usage: over the quarter-hourly rollups, or over the calls themselves where users are asked for.
+"""Sums of usage: of rollups, as far as they are added up already, or of the calls themselves where users are asked for.
 
 Both sources yield the same facts, one per kind of a bucket or call: at, project_id, key_id, model, provider, user_id,
 kind, calls, quantity, amount. What cuts, groups and filters them does not know where they came from. The quantity is
@@ -16,12 +16,16 @@ from tollgate.infra.database import ReadSession
 from tollgate.kit import ids
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import COMPLETION_KINDS, PROMPT_KINDS, Kind, UsageQuantities
+from tollgate.metering import sums
 from tollgate.reports.model import DayOfTokens, Dimension, Usage, UsageQuery
 
 INSTANT = sa.DateTime(timezone=True)
 
 CLOCK_SLACK = timedelta(hours=1)
 """How far the time in a call's id may lie from the time it was accepted. Only pruning of partitions relies on it."""
+
+_CALLS_BINDS = {"organization_id", "since", "until", "starts"}
+"""What the calls are asked by, of what the sums are."""
 
 _COLUMNS = {
     Dimension.PROJECT: "project_id",
@@ -33,11 +37,10 @@ _COLUMNS = {
     Dimension.TAG: "tag",
 }
 
-_FROM_ROLLUPS = """
+_FROM_RECORDS = """
     SELECT bucket AS at, nullif(project_id, :nothing) AS project_id, key_id, model, provider, NULL AS user_id,
            kind, calls, CASE WHEN kind <> 'request' OR unit IS NOT NULL THEN quantity END AS quantity, amount
-    FROM rollups
-    WHERE organization_id = :organization_id AND bucket >= :since AND bucket < :until
+    FROM records
 """
 
 # A rollup row holds the one unit price of its kind, price version and tier, any discount or markup in it, so it prices
@@ -72,7 +75,10 @@ TAGGED = "key_id IN (SELECT k.id FROM api_keys AS k WHERE k.organization_id = :o
 async def usage(session: ReadSession, query: UsageQuery, *, pieces: Sequence[Period], rows_max: int) -> list[Usage]:
     """What was used in each of the pieces, which tile the query's window, by each group; at most so many rows."""
     groups = [_COLUMNS[dimension] for dimension in query.group_by]
-    result = await session.execute(_statement(query), _parameters(query, pieces) | {"rows_max": rows_max})
+    given = _by_calls(query) if query.by_user else await _by_sums(session, query, pieces)
+    given |= {dimension.value: list(values) for dimension, values in query.filters.given().items()}
+    given |= {"starts": [piece.start for piece in pieces], "nothing": ids.PLATFORM, "rows_max": rows_max}
+    result = await session.execute(_statement(query), given)
     return [
         Usage(
             period=pieces[row.piece - 1],
@@ -91,11 +97,11 @@ def _statement(query: UsageQuery) -> sa.TextualSelect:
     kinds = groups if by_kind else f"{groups}, kind"
     counts = "quantity IS NOT NULL" if by_kind else "true"
     text = sa.text(f"""
-        WITH counted AS (
+        WITH {"" if query.by_user else f"{sums.RECORDS},"} counted AS (
             SELECT width_bucket(at, :starts) AS piece{kinds},
                    (sum(calls) FILTER (WHERE kind = 'request'))::bigint AS calls,
                    sum(quantity) AS quantity, sum(amount) AS amount
-            FROM ({_FROM_CALLS if query.by_user else _FROM_ROLLUPS}) AS facts
+            FROM ({_FROM_CALLS if query.by_user else _FROM_RECORDS}) AS facts
             {_TAGS if Dimension.TAG in query.group_by else ""}
             WHERE {" AND ".join([counts, *(_wanted(dimension, query) for dimension in query.filters.given())])}
             GROUP BY piece{kinds}
@@ -119,33 +125,25 @@ def _wanted(dimension: Dimension, query: UsageQuery) -> str:
 
 def _typed(statement: sa.TextClause, query: UsageQuery) -> sa.TextClause:
     wanted = [sa.bindparam(dimension, type_=sa.ARRAY(_value_type(dimension))) for dimension in query.filters.given()]
+    shared = [each for each in sums.BINDS if each.key in _CALLS_BINDS or not query.by_user]
     bounds = [sa.bindparam(name, type_=sa.Uuid) for name in ("first_id", "last_id") if query.by_user]
-    return statement.bindparams(
-        sa.bindparam("organization_id", type_=sa.Uuid),
-        sa.bindparam("nothing", type_=sa.Uuid),
-        sa.bindparam("since", type_=INSTANT),
-        sa.bindparam("until", type_=INSTANT),
-        sa.bindparam("starts", type_=sa.ARRAY(INSTANT)),
-        *bounds,
-        *wanted,
-    )
+    return statement.bindparams(sa.bindparam("nothing", type_=sa.Uuid), *shared, *bounds, *wanted)
 
 
 def _value_type(dimension: Dimension) -> sa.types.TypeEngine[Any]:
     return sa.Uuid() if dimension in {Dimension.PROJECT, Dimension.KEY} else sa.Text()
 
 
-def _parameters(query: UsageQuery, pieces: Sequence[Period]) -> dict[str, object]:
-    parameters: dict[str, object] = {
-        "organization_id": query.organization_id,
-        "nothing": ids.PLATFORM,
-        "since": query.window.start,
-        "until": query.window.end,
-        "starts": [piece.start for piece in pieces],
-    }
-    if query.by_user:
-        parameters |= id_bounds(query.window)
-    return parameters | {dimension.value: list(values) for dimension, values in query.filters.given().items()}
+def _by_calls(query: UsageQuery) -> dict[str, object]:
+    window = query.window
+    where: dict[str, object] = {"organization_id": query.organization_id, "since": window.start, "until": window.end}
+    return where | id_bounds(window)
+
+
+async def _by_sums(session: ReadSession, query: UsageQuery, pieces: Sequence[Period]) -> dict[str, object]:
+    position = await sums.position(session, query.organization_id)
+    starts = [piece.start for piece in pieces]
+    return sums.asked(query.organization_id, position, window=query.window, starts=starts, cut=position.cut)
 
 
 def id_bounds(window: Period) -> dict[str, object]:
