@@ -4,7 +4,6 @@ The customer pays for the attempt that served, at its own price; failed attempts
 nothing (billing-rules §5).
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,9 +14,9 @@ from typing import NamedTuple
 import msgspec
 
 from tollgate.catalog.model import Format
-from tollgate.gateway import routing
+from tollgate.gateway import recordable, routing
 from tollgate.gateway.crossing import Crossing
-from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, Session, UsageReading
+from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, Session
 from tollgate.kit import ids, money
 from tollgate.kit.ids import CallId
 from tollgate.kit.principal import Principal
@@ -34,8 +33,6 @@ from tollgate.metering.model import (
 from tollgate.pricing import rules as pricing
 from tollgate.pricing.model import CURRENCY, STANDARD, Charge, PriceVersion
 
-_TEXT_CHARACTERS_MAX = 200
-_RAW_USAGE_CHARACTERS_MAX = 8_192
 _METADATA_OF_LOST_MAX = 2_048
 _FAST = "fast"
 """A tier of speed: an answer that says `standard`, and no more, tells nothing of it."""
@@ -45,7 +42,6 @@ _GAUGED_PERCENT_OFF = 38
 _EVENTS_BESIDE_OUTPUT = 64
 """Events of a stream that carry no output, at most: openings, closings, keep-alives."""
 _CHARACTERS_PER_TOKEN_MAX = 32
-_PAIR_OR_NUL = re.compile(r"(\\\\)|\\u0000")
 _ANY_TIER = "auto"
 _ERROR = "error"
 """The finish reason of an answer that is none."""
@@ -300,7 +296,7 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
     endpoint = (call.plan.candidates[0] if serving is None else serving.candidate).endpoint
     answer = _NO_ANSWER if serving is None else serving.answer
     attribution, quantities = request.attribution, usage.quantities
-    metadata = None if attribution.metadata is None else _json(attribution.metadata)
+    metadata = None if attribution.metadata is None else recordable.json(attribution.metadata)
     if end.ending is Ending.LOST and metadata is not None and len(metadata) > _METADATA_OF_LOST_MAX:
         # It would be written down again every second, and a caller may give pages of it.
         metadata = None
@@ -319,8 +315,10 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
         status=verdict.status,
         estimated=usage.estimated,
         anomalous=answer.usage is not None and answer.usage.anomalous,
-        finish_reason=None if answer.finish_reason is None else _clean(answer.finish_reason),
-        native_finish_reason=None if answer.native_finish_reason is None else _clean(answer.native_finish_reason),
+        finish_reason=recordable.text(answer.finish_reason),
+        native_finish_reason=None
+        if answer.native_finish_reason is None
+        else recordable.text(answer.native_finish_reason),
         latency_ms=call.latency_ms,
         generation_ms=call.generation_ms,
         quantities=msgspec.json.encode(dict(quantities)).decode(),
@@ -334,32 +332,8 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
         user_id=attribution.user,
         session_id=attribution.session_id,
         metadata=metadata,
-        estimate=_json(usage.disputed) if usage.disputed else None,
+        estimate=recordable.json(usage.disputed) if usage.disputed else None,
     )
-
-
-def _clean(text: str) -> str:
-    """A provider's text in a form the database can keep."""
-    if len(text) <= _TEXT_CHARACTERS_MAX and text.isascii() and "\x00" not in text:
-        return text
-    return text.replace("\x00", "")[:_TEXT_CHARACTERS_MAX].encode("utf-8", "replace").decode()
-
-
-def _json(value: object) -> str:
-    """JSON that the database can keep: it knows no NUL, not even an escaped one.
-
-    A pair of backslashes is one escaped backslash, and what follows it is text of its own.
-    """
-    text = msgspec.json.encode(value).decode()
-    return _PAIR_OR_NUL.sub(lambda found: found[1] or "", text) if "\\u0000" in text else text
-
-
-def _raw_usage(usage: UsageReading) -> str:
-    """The provider's usage object as it came, or its counts alone if it is out of proportion."""
-    whole = _json(usage.raw)
-    if len(whole) <= _RAW_USAGE_CHARACTERS_MAX:
-        return whole
-    return _json({kind.value: count for kind, count in usage.quantities})
 
 
 def _provider_cost(attempt: Attempt, price: PriceVersion, rated: _Rated) -> Decimal | None:
@@ -400,6 +374,6 @@ def _attempt_record(end: _End, attempt: Attempt, ordinal: int, provider_cost: De
         error=attempt.error,
         latency_ms=attempt.latency_ms,
         provider_cost=provider_cost,
-        upstream_id=None if answer.upstream_id is None else _clean(answer.upstream_id),
-        usage=None if answer.usage is None else _raw_usage(answer.usage),
+        upstream_id=recordable.text(answer.upstream_id),
+        usage=None if answer.usage is None else recordable.usage(answer.usage),
     )

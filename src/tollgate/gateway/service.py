@@ -17,14 +17,14 @@ from tollgate.catalog.model import NO_TIMEOUTS, Format, Provider
 from tollgate.gateway import endings, fallback, formats, headers, tokenizer, unseen
 from tollgate.gateway.admitting import LONG_BYTES, Admissions
 from tollgate.gateway.decoding import decoded
-from tollgate.gateway.endings import Call, Ending, Usage
+from tollgate.gateway.endings import Call, Ending
 from tollgate.gateway.exchange import Exchange
-from tollgate.gateway.model import Access, Attempt, Candidate, Client, ClientGone, Receipt, Request, Upstream, Wire
+from tollgate.gateway.model import Access, Attempt, Candidate, Client, ClientGone, Request, Upstream, Wire
 from tollgate.gateway.outlook import Outlook, endpoint_of
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place, Room
+from tollgate.gateway.serving import Serving, report
 from tollgate.gateway.stopwatch import Stopwatch
-from tollgate.gateway.translation import Outlet
 from tollgate.infra import identity, telemetry
 from tollgate.infra.database import DATABASE_AWAY
 from tollgate.keys import rules as keys
@@ -33,9 +33,8 @@ from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError, Unavailable
 from tollgate.kit.ids import AttemptId
 from tollgate.kit.principal import KeyKind, Principal
-from tollgate.metering.model import AttemptStatus, CallStatus
+from tollgate.metering.model import AttemptStatus
 from tollgate.metering.service import Meter
-from tollgate.pricing.model import Charge
 
 _NOTE_SECONDS = 1.0
 _DRAIN_POLL_SECONDS = 0.01
@@ -92,9 +91,9 @@ class Gateway:
         self.room = Room(surroundings.body_bytes_max)
         self._accesses: dict[str, tuple[Provider, Access]] = {}
         """How providers are reached, by slug."""
-        self._streaming: set[_Serving] = set()
-        self._uncounted: set[_Serving] = set()
-        self._settling: set[_Serving] = set()
+        self._streaming: set[Serving] = set()
+        self._uncounted: set[Serving] = set()
+        self._settling: set[Serving] = set()
         """Calls that ended and are not with the meter yet."""
 
     @property
@@ -128,7 +127,7 @@ class Gateway:
             call = await self._admissions.admit(inquiry.principal, request, ask_first=ask_first)
         if inquiry.place is not None:
             inquiry.place.leave()
-        serving = _Serving(call, client, watch)
+        serving = Serving(call, client, watch)
         if not call.prompt.counted:
             self._uncounted.add(serving)
         try:
@@ -165,7 +164,7 @@ class Gateway:
             for serving in list(self._uncounted):
                 await self._count(serving)
 
-    async def _count(self, serving: "_Serving") -> None:
+    async def _count(self, serving: Serving) -> None:
         """Count a prompt unless its call has come to its end: what is counted in vain delays those that wait."""
         call = serving.call
         if serving not in self._uncounted:
@@ -176,7 +175,7 @@ class Gateway:
             call.prompt = counted
             self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
 
-    async def _forward(self, serving: "_Serving") -> None:
+    async def _forward(self, serving: Serving) -> None:
         """Try the planned endpoints in order until one begins to answer, or the client hangs up.
 
         Raises:
@@ -211,7 +210,7 @@ class Gateway:
             problem.metadata["retry_after_seconds"] = min(waits)
         raise problem
 
-    async def _try(self, serving: "_Serving", attempt: Attempt) -> Exchange:
+    async def _try(self, serving: Serving, attempt: Attempt) -> Exchange:
         """Send the call to one endpoint, and wait until its answer has begun."""
         call, watch = serving.call, serving.watch
         left_at = watch.leave()
@@ -265,7 +264,7 @@ class Gateway:
             known = self._accesses[provider.slug] = (provider, access)
         return known[1]
 
-    async def _relay(self, serving: "_Serving") -> None:
+    async def _relay(self, serving: Serving) -> None:
         """Pass a stream on until it ends, breaks off, or the client hangs up."""
         call, exchange = serving.call, serving.answered
         serving.outlet = exchange.outlet(
@@ -286,7 +285,7 @@ class Gateway:
         if exchange.error is not None:
             call.attempts[-1].error = exchange.error.type
 
-    async def _note(self, serving: "_Serving") -> None:
+    async def _note(self, serving: Serving) -> None:
         """Note what a stream has delivered, if anything came since it was noted last."""
         exchange, call = serving.answered, serving.call
         if exchange.events == serving.noted_events:
@@ -298,16 +297,16 @@ class Gateway:
             call.attempts[-1].answer = exchange.answer
             self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
 
-    def _headers(self, serving: "_Serving") -> Mapping[str, str]:
+    def _headers(self, serving: Serving) -> Mapping[str, str]:
         return headers.of_answer(serving.call, overhead=serving.watch.overhead_text, now=self._clock.now())
 
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
-        while self._settling:
+        while self._settling:  # noqa: ASYNC110 - once, as the process ends
             await asyncio.sleep(_DRAIN_POLL_SECONDS)
         await self._meter.drained()
 
-    async def _settle(self, serving: "_Serving") -> None:
+    async def _settle(self, serving: Serving) -> None:
         """Record the call, whatever became of it; returns when that is committed, or known not to be.
 
         Who cancels the call does not cancel what it owes: however far it was wound up, it is settled, and the meter
@@ -322,7 +321,7 @@ class Gateway:
             usage = endings.usage_of(call, counted)
             settlement, serving.charge = endings.settlement(call, usage)
             serving.usage = usage
-            _report(call, usage, settlement.call.status)
+            report(call, usage, settlement.call.status)
             settling = self._meter.settle(settlement)
             self._settling.discard(serving)
             try:
@@ -330,7 +329,7 @@ class Gateway:
             except LedgerUnavailable as error:
                 serving.failure = error
 
-    async def _wind_up(self, serving: "_Serving") -> int | None:
+    async def _wind_up(self, serving: Serving) -> int | None:
         """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
         call, exchange = serving.call, serving.exchange
         self._uncounted.discard(serving)
@@ -344,7 +343,7 @@ class Gateway:
             return None
         return await tokenizer.count(exchange.written(), call.vocabulary)
 
-    async def _finish(self, serving: "_Serving") -> None:
+    async def _finish(self, serving: Serving) -> None:
         """Send what had to wait for the settlement: the answer, or the end of the stream."""
         outlet = serving.outlet
         error = serving.failure or serving.answered.error
@@ -362,66 +361,7 @@ class Gateway:
                 await serving.client.finish(await serving.answered.encoded(serving.receipt))
 
 
-@dataclass(slots=True, eq=False)
-class _Serving:
-    """What one call in this process goes along with: its client, its exchange with a provider, and its receipt."""
-
-    call: Call
-    client: Client
-    watch: Stopwatch
-    exchange: Exchange | None = None
-    outlet: Outlet | None = None
-    usage: Usage | None = None
-    charge: Charge | None = None
-    failure: TollgateError | None = None
-    """Why its client gets no good end, though the provider may have given one."""
-    noted_events: int = 0
-    """How many events of its stream had come when it was last noted."""
-    delivered_tokens: int = 0
-    """What they delivered, as far as it was counted."""
-
-    @property
-    def answered(self) -> Exchange:
-        """The exchange that some provider answered."""
-        if self.exchange is None:
-            raise ProviderFailed
-        return self.exchange
-
-    @property
-    def receipt(self) -> Receipt:
-        """What the client is told about the call once it is settled."""
-        if self.charge is None or self.usage is None:
-            raise LedgerUnavailable
-        endpoint = self.call.attempts[-1].candidate.endpoint
-        return Receipt(
-            generation_id=self.call.generation_id,
-            model=endpoint.model,
-            provider=endpoint.provider,
-            quantities=self.usage.quantities,
-            estimated=self.usage.estimated,
-            charge=self.charge,
-        )
-
-
 def _may_stop(request: Request, candidate: Candidate) -> bool:
     """Whether to stop the provider when its client has left: it stops charging, and we can count what it has done."""
     endpoint = candidate.endpoint
     return endpoint.supports_cancel and not unseen.is_counted_by_provider_alone(request, endpoint)
-
-
-def _report(call: Call, usage: Usage, status: CallStatus) -> None:
-    """Count what an operator watches."""
-    telemetry.CALLS.labels(status).inc()
-    serving, told = call.serving, call.answer.usage
-    if serving is None:
-        return
-    provider, tier = serving.candidate.provider.slug, endings.served_tier(call.answer)
-    if told is not None and told.anomalous:
-        telemetry.ANOMALIES.labels(provider).inc()
-    if told is not None and told.unknown:
-        telemetry.UNKNOWN_USAGE.labels(provider).inc()
-        _log.warning("usage has fields with counts we do not know", provider=provider, fields=told.unknown[:20])
-    if usage.disputed:
-        telemetry.DISPUTED_USAGE.labels(provider).inc()
-    if tier is not None and endings.price_of(serving).service_tier != tier:
-        telemetry.UNPRICED_TIERS.labels(provider).inc()
