@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from tests.gateway.builders import a_candidate, a_request
 from tests.pricing.builders import JANUARY, an_adjustment
 
-from tollgate.gateway import endings
+from tollgate.gateway import beginnings, endings
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call, Ending
 from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens
 from tollgate.gateway.providers.openai_chat.answers import read_usage
-from tollgate.kit.ids import AttemptId, CallId, KeyId, OrganizationId
+from tollgate.kit.ids import AttemptId, CallId, KeyId, OrganizationId, PriceVersionId
 from tollgate.kit.principal import KeyKind, Principal
 from tollgate.kit.tokens import Kind
+from tollgate.metering import letters
 from tollgate.metering.model import AttemptStatus, CallStatus, Settlement
 from tollgate.pricing.model import PriceItem, Unit
 from tollgate.pricing.rules import adjusted
@@ -27,6 +28,17 @@ from tollgate.pricing.rules import adjusted
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
 SAID = Answer(usage=read_usage(USAGE), finish_reason="stop", native_finish_reason="end_turn", upstream_id="chatcmpl-1")
 AMOUNT = Decimal("0.00012")
+_PRICE = a_candidate("1", "2").price
+_BY_REQUEST = PriceItem(Kind.REQUEST, Decimal("0.01"), Unit.PER_COUNT)
+PRICES = {
+    "general": _PRICE,
+    "of the caller's own": replace(
+        _PRICE, id=PriceVersionId(UUID(int=11)), organization_id=OrganizationId(UUID(int=2))
+    ),
+    "adjusted": adjusted(_PRICE, an_adjustment("-10")),
+    "by the request": replace(_PRICE, id=PriceVersionId(UUID(int=12)), items=(*_PRICE.items, _BY_REQUEST)),
+    "without prompt": replace(_PRICE, id=PriceVersionId(UUID(int=13)), items=_PRICE.items[1:]),
+}
 
 
 def a_call(ending: Ending, answer: Answer = SAID, *, failed: int = 0, **request: Any) -> Call:
@@ -93,6 +105,25 @@ def test_an_attempt_that_was_cut_by_the_end_of_its_process_was_cancelled() -> No
     call = a_call(Ending.LOST, Answer())
     call.attempts[-1].status = AttemptStatus.FAILED
     assert [attempt.status for attempt in settled(call, 0).attempts] == [AttemptStatus.CANCELLED]
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([None, {"a": "b"}, {str(at): "x" * 400 for at in range(8)}]),
+    st.sampled_from(["general", "of the caller's own", "adjusted", "by the request", "without prompt"]),
+)
+def test_what_a_call_leaves_if_it_is_lost_follows_from_how_it_began(
+    tokens: int, metadata: dict[str, str] | None, priced: str
+) -> None:
+    call = a_call(Ending.REFUSED, Answer(), user="u", session_id="s", metadata=metadata, stream=True)
+    candidate = replace(call.plan.candidates[0], price=PRICES[priced])
+    begun = replace(
+        call,
+        prompt=PromptTokens(likely=tokens, most=tokens),
+        attempts=[Attempt(AttemptId(UUID(int=9)), candidate, JANUARY)],
+    )
+    left = letters.read(letters.begun(beginnings.begun(begun)))
+    assert left == endings.settlement_if_lost(begun, 0)
 
 
 def test_a_served_call_names_who_served_it_and_at_what_price() -> None:

@@ -33,7 +33,6 @@ from tollgate.metering.model import (
 from tollgate.pricing import rules as pricing
 from tollgate.pricing.model import CURRENCY, STANDARD, Charge, PriceVersion
 
-_METADATA_OF_LOST_MAX = 2_048
 _FAST = "fast"
 """A tier of speed: an answer that says `standard`, and no more, tells nothing of it."""
 _DISPUTED_TOKENS_MIN = 256
@@ -296,10 +295,6 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
     endpoint = (call.plan.candidates[0] if serving is None else serving.candidate).endpoint
     answer = _NO_ANSWER if serving is None else serving.answer
     attribution, quantities = request.attribution, usage.quantities
-    metadata = None if attribution.metadata is None else recordable.json(attribution.metadata)
-    if end.ending is Ending.LOST and metadata is not None and len(metadata) > _METADATA_OF_LOST_MAX:
-        # It would be written down again every second, and a caller may give pages of it.
-        metadata = None
     return CallRecord(
         organization_id=principal.organization_id,
         call_id=call.id,
@@ -331,7 +326,7 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
         provider_cost=provider_cost,
         user_id=attribution.user,
         session_id=attribution.session_id,
-        metadata=metadata,
+        metadata=recordable.metadata(attribution.metadata, is_lost=end.ending is Ending.LOST),
         estimate=recordable.json(usage.disputed) if usage.disputed else None,
     )
 

@@ -1,6 +1,7 @@
 """Recordable: what callers and providers wrote, in a form that the database can keep. Pure."""
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -8,6 +9,7 @@ from tollgate.gateway.model import UsageReading
 
 _TEXT_CHARACTERS_MAX = 200
 _USAGE_CHARACTERS_MAX = 8_192
+_METADATA_OF_LOST_MAX = 2_048
 _PAIR_OR_NUL = re.compile(r"(\\\\)|\\u0000")
 
 
@@ -25,6 +27,14 @@ def json(value: object) -> str:
     """
     encoded = msgspec.json.encode(value).decode()
     return _PAIR_OR_NUL.sub(lambda found: found[1] or "", encoded) if "\\u0000" in encoded else encoded
+
+
+def metadata(given: Mapping[str, str] | None, *, is_lost: bool) -> str | None:
+    """The caller's own pairs. Those of a call that may be lost are written again every second: not if they are many."""
+    if given is None:
+        return None
+    whole = json(given)
+    return None if is_lost and len(whole) > _METADATA_OF_LOST_MAX else whole
 
 
 def usage(reading: UsageReading) -> str:

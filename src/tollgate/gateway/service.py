@@ -14,7 +14,7 @@ import structlog
 
 from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import NO_TIMEOUTS, Format, Provider
-from tollgate.gateway import endings, fallback, formats, headers, tokenizer, unseen
+from tollgate.gateway import beginnings, endings, fallback, formats, headers, tokenizer, unseen
 from tollgate.gateway.admitting import LONG_BYTES, Admissions
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Call, Ending
@@ -187,7 +187,7 @@ class Gateway:
             began_at = self._clock.now()
             attempt = Attempt(AttemptId(identity.new_id(began_at)), candidate, began_at)
             call.attempts.append(attempt)
-            self._meter.note(endings.settlement_if_lost(call, 0))
+            self._note_beginning(call)
             try:
                 serving.exchange = await self._try(serving, attempt)
             except TollgateError as error:
@@ -209,6 +209,13 @@ class Gateway:
         if waits and problem.retry_after_seconds is not None:
             problem.metadata["retry_after_seconds"] = min(waits)
         raise problem
+
+    def _note_beginning(self, call: Call) -> None:
+        """Leave word of an attempt that is about to be made: of a first one in few words."""
+        if len(call.attempts) == 1:
+            self._meter.begin(beginnings.begun(call))
+        else:
+            self._meter.note(endings.settlement_if_lost(call, 0))
 
     async def _try(self, serving: Serving, attempt: Attempt) -> Exchange:
         """Send the call to one endpoint, and wait until its answer has begun."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId
 from tollgate.kit.tokens import Kind, UsageQuantities
+from tollgate.pricing.model import PriceVersion
 
 
 class CallStatus(StrEnum):
@@ -146,6 +147,34 @@ class Settlement(NamedTuple):
     call: CallRecord
     charges: tuple[ChargeRecord, ...]
     attempts: tuple[AttemptRecord, ...]
+
+
+class Begun(NamedTuple):
+    """A call whose first attempt is about to reach its provider: what it leaves behind if its process dies now follows.
+
+    Every call is written down like this, and hardly any is read again: so it is what is at hand, and nothing reckoned.
+    """
+
+    organization_id: OrganizationId
+    call_id: CallId
+    project_id: ProjectId | None
+    key_id: KeyId
+    accepted_at: datetime
+    requested_model: str
+    model: str
+    provider: str
+    endpoint_id: EndpointId
+    api: str
+    streamed: bool
+    user_id: str | None
+    session_id: str | None
+    metadata: str | None
+    attempt_id: AttemptId
+    prompt_tokens: int
+    """What the prompt counts for where its provider does not tell."""
+    costs_us: bool
+    """Whether its provider charges us at all."""
+    price: PriceVersion
 
 
 class Settled(NamedTuple):

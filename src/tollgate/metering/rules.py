@@ -1,7 +1,9 @@
 """The decisions around a call's money that need no database: what a refusal says, and what a charge records."""
 
+import json
 import math
 from datetime import datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from tollgate.kit import money, period
@@ -17,8 +19,19 @@ from tollgate.kit.errors import (
 from tollgate.kit.ids import CallId
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.metering.model import Admission, AdmissionRequest, ChargeRecord, Settlement
-from tollgate.pricing.model import Charge
+from tollgate.metering.model import (
+    Admission,
+    AdmissionRequest,
+    AttemptRecord,
+    AttemptStatus,
+    Begun,
+    CallRecord,
+    CallStatus,
+    ChargeRecord,
+    Settlement,
+)
+from tollgate.pricing import rules as pricing
+from tollgate.pricing.model import CURRENCY, Charge
 from tollgate.pricing.rules import unit_of
 
 _CLOSED = {"organization": "not active", "project": "archived"}
@@ -136,6 +149,68 @@ def charge_records(
     if Kind.REQUEST not in charged:
         records.append(ChargeRecord(call_id, Kind.REQUEST, None, None, 1, money.ZERO, money.ZERO))
     return tuple(records)
+
+
+def settlement_of(begun: Begun) -> Settlement:
+    """What a call leaves behind whose process died as it began: the prompt, taken to have reached the provider."""
+    price, request = begun.price, {Kind.REQUEST: 1} if begun.price.has(Kind.REQUEST) else {}
+    quantities = UsageQuantities({Kind.PROMPT: begun.prompt_tokens, Kind.COMPLETION: 0, **request})
+    charge = pricing.rate(quantities, price)
+    origin = charge if price.base is None else pricing.rate(quantities, price.base)
+    listed_cost = origin.amount if price.listed.organization_id is None else None
+    provider_cost = listed_cost if begun.costs_us else money.ZERO
+    call = CallRecord(
+        organization_id=begun.organization_id,
+        call_id=begun.call_id,
+        project_id=begun.project_id,
+        key_id=begun.key_id,
+        accepted_at=begun.accepted_at,
+        requested_model=begun.requested_model,
+        model=begun.model,
+        provider=begun.provider,
+        endpoint_id=begun.endpoint_id,
+        api=begun.api,
+        streamed=begun.streamed,
+        status=CallStatus.UNPRICED if charge.unpriced else CallStatus.RECOVERED,
+        estimated=True,
+        anomalous=False,
+        finish_reason=None,
+        native_finish_reason=None,
+        latency_ms=None,
+        generation_ms=None,
+        quantities=json.dumps(dict(quantities), separators=(",", ":")),
+        tokens=begun.prompt_tokens,
+        price_version_id=price.id,
+        tier=charge.tier,
+        currency=CURRENCY,
+        origin_amount=origin.amount,
+        amount=charge.amount,
+        provider_cost=provider_cost,
+        user_id=begun.user_id,
+        session_id=begun.session_id,
+        metadata=begun.metadata,
+    )
+    charges = charge_records(begun.call_id, charge, quantities, origin=origin)
+    return Settlement(call, charges, (_cut_attempt(begun, provider_cost),))
+
+
+def _cut_attempt(begun: Begun, provider_cost: Decimal | None) -> AttemptRecord:
+    """The attempt of which nobody knows what became of it."""
+    return AttemptRecord(
+        organization_id=begun.organization_id,
+        id=begun.attempt_id,
+        call_id=begun.call_id,
+        ordinal=1,
+        endpoint_id=begun.endpoint_id,
+        provider=begun.provider,
+        status=AttemptStatus.CANCELLED,
+        http_status=None,
+        error=None,
+        latency_ms=None,
+        provider_cost=provider_cost,
+        upstream_id=None,
+        usage=None,
+    )
 
 
 def bare(settlement: Settlement) -> Settlement:

@@ -25,7 +25,7 @@ from tollgate.infra.spool import Spool
 from tollgate.kit.errors import LedgerUnavailable
 from tollgate.kit.ids import CallId, OrganizationId
 from tollgate.metering import letters
-from tollgate.metering.model import Settlement
+from tollgate.metering.model import Begun, Settlement
 
 FOLDER = "spool"
 """Where processes have their estates, below the data directory."""
@@ -72,10 +72,16 @@ class Safekeeping:
 
     def note(self, settlement: Settlement) -> None:
         """Remember what to record of a call if this process dies now."""
-        call, letter = settlement.call, letters.written(settlement)
-        self._open[call.call_id] = _Open(call.organization_id, letter)
+        self._note(settlement.call.organization_id, settlement.call.call_id, letters.written(settlement))
+
+    def begin(self, call: Begun) -> None:
+        """Remember what a call leaves behind if this process dies now, of a call that begins."""
+        self._note(call.organization_id, call.call_id, letters.begun(call))
+
+    def _note(self, organization_id: OrganizationId, call_id: CallId, letter: bytes) -> None:
+        self._open[call_id] = _Open(organization_id, letter)
         try:
-            self._journal.note(call.call_id, letter)
+            self._journal.note(call_id, letter)
         except OSError as error:
             # The call goes on: it is in danger only if we die before it is recorded.
             _told_of_failure("journal", error)

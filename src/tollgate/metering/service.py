@@ -23,6 +23,7 @@ from tollgate.metering.allowance import OfflineAllowance
 from tollgate.metering.model import (
     Admission,
     AdmissionRequest,
+    Begun,
     BilledLine,
     BilledUsage,
     CallSummary,
@@ -163,6 +164,10 @@ class Meter:
     def note(self, settlement: Settlement) -> None:
         """Remember what to record of a call if this process dies before it settles the call itself."""
         self.safe.note(settlement)
+
+    def begin(self, call: Begun) -> None:
+        """Remember what to record of a call that begins if this process dies before anything more is known of it."""
+        self.safe.begin(call)
 
     async def settle(self, settlement: Settlement) -> None:
         """Record how a call ended; returns when that is committed, or on the local disk to be sent until it is.
