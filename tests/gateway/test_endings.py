@@ -29,6 +29,7 @@ USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
 SAID = Answer(usage=read_usage(USAGE), finish_reason="stop", native_finish_reason="end_turn", upstream_id="chatcmpl-1")
 AMOUNT = Decimal("0.00012")
 _PRICE = a_candidate("1", "2").price
+_ORGANIZATION = OrganizationId(UUID(int=2))
 _BY_REQUEST = PriceItem(Kind.REQUEST, Decimal("0.01"), Unit.PER_COUNT)
 PRICES = {
     "general": _PRICE,
