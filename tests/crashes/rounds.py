@@ -121,7 +121,7 @@ class KillRound:
                 case Point.SETTLING:
                     await self._settling(streamed=streamed)
                 case Point.SETTLED:
-                    moment = self._group.door.hold_back("settle(")
+                    moment = self._group.door.hold_back("settle_and_flush(")
                     self._call(customer, Script(), streamed=streamed)
                     await moment.came.wait()
 

@@ -104,10 +104,10 @@ async def test_what_was_spooled_is_recorded_in_batches_when_the_ledger_is_back(s
     await meter.drained()
     assert [await used(scene, caller) for caller in callers] == [50, 50, 50]
     assert (spooled(meter), known(meter)) == ({}, [])
-    assert 0 < sum(" settle(" in statement for statement in line.asked) <= 6
+    assert 0 < sum("settle_and_flush(" in statement for statement in line.asked) <= 6
 
 
-@pytest.mark.parametrize("to", ["settle(", "flush_settlements("])
+@pytest.mark.parametrize("to", ["settle_and_flush("])
 async def test_answers_that_are_lost_record_nothing_twice(scene: Scene, line: Line, to: str) -> None:
     caller, meter = await scene.a_caller(credit="100"), patient(scene, line, 0)
     line.lose_answers(to)
