@@ -187,7 +187,7 @@ class KillRound:
         await script.reached.wait()
         await self.held.enter_async_context(_locked(self.callers, customer.organization_id))
         script.go_on.set()
-        await self._waits_for_lock("%settle(%")
+        await self._waits_for_lock("%settle_and_flush(%")
 
     async def _admitting(self, *, streamed: bool) -> None:
         customer = await self.private()
