@@ -46,7 +46,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    op.execute("DROP PROCEDURE settle_and_flush(call_record[], charge_record[], attempt_record[], timestamptz, settled[])")
+    op.execute(
+        "DROP PROCEDURE settle_and_flush(call_record[], charge_record[], attempt_record[], timestamptz, settled[])"
+    )
     op.execute("DROP TYPE settled")
     for function in NEW:
         op.execute(f"DROP FUNCTION {function}")

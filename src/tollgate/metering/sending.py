@@ -42,7 +42,7 @@ class Sender:
     """One process's settlements under way."""
 
     def __init__(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, safe: Safekeeping, *, patience_seconds: float
+        self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, safe: Safekeeping, *, patience_seconds: int
     ) -> None:
         self._pool = pool
         self._clock = clock
