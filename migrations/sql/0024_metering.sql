@@ -564,7 +564,8 @@ $$;
 -- much they did, and for those that were recorded before, at which amount; of all the others there is nothing to say.
 --
 -- The commit does not wait for the disk, or every other call of the organizations would wait with it: whoever settles
--- calls `flush_settlements` in a transaction of its own, and has nothing recorded before that has returned.
+-- calls `flush_settlements` in a transaction of its own, as `settle_and_flush` does, and has nothing recorded before that
+-- has returned.
 --
 -- Whoever listens is told, in the same transaction, of limits that come near and of what has no price.
 CREATE FUNCTION settle(p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz)
@@ -648,6 +649,27 @@ BEGIN
     IF v_unpriced THEN
         PERFORM tell_of_unpriced(ARRAY (SELECT q FROM unnest(v_calls) AS q WHERE q.status = 'unpriced'), v_charges, p_now);
     END IF;
+END
+$$;
+
+CREATE TYPE settled AS (
+    call_id         uuid,
+    recorded        boolean,
+    overrun         numeric(38, 12),
+    recorded_amount numeric(38, 12)
+);
+
+-- Settles in one transaction and has it flushed in the next: one round trip instead of two. What it answers is on the disk.
+CREATE PROCEDURE settle_and_flush(
+    p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz,
+    INOUT p_settled settled[] DEFAULT NULL
+) LANGUAGE plpgsql AS
+$$
+BEGIN
+    p_settled := ARRAY (SELECT (s.settled_call_id, s.recorded, s.overrun, s.recorded_amount)::settled
+                        FROM settle(p_calls, p_charges, p_attempts, p_now) AS s);
+    COMMIT;
+    PERFORM flush_settlements();
 END
 $$;
 

@@ -46,6 +46,10 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute(
+        "DROP PROCEDURE settle_and_flush(call_record[], charge_record[], attempt_record[], timestamptz, settled[])"
+    )
+    op.execute("DROP TYPE settled")
     for function in NEW:
         op.execute(f"DROP FUNCTION {function}")
     op.execute("CREATE TYPE caller AS (organization_id uuid, project_id uuid, key_id uuid)")

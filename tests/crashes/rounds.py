@@ -121,7 +121,7 @@ class KillRound:
                 case Point.SETTLING:
                     await self._settling(streamed=streamed)
                 case Point.SETTLED:
-                    moment = self._group.door.hold_back("settle(")
+                    moment = self._group.door.hold_back("settle_and_flush(")
                     self._call(customer, Script(), streamed=streamed)
                     await moment.came.wait()
 
@@ -187,7 +187,7 @@ class KillRound:
         await script.reached.wait()
         await self.held.enter_async_context(_locked(self.callers, customer.organization_id))
         script.go_on.set()
-        await self._waits_for_lock("%settle(%")
+        await self._waits_for_lock("%settle_and_flush(%")
 
     async def _admitting(self, *, streamed: bool) -> None:
         customer = await self.private()

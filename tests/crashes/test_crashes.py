@@ -58,7 +58,7 @@ async def test_a_gateway_killed_at_every_point_loses_nothing(
 async def test_a_settlement_whose_answer_is_lost_is_recorded_once(callers: Callers, customers: list[Customer]) -> None:
     before = set(callers.seen)
     door = callers.plant.doors[2]
-    moment = door.hold_back("settle(")
+    moment = door.hold_back("settle_and_flush(")
     call = callers.call(customers[0], 2, Script(), streamed=True)
     async with asyncio.timeout(10):
         await moment.came.wait()

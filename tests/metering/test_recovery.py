@@ -98,7 +98,7 @@ class TestAdoption:
 class TestAdoptionThatFails:
     @pytest.mark.parametrize(
         "at",
-        ["inherit_holds", "settle(", "flush_settlements", "begin_sweep", "lease_until <=", "release_expired_holds"],
+        ["inherit_holds", "settle_and_flush(", "begin_sweep", "lease_until <=", "release_expired_holds"],
     )
     @pytest.mark.parametrize("what", ["statements", "answers"])
     async def test_half_way_is_finished_by_whoever_looks_next(

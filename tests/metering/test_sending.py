@@ -104,13 +104,12 @@ async def test_what_was_spooled_is_recorded_in_batches_when_the_ledger_is_back(s
     await meter.drained()
     assert [await used(scene, caller) for caller in callers] == [50, 50, 50]
     assert (spooled(meter), known(meter)) == ({}, [])
-    assert 0 < sum(" settle(" in statement for statement in line.asked) <= 6
+    assert 0 < sum("settle_and_flush(" in statement for statement in line.asked) <= 6
 
 
-@pytest.mark.parametrize("to", ["settle(", "flush_settlements("])
-async def test_answers_that_are_lost_record_nothing_twice(scene: Scene, line: Line, to: str) -> None:
+async def test_answers_that_are_lost_record_nothing_twice(scene: Scene, line: Line) -> None:
     caller, meter = await scene.a_caller(credit="100"), patient(scene, line, 0)
-    line.lose_answers(to)
+    line.lose_answers("settle_and_flush(")
     await asyncio.gather(*(meter.settle(ended(scene, caller)) for _ in range(10)))
     async with asyncio.timeout(5):
         while await used(scene, caller) < 10:  # noqa: ASYNC110 - the database tells nobody

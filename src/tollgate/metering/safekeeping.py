@@ -147,7 +147,7 @@ class Safekeeping:
         """The ledger has these."""
         call_ids = list(call_ids)
         self._strike(call_ids)
-        spooled = self._spooled.intersection(call_ids)
+        spooled = self._spooled.intersection(call_ids) if self._spooled else None
         if spooled:
             self._spooled -= spooled
             try:

@@ -27,8 +27,7 @@ from tollgate.metering.model import (
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 _ADMIT = "SELECT * FROM admit($1::admission_request[], $2, $3, $4)"
-_SETTLE = "SELECT * FROM settle($1::call_record[], $2::charge_record[], $3::attempt_record[], $4)"
-_FLUSH = "SELECT flush_settlements()"
+_SETTLE = "CALL settle_and_flush($1::call_record[], $2::charge_record[], $3::attempt_record[], $4)"
 
 # Placeholders for "none" in columns of the rollups' key, which admits no null.
 _NONE = "00000000-0000-0000-0000-000000000000"
@@ -72,15 +71,13 @@ async def settle(
     Answers when they are on the database's disk, those that were recorded before included.
     """
     distinct = {settlement.call.call_id: settlement for settlement in settlements}.values()
-    async with pool.acquire() as connection:
-        rows = await connection.fetch(
-            _SETTLE,
-            [settlement.call for settlement in distinct],
-            [charge for settlement in distinct for charge in settlement.charges],
-            [attempt for settlement in distinct for attempt in settlement.attempts],
-            now,
-        )
-        await connection.execute(_FLUSH)
+    rows = await pool.fetchval(
+        _SETTLE,
+        [settlement.call for settlement in distinct],
+        [charge for settlement in distinct for charge in settlement.charges],
+        [attempt for settlement in distinct for attempt in settlement.attempts],
+        now,
+    )
     special = {row[0]: Settled(*row) for row in rows}
     return [
         special.get(call.call_id) or Settled(call.call_id, recorded=True, overrun=_NOTHING, recorded_amount=call.amount)
