@@ -49,7 +49,7 @@ def read_answer(body: bytes) -> Answer | None:
     decoded = wire.decoded(body)
     if decoded is None or not (isinstance(decoded.get("choices"), list) or decoded.get("error")):
         return None
-    return _answer(decoded, whole=True)
+    return _answer(decoded, _text(decoded, "message"))
 
 
 class ChatReader:
@@ -68,7 +68,7 @@ class ChatReader:
         decoded = wire.decoded(data)
         if decoded is None or not (self._begun or _is_chunk(decoded)):
             return False
-        said = _answer(decoded, whole=False)
+        said = _answer(decoded)
         self._begun = True
         self._ends.update((end.choice, end) for end in _ends(decoded))
         finish, native = _ending([end for _, end in sorted(self._ends.items())])
@@ -139,17 +139,16 @@ def _written_in(data: bytes) -> str:
         return "".join([choice.delta.content or "" for choice in _WORDS.decode(data).choices])
     except wire.UNREADABLE:
         decoded = wire.decoded(data)
-        return "" if decoded is None else _answer(decoded, whole=False).text
+        return "" if decoded is None else _text(decoded, "delta")
 
 
-def _answer(decoded: dict[str, Any], *, whole: bool) -> Answer:
+def _answer(decoded: dict[str, Any], text: str = "") -> Answer:
     choices = wire.objects(decoded.get("choices"))
     # Beside the choices; at Groq also in an object of its own; at Moonshot and OpenRouter also in a choice.
     places = (decoded, wire.mapping(decoded.get("x_groq")), *choices)
     usage = next((usage for place in places if isinstance(usage := place.get("usage"), dict)), None)
     error = next((error for place in places if (error := place.get("error"))), None)
     finish, native = _ending(_ends(decoded))
-    messages = [wire.mapping(choice.get("message" if whole else "delta")) for choice in choices]
     return Answer(
         usage=None if usage is None else read_usage(usage),
         finish_reason=finish,
@@ -157,8 +156,13 @@ def _answer(decoded: dict[str, Any], *, whole: bool) -> Answer:
         upstream_id=wire.text(decoded.get("id")),
         service_tier=wire.text(decoded.get("service_tier")),
         error=None if error is None else wire.error_message({"error": error}),
-        text="".join(_written(message) for message in messages),
+        text=text,
     )
+
+
+def _text(decoded: Mapping[str, Any], part: str) -> str:
+    """What was written in this part of each choice."""
+    return "".join(_written(wire.mapping(choice.get(part))) for choice in wire.objects(decoded.get("choices")))
 
 
 def _ends(decoded: Mapping[str, Any]) -> list[StopDelta]:
