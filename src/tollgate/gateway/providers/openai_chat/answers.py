@@ -50,7 +50,7 @@ def read_answer(body: bytes) -> Answer | None:
     decoded = wire.decoded(body)
     if decoded is None or not (isinstance(decoded.get("choices"), list) or decoded.get("error")):
         return None
-    return _answer(decoded, whole=True)
+    return _answer(decoded, _text(decoded, "message"))
 
 
 class ChatReader:
@@ -69,7 +69,7 @@ class ChatReader:
         decoded = wire.decoded(data)
         if decoded is None or not (self._begun or _is_chunk(decoded)):
             return False
-        said = _answer(decoded, whole=False)
+        said = _answer(decoded)
         self._begun = True
         self._ends.update((end.choice, end) for end in _ends(wire.objects(decoded.get("choices"))))
         finish, native = _ending([end for _, end in sorted(self._ends.items())])
@@ -140,10 +140,10 @@ def _written_in(data: bytes) -> str:
         return "".join([choice.delta.content or "" for choice in _WORDS.decode(data).choices])
     except wire.UNREADABLE:
         decoded = wire.decoded(data)
-        return "" if decoded is None else _answer(decoded, whole=False).text
+        return "" if decoded is None else _text(decoded, "delta")
 
 
-def _answer(decoded: dict[str, Any], *, whole: bool) -> Answer:
+def _answer(decoded: dict[str, Any], text: str = "") -> Answer:
     choices = wire.objects(decoded.get("choices"))
     usage, error = decoded.get("usage"), decoded.get("error")
     if not isinstance(usage, dict) or not error:
@@ -153,7 +153,6 @@ def _answer(decoded: dict[str, Any], *, whole: bool) -> Answer:
                 usage = place.get("usage")
             error = error or place.get("error")
     finish, native = _ending(_ends(choices))
-    said = "message" if whole else "delta"
     return Answer(
         usage=read_usage(usage) if isinstance(usage, dict) else None,
         finish_reason=finish,
@@ -161,8 +160,13 @@ def _answer(decoded: dict[str, Any], *, whole: bool) -> Answer:
         upstream_id=wire.text(decoded.get("id")),
         service_tier=wire.text(decoded.get("service_tier")),
         error=wire.error_message({"error": error}) if error else None,
-        text="".join([_written(wire.mapping(choice.get(said))) for choice in choices]),
+        text=text,
     )
+
+
+def _text(decoded: Mapping[str, Any], part: str) -> str:
+    """What was written in this part of each choice."""
+    return "".join([_written(wire.mapping(choice.get(part))) for choice in wire.objects(decoded.get("choices"))])
 
 
 def _ends(choices: Sequence[Mapping[str, Any]]) -> list[StopDelta]:
