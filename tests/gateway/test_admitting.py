@@ -11,6 +11,7 @@ from tests.gateway.clocked import MODEL, Clocked, Tenant, clocked
 from tollgate.gateway import tokenizer
 from tollgate.gateway.admitting import LONG_BYTES
 from tollgate.gateway.model import Prompt, PromptTokens, Wire
+from tollgate.gateway.recall import Recalled
 from tollgate.gateway.service import Gateway, Inquiry
 from tollgate.kit.errors import AuthenticationFailed, PermissionDenied, TollgateError
 from tollgate.kit.principal import Principal
@@ -52,7 +53,7 @@ class Counting:
     def let_through(self) -> None:
         self._let_through.set()
 
-    async def count(self, prompt: Prompt, vocabulary: str) -> PromptTokens:
+    async def count(self, prompt: Prompt, vocabulary: str, recalled: Recalled | None = None) -> PromptTokens:
         text = "".join(prompt.texts)
         self.texts.append(text)
         if LONG in text and not self._let_through.is_set():
@@ -60,7 +61,7 @@ class Counting:
             self.waiting_most = max(self.waiting, self.waiting_most)
             await self._let_through.wait()
             self.waiting -= 1
-        return await self._count(prompt, vocabulary)
+        return await self._count(prompt, vocabulary, recalled)
 
 
 @pytest.fixture
@@ -102,7 +103,8 @@ class TestLongPrompts:
     async def test_are_counted_two_at_once_of_an_organization_and_keep_no_other_waiting(
         self, gateway: Clocked, counting: Counting
     ) -> None:
-        one, other = await gateway.tenant(), await gateway.tenant()
+        # Near a limit, where a prompt has to be counted before it is held for.
+        one, other = await gateway.tenant(grant="20"), await gateway.tenant(grant="20")
         counting.hold_up()
         calls = [asyncio.create_task(gateway.call(one, **saying(LONG))) for _ in range(5)]
         await until(lambda: counting.waiting == 2)
@@ -117,7 +119,7 @@ class TestLongPrompts:
     async def test_that_are_abandoned_while_they_wait_leave_their_turn_to_others(
         self, gateway: Clocked, counting: Counting
     ) -> None:
-        tenant = await gateway.tenant()
+        tenant = await gateway.tenant(grant="20")
         counting.hold_up()
         calls = [asyncio.create_task(gateway.call(tenant, **saying(LONG))) for _ in range(4)]
         await until(lambda: counting.waiting == 2)

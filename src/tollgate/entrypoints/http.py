@@ -185,13 +185,13 @@ class _Wiring:
                     status_of=status_told,
                 ),
             )
-            noting = asyncio.create_task(ledger_access.lasting(app.state.gateway.note_progress))
-            telling = asyncio.create_task(_tell_of(meter))
+            beside = [app.state.gateway.note_progress, app.state.gateway.count_late, partial(_tell_of, meter)]
+            lasting = [asyncio.create_task(ledger_access.lasting(each)) for each in beside]
             await warming
             yield
             await self._drained(app.state.gateway, meter)
-            noting.cancel()
-            telling.cancel()
+            for each in lasting:
+                each.cancel()
         # What does not close politely ends with the process. The pool waits for whoever has a connection of it.
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):

@@ -1,25 +1,28 @@
 """Admitting: where a call could go, what it may cost, and the hold on that; again if the catalogue changed meanwhile.
 
 Long prompts are looked at in turns, a few of each organization at a time, and only when it could pay at all: nobody's
-counting keeps others waiting.
+counting keeps others waiting. Where all bounds are far away, a long prompt is held for by its bytes, and not counted.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from tollgate.catalog.model import Model
-from tollgate.gateway import bounds, routing, tokenizer
+from tollgate.gateway import bounds, eligibility, routing, tokenizer
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call
 from tollgate.gateway.model import Plan, PromptTokens, Request
 from tollgate.gateway.outlook import Outlook
+from tollgate.gateway.recall import Recall
 from tollgate.gateway.snapshot import Snapshot
 from tollgate.infra import identity
+from tollgate.kit import money
 from tollgate.kit.clock import Clock
-from tollgate.kit.errors import NotFound, Unavailable
+from tollgate.kit.errors import InsufficientCredit, LimitExceeded, NotFound, Unavailable
 from tollgate.kit.ids import CallId, OrganizationId
 from tollgate.kit.principal import Principal
 from tollgate.metering.model import AdmissionRequest
@@ -34,6 +37,30 @@ _LONG_AT_ONCE = 2
 _NOTHING = Decimal(0)
 _SHORTEST = PromptTokens(likely=1, most=1)
 """What a prompt comes to at the very least."""
+_FAR = 100
+"""How many calls of this kind every bound of money must have room for, so that one may hold more than it needs."""
+_SAMPLED_PERCENT_MOST = 150
+"""How long a prompt is taken to be, of what samples make of it, where it has to fit an endpoint's context."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """A call that is to be admitted as it is planned."""
+
+    principal: Principal
+    crossing: Crossing
+    plan: Plan
+    snapshot: Snapshot
+    at: datetime
+
+    @property
+    def request(self) -> Request:
+        return self.crossing.request
+
+    @property
+    def vocabulary(self) -> str:
+        """The encoding of the model that is tried first."""
+        return self.snapshot.catalogue.models[self.plan.candidates[0].endpoint.model].tokenizer
 
 
 class Admissions:
@@ -44,6 +71,7 @@ class Admissions:
         self._shelf = outlook.shelf
         self._meter = meter
         self._clock = clock
+        self._recall = Recall()
         self._turns: dict[OrganizationId, tuple[asyncio.Semaphore, int]] = {}
 
     @asynccontextmanager
@@ -84,9 +112,7 @@ class Admissions:
                 snapshot = newer
                 continue
             try:
-                if ask_first:
-                    await self._ask(principal, request, plan, snapshot)
-                call = await self._held(principal, crossing, plan, snapshot, now)
+                call = await self._admitted(_Proposal(principal, crossing, plan, snapshot, now), ask_first=ask_first)
             except CatalogueIsStale:
                 snapshot = await self._shelf.refresh(stale=snapshot)
             else:
@@ -104,38 +130,67 @@ class Admissions:
             snapshot = await self._shelf.refresh(stale=snapshot)
         wanted = routing.models_of(request, principal, snapshot.catalogue, self._clock.now())
         slug = wanted[0].partition(":")[0]
-        return (await tokenizer.count_prompt(request.prompt, snapshot.catalogue.models[slug].tokenizer)).likely
+        encoding = snapshot.catalogue.models[slug].tokenizer
+        recalled = self._recall.of(principal.organization_id, encoding)
+        return (await tokenizer.count_prompt(request.prompt, encoding, recalled)).likely
 
-    async def _ask(self, principal: Principal, request: Request, plan: Plan, snapshot: Snapshot) -> None:
-        """Whether the call could be admitted if its prompt were next to nothing: if not, counting it is in vain."""
-        least = bounds.of(request, plan.candidates, _SHORTEST)
-        await self._meter.admit(
-            self._request(principal, snapshot)._replace(
-                hold_least=least.least, hold_most=least.least, tokens=least.tokens
-            )
+    async def counted(self, call: Call) -> PromptTokens:
+        """The prompt of a call, counted."""
+        recalled = self._recall.of(call.principal.organization_id, call.vocabulary)
+        return await tokenizer.count_prompt(call.request.prompt, call.vocabulary, recalled)
+
+    async def _admitted(self, proposal: _Proposal, *, ask_first: bool) -> Call:
+        """Held for by what is quickly known of its prompt, if that is enough; else by the prompt as it is counted."""
+        gauged = await self._gauged(proposal) if ask_first else None
+        if gauged is not None:
+            # Others may have come nearer to a bound meanwhile.
+            with suppress(InsufficientCredit, LimitExceeded):
+                return await self._held(proposal, gauged)
+        recalled = self._recall.of(proposal.principal.organization_id, proposal.vocabulary)
+        return await self._held(
+            proposal, await tokenizer.count_prompt(proposal.request.prompt, proposal.vocabulary, recalled)
         )
 
-    async def _held(
-        self, principal: Principal, crossing: Crossing, plan: Plan, snapshot: Snapshot, now: datetime
-    ) -> Call:
-        vocabulary = snapshot.catalogue.models[plan.candidates[0].endpoint.model].tokenizer
-        prompt = await tokenizer.count_prompt(crossing.request.prompt, vocabulary)
-        plan = routing.fitting(plan, crossing.request, prompt)
+    async def _gauged(self, proposal: _Proposal) -> PromptTokens | None:
+        """What is quickly known of a prompt; `None` if it has to be counted.
+
+        Asks first whether the call could be admitted if its prompt were next to nothing: if not, all else is in vain.
+        The same answer tells whether all bounds are far away: then it may be held for by its bytes, which keeps nobody
+        out. It may not where tokens a minute are limited, nor where it might not fit an endpoint's context.
+        """
+        request, candidates = proposal.request, proposal.plan.candidates
+        least = bounds.of(request, candidates, _SHORTEST)
+        far = money.EXACT.multiply(_FAR, bounds.of(request, candidates, tokenizer.most_of(request.prompt)).most)
+        answer = await self._meter.admit(
+            self._request(proposal.principal, proposal.snapshot)._replace(
+                hold_least=least.least, hold_most=far, tokens=least.tokens
+            )
+        )
+        if answer.tokens_limit is not None or (answer.amount or _NOTHING) < far:
+            return None
+        recalled = self._recall.of(proposal.principal.organization_id, proposal.vocabulary)
+        gauged = await tokenizer.gauge_prompt(request.prompt, proposal.vocabulary, recalled)
+        return gauged if gauged.counted or _fits_surely(proposal, gauged) else None
+
+    async def _held(self, proposal: _Proposal, prompt: PromptTokens) -> Call:
+        """The call with its hold; with all it asks for if its prompt was not counted: caps are not for what is not."""
+        crossing, snapshot = proposal.crossing, proposal.snapshot
+        plan = routing.fitting(proposal.plan, crossing.request, prompt)
         call = Call(
-            id=CallId(identity.new_id(now)),
-            principal=principal,
+            id=CallId(identity.new_id(proposal.at)),
+            principal=proposal.principal,
             crossing=crossing,
-            accepted_at=now,
+            accepted_at=proposal.at,
             plan=plan,
-            vocabulary=vocabulary,
+            vocabulary=proposal.vocabulary,
             prompt=prompt,
-            asked_for=_asked_for(crossing.request, snapshot, now),
+            asked_for=_asked_for(crossing.request, snapshot, proposal.at),
         )
         bound = bounds.of(crossing.request, plan.candidates, prompt)
         call.admission = await self._meter.admit(
-            self._request(principal, snapshot)._replace(
+            self._request(proposal.principal, snapshot)._replace(
                 call_id=call.id,
-                hold_least=bound.least,
+                hold_least=bound.least if prompt.counted else bound.most,
                 hold_most=bound.most,
                 tokens=bound.tokens,
                 only_asks=False,
@@ -160,6 +215,15 @@ class Admissions:
             revision=snapshot.revision,
             only_asks=True,
         )
+
+
+def _fits_surely(proposal: _Proposal, gauged: PromptTokens) -> bool:
+    """Whether every endpoint planned has room for the prompt, were it much longer than its samples say."""
+    longer = PromptTokens(gauged.likely * _SAMPLED_PERCENT_MOST // 100, gauged.most, counted=False)
+    return all(
+        eligibility.too_long(proposal.request, candidate.endpoint, candidate.provider, longer) is None
+        for candidate in proposal.plan.candidates
+    )
 
 
 def _asked_for(request: Request, snapshot: Snapshot, at: datetime) -> dict[str, Model]:

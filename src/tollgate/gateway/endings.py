@@ -41,6 +41,8 @@ _METADATA_OF_LOST_MAX = 2_048
 _FAST = "fast"
 """A tier of speed: an answer that says `standard`, and no more, tells nothing of it."""
 _DISPUTED_TOKENS_MIN = 256
+_GAUGED_PERCENT_OFF = 38
+"""What lies within is not disputed unless samples of a prompt are off by a fifth."""
 _EVENTS_BESIDE_OUTPUT = 64
 """Events of a stream that carry no output, at most: openings, closings, keep-alives."""
 _CHARACTERS_PER_TOKEN_MAX = 32
@@ -165,6 +167,20 @@ def usage_of(call: Call, counted_output_tokens: int | None) -> Usage:
 def _differ(told: int, counted: int) -> bool:
     """Whether two counts of the same are too far apart for vocabularies to explain it: by half, and by hundreds."""
     return abs(told - counted) > max(_DISPUTED_TOKENS_MIN, max(told, counted) // 2)
+
+
+def is_prompt_to_be_counted(call: Call) -> bool:
+    """Whether a prompt that was only gauged has to be counted after all, so that its record says what it should.
+
+    It has where the provider does not tell it, or tells what samples are too far from to say that it is not disputed.
+    """
+    if call.prompt.counted or call.serving is None:
+        return False
+    told = call.answer.usage
+    if told is None or not told.prompt_known:
+        return True
+    tokens, likely = told.quantities.prompt_tokens, call.prompt.likely
+    return tokens > call.prompt.most or abs(tokens - likely) > max(tokens, likely) * _GAUGED_PERCENT_OFF // 100
 
 
 def is_doubtful(answer: Answer, *, events: int) -> bool:

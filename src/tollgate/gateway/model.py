@@ -105,6 +105,8 @@ class PromptTokens:
     """What it counts for where its provider does not tell."""
     most: int
     """What a provider may count at most; never less than is likely."""
+    counted: bool = True
+    """Whether its texts were counted; else likely is judged by samples of them, and most by their bytes."""
 
     def nearest(self, count: int) -> int:
         """The count itself if it is between the two, else the one it is beyond."""

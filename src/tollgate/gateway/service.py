@@ -83,6 +83,7 @@ class Gateway:
         self._around = surroundings
         self.room = Room(surroundings.body_bytes_max)
         self._streaming: set[_Serving] = set()
+        self._uncounted: set[_Serving] = set()
         self._settling: set[asyncio.Task[None]] = set()
 
     @property
@@ -109,6 +110,8 @@ class Gateway:
         if inquiry.place is not None:
             inquiry.place.leave()
         serving = _Serving(call, client, watch)
+        if not call.prompt.counted:
+            self._uncounted.add(serving)
         try:
             await self._forward(serving)
             if request.stream and call.ending is not Ending.CLIENT_LEFT:
@@ -135,6 +138,24 @@ class Gateway:
             await asyncio.sleep(_NOTE_SECONDS)
             for serving in list(self._streaming):
                 await self._note(serving)
+
+    async def count_late(self) -> None:
+        """Count about once a second the prompts that were only gauged, so that they are known if this process dies."""
+        while True:
+            await asyncio.sleep(_NOTE_SECONDS)
+            for serving in list(self._uncounted):
+                await self._count(serving)
+
+    async def _count(self, serving: "_Serving") -> None:
+        """Count a prompt unless its call has come to its end: what is counted in vain delays those that wait."""
+        call = serving.call
+        if serving not in self._uncounted:
+            return
+        counted = await self._admissions.counted(call)
+        if serving in self._uncounted:
+            self._uncounted.discard(serving)
+            call.prompt = counted
+            self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
 
     async def _forward(self, serving: "_Serving") -> None:
         """Try the planned endpoints in order until one begins to answer, or the client hangs up.
@@ -280,12 +301,14 @@ class Gateway:
     async def _wind_up(self, serving: "_Serving") -> int | None:
         """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
         call, exchange = serving.call, serving.exchange
-        if exchange is None:
-            return None
-        call.ending = exchange.ending
-        call.attempts[-1].answer = answer = exchange.answer
-        await exchange.close()
-        if not endings.is_doubtful(answer, events=exchange.events):
+        self._uncounted.discard(serving)
+        if exchange is not None:
+            call.ending = exchange.ending
+            call.attempts[-1].answer = exchange.answer
+            await exchange.close()
+        if endings.is_prompt_to_be_counted(call):
+            call.prompt = await self._admissions.counted(call)
+        if exchange is None or not endings.is_doubtful(exchange.answer, events=exchange.events):
             return None
         return await tokenizer.count(exchange.written(), call.vocabulary)
 

@@ -9,8 +9,9 @@ import codecs
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ import tiktoken
 
 from tollgate.gateway import estimates
 from tollgate.gateway.model import Prompt, PromptTokens
+from tollgate.gateway.recall import Recalled
 from tollgate.kit.errors import InvalidRequest
 
 Result = TypeVar("Result")
@@ -55,6 +57,13 @@ _PIECE_CHARACTERS = 3 * 2**14
 tiktoken panics on a million characters of whitespace in one go. Numbers are tokens of three digits, and the largest of
 whitespace are powers of two: cut at multiples of both, endless runs of them count as they do whole.
 """
+_ALONE_CHARACTERS = 2**10
+"""A text as long as this is counted by itself, and may be found again."""
+_SAMPLES = 16
+_SAMPLE_CHARACTERS = 300
+"""Together few enough to be counted on the event loop, whatever they are."""
+_GAUGED_INLINE_MAX = 500_000
+"""Up to here it takes a millisecond or two to find texts again and sample the others."""
 _SEAM_SOUGHT_WITHIN = 2**12
 _SEAM = re.compile(r"""(?<=\S)(?=[ \t])|(?<=[^\W_])(?=[\r\n.,:;!?"()\u3001\u3002\uff0c])|(?<=[A-Za-z])(?=[0-9])""")
 """Where every vocabulary's pattern begins a new word, whatever stands before and after: a text cut there has the very
@@ -88,20 +97,47 @@ async def warm_up() -> None:
     await asyncio.to_thread(_encoding, DEFAULT_ENCODING)
 
 
-async def count_prompt(prompt: Prompt, encoding: str) -> PromptTokens:
+async def count_prompt(prompt: Prompt, encoding: str, recalled: Recalled | None = None) -> PromptTokens:
     """How many tokens a prompt is: its texts and a little for each message, counted; its images and files, estimated.
 
     Overheads by OpenAI's cookbook, "How to count tokens with tiktoken"; what is not a conversation has none. Data in
     base64 is estimated by its size alone: to count it would take long and tell nothing.
     """
-    overhead = _REPLY_OVERHEAD + _MESSAGE_OVERHEAD * prompt.messages if prompt.messages else 0
-    texts = await _aside(_count, prompt.texts, _known(encoding))
-    return estimates.prompt_tokens(prompt, counted=texts + prompt.tokens + overhead)
+    texts = await _aside(partial(_count, recalled=recalled), prompt.texts, _known(encoding))
+    return estimates.prompt_tokens(prompt, counted=texts + _untold(prompt))
+
+
+async def gauge_prompt(prompt: Prompt, encoding: str, recalled: Recalled) -> PromptTokens:
+    """The same as far as it is quickly known: counted if nearly all of it was counted before, else by samples.
+
+    What is not counted has no more tokens than bytes, and likely as many for its bytes as the samples have.
+    """
+    name = _known(encoding)
+    if sum(map(len, prompt.texts)) <= _GAUGED_INLINE_MAX and name in _LOADED:
+        likely, most = _gauge(prompt.texts, name, recalled)
+    else:
+        likely, most = await asyncio.to_thread(_gauge, prompt.texts, name, recalled)
+    counted, bounded = (
+        estimates.prompt_tokens(prompt, counted=texts + _untold(prompt)) for texts in (likely, most or likely)
+    )
+    return PromptTokens(counted.likely, bounded.most, counted=most is None)
+
+
+def most_of(prompt: Prompt) -> PromptTokens:
+    """The most that a prompt can be, by its bytes alone; nothing of it is counted."""
+    texts = sum(map(_size, prompt.texts)) + len(prompt.texts)
+    return replace(estimates.prompt_tokens(prompt, counted=texts + _untold(prompt)), counted=False)
 
 
 async def count(text: str, encoding: str) -> int:
     """How many tokens the text is in an encoding; in the default one if we do not know it."""
     return await _aside(_count, (text,), _known(encoding))
+
+
+def _untold(prompt: Prompt) -> int:
+    """What a prompt comes to beside its texts, images and files."""
+    overhead = _REPLY_OVERHEAD + _MESSAGE_OVERHEAD * prompt.messages if prompt.messages else 0
+    return prompt.tokens + overhead
 
 
 async def split(text: str, encoding: str, *, limit: int) -> tuple[list[str], bool]:
@@ -125,11 +161,64 @@ async def _aside(work: Callable[[Sequence[str], str], Result], texts: Sequence[s
     return await asyncio.to_thread(work, texts, name)
 
 
-def _count(texts: Sequence[str], name: str) -> int:
+def _count(texts: Sequence[str], name: str, recalled: Recalled | None = None) -> int:
+    return _joined([_length(passage, name, recalled) for passage in _passages(texts)])
+
+
+def _joined(lengths: Sequence[int]) -> int:
+    """What passages come to, each a line of its own."""
+    return sum(lengths) + max(len(lengths) - 1, 0)
+
+
+def _length(passage: str, name: str, recalled: Recalled | None) -> int:
+    """A passage's tokens, counted unless they have been before."""
+    if recalled is None or len(passage) < _ALONE_CHARACTERS:
+        return _counted(passage, name)
+    digest = recalled.digest(passage)
+    length = recalled.recall.find(digest)
+    if length is None:
+        length = _counted(passage, name)
+        recalled.recall.keep(digest, length)
+    return length
+
+
+def _counted(passage: str, name: str) -> int:
     encoding = _encoding(name)
-    return -1 + sum(
-        1 + sum(len(_tokens(piece, encoding)) for piece in _pieces(passage)) for passage in _passages(texts)
-    )
+    return sum(len(_tokens(piece, encoding)) for piece in _pieces(passage))
+
+
+def _gauge(texts: Sequence[str], name: str, recalled: Recalled) -> tuple[int, int | None]:
+    """How many tokens texts likely have, and at most; `None` for the most if they were counted after all."""
+    lengths: list[int] = []
+    unknown: list[str] = []
+    for passage in _passages(texts):
+        known = recalled.recall.find(recalled.digest(passage)) if len(passage) >= _ALONE_CHARACTERS else None
+        if known is None:
+            unknown.append(passage)
+        else:
+            lengths.append(known)
+    if sum(map(len, unknown)) <= _INLINE_CHARACTERS_MAX:
+        return _joined([*lengths, *(_length(passage, name, recalled) for passage in unknown)]), None
+    known, size = _joined(lengths) + len(unknown), sum(map(_size, unknown))
+    samples = list(_samples(unknown))
+    tokens = sum(_counted(sample, name) for sample in samples)
+    return known + -(-size * tokens // sum(map(_size, samples))), known + size
+
+
+def _samples(texts: Sequence[str]) -> Iterator[str]:
+    """Parts of texts that lie as far apart from each other everywhere."""
+    stride = sum(map(len, texts)) // _SAMPLES
+    start = (stride - _SAMPLE_CHARACTERS) // 2
+    for text in texts:
+        while start < len(text):
+            yield text[start : start + _SAMPLE_CHARACTERS]
+            start += stride
+        start -= len(text)
+
+
+def _size(text: str) -> int:
+    """A text's bytes: each token is one at least."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _split(text: str, name: str, limit: int) -> tuple[list[str], bool]:
@@ -141,17 +230,25 @@ def _split(text: str, name: str, limit: int) -> tuple[list[str], bool]:
     return pieces, limit < len(tokens)
 
 
-def _passages(texts: Sequence[str]) -> Iterator[str]:
-    """The texts, each a line, as many together as make a piece: all at once would be copied with the others waiting."""
+def _passages(texts: Iterable[str]) -> Iterator[str]:
+    """The texts: the long ones by themselves, the others each a line, as many together as make a piece.
+
+    All at once would be copied with other calls waiting.
+    """
     lines: list[str] = []
     room = _PIECE_CHARACTERS
     for text in texts:
-        if lines and len(text) > room:
+        is_long = len(text) >= _ALONE_CHARACTERS
+        if lines and (is_long or len(text) > room):
             yield "\n".join(lines)
             lines, room = [], _PIECE_CHARACTERS
-        lines.append(text)
-        room -= len(text) + 1
-    yield "\n".join(lines)
+        if is_long:
+            yield text
+        else:
+            lines.append(text)
+            room -= len(text) + 1
+    if lines:
+        yield "\n".join(lines)
 
 
 def _pieces(text: str, size: int = _PIECE_CHARACTERS, sought_within: int = _SEAM_SOUGHT_WITHIN) -> Iterator[str]:

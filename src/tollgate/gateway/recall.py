@@ -1,0 +1,54 @@
+"""Recall: how many tokens the long texts of each organization were found to have: agents send theirs with every call.
+
+Of a text only a digest and a number are kept. Whose it is belongs to the digest, so that how long a call takes tells
+nobody what others have sent.
+"""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+
+from tollgate.kit.ids import OrganizationId
+
+TEXTS_MAX = 20_000
+"""How many are kept of: some five megabytes. Those go first that nobody has sent for longest."""
+
+
+class Recall:
+    """What this process knows of it; texts are counted in threads, too."""
+
+    def __init__(self, texts_max: int = TEXTS_MAX) -> None:
+        self._texts_max = texts_max
+        self._lengths: OrderedDict[bytes, int] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, organization_id: OrganizationId, encoding: str) -> "Recalled":
+        """What is known of an organization's texts in one encoding."""
+        return Recalled(self, organization_id.bytes + encoding.encode())
+
+    def find(self, digest: bytes) -> int | None:
+        with self._lock:
+            length = self._lengths.get(digest)
+            if length is not None:
+                self._lengths.move_to_end(digest)
+            return length
+
+    def keep(self, digest: bytes, length: int) -> None:
+        with self._lock:
+            self._lengths[digest] = length
+            self._lengths.move_to_end(digest)
+            while len(self._lengths) > self._texts_max:
+                self._lengths.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The part of it that one organization's texts are in, in one encoding."""
+
+    recall: Recall
+    whose: bytes
+
+    def digest(self, text: str) -> bytes:
+        """What a text is found by."""
+        return hashlib.sha256(self.whose + text.encode("utf-8", "surrogatepass")).digest()
