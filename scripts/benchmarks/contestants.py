@@ -19,10 +19,12 @@ class Served:
     """What it has to be sent: its key, and whatever else it wants."""
     model: str
     """By which name it is asked for the provider's model."""
-    pid: int
-    """The root of its process tree, whose CPU and memory are the gateway's."""
+    pid: int | None
+    """The root of its process tree, whose CPU and memory are the gateway's; none if there is no gateway."""
     database_pid: int | None = None
     """The root of its PostgreSQL, if it has one of its own; counted apart, and not part of the tree above."""
+    group_pid: int | None = None
+    """The root of everything that is started for it, if that is more than the trees above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import click
@@ -25,6 +27,8 @@ GRANT = Decimal(1_000_000)
 
 _START_SECONDS_MAX = 60
 _STOP_SECONDS_MAX = 60
+_POLL_SECONDS = 0.05
+_LOG_CHARACTERS_MAX = 2_000
 _SUCCESS = range(200, 300)
 
 
@@ -42,6 +46,8 @@ class Group:
     inference_key: str
     database_url: str
     data_dir: Path
+    pid: int
+    """The root of all its processes."""
 
     def get(self, path: str, *, key: str) -> Any:
         """What a route answers."""
@@ -50,6 +56,10 @@ class Group:
     def post(self, path: str, body: object, *, key: str) -> Any:
         """What a write answers."""
         return Caller(self, key).ask("POST", path, json.dumps(body).encode())
+
+    def patch(self, path: str, body: object, *, key: str) -> Any:
+        """What a change answers."""
+        return Caller(self, key).ask("PATCH", path, json.dumps(body).encode())
 
 
 class Caller:
@@ -83,16 +93,38 @@ def running(workers: int, **settings: str) -> Iterator[Group]:
         data_dir = Path(scratch) / "data"
         options = ["--json", "--port", "0", "--workers", str(workers), "--data-dir", str(data_dir)]
         command = [sys.executable, "-m", "tollgate", "serve", *options]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment | settings) as process:  # noqa: S603 - our own command
+        with (
+            (Path(scratch) / "log").open("w+") as log,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment | settings) as process,  # noqa: S603 - our own command
+        ):
             try:
-                told = _told(process)
-                yield Group(**told, database_url=embedded_postgres.running_url(data_dir) or "", data_dir=data_dir)
+                told = _told(process, log)
+                url = embedded_postgres.running_url(data_dir) or ""
+                yield Group(**told, database_url=url, data_dir=data_dir, pid=process.pid)
             finally:
                 process.terminate()
                 try:
                     process.wait(_STOP_SECONDS_MAX)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait until a process takes connections; false if it ends instead, or takes too long."""
+    deadline = time.monotonic() + _START_SECONDS_MAX
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        time.sleep(_POLL_SECONDS)
+    return False
 
 
 def grant(group: Group) -> None:
@@ -102,13 +134,14 @@ def grant(group: Group) -> None:
     group.post(f"/admin/organizations/{organization['id']}/grants", given, key=group.operator_key)
 
 
-def _told(process: "subprocess.Popen[bytes]") -> dict[str, str]:
+def _told(process: "subprocess.Popen[bytes]", log: IO[str]) -> dict[str, str]:
     """The line that a group prints as soon as it answers."""
     patience = threading.Timer(_START_SECONDS_MAX, process.terminate)
     patience.start()
     line = process.stdout.readline() if process.stdout is not None else b""
     patience.cancel()
     if not line:
-        raise BenchFailed("The group did not start.")
+        log.seek(0)
+        raise BenchFailed(f"The group did not start:\n{log.read()[-_LOG_CHARACTERS_MAX:]}")
     told: dict[str, str] = json.loads(line)
     return told

@@ -1,0 +1,93 @@
+"""How a fake provider behaves: slow or quick, in how many events, what it says was used, and what goes wrong.
+
+A process has a behaviour, told as JSON when it starts; a request may change parts of it by the model it asks for:
+`any-name,gap_ms=5,usage=cached`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Usage(StrEnum):
+    """What an answer says was used. Streams say it only if they were asked to, as OpenAI's do."""
+
+    PLAIN = "plain"
+    CACHED = "cached"
+    """Some prompt tokens were read from a cache."""
+    REASONING = "reasoning"
+    """Some completion tokens were thought and not said."""
+    ALWAYS = "always"
+    """As `PLAIN`, and streams say it unasked."""
+    NONE = "none"
+    """Nothing, whoever asks."""
+
+
+class Fault(StrEnum):
+    """What can go wrong with an answer."""
+
+    REFUSED = "refused"
+    """The connection is closed without a word."""
+    STORM = "500"
+    LIMITED = "429"
+    """And when to come back."""
+    STALL = "stall"
+    """Nothing comes."""
+    CUT = "cut"
+    """The connection is closed in the middle of the answer."""
+    GARBAGE = "garbage"
+    """It answers 200 with what is no answer."""
+
+
+EVENTS_MIN = 4
+"""What is said, why it ended, what was used, and `[DONE]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How calls are answered."""
+
+    first_ms: float = 0
+    """Before an answer begins."""
+    events: int = 50
+    """Of a stream, all told."""
+    gap_ms: float = 0
+    """Between two writes of a stream."""
+    pack: int = 1
+    """Events in one write."""
+    usage: Usage = Usage.PLAIN
+    fault: Fault | None = None
+    fault_rate: float = 1
+    """The share of calls that meet the fault."""
+
+    def of(self, model: str) -> "Behaviour":
+        """The behaviour that a model's name asks for.
+
+        Raises:
+            ValueError: it cannot be understood.
+        """
+        parts = dict(part.split("=", 1) for part in model.split(",")[1:])
+        return replace(self, **{name: _READ[name](text) for name, text in parts.items()}) if parts else self
+
+    def told(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+
+_READ: Mapping[str, Callable[[str], Any]] = {
+    "first_ms": float,
+    "events": int,
+    "gap_ms": float,
+    "pack": int,
+    "usage": Usage,
+    "fault": Fault,
+    "fault_rate": float,
+}
+
+
+def read(text: str) -> Behaviour:
+    """The behaviour that is told as JSON, what is left out being as usual."""
+    given = {name: _READ[name](str(value)) for name, value in json.loads(text).items() if value is not None}
+    return Behaviour(**given)

@@ -1,0 +1,110 @@
+"""The machine: which CPU does whose work, what processes take of it and of memory, and what others take meanwhile.
+
+The gateway has the first CPU to itself; the load generator, the fake provider and PostgreSQL share the others.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_CPUS = sorted(os.sched_getaffinity(0))
+GATEWAY_CPU = _CPUS[0]
+OTHER_CPUS = frozenset(_CPUS[1:]) or frozenset(_CPUS)
+BUSY_SHARE = 0.1
+"""Of one CPU: what others may take before figures are to be distrusted."""
+
+
+@contextmanager
+def pinned(cpus: Iterable[int]) -> Iterator[None]:
+    """What is started within the block runs on these CPUs alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def pin(pid: int, cpus: Iterable[int]) -> None:
+    """Have a process, everything it started, and all their threads run on these CPUs alone from now on."""
+    wanted = set(cpus)
+    for process in tree(pid):
+        with suppress(ProcessLookupError, FileNotFoundError):
+            for thread in Path(f"/proc/{process.pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), wanted)
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """A process and everything it started, as far as it is alive."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def cpu_seconds(pid: int, *, but: int | None = None) -> float:
+    """What a process tree has taken of the CPUs, processes that have ended among it; without another tree in it."""
+    left_out = {process.pid for process in tree(but)} if but is not None else set()
+    return sum(_cpu_seconds_of(process) for process in tree(pid) if process.pid not in left_out)
+
+
+def _cpu_seconds_of(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of a process tree, in megabytes."""
+
+    rss: float
+    """What its processes have in memory, summed: what they share is counted in each."""
+    pss: float
+    """The same, what is shared being shared out."""
+    largest_pss: float
+    """Of the largest process."""
+
+
+def memory(pid: int) -> Memory:
+    """What a process tree has in memory now."""
+    rss, pss = [], []
+    for process in tree(pid):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            told = process.memory_full_info()
+            rss.append(told.rss / 2**20)
+            pss.append(told.pss / 2**20)
+    return Memory(sum(rss), sum(pss), max(pss, default=0))
+
+
+def busy_seconds() -> float:
+    """What everybody has taken of all CPUs since the machine started."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def described() -> dict[str, str]:
+    """This machine, for whoever reads the figures elsewhere."""
+    with Path("/proc/cpuinfo").open() as told:
+        model = next((line.partition(":")[2].strip() for line in told if line.startswith("model name")), "unknown")
+    memory_gb = psutil.virtual_memory().total / 2**30
+    return {
+        "at_hand": f"{len(_CPUS)} CPUs ({model}), {memory_gb:.0f} GB, Linux {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def busy_share(seconds: float) -> float:
+    """What share of one CPU everybody takes in so many seconds from now."""
+    before = busy_seconds()
+    time.sleep(seconds)
+    return (busy_seconds() - before) / seconds

@@ -1,0 +1,97 @@
+"""Tollgate as a contestant, with everything on, and no gateway at all: what others are measured against."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.metadata import version
+
+from scripts.benchmarks.contestants import Contestant, NotStarted, Served
+from scripts.benchmarks.group import BenchFailed, Group, grant, running
+from scripts.benchmarks.machine import OTHER_CPUS, pin, pinned, tree
+
+MODEL = "bench/tollgate"
+UPSTREAM_MODEL = "tollgate"
+"""What the fake provider is asked for, and so what its log says."""
+PRICES = {
+    "prompt": Decimal("2.5"),
+    "input_cache_read": Decimal("0.25"),
+    "completion": Decimal(10),
+    "internal_reasoning": Decimal(12),
+}
+"""US dollars a million tokens."""
+
+_PROVIDER = "bench"
+_AMOUNT, _RATE = "1000000", 10**9
+"""Limits that nobody reaches, and that have to be looked at all the same."""
+_GATEWAY = "gateway_process"
+
+
+@dataclass(slots=True)
+class Tollgate:
+    """The contestant, and its group once it runs, for whoever looks into its books."""
+
+    workers: int = 1
+    group: Group | None = None
+
+    @property
+    def contestant(self) -> Contestant:
+        """As the others see it."""
+        return Contestant("tollgate", version("tollgate"), "every call, before its answer ends", self._running)
+
+    @contextmanager
+    def _running(self, provider_url: str, cpu: int) -> Iterator[Served]:
+        with ExitStack() as stack:
+            try:
+                with pinned(OTHER_CPUS):
+                    group = stack.enter_context(running(self.workers, TOLLGATE_ALLOW_PRIVATE_UPSTREAMS="1"))
+                key = _offer(group, provider_url)
+            except BenchFailed as error:
+                raise NotStarted(error.message) from error
+            gateway_pid, database_pid = _pid(group, _GATEWAY), _pid(group, "postgres")
+            pin(gateway_pid, {cpu})
+            self.group = group
+            yield Served(
+                base_url=group.base_url,
+                headers={"authorization": f"Bearer {key}"},
+                model=MODEL,
+                pid=gateway_pid,
+                database_pid=database_pid,
+                group_pid=group.pid,
+            )
+
+
+def _offer(group: Group, provider_url: str) -> str:
+    """Have the model at the fake provider, and credit, limits and a key to call it with."""
+
+    def admin(path: str, body: object) -> None:
+        group.post(f"/admin{path}", body, key=group.operator_key)
+
+    admin("/models", {"slug": MODEL, "name": "Benchmark"})
+    admin("/providers", {"slug": _PROVIDER, "name": "Fake", "format": "openai_compatible", "base_url": provider_url})
+    admin("/endpoints", {"model": MODEL, "provider": _PROVIDER, "upstream_model": UPSTREAM_MODEL})
+    items = [{"kind": kind, "price": str(price), "unit": "per_million_tokens"} for kind, price in PRICES.items()]
+    admin("/prices", {"model": MODEL, "provider": _PROVIDER, "items": items})
+    grant(group)
+    limits = {"daily": _AMOUNT, "monthly": _AMOUNT, "rpm": _RATE, "tpm": _RATE, "concurrency": _RATE}
+    group.patch("/limits", limits, key=group.management_key)
+    made = group.post("/keys", {"name": "benchmark", "limits": limits}, key=group.management_key)
+    key: str = made["key"]
+    return key
+
+
+def _pid(group: Group, name: str) -> int:
+    """The topmost process of the group that is run by a command like this."""
+    for process in tree(group.pid):
+        if any(name in part for part in process.cmdline()):
+            return process.pid
+    raise NotStarted(f"no process of the group is named {name}")
+
+
+@contextmanager
+def _no_gateway(provider_url: str, cpu: int) -> Iterator[Served]:
+    del cpu
+    yield Served(provider_url, {}, "direct", None)
+
+
+DIRECT = Contestant("direct", "-", "nothing: there is no gateway", _no_gateway)
