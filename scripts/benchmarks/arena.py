@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from scripts.benchmarks import machine
@@ -115,7 +116,7 @@ class Arena:
         """Have an entrant bear a load."""
         served = _served(entrant)
         asked = request(served, streamed=shape.streamed)
-        load = Load(_address(served), [asked], shape.seconds, shape.connections, shape.rate)
+        load = Load(address(served), [asked], shape.seconds, shape.connections, shape.rate)
         before = self._spent(served)
         borne = self.generator.bear(load)
         measured = Measured(borne, self._spent(served).since(before))
@@ -164,21 +165,22 @@ def open_arena(contestants: Sequence[Contestant], behaviour: Behaviour) -> Itera
         yield Arena(provider, generator, entrants)
 
 
-def _address(served: Served) -> tuple[str, int]:
-    address = urlsplit(served.base_url)
-    return address.hostname or "127.0.0.1", address.port or 80
+def address(served: Served) -> tuple[str, int]:
+    """Where a contestant listens."""
+    parts = urlsplit(served.base_url)
+    return parts.hostname or "127.0.0.1", parts.port or 80
 
 
-def request(served: Served, *, streamed: bool) -> bytes:
-    """A call, as bytes."""
-    address = urlsplit(served.base_url)
-    asked = {"model": served.model} | _QUESTION
+def request(served: Served, *, streamed: bool, **asking: Any) -> bytes:
+    """A call, as bytes; what is given stands in place of what is usually asked."""
+    parts = urlsplit(served.base_url)
+    asked = {"model": served.model} | _QUESTION | asking
     if streamed:
         asked |= {"stream": True, "stream_options": {"include_usage": True}}
     body = json.dumps(asked)
     lines = [
-        f"POST {address.path}/chat/completions HTTP/1.1",
-        f"host: {address.netloc}",
+        f"POST {parts.path}/chat/completions HTTP/1.1",
+        f"host: {parts.netloc}",
         "content-type: application/json",
         f"content-length: {len(body)}",
         *(f"{name}: {value}" for name, value in served.headers.items()),

@@ -21,7 +21,7 @@ PRICES = {
 }
 """US dollars a million tokens."""
 
-_PROVIDER = "bench"
+PROVIDER = "bench"
 _AMOUNT, _RATE = "1000000", 10**9
 """Limits that nobody reaches, and that have to be looked at all the same."""
 _GATEWAY = "gateway_process"
@@ -68,10 +68,10 @@ def _offer(group: Group, provider_url: str) -> str:
         group.post(f"/admin{path}", body, key=group.operator_key)
 
     admin("/models", {"slug": MODEL, "name": "Benchmark"})
-    admin("/providers", {"slug": _PROVIDER, "name": "Fake", "format": "openai_compatible", "base_url": provider_url})
-    admin("/endpoints", {"model": MODEL, "provider": _PROVIDER, "upstream_model": UPSTREAM_MODEL})
+    admin("/providers", {"slug": PROVIDER, "name": "Fake", "format": "openai_compatible", "base_url": provider_url})
+    admin("/endpoints", {"model": MODEL, "provider": PROVIDER, "upstream_model": UPSTREAM_MODEL})
     items = [{"kind": kind, "price": str(price), "unit": "per_million_tokens"} for kind, price in PRICES.items()]
-    admin("/prices", {"model": MODEL, "provider": _PROVIDER, "items": items})
+    admin("/prices", {"model": MODEL, "provider": PROVIDER, "items": items})
     grant(group)
     limits = {"daily": _AMOUNT, "monthly": _AMOUNT, "rpm": _RATE, "tpm": _RATE, "concurrency": _RATE}
     group.patch("/limits", limits, key=group.management_key)

@@ -65,7 +65,7 @@ class _Provider:
         kind = self._kinds.get(model)
         if kind is None:
             behaviour = self._behaviour.of(model.decode())
-            kind = _Kind(behaviour, prepared(model.decode(), behaviour.usage, behaviour.events))
+            kind = _Kind(behaviour, prepared(model.decode(), behaviour))
             self._kinds[model] = kind
         return self._number, answer_id(self._run, self._number), kind
 
