@@ -1,6 +1,7 @@
 """The gateway as `serve` starts it: loaded early, begun when the database has been prepared, stopped in time.
 
-A main process loads what its workers share, forks them, and follows `serve`; the workers take calls and follow it.
+A main process loads what its workers share, the application and the vocabulary among it, forks them, and follows
+`serve`; the workers take calls and follow it.
 """
 
 import _thread
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 # Collecting garbage while modules load finds none, and takes a quarter of the time.
@@ -22,7 +24,9 @@ from granian.constants import Interfaces, Loops  # noqa: E402 - as above
 from granian.log import LogLevels  # noqa: E402 - as above
 
 from tollgate.entrypoints import http  # noqa: E402 - as above
+from tollgate.gateway import tokenizer  # noqa: E402 - as above
 from tollgate.infra import children, settings  # noqa: E402 - as above
+from tollgate.infra.settings import Settings  # noqa: E402 - as above
 
 _CALLS_AT_ONCE_MAX = 4096
 """Calls each worker works on at once; more wait in the socket's queue."""
@@ -41,12 +45,13 @@ _log = structlog.get_logger(__name__)
 def main(*, host: str, port: int, workers: int) -> None:
     configured = settings.read(os.environ)
     children.follow_parent(os.environ, patience_seconds=configured.stop_seconds_max)
+    application = http.create_app()
+    tokenizer.load()
     children.wait_to_begin(os.environ)
     # What was loaded stays: the workers need not look at it again and again, and so it stays shared between them.
     gc.freeze()
     server = Granian(
-        "tollgate.entrypoints.gateway_process:create_app",
-        factory=True,
+        "tollgate.entrypoints.http:create_app",
         interface=Interfaces.ASGI,
         address=host,
         port=port,
@@ -68,22 +73,21 @@ def main(*, host: str, port: int, workers: int) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: _thread.start_new_thread(server.signal_handler_interrupt, ()))
 
-    server.serve()
+    # The workers are forked from here: none of them builds an application of its own.
+    server.serve(target_loader=partial(_begun, application, configured), wrap_loader=False)
 
 
-def create_app() -> Application:
-    """The application of one worker."""
+def _begun(application: Application, configured: Settings) -> Application:
+    """The application as one worker serves it."""
     # Until the server handles these, we have what handles them in the main process: it would do nothing here.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    configured = settings.read(os.environ)
     main_process = multiprocessing.parent_process()
     if main_process is not None:
         children.follow(main_process.sentinel, patience_seconds=configured.stop_seconds_max)
-    application = StopsInTime(http.create_app(), drain_seconds=configured.drain_timeout_seconds)
     gc.freeze()
     gc.enable()
-    return application
+    return StopsInTime(application, drain_seconds=configured.drain_timeout_seconds)
 
 
 class StopsInTime:

@@ -88,13 +88,20 @@ def _encoding(name: str) -> tiktoken.Encoding:
         raise VocabularyDamaged(f"{path} is not the vocabulary {name}; reinstall the package")
     os.environ["TIKTOKEN_CACHE_DIR"] = str(_FOLDER)
     encoding = tiktoken.get_encoding(name)
+    # A third of its memory: it needs them again only to be pickled, and nobody does that.
+    encoding._mergeable_ranks = {}  # noqa: SLF001 - there is no other way to let go of them
     _LOADED.add(name)
     return encoding
 
 
+def load() -> None:
+    """Load the default vocabulary, before processes are forked that can share it."""
+    _encoding(DEFAULT_ENCODING)
+
+
 async def warm_up() -> None:
-    """Load the default vocabulary."""
-    await asyncio.to_thread(_encoding, DEFAULT_ENCODING)
+    """Load the default vocabulary, if it is not there yet."""
+    await asyncio.to_thread(load)
 
 
 async def count_prompt(prompt: Prompt, encoding: str, recalled: Recalled | None = None) -> PromptTokens:

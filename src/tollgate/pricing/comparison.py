@@ -7,8 +7,7 @@ from enum import StrEnum
 
 from tollgate.kit.money import amount_text
 from tollgate.pricing import rules
-from tollgate.pricing.genai_prices import DatedItems
-from tollgate.pricing.model import PriceDraft, PriceItem, PriceVersion, Publication, Source
+from tollgate.pricing.model import DatedItems, PriceDraft, PriceItem, PriceVersion, Publication, Source
 
 
 class Action(StrEnum):

@@ -17,7 +17,7 @@ from tollgate.kit import money
 from tollgate.kit.errors import InvalidRequest
 from tollgate.kit.tokens import Kind
 from tollgate.pricing import rules
-from tollgate.pricing.model import STANDARD, PriceItem
+from tollgate.pricing.model import STANDARD, DatedItems, PriceItem
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 """When a price without a date takes effect: before any call."""
@@ -47,14 +47,6 @@ _LEFT_OUT: Mapping[str, str] = {
 """Prices of what we do not meter apart; the others of the version stand without them."""
 
 _WRITES_WITH_A_LIFETIME = (Kind.INPUT_CACHE_WRITE_5M, Kind.INPUT_CACHE_WRITE_1H)
-
-
-@dataclass(frozen=True, slots=True)
-class DatedItems:
-    """The prices that begin at an instant."""
-
-    effective_from: datetime
-    items: tuple[PriceItem, ...]
 
 
 @dataclass(frozen=True, slots=True)

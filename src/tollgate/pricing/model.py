@@ -60,6 +60,14 @@ class PriceItem:
 
 
 @dataclass(frozen=True, slots=True)
+class DatedItems:
+    """The prices that begin at an instant."""
+
+    effective_from: datetime
+    items: tuple[PriceItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AdjustmentDraft:
     """A price adjustment that is yet to be published; `None` leaves a part of its scope open."""
 
