@@ -9,6 +9,7 @@ from scripts.benchmarks.admission import admission
 from scripts.benchmarks.close import close
 from scripts.benchmarks.failover import failover
 from scripts.benchmarks.prompt import prompt
+from scripts.benchmarks.soak import soak
 
 
 @click.group(invoke_without_command=True)
@@ -21,5 +22,5 @@ def main(context: click.Context) -> None:
         main.commands["all"].main([], prog_name="scripts/bench all", standalone_mode=False)
 
 
-for command in (*comparing.COMMANDS, admission, failover, close, prompt):
+for command in (*comparing.COMMANDS, admission, failover, close, prompt, soak):
     main.add_command(command)

@@ -55,11 +55,15 @@ class Provider:
         asking.getresponse().read()
         asking.close()
 
+    def written_log(self) -> Path:
+        """Its log, with everything in it that it has answered so far."""
+        self._ask("GET", LOG_PATH)
+        return self.log
+
     def provided(self) -> Iterator[Provided]:
         """Everything that it has answered so far."""
-        self._ask("GET", LOG_PATH)
         known: dict[str, Mapping[str, int]] = {"": {}}
-        with self.log.open() as log:
+        with self.written_log().open() as log:
             for line in log:
                 answer, model, told, how, ended = line.rstrip("\n").split("\t")
                 quantities = known.get(told)

@@ -9,8 +9,8 @@ from tests.pricing.builders import JANUARY, a_price, per_million, tiers
 from tollgate.kit.ids import KeyId
 from tollgate.kit.tokens import Kind
 from tollgate.pricing.comparison import Action, compare, describe
-from tollgate.pricing.genai_prices import BEGINNING, DatedItems
-from tollgate.pricing.model import Publication, Source
+from tollgate.pricing.genai_prices import BEGINNING
+from tollgate.pricing.model import DatedItems, Publication, Source
 
 NOW = JANUARY + timedelta(days=100)
 LATER = NOW + timedelta(days=1)

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from tests.pricing.builders import a_price, per_million
 
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.pricing.genai_prices import BEGINNING, DatedItems, ListedModel, Unlisted, read
-from tollgate.pricing.model import STANDARD, PriceItem, Unit
+from tollgate.pricing.genai_prices import BEGINNING, ListedModel, Unlisted, read
+from tollgate.pricing.model import STANDARD, DatedItems, PriceItem, Unit
 from tollgate.pricing.rules import check_items, rate
 
 PLAIN = ModelPrice(input_mtok=Decimal(3), output_mtok=Decimal(15))

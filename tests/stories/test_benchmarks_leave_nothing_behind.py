@@ -37,6 +37,19 @@ def test_long_prompts_beside_small_calls_are_measured_and_recorded(repository: P
 
 
 @pytest.mark.long
+def test_a_soak_is_measured_and_every_call_is_recorded(repository: Path, tmp_path: Path) -> None:
+    shape = ("--calls", "1000", "--parts", "8", "--organizations", "16", "--connections", "8", "--json")
+    done = bench(repository, tmp_path, "soak", *shape)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["calls"] == result["ledger"]["recorded"] == 1_000
+    assert len(result["samples"]) == 9
+    assert {"gateway worker", "gateway main", "worker", "serve", "PostgreSQL"} == set(result["processes"])
+    assert all(process["after"]["rss"] > 0 for process in result["processes"].values())
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.long
 def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tmp_path: Path) -> None:
     shape = ("--processes", "2", "--rounds", "1", "--seconds", "0.2", "--organizations", "20", "--connections", "8")
     done = bench(repository, tmp_path, "admission", *shape, "--json")
