@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.benchmarks.behaviour import EVENTS_MIN, Usage
+from scripts.benchmarks.behaviour import EVENTS_MIN, Behaviour, Usage
 
 VARIANTS = 16
 RETRY_AFTER_SECONDS = 1
@@ -16,7 +16,7 @@ NO_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 _ID = "chatcmpl-" + 20 * "0"
 _ID_BYTES = _ID.encode()
-_PROMPT_TOKENS, _COMPLETION_TOKENS, _CACHED_TOKENS, _REASONING_TOKENS = 12, 8, 5, 4
+_COMPLETION_TOKENS, _CACHED_TOKENS, _REASONING_TOKENS = 8, 5, 4
 """The least of them; less than is held for a call that may write 64."""
 _DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -48,13 +48,14 @@ def with_id(pieces: Sequence[bytes], answer: bytes) -> bytes:
     return b"".join(pieces).replace(_ID_BYTES, answer)
 
 
-def prepared(model: str, usage: Usage, events: int) -> list[Prepared]:
+def prepared(model: str, behaviour: Behaviour) -> list[Prepared]:
     """The answers of a model, to be given in turn."""
-    return [_prepared(model, usage, max(events, EVENTS_MIN), variant) for variant in range(VARIANTS)]
+    return [_prepared(model, behaviour, variant) for variant in range(VARIANTS)]
 
 
-def _prepared(model: str, usage: Usage, events: int, variant: int) -> Prepared:
-    told, quantities = _usage(usage, variant)
+def _prepared(model: str, behaviour: Behaviour, variant: int) -> Prepared:
+    usage, events = behaviour.usage, max(behaviour.events, EVENTS_MIN)
+    told, quantities = _usage(usage, behaviour.prompt_tokens, variant)
     first, *others, last = (_chunk(event) for event in _events(model, told, events))
     untold = (_STREAM_HEAD + first, *others, _DONE)
     streamed = (*untold[:-1], last, _DONE) if told else untold
@@ -67,9 +68,9 @@ def _prepared(model: str, usage: Usage, events: int, variant: int) -> Prepared:
     )
 
 
-def _usage(usage: Usage, variant: int) -> tuple[dict[str, Any] | None, dict[str, int]]:
+def _usage(usage: Usage, prompt_tokens: int, variant: int) -> tuple[dict[str, Any] | None, dict[str, int]]:
     """What an answer says was used, and what that is by kind."""
-    prompt, completion = _PROMPT_TOKENS + variant % 4, _COMPLETION_TOKENS + variant
+    prompt, completion = prompt_tokens + variant % 4, _COMPLETION_TOKENS + variant
     cached = _CACHED_TOKENS if usage is Usage.CACHED else 0
     reasoning = _REASONING_TOKENS if usage is Usage.REASONING else 0
     told = {

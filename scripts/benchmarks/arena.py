@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from scripts.benchmarks import machine, requests
 from scripts.benchmarks.behaviour import Behaviour
@@ -114,11 +115,10 @@ class Arena:
     def measure(self, entrant: Entrant, shape: Shape) -> Measured:
         """Have an entrant bear a load."""
         served = _served(entrant)
-        question = {"model": served.model} | _QUESTION
-        asked = requests.call(served.base_url, question, served.headers, streamed=shape.streamed)
+        call = asked(served, streamed=shape.streamed)
         tells = served.group_pid is not None
         load = Load(
-            requests.address(served.base_url), [asked], shape.seconds, shape.connections, shape.rate, tells=tells
+            requests.address(served.base_url), [call], shape.seconds, shape.connections, shape.rate, tells=tells
         )
         before = self._spent(served)
         borne = self.generator.bear(load)
@@ -167,3 +167,9 @@ def open_arena(contestants: Sequence[Contestant], behaviour: Behaviour) -> Itera
                 entrant.absent = str(reason)
             entrants.append(entrant)
         yield Arena(provider, generator, entrants)
+
+
+def asked(served: Served, *, streamed: bool, **asking: Any) -> bytes:
+    """A call of a contestant, as bytes; what is given stands in place of what is usually asked."""
+    question = {"model": served.model} | _QUESTION | asking
+    return requests.call(served.base_url, question, served.headers, streamed=streamed)

@@ -62,6 +62,8 @@ class Behaviour:
     pack: int = 1
     """Events in one write."""
     usage: Usage = Usage.PLAIN
+    prompt_tokens: int = 12
+    """The least that an answer says its prompt has."""
     fault: Fault | None = None
     fault_rate: float = 1
     """The share of calls that meet the fault."""
@@ -91,6 +93,7 @@ _READ: Mapping[str, Callable[[str], Any]] = {
     "gap_ms": float,
     "pack": int,
     "usage": Usage,
+    "prompt_tokens": int,
     "fault": Fault,
     "fault_rate": float,
 }

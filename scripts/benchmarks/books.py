@@ -116,14 +116,19 @@ class Books:
             raise BenchFailed(f"{self.holds} holds of {self.held} are left.")
 
 
+async def until_settled(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Wait until nothing is held any more, or for a while."""
+    for _ in range(_POLLS_MAX):
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM holds)"):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
 async def books(group: Group) -> Books:
     """What the database says when everything is settled, or a while later: what was slow to settle is on its way."""
     connection = await asyncpg.connect(group.database_url)
     try:
-        for _ in range(_POLLS_MAX):
-            if not await connection.fetchval("SELECT EXISTS (SELECT FROM holds)"):
-                break
-            await asyncio.sleep(_POLL_SECONDS)
+        await until_settled(connection)
         rows = await connection.fetch(_RECORDED)
         sums = await connection.fetchrow(_SUMS)
     finally:

@@ -10,6 +10,7 @@ from scripts.benchmarks.close import close
 from scripts.benchmarks.failover import failover
 from scripts.benchmarks.prompt import prompt
 from scripts.benchmarks.reports import reports
+from scripts.benchmarks.soak import soak
 
 
 @click.group(invoke_without_command=True)
@@ -22,5 +23,5 @@ def main(context: click.Context) -> None:
         main.commands["all"].main([], prog_name="scripts/bench all", standalone_mode=False)
 
 
-for command in (*comparing.COMMANDS, admission, failover, close, prompt, reports):
+for command in (*comparing.COMMANDS, admission, failover, close, prompt, reports, soak):
     main.add_command(command)

@@ -1,217 +1,268 @@
-"""Small calls with and without a prompt of a million tokens in flight: how much longer the small ones take."""
+"""Long prompts: what one costs of a gateway's CPU, and how much later small calls are answered beside some.
 
+Fresh prompts were never sent before; those of a conversation are what was sent before, and a little more.
+"""
+
+import asyncio
 import json
 import statistics
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.benchmarks.group import BenchFailed, Caller, Group, grant, running
+from scripts.benchmarks import machine, proof
+from scripts.benchmarks.arena import Arena, asked, open_arena
+from scripts.benchmarks.behaviour import Behaviour
+from scripts.benchmarks.contestants import Served
+from scripts.benchmarks.generator import Generator
+from scripts.benchmarks.group import BenchFailed, Group
+from scripts.benchmarks.ours import PRICES, PROVIDER, UPSTREAM_MODEL, Tollgate
+from scripts.benchmarks.requests import address
+from scripts.benchmarks.traffic import Borne, Load
 from scripts.benchmarks.turns import in_turns, quantile
 
-_WORDS = (
-    "the of and to in is that it was for on are as with his they at be this from have or by one had not but what all"
-)
+from tollgate.gateway import tokenizer
 
+KINDS = ("fresh", "conversation")
+PROMPTS_PER_SECOND_GOAL = 100
+"""Of one CPU."""
+MOVED_MS_GOAL = 5
 
-@dataclass(frozen=True, slots=True)
-class Used:
-    """Calls, and what they used by their own answers, or by the ledger's report."""
-
-    calls: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: Decimal
-
-    def __add__(self, other: "Used") -> "Used":
-        return Used(
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cost + other.cost,
-        )
-
-    def figures(self) -> dict[str, int | str]:
-        """For JSON."""
-        return {
-            "calls": self.calls,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "cost": str(self.cost),
-        }
-
-
-@dataclass(slots=True)
-class Timed:
-    """Calls of one kind: how long each took, and what they used."""
-
-    milliseconds: list[float] = field(default_factory=list)
-    used: Used = Used(0, 0, 0, Decimal(0))
-
-
-def _reported(group: Group) -> Used:
-    """What the ledger says was used."""
-    total = group.get("/usage", key=group.management_key)["total"]
-    return Used(total["calls"], total["prompt_tokens"], total["completion_tokens"], Decimal(total["amount"]))
-
-
-def _chat_body(system: str) -> bytes:
-    messages = [{"role": "system", "content": system}, {"role": "user", "content": "What is said above?"}]
-    return json.dumps({"model": "sandbox/echo", "messages": messages, "max_tokens": 16}).encode()
-
-
-def _prose(tokens: int) -> str:
-    """Words of a token each, in no order that repeats soon."""
-    words = _WORDS.split()
-    return " ".join([words[(at * at * 2_654_435_761 >> 7) % len(words)] for at in range(tokens)])
+_MODEL = "bench/long"
+_CONTEXT_TOKENS_PER_PROMPT = 2
+_MESSAGES = 150
+"""Of a conversation, when it begins."""
+_DOCUMENTS = Path(__file__).parents[2] / "docs"
+_PARAGRAPH = "\n\n"
+_MIXED = 2_654_435_761
+"""Numbers in order, multiplied by it, are in none."""
+_SMALL_CONNECTIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How much of what to send."""
 
+    tokens: int
+    kinds: Sequence[str]
     rounds: int
     seconds: float
     """How long each half of a round lasts."""
+    rate: float
+    """Long prompts a second."""
+    small_rate: float
     connections: int
-    calls_max: int
-    """Small calls in each half of a round."""
-    small: bytes
-    large: bytes
+    """Of those who send long prompts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One half of a round: small calls, and the large ones beside them, if any."""
+    """One half of a round: small calls, the long ones beside them, if any, and what they took of the gateway's CPU."""
 
-    small: Timed
-    large: Timed
-
-
-def _half(group: Group, plan: Plan, *, beside_large: bool) -> Half:
-    """Small calls for a while, alone or with always one large call in flight."""
-    deadline = time.monotonic() + plan.seconds
-    enough = threading.Event()
-    each = plan.calls_max // plan.connections
-    with ThreadPoolExecutor(plan.connections + 1) as pool:
-        large = pool.submit(_calls, group, plan.large, enough.is_set) if beside_large else None
-        try:
-            small = [
-                pool.submit(_calls, group, plan.small, lambda: time.monotonic() > deadline, calls_max=each)
-                for _ in range(plan.connections)
-            ]
-            timed = [future.result() for future in small]
-        finally:
-            enough.set()
-        return Half(_together(timed), large.result() if large is not None else Timed())
+    small: Borne
+    long: Borne
+    cpu_seconds: float
 
 
-def _calls(group: Group, body: bytes, is_enough: Callable[[], bool], *, calls_max: int | None = None) -> Timed:
-    """One call after the other over one connection; at least one."""
-    caller, timed = Caller(group, group.inference_key), Timed()
-    while not timed.milliseconds or not (is_enough() or len(timed.milliseconds) == calls_max):
-        started = time.perf_counter()
-        usage = caller.ask("POST", "/chat/completions", body)["usage"]
-        timed.milliseconds.append((time.perf_counter() - started) * 1000)
-        timed.used += Used(1, usage["prompt_tokens"], usage["completion_tokens"], Decimal(usage["cost"]))
-    return timed
+@dataclass(slots=True)
+class Texts:
+    """Paragraphs of our own documents, in another order whenever one asks."""
+
+    characters: int
+    """Of a prompt."""
+    paragraphs: Sequence[str] = ()
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def fresh(self, calls: int) -> list[list[dict[str, str]]]:
+        """Conversations of two messages that nobody has sent before."""
+        return [[_said(0, "Be brief."), _said(1, self._text(self.characters))] for _ in range(calls)]
+
+    def conversation(self, calls: int) -> list[list[dict[str, str]]]:
+        """The same conversation, two messages longer each time; another one whenever one asks."""
+        each = self.characters // _MESSAGES
+        spoken = [_said(at, self._text(each)) for at in range(_MESSAGES + 2 * calls)]
+        return [spoken[: _MESSAGES + 2 * at + 1] for at in range(calls)]
+
+    def _text(self, characters: int) -> str:
+        """So many characters of paragraphs, with a number before them of which there is no other."""
+        parts = [f"{next(self._numbers)}."]
+        while sum(map(len, parts)) < characters:
+            parts.append(self.paragraphs[next(self._numbers) * _MIXED % 2**32 % len(self.paragraphs)])
+        return _PARAGRAPH.join(parts)[:characters]
 
 
-def _together(parts: Sequence[Timed]) -> Timed:
-    together = Timed()
-    for part in parts:
-        together.milliseconds += part.milliseconds
-        together.used += part.used
-    return together
+def _said(at: int, text: str) -> dict[str, str]:
+    return {"role": "assistant" if at and at % 2 == 0 else "user", "content": text}
 
 
 @click.command()
 @click.option(
-    "--tokens", type=click.IntRange(1, 4_000_000), default=1_000_000, show_default=True, help="Of the prompt."
+    "--tokens", type=click.IntRange(20_000, 1_000_000), default=75_000, show_default=True, help="Of a prompt."
 )
-@click.option("--rounds", type=click.IntRange(1, 100), default=7, show_default=True)
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only these; both, if none is given.")
+@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option(
-    "--seconds", type=click.FloatRange(0.1, 60), default=3, show_default=True, help="Of each half of a round."
+    "--seconds", type=click.FloatRange(0.5, 60), default=5, show_default=True, help="Of each half of a round."
 )
-@click.option("--connections", type=click.IntRange(1, 64), default=2, show_default=True, help="That make small calls.")
+@click.option("--rate", type=click.FloatRange(0.1, 1_000), default=20, show_default=True, help="Long prompts a second.")
 @click.option(
-    "--calls", type=click.IntRange(64, 100_000), default=2_000, show_default=True, help="At most, in each half."
+    "--small-rate", type=click.FloatRange(1, 5_000), default=50, show_default=True, help="Small calls a second."
 )
-@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Gateway processes.")
+@click.option("--connections", type=click.IntRange(1, 64), default=4, show_default=True, help="For long prompts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def prompt(*, tokens: int, workers: int, as_json: bool, calls: int, **shape: Any) -> None:
-    """Small calls with and without a prompt of a million tokens in flight.
+def prompt(*, as_json: bool, kinds: Sequence[str], **shape: Any) -> None:
+    """Small calls with and without prompts of 75,000 tokens in flight, and what each of these costs.
 
-    Ends with an error if not every call that was answered is in the usage report, to the token and the cent.
+    Ends with an error if not every call that was answered is in the ledger as its provider told it.
     """
-    plan = Plan(calls_max=calls, small=_chat_body("Be brief."), large=_chat_body(_prose(tokens)), **shape)
-    with running(workers, TOLLGATE_BODY_BYTES_MAX=str(2 * len(plan.large))) as group:
-        grant(group)
-        warm = [_half(group, plan, beside_large=True)]
-        rounds = _rounds(group, plan)
-        reported = _reported(group)
-    halves = [*warm, *(half for pair in rounds for half in pair)]
-    sent = sum((half.small.used + half.large.used for half in halves), Used(0, 0, 0, Decimal(0)))
-    result = _result(rounds) | {"sent": sent.figures(), "reported": reported.figures(), "recorded": sent == reported}
+    result = _measured(Plan(kinds=kinds or KINDS, **shape))
     click.echo(json.dumps(result)) if as_json else _show(result)
-    if sent != reported:
-        raise BenchFailed("Not every call was recorded as it was answered.")
 
 
-def _rounds(group: Group, plan: Plan) -> list[tuple[Half, Half]]:
-    """Each round's halves, alone and beside large calls."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Measuring", total=plan.rounds)
-        return in_turns(
-            plan.rounds,
-            lambda: _half(group, plan, beside_large=False),
-            lambda: _half(group, plan, beside_large=True),
-            done=lambda: progress.advance(task),
+def _measured(plan: Plan) -> dict[str, Any]:
+    tollgate, texts = Tollgate(), _texts(plan.tokens)
+    borne: list[Borne] = []
+    with (
+        open_arena([tollgate.contestant], Behaviour()) as arena,
+        Generator() as second,
+        Progress(console=Console(stderr=True), transient=True) as progress,
+    ):
+        [entrant] = arena.entrants
+        if entrant.served is None or tollgate.group is None:
+            raise BenchFailed(f"Tollgate did not start: {entrant.absent}")
+        _offer(tollgate.group, plan.tokens)
+        bench = _Bench(plan, arena, entrant.served, second, texts)
+        task = progress.add_task("Measuring", total=plan.rounds * len(plan.kinds))
+        result = {"tokens": plan.tokens, "rate": plan.rate, "small_rate": plan.small_rate, "rounds": plan.rounds}
+        kinds = {}
+        for kind in plan.kinds:
+            warm = bench.half(replace(plan, seconds=1), kind)
+            rounds = in_turns(
+                plan.rounds,
+                lambda: bench.half(plan, None),
+                lambda kind=kind: bench.half(plan, kind),  # type: ignore[misc]  # mypy cannot infer a default's type
+                done=lambda: progress.advance(task),
+            )
+            kinds[kind] = _figures(rounds)
+            borne += [each for half in [warm, *(half for pair in rounds for half in pair)] for each in _loads(half)]
+        provided = [each for each in arena.provider.provided() if each.model.startswith(UPSTREAM_MODEL)]
+        told = [each for one in borne for each in one.told]
+        failed = sum(one.failed for one in borne)
+        recorded = proof.ledger(tollgate.group)
+        recorded.check(told, provided, {PROVIDER: PRICES})
+        ledger = {"recorded": len(recorded.records), "amount": str(recorded.amount.normalize())}
+    problems = [problem for one in borne for problem in one.problems]
+    return result | {"kinds": kinds, "failed": failed, "problems": problems[:1], "ledger": ledger}
+
+
+def _loads(half: Half) -> tuple[Borne, Borne]:
+    return half.small, half.long
+
+
+def _texts(tokens: int) -> Texts:
+    """Texts that make prompts of so many tokens, or nearly."""
+    documents = [path.read_text() for path in sorted(_DOCUMENTS.glob("*.md"))]
+    paragraphs = [paragraph for document in documents for paragraph in document.split(_PARAGRAPH)]
+    sample = Texts(100_000, paragraphs).fresh(1)[0][1]["content"]
+    return Texts(tokens * len(sample) // asyncio.run(tokenizer.count(sample, tokenizer.DEFAULT_ENCODING)), paragraphs)
+
+
+def _offer(group: Group, tokens: int) -> None:
+    """A second model, whose provider says that prompts are so long."""
+
+    def admin(path: str, body: object) -> None:
+        group.post(f"/admin{path}", body, key=group.operator_key)
+
+    admin("/models", {"slug": _MODEL, "name": "Long prompts"})
+    context = {"context_length": max(_CONTEXT_TOKENS_PER_PROMPT * tokens, 200_000)}
+    upstream = {"upstream_model": f"{UPSTREAM_MODEL}-long,prompt_tokens={tokens}"}
+    admin("/endpoints", {"model": _MODEL, "provider": PROVIDER, **upstream, **context})
+    items = [{"kind": kind, "price": str(price), "unit": "per_million_tokens"} for kind, price in PRICES.items()]
+    admin("/prices", {"model": _MODEL, "provider": PROVIDER, "items": items})
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """Everything that is needed to measure."""
+
+    plan: Plan
+    arena: Arena
+    served: Served
+    second: Generator
+    texts: Texts
+
+    def half(self, plan: Plan, kind: str | None) -> Half:
+        """Small calls for a while, alone or with long ones beside them."""
+        where, small = address(self.served.base_url), asked(self.served, streamed=False)
+        loads = [(self.arena.generator, Load(where, [small], plan.seconds, _SMALL_CONNECTIONS, plan.small_rate))]
+        if kind is not None:
+            calls = max(int(plan.rate * plan.seconds), 1)
+            conversations = self.texts.fresh(calls) if kind == "fresh" else self.texts.conversation(calls)
+            long = [
+                asked(replace(self.served, model=_MODEL), streamed=False, messages=messages)
+                for messages in conversations
+            ]
+            loads.append((self.second, Load(where, long, plan.seconds, plan.connections, plan.rate, len(long))))
+        before = machine.cpu_seconds(self.served.pid or 0)
+        with ThreadPoolExecutor(len(loads)) as pool:
+            borne = list(pool.map(lambda each: each[0].bear(each[1]), loads))
+        return Half(
+            borne[0], borne[1] if kind is not None else Borne(), machine.cpu_seconds(self.served.pid or 0) - before
         )
 
 
-def _result(rounds: Sequence[tuple[Half, Half]]) -> dict[str, Any]:
-    alone = [alone.small for alone, _ in rounds]
-    beside = [beside.small for _, beside in rounds]
-    large = _together([beside.large for _, beside in rounds])
-    result: dict[str, Any] = {"rounds": len(rounds)}
-    for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
-        without, within = (
-            statistics.median(quantile(timed.milliseconds, share) for timed in kind) for kind in (alone, beside)
-        )
-        result[name] = {
-            "alone": round(without, 2),
-            "beside_large": round(within, 2),
-            "ratio": round(within / without, 2),
-        }
-    return result | {
-        "small_calls": {
-            name: len(_together(kind).milliseconds) for name, kind in (("alone", alone), ("beside_large", beside))
-        },
-        "large_calls": large.used.calls,
-        "large_prompt_tokens": large.used.prompt_tokens // large.used.calls,
-        "large_ms": round(statistics.median(large.milliseconds)),
+def _figures(rounds: Sequence[tuple[Half, Half]]) -> dict[str, Any]:
+    """Of one kind of prompt: medians over the rounds."""
+    cost = statistics.median(_cost_ms(alone, beside) for alone, beside in rounds)
+    figures: dict[str, Any] = {
+        "prompts": sum(len(beside.long.told) for _, beside in rounds),
+        "due": sum(beside.long.due for _, beside in rounds),
+        "cpu_ms_per_prompt": round(cost, 2),
+        "prompts_per_cpu_second": round(1000 / cost) if cost > 0 else None,
+        "prompt_p50_ms": round(statistics.median(quantile(beside.long.milliseconds, 0.5) for _, beside in rounds), 1),
     }
+    for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
+        alone, beside = (
+            statistics.median(quantile(half.small.milliseconds, share) for half in halves)
+            for halves in zip(*rounds, strict=True)
+        )
+        figures[name] = {"alone": round(alone, 2), "beside": round(beside, 2), "moved": round(beside - alone, 2)}
+    return figures
+
+
+def _cost_ms(alone: Half, beside: Half) -> float:
+    """What a long prompt took of the CPU, beyond what the small calls did."""
+    small = alone.cpu_seconds / max(len(alone.small.told), 1) * len(beside.small.told)
+    return 1000 * (beside.cpu_seconds - small) / max(len(beside.long.told), 1)
 
 
 def _show(result: dict[str, Any]) -> None:
-    table = Table(title=f"Small calls, medians of {result['rounds']} rounds")
-    for column in ("", "alone", "beside large calls", "ratio"):
+    table = Table(title=f"Prompts of {result['tokens']:,} tokens, medians of {result['rounds']} rounds")
+    for column in ("", "prompts", "CPU ms each", "a CPU second", "p50 ms", "small p50 ms", "small p99 ms", "p99 moved"):
         table.add_column(column, justify="right")
-    for name in ("p50_ms", "p99_ms"):
-        row = result[name]
-        table.add_row(name.replace("_", " "), *(str(row[column]) for column in ("alone", "beside_large", "ratio")))
-    table.add_row("calls", *(str(count) for count in result["small_calls"].values()), "")
+    for kind, told in result["kinds"].items():
+        smalls = (f"{told[name]['alone']:.1f} → {told[name]['beside']:.1f}" for name in ("p50_ms", "p99_ms"))
+        table.add_row(
+            kind,
+            f"{told['prompts']} of {told['due']}",
+            f"{told['cpu_ms_per_prompt']:.1f}",
+            f"{told['prompts_per_cpu_second']} (goal {PROMPTS_PER_SECOND_GOAL})",
+            f"{told['prompt_p50_ms']:.0f}",
+            *smalls,
+            f"{told['p99_ms']['moved']:+.1f} ms (goal {MOVED_MS_GOAL})",
+        )
     console = Console()
     console.print(table)
-    large, sent, reported = result["large_calls"], result["sent"], result["reported"]
-    console.print(f"{large} large calls of {result['large_prompt_tokens']:,} tokens, {result['large_ms']:,} ms each.")
-    console.print(f"{sent['calls']:,} calls answered, {reported['calls']:,} recorded, for {reported['cost']} USD.")
+    console.print(f"{result['rate']:g} long prompts a second beside {result['small_rate']:g} small calls a second.")
+    console.print(
+        f"{result['ledger']['recorded']:,} calls are recorded as they were answered, {result['failed']} failed."
+    )
+    for problem in result["problems"]:
+        console.print(problem)

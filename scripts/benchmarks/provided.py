@@ -75,11 +75,15 @@ class Provider:
             raise BenchFailed("The fake provider has ended; what it said is above.")
         return json.loads(told)
 
+    def written_log(self) -> Path:
+        """Its log, with everything in it that it has answered so far."""
+        self.tell({})
+        return self.log
+
     def provided(self) -> Iterator[Provided]:
         """Everything that it has answered so far."""
-        self.tell({})
         known: dict[str, Mapping[str, int]] = {"": {}}
-        with self.log.open() as log:
+        with self.written_log().open() as log:
             for line in log:
                 answer, model, call, told, how, ended = line.rstrip("\n").split("\t")
                 quantities = known.get(told)

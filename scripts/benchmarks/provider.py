@@ -121,7 +121,7 @@ class _Port:
         kind = self._kinds.get(model)
         if kind is None:
             behaviour = self._behaviour.of(model.decode())
-            kind = _Kind(behaviour, prepared(model.decode(), behaviour.usage, behaviour.events))
+            kind = _Kind(behaviour, prepared(model.decode(), behaviour))
             self._kinds[model] = kind
         return kind
 

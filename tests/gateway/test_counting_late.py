@@ -108,17 +108,23 @@ def quantities(row: asyncpg.Record) -> Any:
     return json.loads(row["quantities"])
 
 
+@pytest.mark.parametrize("limits", [None, {"key": {"tpm": 10**9, "monthly": FAR}}])
 async def test_where_bounds_are_far_and_its_provider_tells_a_prompt_is_not_counted(
-    watched: Watched, counting: Counting, length: int
+    watched: Watched, counting: Counting, length: int, limits: Any
 ) -> None:
-    row = await recorded(watched, await watched.gateway.tenant(grant=FAR), length + 100)
+    row = await recorded(watched, await watched.gateway.tenant(grant=FAR, limits=limits), length + 100)
     assert (quantities(row)["prompt"], row["estimated"], row["estimate"]) == (length + 100, False, None)
     assert counting.prompts == 0
 
 
-@pytest.mark.parametrize("terms", [
-    {"grant": "0.05"}, {"limits": {"key": {"daily": "0.05"}}}, {"limits": {"project": {"tpm": 1_000_000}}},
-])  # fmt: skip
+NEAR = {
+    "balance": {"grant": "0.05"},
+    "money": {"limits": {"key": {"daily": "0.05"}}},
+    "tokens per minute": {"limits": {"project": {"tpm": 1_000_000}}},
+}
+
+
+@pytest.mark.parametrize("terms", NEAR.values(), ids=NEAR)
 async def test_near_a_bound_it_is_counted_before_it_is_held_for(
     watched: Watched, counting: Counting, length: int, terms: Any
 ) -> None:

@@ -11,10 +11,10 @@ ONE, OTHER = OrganizationId(UUID(int=1)), OrganizationId(UUID(int=2))
 def test_a_text_is_found_by_whose_it_is_and_how_it_was_counted() -> None:
     recall = Recall()
     mine = recall.of(ONE, "o200k_base")
-    recall.keep(mine.digest("a text"), 2)
-    assert recall.find(recall.of(ONE, "o200k_base").digest("a text")) == 2
-    others = [recall.of(OTHER, "o200k_base").digest("a text"), recall.of(ONE, "cl100k_base").digest("a text")]
-    assert [recall.find(digest) for digest in [*others, mine.digest("a text ")]] == [None] * 3
+    recall.keep(mine.digest(b"a text"), 2)
+    assert recall.find(recall.of(ONE, "o200k_base").digest(b"a text")) == 2
+    others = [recall.of(OTHER, "o200k_base").digest(b"a text"), recall.of(ONE, "cl100k_base").digest(b"a text")]
+    assert [recall.find(digest) for digest in [*others, mine.digest(b"a text ")]] == [None] * 3
 
 
 def test_what_was_not_sent_for_longest_is_forgotten_first() -> None:

@@ -24,16 +24,28 @@ def assert_nothing_is_left(scratch: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_prompt_beside_small_calls_is_measured_and_recorded(repository: Path, tmp_path: Path) -> None:
-    shape = ("--tokens", "20000", "--rounds", "1", "--seconds", "0.2", "--json")
+def test_long_prompts_beside_small_calls_are_measured_and_recorded(repository: Path, tmp_path: Path) -> None:
+    shape = ("--tokens", "20000", "--rounds", "1", "--seconds", "0.5", "--small-rate", "20", "--json")
     done = bench(repository, tmp_path, "prompt", *shape)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["recorded"]
-    assert result["reported"] == result["sent"]
-    assert result["large_calls"] > 0
-    assert 20_000 <= result["large_prompt_tokens"] < 20_100
-    assert result["p99_ms"]["ratio"] > 0
+    assert (result["failed"], result["ledger"]["held"]) == (0, 0)
+    assert result["ledger"]["recorded"] == result["ledger"]["answered"]
+    assert set(result["kinds"]) == {"fresh", "conversation"}
+    assert all(kind["prompts"] > 0 and kind["p99_ms"]["beside"] > 0 for kind in result["kinds"].values())
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.long
+def test_a_soak_is_measured_and_every_call_is_recorded(repository: Path, tmp_path: Path) -> None:
+    shape = ("--calls", "1000", "--parts", "8", "--organizations", "16", "--connections", "8", "--json")
+    done = bench(repository, tmp_path, "soak", *shape)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["calls"] == result["ledger"]["recorded"] == 1_000
+    assert len(result["samples"]) == 9
+    assert {"gateway worker", "gateway main", "worker", "serve", "PostgreSQL"} == set(result["processes"])
+    assert all(process["after"]["rss"] > 0 for process in result["processes"].values())
     assert_nothing_is_left(tmp_path)
 
 

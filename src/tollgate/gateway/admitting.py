@@ -37,7 +37,7 @@ _NOTHING = Decimal(0)
 _SHORTEST = PromptTokens(likely=1, most=1)
 """What a prompt comes to at the very least."""
 _FAR = 100
-"""How many calls of this kind every bound of money must have room for, so that one may hold more than it needs."""
+"""How many calls of this kind every bound must have room for, so that one may hold what was not counted."""
 _SAMPLED_PERCENT_MOST = 150
 """How long a prompt is taken to be, of what samples make of it, where it has to fit an endpoint's context."""
 
@@ -155,7 +155,7 @@ class Admissions:
 
         Asks first whether the call could be admitted if its prompt were next to nothing: if not, all else is in vain.
         The same answer tells whether all bounds are far away: then it may be held for by its bytes, which keeps nobody
-        out. It may not where tokens a minute are limited, nor where it might not fit an endpoint's context.
+        out. It may not where it might not fit an endpoint's context.
         """
         request, candidates = proposal.request, proposal.plan.candidates
         least = bounds.of(request, candidates, _SHORTEST)
@@ -165,11 +165,12 @@ class Admissions:
                 hold_least=least.least, hold_most=far, tokens=least.tokens
             )
         )
-        if answer.tokens_limit is not None or (answer.amount or _NOTHING) < far:
+        if (answer.amount or _NOTHING) < far:
             return None
         recalled = self._recall.of(proposal.principal.organization_id, proposal.vocabulary)
         gauged = await tokenizer.gauge_prompt(request.prompt, proposal.vocabulary, recalled)
-        return gauged if gauged.counted or _fits_surely(proposal, gauged) else None
+        is_far = answer.tokens_left is None or answer.tokens_left >= _FAR * gauged.likely
+        return gauged if gauged.counted or (is_far and _fits_surely(proposal, gauged)) else None
 
     async def _held(self, proposal: _Proposal, prompt: PromptTokens) -> Call:
         """The call with its hold; with all it asks for if its prompt was not counted: caps are not for what is not."""

@@ -49,6 +49,8 @@ class Recalled:
     recall: Recall
     whose: bytes
 
-    def digest(self, text: str) -> bytes:
+    def digest(self, text: bytes) -> bytes:
         """What a text is found by."""
-        return hashlib.sha256(self.whose + text.encode("utf-8", "surrogatepass")).digest()
+        digest = hashlib.sha256(self.whose)
+        digest.update(text)
+        return digest.digest()

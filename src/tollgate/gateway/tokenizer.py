@@ -181,7 +181,7 @@ def _length(passage: str, name: str, recalled: Recalled | None) -> int:
     """A passage's tokens, counted unless they have been before."""
     if recalled is None or len(passage) < _ALONE_CHARACTERS:
         return _counted(passage, name)
-    digest = recalled.digest(passage)
+    digest = recalled.digest(_bytes(passage))
     length = recalled.recall.find(digest)
     if length is None:
         length = _counted(passage, name)
@@ -198,16 +198,18 @@ def _gauge(texts: Sequence[str], name: str, recalled: Recalled) -> tuple[int, in
     """How many tokens texts likely have, and at most; `None` for the most if they were counted after all."""
     lengths: list[int] = []
     unknown: list[str] = []
+    size = 0
     for passage in _passages(texts):
-        known = recalled.recall.find(recalled.digest(passage)) if len(passage) >= _ALONE_CHARACTERS else None
+        text = _bytes(passage)
+        known = recalled.recall.find(recalled.digest(text)) if len(passage) >= _ALONE_CHARACTERS else None
         if known is None:
             unknown.append(passage)
+            size += len(text)
         else:
             lengths.append(known)
     if sum(map(len, unknown)) <= _INLINE_CHARACTERS_MAX:
         return _joined([*lengths, *(_length(passage, name, recalled) for passage in unknown)]), None
-    known, size = _joined(lengths) + len(unknown), sum(map(_size, unknown))
-    samples = list(_samples(unknown))
+    known, samples = _joined(lengths) + len(unknown), list(_samples(unknown))
     tokens = sum(_counted(sample, name) for sample in samples)
     return known + -(-size * tokens // sum(map(_size, samples))), known + size
 
@@ -225,7 +227,11 @@ def _samples(texts: Sequence[str]) -> Iterator[str]:
 
 def _size(text: str) -> int:
     """A text's bytes: each token is one at least."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return len(text) if text.isascii() else len(_bytes(text))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _split(text: str, name: str, limit: int) -> tuple[list[str], bool]:

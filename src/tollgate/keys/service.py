@@ -26,7 +26,8 @@ from tollgate.webhooks import service as webhooks
 
 CHANNEL = "key_changed"
 
-_ENTRIES_MAX = 100_000
+_ENTRIES_MAX = 50_000
+"""Some 25 megabytes; whoever has more keys in use has them looked up again now and then."""
 
 
 async def create(session: WriteSession, *, order: NewKey, now: datetime) -> MintedKey:
