@@ -57,7 +57,8 @@ _SUMS = """
 def write(file: Path, told: Sequence[Told]) -> None:
     """Add what answers said of themselves to a file."""
     with file.open("a") as out:
-        out.writelines(f"{each.generation_id}\t{each.upstream_id}\t{each.cost}\t{each.problem is None}\n" for each in told)
+        for each in told:
+            out.write(f"{each.generation_id}\t{each.upstream_id}\t{each.cost}\t{each.problem is None}\n")
 
 
 async def check(group: Group, told: Path, provided: Path, prices: Mapping[str, Decimal]) -> dict[str, Any]:
