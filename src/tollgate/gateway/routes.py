@@ -230,7 +230,8 @@ def _rest_of(begun: Generator[Any, None, None], waits_for: object) -> Generator[
     try:
         yield waits_for
     except BaseException as error:
-        begun.throw(error)
+        with suppress(StopIteration):
+            begun.throw(error)
         raise
     yield from begun
 

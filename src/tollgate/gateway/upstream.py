@@ -248,9 +248,10 @@ class _Arrivals:
     @coroutine
     def _wait(self) -> Generator[asyncio.Future[None] | None, None, None]:
         """Go on with the read that has to wait."""
-        self._waits_since = self._loop.time()
-        if self._waits_since > self._deadline:
+        now = self._loop.time()
+        if now > self._deadline:
             raise ProviderFailed(_ENDLESS)
+        self._waits_since, self._has_stalled = now, False
         try:
             while self._reading is not None:
                 yield self._waits_for
@@ -291,10 +292,10 @@ class _Arrivals:
         """Interrupt a wait that has lasted too long, or ring again when it will have."""
         now = self._loop.time()
         due = (self._waits_since or now) + self._idle_seconds
-        if due > now or self._waits_for is None:
-            self._timer = self._loop.call_at(max(due, now), self._ring)
-        else:
-            self._has_stalled = self._waits_for.cancel()
+        if due <= now:
+            due = now + self._idle_seconds
+            self._has_stalled = self._waits_for is not None and self._waits_for.cancel()
+        self._timer = self._loop.call_at(due, self._ring)
 
     def _stalled(self) -> ProviderTimedOut:
         return ProviderTimedOut(f"The provider's answer stalled for {self._idle_seconds} s.")
