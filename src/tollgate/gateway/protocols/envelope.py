@@ -1,6 +1,7 @@
 """What all client formats share: opening a body, fields for the gateway alone, limits, telling what a call cost.
 
-The body is decoded once and shallowly: fields the gateway has no business with pass through as the bytes they came in.
+The body is read twice, in C and shallowly: once into fields, which travel on as the bytes they came in, and once into the
+few that the gateway reads.
 """
 
 from collections.abc import Mapping
@@ -109,6 +110,7 @@ class Form(Generic[Wanted]):
             # Which of them it is, is worth another look.
             for name, form in self._each.items():
                 field(fields, name, form)
+            # A field that is given twice: wrong at first, and right the last time, which is what `fields` has of it.
             raise InvalidRequest(f"{error}.") from error
 
 
