@@ -79,6 +79,7 @@ def question(crossing: Crossing, principal: Principal, sticky: EndpointId | None
     """What a call asks, as far as its plan depends on it; `None` if that cannot be told without looking into it."""
     request, prompt = crossing.request, crossing.request.prompt
     if "modalities" in request.fields:
+        # What a model has to write decides (`eligibility`), and is read out of the field's own bytes for each endpoint.
         return None
     return (
         principal.organization_id,

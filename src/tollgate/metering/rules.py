@@ -1,5 +1,6 @@
-"""The decisions of metering that need no database: what a refusal says, what a charge records, what a call leaves that
-was only begun, and over which stretches of time usage is added up.
+"""The decisions of metering that need no database: what a refusal says, and what a charge records.
+
+So are what a call leaves that had only begun, and over which stretches of time usage is added up.
 """
 
 import json

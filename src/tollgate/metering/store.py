@@ -1,4 +1,4 @@
-"""The SQL of holds, settlements, cuts and partitions. The hot path's two statements are functions (migrations/sql, 0024).
+"""The SQL of holds, settlements, cuts and partitions. Those of the hot path are functions: migrations, 0024.
 
 What is about sums stands in `folding` and `sums`, the calls of an invoice's line in `line_calls`, calls without a price
 in `unpriced`, and what an operator sees in `status`.

@@ -1,7 +1,7 @@
 """What all client formats share: opening a body, fields for the gateway alone, limits, telling what a call cost.
 
-The body is read twice, in C and shallowly: once into fields, which travel on as the bytes they came in, and once into the
-few that the gateway reads.
+The body is read twice, in C and shallowly: once into fields, which travel on as the bytes they came in, and once into
+the few that the gateway reads.
 """
 
 from collections.abc import Mapping
