@@ -1,7 +1,9 @@
 """Circuits: what opens them, for how long, and who may try an endpoint meanwhile."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -175,3 +177,44 @@ def test_whatever_happened_an_answer_heals_and_time_lets_everyone_try(faults: li
 
 def test_what_is_not_known_is_healthy() -> None:
     assert rules.fitness(HEALTHY, at=NOON) is Fitness.FIT
+
+
+BURST_SECONDS = 420
+"""No two instants in bursts so far apart are about as far apart as users are remembered."""
+MOMENTS = st.tuples(
+    st.sampled_from([US, US, US, THEM]),
+    st.sampled_from([*[None] * 9, F, F, F, *Fault]),
+    st.sampled_from([0, 0, 0, 0, 1]),
+    st.integers(0, 4),
+    st.integers(0, 4),
+)
+"""Who called, what failed, bursts since the call before, and fifths of a second into it: when it ended, and began."""
+
+
+def followed(moments: Sequence[tuple[OrganizationId, Fault | None, int, int, int]]) -> Iterator[tuple[Track, datetime]]:
+    """The track after each of these, and when."""
+    track, burst = Track(), 0
+    for by, fault, later, ended, began in moments:
+        burst += later
+        at, began_at = (seconds(BURST_SECONDS * burst + fifths / 5) for fifths in (ended, min(began, ended)))
+        if fault is None:
+            track = rules.served(track, by=by, began_at=began_at)
+        else:
+            track = rules.failed(track, fault, by=by, began_at=began_at, at=at)
+        yield track, at
+
+
+@given(st.lists(MOMENTS, min_size=20, max_size=40))
+def test_a_track_that_is_left_as_it_was_says_what_one_made_anew_would(moments: list[Any]) -> None:
+    left = list(followed(moments))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rules, "_JUST_NOW", timedelta.min)
+        anew = list(followed(moments))
+    for (one, at), (other, _) in zip(left, anew, strict=True):
+        assert replace(one, users=()) == replace(other, users=())
+        assert [user for user, _ in one.users] == [user for user, _ in other.users]
+        for wait in (0, 1, 5, 60, BURST_SECONDS):
+            then = at + timedelta(seconds=wait)
+            for tried_since in (None, at):
+                conditions = (Condition(track.circuit, tried_since) for track in (one, other))
+                assert len({rules.fitness(condition, at=then) for condition in conditions}) == 1
