@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 from tests.gateway.clocked import Clocked, Tenant, clocked
 from tests.gateway.fake_client import FakeClient
 from tests.gateway.watched import Watched, finished
@@ -14,6 +16,7 @@ from tests.gateway.watched import Watched, finished
 from tollgate.gateway import admitting, service, tokenizer
 from tollgate.gateway.model import Prompt, PromptTokens
 from tollgate.gateway.recall import Recalled
+from tollgate.kit.ids import OrganizationId
 from tollgate.metering.model import CallStatus
 
 LONG = "It was the best of times, and it was the worst of them. " * 1_500
@@ -115,6 +118,32 @@ async def test_where_bounds_are_far_and_its_provider_tells_a_prompt_is_not_count
     row = await recorded(watched, await watched.gateway.tenant(grant=FAR, limits=limits), length + 100)
     assert (quantities(row)["prompt"], row["estimated"], row["estimate"]) == (length + 100, False, None)
     assert counting.prompts == 0
+
+
+@pytest.mark.parametrize("how", ["counted", "recalled", "by_bytes"])
+async def test_how_long_prompts_are_held_for_can_be_watched(watched: Watched, length: int, how: str) -> None:
+    tenant = await watched.gateway.tenant(grant="0.05" if how == "counted" else FAR)
+    if how == "recalled":
+        known = watched.served._admissions._recall.of(OrganizationId(tenant.id_of("organization")), "o200k_base")
+        await COUNT(Prompt((LONG,), messages=1, images=0), "o200k_base", known)
+    before = watching()
+    await recorded(watched, tenant, length)
+    assert watching() - before == Counter([how])
+
+
+async def test_prompts_that_are_counted_after_they_were_held_for_can_be_watched(watched: Watched) -> None:
+    before = watching()
+    await recorded(watched, await watched.gateway.tenant(grant=FAR), None)
+    assert watching() - before == Counter(["by_bytes", "late"])
+
+
+def watching() -> Counter[str]:
+    late = REGISTRY.get_sample_value("tollgate_prompts_counted_late_total") or 0
+    held = {
+        how: REGISTRY.get_sample_value("tollgate_prompts_total", {"how": how}) or 0
+        for how in ("counted", "recalled", "by_bytes")
+    }
+    return Counter({name: int(count) for name, count in {**held, "late": late}.items()})
 
 
 NEAR = {

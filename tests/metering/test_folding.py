@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from tests.metering.scene import Caller, Scene, a_settlement, costing, fold_usage
 
 from tollgate.entrypoints import doctor
@@ -154,8 +155,15 @@ class TestFolding:
         for n in range(3):
             await called(scene, much, START + n * QUARTER_HOUR)
 
+        rows = await scene.pool.fetchval(
+            "SELECT count(*) FROM rollups WHERE organization_id = $1", much.organization_id
+        )
+        before = REGISTRY.get_sample_value("tollgate_rollups_folded_total") or 0
+
         assert await tasks.fold_usage(scene.database) == 1
         assert await tasks.fold_usage(scene.database) == 0
+
+        assert REGISTRY.get_sample_value("tollgate_rollups_folded_total") == before + rows
 
         folded = await scene.pool.fetch("SELECT organization_id, cut FROM usage_folds")
         assert [tuple(row) for row in folded] == [(much.organization_id, 0)]

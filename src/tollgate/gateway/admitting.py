@@ -18,7 +18,7 @@ from tollgate.gateway.model import Plan, PromptTokens, Request
 from tollgate.gateway.outlook import Outlook
 from tollgate.gateway.recall import Recall
 from tollgate.gateway.snapshot import Snapshot
-from tollgate.infra import identity
+from tollgate.infra import identity, telemetry
 from tollgate.kit import money
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import InsufficientCredit, LimitExceeded, NotFound, Unavailable
@@ -40,6 +40,7 @@ _FAR = 100
 """How many calls of this kind every bound must have room for, so that one may hold what was not counted."""
 _SAMPLED_PERCENT_MOST = 150
 """How long a prompt is taken to be, of what samples make of it, where it has to fit an endpoint's context."""
+_COUNTED, _RECALLED, _BY_BYTES = (telemetry.PROMPTS.labels(how) for how in ("counted", "recalled", "by_bytes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,11 @@ class Admissions:
         return (await tokenizer.count_prompt(request.prompt, encoding, recalled)).likely
 
     async def counted(self, call: Call) -> PromptTokens:
-        """The prompt of a call, counted."""
+        """The prompt of a call that was held for by its bytes, counted."""
         recalled = self._recall.of(call.principal.organization_id, call.vocabulary)
-        return await tokenizer.count_prompt(call.request.prompt, call.vocabulary, recalled)
+        counted = await tokenizer.count_prompt(call.request.prompt, call.vocabulary, recalled)
+        telemetry.PROMPTS_COUNTED_LATE.inc()
+        return counted
 
     async def _admitted(self, proposal: _Proposal, *, ask_first: bool) -> Call:
         """Held for by what is quickly known of its prompt, if that is enough; else by the prompt as it is counted."""
@@ -144,11 +147,14 @@ class Admissions:
         if gauged is not None:
             # Others may have come nearer to a bound meanwhile.
             with suppress(InsufficientCredit, LimitExceeded):
-                return await self._held(proposal, gauged)
+                call = await self._held(proposal, gauged)
+                (_RECALLED if gauged.counted else _BY_BYTES).inc()
+                return call
         recalled = self._recall.of(proposal.principal.organization_id, proposal.vocabulary)
-        return await self._held(
-            proposal, await tokenizer.count_prompt(proposal.request.prompt, proposal.vocabulary, recalled)
-        )
+        counted = await tokenizer.count_prompt(proposal.request.prompt, proposal.vocabulary, recalled)
+        call = await self._held(proposal, counted)
+        _COUNTED.inc()
+        return call
 
     async def _gauged(self, proposal: _Proposal) -> PromptTokens | None:
         """What is quickly known of a prompt; `None` if it has to be counted.

@@ -147,6 +147,17 @@ JOBS = Counter(
     ["job", "outcome"],
 )
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
+PROMPTS = Counter(
+    "tollgate_prompts_total",
+    "Calls that were held for, by how long their prompt was taken to be: counted, recalled, or by_bytes.",
+    ["how"],
+)
+for _how in ("counted", "recalled", "by_bytes"):
+    PROMPTS.labels(_how)
+PROMPTS_COUNTED_LATE = Counter(
+    "tollgate_prompts_counted_late_total", "Prompts that were counted after their call was held for by their bytes."
+)
+ROLLUPS_FOLDED = Counter("tollgate_rollups_folded_total", "Rows of rollups that the worker folded into sums.")
 
 _CAUSES_MAX = 10
 _GAUGES_OF_THE_LIVING = "gauge_live*_*.db"

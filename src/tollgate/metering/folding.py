@@ -4,6 +4,8 @@ A cut is drawn first, as invoices do it: what is recorded up to it never changes
 sums in one transaction, which settling neither waits for nor notices. If that fails, it is folded with the next cut.
 """
 
+from typing import NamedTuple
+
 import sqlalchemy as sa
 
 from tollgate.accounts import service as accounts
@@ -50,7 +52,7 @@ _BEGIN = sa.text("""
 """).bindparams(_UUID)
 _TAKE_TURN = sa.text("SELECT cut FROM usage_folds WHERE organization_id = :id FOR UPDATE SKIP LOCKED").bindparams(_UUID)
 _EXTENT = sa.text("""
-    SELECT min(bucket), max(bucket) FROM rollups
+    SELECT min(bucket), max(bucket), count(*) AS rows FROM rollups
     WHERE organization_id = :id AND invoice_cut > :folded AND invoice_cut <= :cut
 """).bindparams(_UUID)
 _OVERLAPPING = sa.text("""
@@ -89,28 +91,37 @@ _FOLD = sa.text(f"""
 _FOLDED = sa.text("UPDATE usage_folds SET cut = :cut WHERE organization_id = :id").bindparams(_UUID)
 
 
-async def fold(session: WriteSession, organization_id: OrganizationId, *, up_to: int) -> None:
-    """Add everything that was recorded up to a closed cut, and was not yet, to the sums.
+class _Unfolded(NamedTuple):
+    """What was recorded between two cuts: the days and the months it is of, and in how many rows."""
+
+    days: list[Period]
+    months: list[Period]
+    rows: int
+
+
+async def fold(session: WriteSession, organization_id: OrganizationId, *, up_to: int) -> int:
+    """Add everything that was recorded up to a closed cut, and was not yet, to the sums; answers how many rows it was.
 
     Stretches follow the organization's calendar. Where that has changed since, with its time zone or the rules of that,
     everything is folded anew. Does nothing while somebody else folds.
     """
     folded = await _take_turn(session, organization_id)
     if folded is None or folded >= up_to:
-        return
-    stretches = await _stretches(session, organization_id, folded, up_to)
-    if not await _agree(session, organization_id, stretches):
+        return 0
+    unfolded = await _unfolded(session, organization_id, folded, up_to)
+    if not await _agree(session, organization_id, unfolded):
         for statement in _FORGET:
             await session.execute(statement, {"id": organization_id})
         folded = _NOTHING
-        stretches = await _stretches(session, organization_id, folded, up_to)
+        unfolded = await _unfolded(session, organization_id, folded, up_to)
     await session.execute(_ROOM)
-    for disjoint in filter(None, stretches):
+    for disjoint in filter(None, (unfolded.days, unfolded.months)):
         where: dict[str, object] = {"id": organization_id}
         where |= {"starts": [each.start for each in disjoint], "ends": [each.end for each in disjoint]}
         await session.execute(_ADD_STRETCHES, where)
         await session.execute(_FOLD, {**where, "folded": folded, "cut": up_to})
     await session.execute(_FOLDED, {"id": organization_id, "cut": up_to})
+    return unfolded.rows
 
 
 async def _take_turn(session: WriteSession, organization_id: OrganizationId) -> int | None:
@@ -120,23 +131,18 @@ async def _take_turn(session: WriteSession, organization_id: OrganizationId) -> 
     return None if folded is None else int(folded)
 
 
-async def _stretches(
-    session: ReadSession, organization_id: OrganizationId, folded: int, up_to: int
-) -> tuple[list[Period], list[Period]]:
-    """The days and the months of what was recorded between the two cuts."""
+async def _unfolded(session: ReadSession, organization_id: OrganizationId, folded: int, up_to: int) -> _Unfolded:
     row = (await session.execute(_EXTENT, {"id": organization_id, "folded": folded, "cut": up_to})).one()
     if row.min is None:
-        return [], []
+        return _Unfolded([], [], 0)
     organization = await accounts.get_organization(session, organization_id)
-    return rules.stretches(Period(row.min, row.max + QUARTER_HOUR), organization.zone)
+    days, months = rules.stretches(Period(row.min, row.max + QUARTER_HOUR), organization.zone)
+    return _Unfolded(days, months, row.rows)
 
 
-async def _agree(
-    session: ReadSession, organization_id: OrganizationId, stretches: tuple[list[Period], list[Period]]
-) -> bool:
-    """Whether those that there are sums of in that time are among them."""
-    days, months = stretches
-    every = {*days, *months}
+async def _agree(session: ReadSession, organization_id: OrganizationId, unfolded: _Unfolded) -> bool:
+    """Whether the stretches that there are sums of in that time are among its own."""
+    every = {*unfolded.days, *unfolded.months}
     if not every:
         return True
     span = {"start": min(each.start for each in every), "end": max(each.end for each in every)}

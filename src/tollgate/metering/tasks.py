@@ -1,5 +1,6 @@
 """What happens by itself: what is left of grants that ended is posted, and what was used is folded into sums."""
 
+from tollgate.infra import telemetry
 from tollgate.infra.database import Database
 from tollgate.kit.clock import Clock
 from tollgate.ledger import service as ledger
@@ -31,5 +32,6 @@ async def fold_usage(database: Database) -> int:
         async with database.write() as session:
             cut = await folding.cut(session, organization_id)
         async with database.write() as session:
-            await folding.fold(session, organization_id, up_to=cut)
+            rows = await folding.fold(session, organization_id, up_to=cut)
+        telemetry.ROLLUPS_FOLDED.inc(rows)
     return len(organization_ids)
