@@ -15,7 +15,16 @@ from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationI
 from tollgate.kit.tokens import Kind
 from tollgate.metering import letters, rules
 from tollgate.metering.letters import Unreadable
-from tollgate.metering.model import AttemptRecord, AttemptStatus, CallRecord, CallStatus, ChargeRecord, Settlement
+from tollgate.metering.model import (
+    AttemptRecord,
+    AttemptStatus,
+    Begun,
+    CallRecord,
+    CallStatus,
+    ChargeRecord,
+    Settlement,
+)
+from tollgate.pricing.model import STANDARD, PriceItem, PriceVersion, Unit
 
 zones = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours=3))])
 instants = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=zones)  # noqa: DTZ001 - zones come beside
@@ -24,6 +33,20 @@ odd = st.sampled_from(
     ["", "\0", '"\\', "\u2028", "\x7f\x1f", "naïve 🎲 \U0010ffff", "null", "\\u0000", '{"a": "\\u0000"}']
 )
 encodable = st.text(st.characters(codec="utf-8"), max_size=20) | odd
+PRICES = [
+    PriceVersion(
+        id=PriceVersionId(UUID(int=number)),
+        endpoint_id=EndpointId(UUID(int=1)),
+        organization_id=None,
+        service_tier=STANDARD,
+        effective_from=datetime(2026, 11, 22, tzinfo=UTC),
+        effective_to=None,
+        items=tuple(
+            PriceItem(kind, Decimal(number), Unit.PER_MILLION_TOKENS) for kind in (Kind.PROMPT, Kind.COMPLETION)
+        ),
+    )
+    for number in range(1, 6)
+]
 OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     **dict.fromkeys((OrganizationId, CallId, KeyId, AttemptId, EndpointId, ProjectId, PriceVersionId), st.uuids()),
     str: encodable,
@@ -33,17 +56,22 @@ OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     Decimal: amounts | st.sampled_from([Decimal("1E+3"), Decimal("1E-12"), Decimal("-0.00")]),
     CallStatus: st.sampled_from(CallStatus),
     AttemptStatus: st.sampled_from(AttemptStatus),
+    PriceVersion: st.sampled_from(PRICES),
     Kind: st.sampled_from(Kind),
 }
 
 
-def records(of: Callable[..., Any]) -> st.SearchStrategy[Any]:
-    """Records with any value in every field, whatever fields there will be."""
-    fields = {
+def of_fields(record: Callable[..., Any]) -> dict[str, st.SearchStrategy[Any]]:
+    """Any value for each field, whatever fields there will be."""
+    return {
         name: OF_TYPE[kind] if kind in OF_TYPE else OF_TYPE[kind.__args__[0]] | st.none()
-        for name, kind in get_type_hints(of).items()
+        for name, kind in get_type_hints(record).items()
     }
-    return st.builds(of, **fields)
+
+
+def records(of: Callable[..., Any]) -> st.SearchStrategy[Any]:
+    """Records with any value in every field."""
+    return st.builds(of, **of_fields(of))
 
 
 def settlements() -> st.SearchStrategy[Settlement]:
@@ -103,6 +131,18 @@ class TestReading:
         except Unreadable:
             return
         assert isinstance(read, Settlement)
+
+
+class TestBeginning:
+    @settings(max_examples=40)
+    @given(st.lists(st.builds(Begun, **{**of_fields(Begun), "prompt_tokens": st.integers(0, 10**7)}), max_size=8))
+    def test_says_what_follows_from_it_whichever_prices_were_written_before(self, calls: list[Begun]) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(letters, "_PRICES", {})
+            patched.setattr(letters, "_PRICES_MAX", 2)
+            for call in calls:
+                assert letters.read(letters.begun(call)) == rules.settlement_of(call)
+                assert len(letters._PRICES) <= 2
 
 
 class TestWriting:

@@ -5,17 +5,23 @@ calls have a letter of that kind and, a moment later, one of the other.
 """
 
 from datetime import datetime
-from typing import Any, NamedTuple, get_type_hints
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from tollgate.kit.ids import EndpointId, OrganizationId, PriceVersionId
+from tollgate.kit.ids import AttemptId, CallId, EndpointId, KeyId, OrganizationId, PriceVersionId, ProjectId
 from tollgate.metering import rules
 from tollgate.metering.model import Begun, Settlement
 from tollgate.pricing.model import PriceItem, PriceVersion
 
 _BEGUN = b'["begun",'
 _PRICES_MAX = 4096
+
+_Facts: TypeAlias = tuple[
+    OrganizationId, CallId, ProjectId | None, KeyId, datetime, str, str, str, EndpointId, str, bool,
+    str | None, str | None, str | None, AttemptId, int, bool,
+]  # fmt: skip
+"""The fields of `Begun` before its price, which is written once for many calls."""
 
 
 class _Price(NamedTuple):
@@ -36,10 +42,7 @@ class Unreadable(ValueError):
 
 _SETTLEMENT = msgspec.json.Decoder(Settlement)
 _PARTS = msgspec.json.Decoder(tuple[str, msgspec.Raw, msgspec.Raw])
-_FACTS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-    tuple.__class_getitem__(tuple(get_type_hints(Begun).values())[:-1])
-)
-"""All of it but the price, which stands last."""
+_FACTS: msgspec.json.Decoder[_Facts] = msgspec.json.Decoder(_Facts)
 _PRICE = msgspec.json.Decoder(_Price)
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
 _PRICES: dict[PriceVersionId, bytes] = {}
@@ -64,8 +67,9 @@ def begun(call: Begun) -> bytes:
         if len(_PRICES) >= _PRICES_MAX:
             _PRICES.clear()
         price = _PRICES[call.price.id] = _ENCODER.encode(_terms(call.price))
+    facts: _Facts = call[:-1]
     try:
-        return b"".join((_BEGUN, _ENCODER.encode(call[:-1]), b",", price, b"]"))
+        return b"".join((_BEGUN, _ENCODER.encode(facts), b",", price, b"]"))
     except UnicodeEncodeError:
         return written(rules.settlement_of(call))
 
@@ -81,7 +85,7 @@ def read(letter: bytes | str) -> Settlement:
         if not text.startswith(_BEGUN):
             return _SETTLEMENT.decode(text)
         _, facts, price = _PARTS.decode(text)
-        return rules.settlement_of(Begun._make((*_FACTS.decode(facts), _price(_PRICE.decode(price)))))
+        return rules.settlement_of(Begun(*_FACTS.decode(facts), _price(_PRICE.decode(price))))
     except (msgspec.DecodeError, TypeError) as error:
         raise Unreadable(str(error)) from error
 
