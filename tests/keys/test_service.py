@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import NewOrganization, OrganizationStatus
@@ -375,3 +378,22 @@ class TestKeyRingOffline:
         await own_pool.close()
         with pytest.raises(asyncpg.InterfaceError):
             await ring.authenticate(minted.text, clock.now())
+
+
+@given(st.lists(st.sampled_from(["connected", "heard of a key", "heard of an organization", "lost"]), max_size=12))
+def test_no_edition_comes_again_once_anything_may_have_changed(events: list[str]) -> None:
+    nobody: Any = None
+    ring = KeyRing(nobody, database_url="")
+    tell: dict[str, Callable[[], None]] = {
+        "connected": ring._connected,
+        "heard of a key": lambda: ring._forget(f"{PLATFORM}/{PLATFORM}"),
+        "heard of an organization": lambda: ring._forget(f"{PLATFORM}/"),
+        "lost": ring._lost,
+    }
+    outdated: set[int | None] = set()
+    for event in events:
+        if event != "connected":
+            outdated |= {ring.edition} - {None}
+        tell[event]()
+        assert (ring.edition is None) is not ring._listening
+        assert ring.edition not in outdated
