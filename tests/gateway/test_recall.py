@@ -11,10 +11,11 @@ ONE, OTHER = OrganizationId(UUID(int=1)), OrganizationId(UUID(int=2))
 def test_a_text_is_found_by_whose_it_is_and_how_it_was_counted() -> None:
     recall = Recall()
     mine = recall.of(ONE, "o200k_base")
-    recall.keep(mine.digest(b"a text"), 2)
-    assert recall.find(recall.of(ONE, "o200k_base").digest(b"a text")) == 2
-    others = [recall.of(OTHER, "o200k_base").digest(b"a text"), recall.of(ONE, "cl100k_base").digest(b"a text")]
-    assert [recall.find(digest) for digest in [*others, mine.digest(b"a text ")]] == [None] * 3
+    assert mine.length(b"a text", lambda: 2) == 2
+    again = recall.of(ONE, "o200k_base")
+    assert (again.find(b"a text"), again.length(b"a text", lambda: 99)) == (2, 2)
+    others = [recall.of(OTHER, "o200k_base"), recall.of(ONE, "cl100k_base")]
+    assert [mine.find(b"a text "), *(other.find(b"a text") for other in others)] == [None] * 3
 
 
 def test_what_was_not_sent_for_longest_is_forgotten_first() -> None:

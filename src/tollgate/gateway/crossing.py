@@ -6,7 +6,6 @@ says that the endpoint may leave it out.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Protocol
 
 from tollgate.catalog.model import Endpoint, Provider
@@ -46,16 +45,19 @@ class Crossing:
     def __init__(self, request: Request) -> None:
         self.request = request
         """What the caller asked."""
-
-    @cached_property
-    def _conversation(self) -> Conversation:
-        """What the request means; only calls that need translation are looked into so far."""
-        return formats.CONVERSING[self.request.wire].conversation(self.request)
+        self._understood: Conversation | None = None
 
     @property
     def is_understood(self) -> bool:
         """Whether somebody had to know what the request means, and not only of which form it is."""
-        return "_conversation" in self.__dict__
+        return self._understood is not None
+
+    @property
+    def _conversation(self) -> Conversation:
+        """What the request means; only calls that need translation are looked into so far."""
+        if self._understood is None:
+            self._understood = formats.CONVERSING[self.request.wire].conversation(self.request)
+        return self._understood
 
     def way_to(self, endpoint: Endpoint, provider: Provider) -> Way:
         """How the endpoint can be spoken to.

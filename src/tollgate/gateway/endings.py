@@ -311,9 +311,7 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
         estimated=usage.estimated,
         anomalous=answer.usage is not None and answer.usage.anomalous,
         finish_reason=recordable.text(answer.finish_reason),
-        native_finish_reason=None
-        if answer.native_finish_reason is None
-        else recordable.text(answer.native_finish_reason),
+        native_finish_reason=recordable.text(answer.native_finish_reason),
         latency_ms=call.latency_ms,
         generation_ms=call.generation_ms,
         quantities=msgspec.json.encode(dict(quantities)).decode(),

@@ -6,6 +6,7 @@ nobody what others have sent.
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
@@ -49,7 +50,21 @@ class Recalled:
     recall: Recall
     whose: bytes
 
-    def digest(self, text: bytes) -> bytes:
+    def find(self, text: bytes) -> int | None:
+        """How long the text is, if it is known."""
+        return self.recall.find(self._digest(text))
+
+    def length(self, text: bytes, count: Callable[[], int]) -> int:
+        """How long the text is: counted unless it is known, and known from then on."""
+        digest = self._digest(text)
+        known = self.recall.find(digest)
+        if known is not None:
+            return known
+        counted = count()
+        self.recall.keep(digest, counted)
+        return counted
+
+    def _digest(self, text: bytes) -> bytes:
         """What a text is found by."""
         digest = hashlib.sha256(self.whose)
         digest.update(text)

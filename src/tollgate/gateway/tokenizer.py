@@ -181,12 +181,7 @@ def _length(passage: str, name: str, recalled: Recalled | None) -> int:
     """A passage's tokens, counted unless they have been before."""
     if recalled is None or len(passage) < _ALONE_CHARACTERS:
         return _counted(passage, name)
-    digest = recalled.digest(_bytes(passage))
-    length = recalled.recall.find(digest)
-    if length is None:
-        length = _counted(passage, name)
-        recalled.recall.keep(digest, length)
-    return length
+    return recalled.length(_bytes(passage), lambda: _counted(passage, name))
 
 
 def _counted(passage: str, name: str) -> int:
@@ -201,7 +196,7 @@ def _gauge(texts: Sequence[str], name: str, recalled: Recalled) -> tuple[int, in
     size = 0
     for passage in _passages(texts):
         text = _bytes(passage)
-        known = recalled.recall.find(recalled.digest(text)) if len(passage) >= _ALONE_CHARACTERS else None
+        known = recalled.find(text) if len(passage) >= _ALONE_CHARACTERS else None
         if known is None:
             unknown.append(passage)
             size += len(text)

@@ -6,7 +6,7 @@ Minting is pure: time and entropy are arguments (`infra.identity` supplies both)
 
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NewType
 from uuid import UUID
 
@@ -71,6 +71,11 @@ def derived_id(cause: UUID, purpose: str) -> UUID:
 def timestamp_bits(identifier: UUID) -> int:
     """The first 48 bits: of a UUIDv7, the milliseconds since 1970. An id keeps those of the id it is derived from."""
     return identifier.int >> 80
+
+
+def minted_at(identifier: UUID) -> datetime:
+    """The instant in a UUIDv7, to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=timestamp_bits(identifier))
 
 
 def typed(prefix: str, identifier: UUID) -> str:

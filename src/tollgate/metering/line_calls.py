@@ -6,7 +6,7 @@ each other are one stretch, so that the calls of a common line are read in one g
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -23,7 +23,6 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_INVOICE = (_BEGINNING, -1)
 _BUCKETS_FIRST, _BUCKETS_TIMES = 8, 4
 """How many quarter-hours are looked for at first, and how many times more each time these were not enough."""
-_RANDOM_BITS = 80
 _INSTANT = sa.DateTime(timezone=True)
 
 _BUCKETS = sa.text("""
@@ -71,7 +70,7 @@ async def billed_calls(
     """The calls behind one line that were accepted in the scope's own time, oldest first."""
     found: list[CallSummary] = []
     asked = _asked(organization_id, scope, line) | {"after": after or _NOTHING}
-    since = period.quarter_hour(scope.start if after is None else max(scope.start, _minted_at(after)))
+    since = period.quarter_hour(scope.start if after is None else max(scope.start, ids.minted_at(after)))
     most = _BUCKETS_FIRST
     while True:
         buckets = (await session.execute(_BUCKETS, asked | {"since": since, "most": most})).scalars().all()
@@ -100,10 +99,6 @@ def _asked(organization_id: OrganizationId, scope: RecordScope, line: BilledLine
         "price_version_id": line.price_version_id or _NOTHING,
         "kind": line.kind.value,
     }
-
-
-def _minted_at(call_id: CallId) -> datetime:
-    return _BEGINNING + timedelta(milliseconds=call_id.int >> _RANDOM_BITS)
 
 
 def _stretches(buckets: Iterable[datetime]) -> list[Period]:

@@ -7,7 +7,7 @@ Looking changes nothing, and the disk can be looked at while the ledger is away.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
@@ -20,6 +20,7 @@ from tollgate.health.model import Trouble
 from tollgate.infra import estate, spool
 from tollgate.infra.database import DATABASE_AWAY, Database
 from tollgate.infra.telemetry import Reading
+from tollgate.kit import ids
 from tollgate.kit.errors import Unavailable
 from tollgate.metering.safekeeping import SPOOL_FILE
 from tollgate.metering.unpriced import IS_REPRICED
@@ -30,7 +31,6 @@ from tollgate.webhooks.model import Outbox
 
 _LEDGER_SECONDS_MAX = 5
 """A ledger that does not answer this within so long is as good as away."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _log = structlog.get_logger(__name__)
 
@@ -108,7 +108,7 @@ async def in_ledger(database: Database) -> InLedger | None:
     return InLedger(
         holds=sum(row.holds for row in held),
         held={row.currency: row.amount for row in held},
-        oldest_at=None if oldest is None else _accepted_at(oldest),
+        oldest_at=None if oldest is None else ids.minted_at(oldest),
         orphans=sum(row.orphans for row in held),
         unpriced=unpriced.calls,
         unpriced_oldest_at=unpriced.oldest_at,
@@ -170,8 +170,3 @@ def _left_behind(folder: Path) -> set[UUID]:
     except OSError as error:
         _log.error("what processes left cannot be looked at", folder=str(folder), error=str(error))
     return gone
-
-
-def _accepted_at(call_id: UUID) -> datetime:
-    """The instant in a UUIDv7."""
-    return _EPOCH + timedelta(milliseconds=call_id.int >> 80)

@@ -40,8 +40,6 @@ _METADATA_PAIRS_MAX = 16
 _FALLBACKS_MAX = 16
 _NAMES_MAX = 100
 _FIELDS_MAX = 256
-_BITS_BELOW_TIME = 80
-"""Of a UUIDv7, whose first bits are milliseconds since 1970."""
 _MARKS_MAX = 500_000
 """A million tokens of dense JSON have fewer. Objects without number take seconds to read, and all other calls wait."""
 
@@ -252,7 +250,7 @@ def object_in(fields: Mapping[str, msgspec.Raw], name: str) -> dict[str, msgspec
 def created_at(generation_id: str) -> int:
     """When the call began, in seconds since 1970: its id tells."""
     try:
-        return (ids.parse("gen", generation_id).int >> _BITS_BELOW_TIME) // 1000
+        return ids.timestamp_bits(ids.parse("gen", generation_id)) // 1000
     except ids.NotAnId:
         return 0
 

@@ -10,7 +10,7 @@ from tollgate.accounts.model import Organization
 from tollgate.agreements.model import Days, Dues
 from tollgate.invoices.model import Heading, InvoiceKind, Month, PricedUsage, Window
 from tollgate.kit.errors import InvalidRequest
-from tollgate.kit.ids import InvoiceId, OrganizationId, derived_id
+from tollgate.kit.ids import InvoiceId, OrganizationId, derived_id, timestamp_bits
 from tollgate.kit.period import NotAMonth, Period
 from tollgate.ledger.model import InvoiceScope
 from tollgate.metering.model import OpenTime, RecordScope
@@ -44,12 +44,12 @@ def invoice_id(organization_id: OrganizationId, currency: str, month: Month, rev
 
 def may_be_of(organization_id: OrganizationId, invoice_id: InvoiceId) -> bool:
     """Whether the invoice can be the organization's: their ids carry the same millisecond."""
-    return organization_id.int >> _RANDOM_BITS == invoice_id.int >> _RANDOM_BITS
+    return timestamp_bits(organization_id) == timestamp_bits(invoice_id)
 
 
 def above_organization_of(invoice_id: InvoiceId) -> UUID:
     """The lowest id above that of the organization whose invoice this is: a millisecond later than both."""
-    return UUID(int=min((invoice_id.int >> _RANDOM_BITS) + 1 << _RANDOM_BITS, _HIGHEST))
+    return UUID(int=min(timestamp_bits(invoice_id) + 1 << _RANDOM_BITS, _HIGHEST))
 
 
 def open_months(organization: Organization, last: Heading | None, now: datetime) -> list[Month]:

@@ -67,7 +67,7 @@ def decode(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
             "Say in max_tokens how long the answer may be: this format demands it.", field="max_tokens"
         )
     asked = _ASKED.read(body, fields)
-    return _request(fields, asked, headers or {}, limit=limit)
+    return _request(fields, asked, headers or {}, limit=limit, stream=asked.stream is True)
 
 
 def count_tokens(body: bytes, headers: Mapping[str, str] | None = None) -> Request:
@@ -78,11 +78,16 @@ def count_tokens(body: bytes, headers: Mapping[str, str] | None = None) -> Reque
     """
     fields = envelope.opened(body, metered.REFUSED)
     asked = _COUNTED.read(body, fields)
-    return _request(fields, asked, headers or {}, limit=None)
+    return _request(fields, asked, headers or {}, limit=None, stream=False)
 
 
 def _request(
-    fields: Mapping[str, msgspec.Raw], asked: envelope.Asked, headers: Mapping[str, str], *, limit: int | None
+    fields: Mapping[str, msgspec.Raw],
+    asked: envelope.Asked,
+    headers: Mapping[str, str],
+    *,
+    limit: int | None,
+    stream: bool,
 ) -> Request:
     models = envelope.models(asked)
     messages = envelope.field(fields, "messages", _MESSAGES)
@@ -95,7 +100,7 @@ def _request(
         models=models,
         prompt=prompt.of(messages, fields),
         parameters=_parameters(fields),
-        stream=isinstance(asked, _Asked) and asked.stream is True,
+        stream=stream,
         include_usage=True,
         max_tokens=limit,
         choices=1,
