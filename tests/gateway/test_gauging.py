@@ -4,7 +4,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollgate.gateway import tokenizer
@@ -32,6 +32,7 @@ TEXTS = st.lists(
 )
 
 
+@settings(deadline=None)  # the first of them loads a vocabulary
 @given(TEXTS)
 async def test_no_prompt_is_longer_than_it_is_held_for(texts: list[str]) -> None:
     prompt = Prompt(tuple(texts), messages=1, images=0)
