@@ -33,11 +33,10 @@ from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError, Unavailable
 from tollgate.kit.ids import AttemptId
 from tollgate.kit.principal import KeyKind, Principal
-from tollgate.metering.model import AttemptStatus
+from tollgate.metering.model import AttemptStatus, Settlement
 from tollgate.metering.service import Meter
 
 _NOTE_SECONDS = 1.0
-_DRAIN_POLL_SECONDS = 0.01
 _log = structlog.get_logger(__name__)
 
 
@@ -95,6 +94,7 @@ class Gateway:
         self._uncounted: set[Serving] = set()
         self._settling: set[Serving] = set()
         """Calls that ended and are not with the meter yet."""
+        self._has_settled = asyncio.Event()
 
     @property
     def body_bytes_max(self) -> int:
@@ -193,7 +193,7 @@ class Gateway:
             except TollgateError as error:
                 attempt.error, problem = error.type, error
                 self._outlook.judge(call, error)
-                telemetry.ATTEMPTS.labels(candidate.provider.slug, error.type).inc()
+                telemetry.count(telemetry.ATTEMPTS, candidate.provider.slug, error.type)
                 if not fallback.may_try_next(attempt.http_status, error.message):
                     break
             except ClientGone:
@@ -202,7 +202,7 @@ class Gateway:
             else:
                 if not call.request.stream:
                     self._outlook.judge(call, None)
-                telemetry.ATTEMPTS.labels(candidate.provider.slug, "served").inc()
+                telemetry.count(telemetry.ATTEMPTS, candidate.provider.slug, "served")
                 return
         problem.metadata["generation_id"] = call.generation_id
         waits = [attempt.wait_seconds for attempt in call.attempts if attempt.wait_seconds is not None]
@@ -309,8 +309,9 @@ class Gateway:
 
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
-        while self._settling:  # noqa: ASYNC110 - once, as the process ends
-            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        while self._settling:
+            self._has_settled.clear()
+            await self._has_settled.wait()
         await self._meter.drained()
 
     async def _settle(self, serving: Serving) -> None:
@@ -319,22 +320,30 @@ class Gateway:
         Who cancels the call does not cancel what it owes: however far it was wound up, it is settled, and the meter
         goes on with that by itself.
         """
-        call, counted = serving.call, None
+        counted: int | None = None
         self._settling.add(serving)
         try:
             counted = await self._wind_up(serving)
         finally:
-            call.generation_ms = serving.watch.milliseconds
-            usage = endings.usage_of(call, counted)
-            settlement, serving.charge = endings.settlement(call, usage)
-            serving.usage = usage
-            report(call, usage, settlement.call.status)
-            settling = self._meter.settle(settlement)
-            self._settling.discard(serving)
             try:
-                await settling
+                settlement = self._reckoned(serving, counted)
+            finally:
+                self._settling.discard(serving)
+                self._has_settled.set()
+            try:
+                # The meter has it before anybody waits.
+                await self._meter.settle(settlement)
             except LedgerUnavailable as error:
                 serving.failure = error
+
+    def _reckoned(self, serving: Serving, counted_output_tokens: int | None) -> Settlement:
+        """What the call leaves behind, now that it has come to its end."""
+        call = serving.call
+        call.generation_ms = serving.watch.milliseconds
+        serving.usage = usage = endings.usage_of(call, counted_output_tokens)
+        settlement, serving.charge = endings.settlement(call, usage)
+        report(call, usage, settlement.call.status)
+        return settlement
 
     async def _wind_up(self, serving: Serving) -> int | None:
         """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
