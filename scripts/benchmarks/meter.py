@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import os
 import time
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Self
 from uuid import UUID
 
 import uvloop
+from scripts.benchmarks import machine
 from scripts.benchmarks.group import ANSWER_SECONDS_MAX, BenchFailed, Group
 from scripts.benchmarks.load import Answered, Half, Load, Tenant, Turnstile
 
@@ -96,6 +98,7 @@ class Meters:
             [call for half in halves for call in half.calls],
             [milliseconds for half in halves for milliseconds in half.milliseconds],
             max(half.seconds for half in halves),
+            sum(half.cpu_seconds for half in halves),
         )
 
     def _answer_of(self, pipe: Connection, load: Load) -> Half:
@@ -144,11 +147,12 @@ class _Caller:
 
     async def bear(self, load: Load, *, calls_at_once: int) -> Half:
         turnstile, half = Turnstile(load), Half()
-        started = time.perf_counter()
+        started, cpu_seconds = time.perf_counter(), machine.cpu_seconds(os.getpid())
         async with asyncio.TaskGroup() as calling:
             for _ in range(calls_at_once):
                 calling.create_task(self._calls(turnstile, half))
         half.seconds = time.perf_counter() - started
+        half.cpu_seconds = machine.cpu_seconds(os.getpid()) - cpu_seconds
         return half
 
     async def _calls(self, turnstile: Turnstile, half: Half) -> None:

@@ -59,8 +59,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     if result["goals"]:
         yield "## Goals\n"
-        yield from table(["measure", "goal", "figure", ""], (_goal(goal) for goal in result["goals"]))
-        yield ""
+        yield goals(result["goals"])
     yield "## Who takes part\n"
     yield from table(["contestant", "version", "records", "answered", "not answered"], _contestants(result))
     yield ""
@@ -74,6 +73,11 @@ def _rows(result: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[Sequ
         else:
             figures = contestant["figures"]
             yield [contestant["name"], *(cell(figures.get(column.figure), column.decimals) for column in columns)]
+
+
+def goals(told: Iterable[Mapping[str, Any]]) -> str:
+    """Goals, what was reached, and by how much they are missed."""
+    return "\n".join(table(["measure", "goal", "figure", ""], map(_goal, told))) + "\n"
 
 
 def _goal(goal: Mapping[str, Any]) -> Sequence[str]:

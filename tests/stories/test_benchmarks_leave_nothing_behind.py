@@ -72,13 +72,23 @@ def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tm
     shape = ("--processes", "2", "--rounds", "1", "--seconds", "0.2", "--organizations", "20", "--connections", "8")
     done = bench(repository, tmp_path, "admission", *shape, "--json")
     assert done.returncode == 0, done.stderr
-    [group] = json.loads(done.stdout)["groups"]
+    result = json.loads(done.stdout)
+    [group] = result["groups"]
     assert group["processes"] == 2
     assert group["recorded"] == group["answered"]
     assert group["holds"] == 0
     for way in ("end_to_end", "meter_alone"):
         assert group[way]["percent"] > 0
-        assert all(group[way][kind]["calls"] > 0 for kind in ("hot", "spread"))
+        assert all(
+            group[way][kind][figure] > 0
+            for kind in ("hot", "spread")
+            for figure in ("calls", "cpu_ms", "database_cpu_ms")
+        )
+    assert [goal["figure"] for goal in result["goals"]] == [
+        None,  # Four processes were not measured.
+        group["end_to_end"]["percent"],
+        group["meter_alone"]["percent"],
+    ]
     assert_nothing_is_left(tmp_path)
 
 
