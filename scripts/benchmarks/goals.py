@@ -16,7 +16,7 @@ class Goal:
     """What has to be measured for it."""
     measure: str
     figure: Callable[[_Figures, Mapping[str, float]], float]
-    """Of everybody's figures, and of bare commits.
+    """Of everybody's figures, and of one bare commit and two.
 
     Raises:
         LookupError: what it takes was not measured.
@@ -82,7 +82,7 @@ GOALS = (
     Goal(
         "gateway",
         "added p99 ms at 50 calls/s above that of two bare commits",
-        lambda found, commits: found["tollgate"]["added_p99_ms_at_50"] - commits["p99_ms"],
+        lambda found, commits: found["tollgate"]["added_p99_ms_at_50"] - commits["two_p99_ms"],
         most=3,
         decimals=2,
     ),
