@@ -41,6 +41,13 @@ def test_a_goal_is_met_or_missed_by_so_much_or_not_measured() -> None:
     assert "| times Portkey | ≥ 3 | - | not measured |" in tables.markdown(result(ours))
 
 
+def test_a_goal_without_contestants_is_told_in_the_same_way() -> None:
+    told = tables.goals([goals.told("MB", 300.04, most=150, decimals=1), goals.told("calls/s", 20_000, least=15_000)])
+
+    assert "| MB | ≤ 150 | 300 | missed by 100.0 % |" in told
+    assert "| calls/s | ≥ 15,000 | 20,000 | met |" in told
+
+
 def test_without_tollgate_there_are_no_goals() -> None:
     assert goals.looked_at(["gateway"], {"bare": {"calls_per_second": 5_000}}, COMMITS) == []
 

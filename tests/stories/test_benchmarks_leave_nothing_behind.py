@@ -32,6 +32,7 @@ def test_long_prompts_beside_small_calls_are_measured_and_recorded(repository: P
     assert result["failed"] == 0
     assert result["ledger"]["recorded"] > 0
     assert set(result["kinds"]) == {"fresh", "conversation"}
+    assert [goal["goal"] for goal in result["goals"]] == ["≥ 100", "≤ 5"] * 2
     assert all(kind["prompts"] > 0 and kind["p99_ms"]["beside"] > 0 for kind in result["kinds"].values())
     assert_nothing_is_left(tmp_path)
 
@@ -45,6 +46,7 @@ def test_a_soak_is_measured_and_every_call_is_recorded(repository: Path, tmp_pat
     assert result["calls"] == result["ledger"]["recorded"] == 1_000
     assert len(result["samples"]) == 9
     assert {"gateway worker", "gateway main", "worker", "serve", "PostgreSQL"} == set(result["processes"])
+    assert [goal["goal"] for goal in result["goals"]] == ["≤ 150", "≤ 1"]
     assert all(process["after"]["rss"] > 0 for process in result["processes"].values())
     assert_nothing_is_left(tmp_path)
 
@@ -135,6 +137,8 @@ def test_help_tells_what_can_be_measured(repository: Path, tmp_path: Path) -> No
         ("admission", "organizations"),
         ("failover", "hang-in-body"),
         ("close", "organizations"),
+        ("reports", "generated"),
+        ("soak", "million"),
     ],
 )
 def test_help_tells_how_each_can_be_measured(name: str, told: str) -> None:
