@@ -81,11 +81,12 @@ def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tm
     assert group["holds"] == 0
     for way in ("end_to_end", "meter_alone"):
         assert group[way]["percent"] > 0
-        assert all(
-            group[way][kind][figure] > 0
-            for kind in ("hot", "spread")
-            for figure in ("calls", "cpu_ms", "database_cpu_ms")
-        )
+        for kind in ("hot", "spread"):
+            figures = group[way][kind]
+            assert figures["calls"] > 0
+            # So short a run may take less of a CPU than the kernel counts.
+            assert min(figures["cpu_ms"], figures["database_cpu_ms"]) >= 0
+            assert figures["used_up"]
     assert [goal["figure"] for goal in result["goals"]] == [
         None,  # Four processes were not measured.
         group["end_to_end"]["percent"],
