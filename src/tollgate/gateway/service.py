@@ -95,6 +95,7 @@ class Gateway:
         self._settling: set[Serving] = set()
         """Calls that ended and are not with the meter yet."""
         self._has_settled = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def body_bytes_max(self) -> int:
@@ -140,7 +141,7 @@ class Gateway:
         finally:
             if call.attempts:
                 self._outlook.health.rested(call.attempts[-1].candidate.endpoint.id)
-            await self._settle(serving)
+            await self._settle_whatever_comes(serving)
         if call.ending is not Ending.CLIENT_LEFT:
             await self._finish(serving)
 
@@ -307,6 +308,27 @@ class Gateway:
     def _headers(self, serving: Serving) -> Mapping[str, str]:
         return headers.of_answer(serving.call, overhead=serving.watch.overhead_text, now=self._clock.now())
 
+    async def _settle_whatever_comes(self, serving: Serving) -> None:
+        """Settle; who cancels the call does not cancel what it owes.
+
+        Where nothing of it is still to be found out, that is so by itself. Anything else is a task of its own.
+        """
+        self._settling.add(serving)
+        if self._is_told(serving):
+            await self._settle(serving)
+            return
+        settling = asyncio.create_task(self._settle(serving))
+        self._tasks.add(settling)
+        settling.add_done_callback(self._tasks.discard)
+        await asyncio.shield(settling)
+
+    def _is_told(self, serving: Serving) -> bool:
+        """Whether the whole answer has come, and says what it used: to let go of its provider changes nothing."""
+        call, exchange = serving.call, serving.exchange
+        if exchange is None or call.request.stream or not call.prompt.counted:
+            return False
+        return not endings.is_doubtful(exchange.answer, events=exchange.events)
+
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
         while self._settling:
@@ -315,13 +337,8 @@ class Gateway:
         await self._meter.drained()
 
     async def _settle(self, serving: Serving) -> None:
-        """Record the call, whatever became of it; returns when that is committed, or known not to be.
-
-        Who cancels the call does not cancel what it owes: however far it was wound up, it is settled, and the meter
-        goes on with that by itself.
-        """
+        """Record the call, whatever became of it; returns when that is committed, or known not to be."""
         counted: int | None = None
-        self._settling.add(serving)
         try:
             counted = await self._wind_up(serving)
         finally:

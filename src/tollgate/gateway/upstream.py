@@ -21,7 +21,6 @@ from pyreqwest.response import Response
 from tollgate.catalog.model import NO_TIMEOUTS, Timeouts
 from tollgate.gateway import fallback
 from tollgate.gateway.model import Reply, UpstreamRequest
-from tollgate.gateway.patience import within
 from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnavailable, ProviderUnreachable
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
@@ -34,7 +33,6 @@ _CONNECTING_SHARE = 0.9
 """Of the wait for an answer to begin, at most, for the connection: else it is unknown which of them did not come."""
 _TAKEN_BYTES_MAX = 64 * 1024
 """How much of a body is taken at once, about: other calls wait meanwhile."""
-_BROKE_OFF = "The provider's answer broke off."
 _ENDLESS = "The provider's answer does not end."
 _READ_HEADERS = ("retry-after", "date")
 _LOOK_SECONDS = 1
@@ -67,11 +65,8 @@ class HttpUpstream:
                 .streamed_read_buffer_limit(0)
                 .build_streamed()
             )
-            if patience.is_kept_by_library:
+            async with asyncio.timeout(patience.first_byte_seconds):
                 response = await exchange.__aenter__()
-            else:
-                async with asyncio.timeout(patience.first_byte_seconds):
-                    response = await exchange.__aenter__()
         except (ConnectTimeoutError, ConnectError) as error:
             if _is_connected(error):
                 raise ProviderUnavailable(_BROKE) from error
@@ -102,15 +97,15 @@ class HttpUpstream:
         return True
 
     def _client(self, patience: "_Patience") -> Client:
-        # The library leaves a request under way whose sender lost patience: this ends it, a second later.
-        silence_seconds = patience.first_byte_seconds if patience.is_kept_by_library else patience.idle_seconds + 1
+        silence_seconds = max(patience.first_byte_seconds, patience.idle_seconds)
         connect_seconds = min(patience.connect_seconds, _CONNECTING_SHARE * patience.first_byte_seconds)
         key = (connect_seconds, silence_seconds)
         if key not in self._clients:
             self._clients[key] = (
                 ClientBuilder()
                 .connect_timeout(timedelta(seconds=connect_seconds))
-                .read_timeout(timedelta(seconds=silence_seconds))
+                # The library leaves a request under way whose sender lost patience; this ends it.
+                .read_timeout(timedelta(seconds=silence_seconds + 1))
                 .follow_redirects(enable=False)
                 .no_proxy()
                 .error_for_status(enable=False)
@@ -142,11 +137,6 @@ class _Patience:
     first_byte_seconds: int
     idle_seconds: int
 
-    @property
-    def is_kept_by_library(self) -> bool:
-        """Whether what the library waits for at most is for an answer to begin: it knows one bound for all waits."""
-        return self.first_byte_seconds >= self.idle_seconds
-
     def but(self, timeouts: Timeouts) -> "_Patience":
         """The same, but for what an endpoint has of its own."""
         if timeouts == NO_TIMEOUTS:
@@ -169,10 +159,6 @@ def _read(response: Response) -> Mapping[str, str]:
     return read
 
 
-def _stalled(seconds: float) -> str:
-    return f"The provider's answer stalled for {seconds} s."
-
-
 class _HttpReply:
     """One reply under way."""
 
@@ -181,10 +167,7 @@ class _HttpReply:
         # Nobody reads those of an answer.
         self.headers = {} if self.status == fallback.OK else _read(response)
         self._exchange = exchange
-        self._response = response
-        self._idle_seconds = idle_seconds
-        self._arrivals: _Arrivals | None = None
-        """What comes of a body that is read piece by piece."""
+        self._arrivals = _Arrivals(response.body_reader.read_chunk, idle_seconds=idle_seconds)
 
     async def body(self) -> bytes:
         """The whole body.
@@ -192,37 +175,18 @@ class _HttpReply:
         Raises:
             ProviderFailed: it broke off, or stalled.
         """
-        if self._arrivals is None and self._is_short:
-            return await self._at_once()
         pieces = []
-        while piece := await self.piece():
+        while piece := await self._arrivals.take():
             pieces.append(piece)
         return b"".join(pieces)
 
-    @property
-    def _is_short(self) -> bool:
-        """Whether the body says before it comes that there is little of it."""
-        told = self._response.get_header("content-length")
-        return told is not None and told.isdecimal() and int(told) <= _TAKEN_BYTES_MAX
-
-    async def _at_once(self) -> bytes:
-        try:
-            return bytes(await within(self._idle_seconds, self._response.bytes()))
-        except (RequestTimeoutError, TimeoutError) as error:
-            raise ProviderTimedOut(_stalled(self._idle_seconds)) from error
-        except PyreqwestError as error:
-            raise ProviderFailed(_BROKE_OFF) from error
-
     def piece(self) -> Awaitable[bytes]:
         """What has come of the body, or else what comes next; raises as `body` does."""
-        if self._arrivals is None:
-            self._arrivals = _Arrivals(self._response.body_reader.read_chunk, idle_seconds=self._idle_seconds)
         return self._arrivals.take()
 
     async def close(self) -> None:
         """Let go of the connection; closing an unread reply tells the provider to stop."""
-        if self._arrivals is not None:
-            self._arrivals.close()
+        self._arrivals.close()
         with suppress(PyreqwestError):
             await self._exchange.__aexit__(None, None, None)
 
@@ -319,7 +283,7 @@ class _Arrivals:
             self._end = self._stalled()
             self._end.__cause__ = error
         except PyreqwestError as error:
-            self._end = ProviderFailed(_BROKE_OFF)
+            self._end = ProviderFailed("The provider's answer broke off.")
             self._end.__cause__ = error
         else:
             return False
@@ -336,7 +300,7 @@ class _Arrivals:
         self._timer = self._loop.call_at(due, self._ring)
 
     def _stalled(self) -> ProviderTimedOut:
-        return ProviderTimedOut(_stalled(self._idle_seconds))
+        return ProviderTimedOut(f"The provider's answer stalled for {self._idle_seconds} s.")
 
     def _give_up(self) -> None:
         """End a read under way: the library lets nobody close a body that is being read."""
