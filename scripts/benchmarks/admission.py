@@ -8,7 +8,7 @@ costs that all calls want the same rows.
 import asyncio
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -18,14 +18,18 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.benchmarks import books
-from scripts.benchmarks.group import running
+from scripts.benchmarks import books, goals, machine, tables
+from scripts.benchmarks.group import DATABASE, GATEWAY, Group, process, running
 from scripts.benchmarks.load import Answered, Clients, Half, Load, Tenant
 from scripts.benchmarks.meter import Meters
 from scripts.benchmarks.turns import in_turns, quantile
 
-_GOAL_PERCENT = 80
+_HOT_PERCENT_GOAL = 80
 """What a hot tenant keeps of the throughput of the same load spread."""
+_SETTLED_GOAL, _SETTLED_PROCESSES = 15_000, 4
+"""Settled calls a second into one PostgreSQL, by the meters alone of so many processes."""
+_USED_UP_SHARE = 0.9
+_WIDTH = 130
 _WARM_SECONDS_MAX = 60
 _KINDS = ("hot", "spread")
 _NAMES = {"end_to_end": "end to end", "meter_alone": "meter alone"}
@@ -53,6 +57,7 @@ class _Run:
     """Everything that was answered by one group, which its books must know."""
 
     plan: Plan
+    processes: int
     hot: Tenant
     many: Sequence[Tenant]
     answered: list[Answered]
@@ -70,7 +75,7 @@ class _Run:
         done()
         hot, many = self.plan.load([self.hot]), self.plan.load(self.many)
         pairs = in_turns(self.plan.rounds, lambda: half(hot), lambda: half(many), done=done)
-        return _figures([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        return _figures(self.processes, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
 @click.command()
@@ -110,7 +115,8 @@ def admission(*, processes: Sequence[int], as_json: bool, **shape: Any) -> None:
         "rounds": plan.rounds,
         "connections": plan.connections,
         "organizations": plan.organizations,
-        "goal_percent": _GOAL_PERCENT,
+        "cpus": machine.CPU_COUNT,
+        "goals": _goals(groups),
         "groups": groups,
     }
     click.echo(json.dumps(result)) if as_json else _show(result)
@@ -124,13 +130,15 @@ def _measured(plan: Plan, processes: int, done: Callable[[], None]) -> dict[str,
     """Both ways of measuring, on one group of so many gateway processes."""
     with running(processes) as group:
         hot, *many = asyncio.run(books.tenants(group, plan.organizations + 1))
-        run = _Run(plan, hot, many, [])
+        run = _Run(plan, processes, hot, many, [])
         with Clients(group, connections=plan.connections) as clients:
             # Each process looks each key up once.
             warm_calls = plan.organizations * processes
-            end_to_end = run.rounds(clients.bear, warm_calls=warm_calls, done=done)
+            watched = _watched(group, clients.bear, whose=process(group, GATEWAY))
+            end_to_end = run.rounds(watched, warm_calls=warm_calls, done=done)
         with Meters(group, processes=processes, connections=plan.connections) as meters:
-            meter_alone = run.rounds(meters.bear, warm_calls=plan.organizations, done=done)
+            watched = _watched(group, meters.bear, whose=None)
+            meter_alone = run.rounds(watched, warm_calls=plan.organizations, done=done)
         written = asyncio.run(books.books(group))
     written.check(run.answered)
     return {
@@ -147,41 +155,119 @@ def _sums(calls: Sequence[Answered]) -> dict[str, Any]:
     return {"calls": len(calls), "cost": str(sum((call.cost for call in calls), Decimal(0)).normalize())}
 
 
-def _figures(hot: Sequence[Half], many: Sequence[Half]) -> dict[str, Any]:
+def _watched(group: Group, bear: Callable[[Load], Half], *, whose: int | None) -> Callable[[Load], Half]:
+    """A way to bear loads that tells what PostgreSQL took of the CPUs, and this process tree if they do not tell."""
+    database = process(group, DATABASE)
+
+    def borne(load: Load) -> Half:
+        before = machine.cpu_seconds(database), machine.cpu_seconds(whose) if whose is not None else 0
+        half = bear(load)
+        half.database_cpu_seconds = machine.cpu_seconds(database) - before[0]
+        if whose is not None:
+            half.cpu_seconds = machine.cpu_seconds(whose) - before[1]
+        return half
+
+    return borne
+
+
+def _figures(processes: int, hot: Sequence[Half], many: Sequence[Half]) -> dict[str, Any]:
     kinds = dict(zip(_KINDS, (hot, many), strict=True))
-    figures: dict[str, Any] = {
-        kind: {
-            "calls_per_second": round(statistics.median(half.calls_per_second for half in halves)),
-            "p50_ms": round(statistics.median(quantile(half.milliseconds, 0.5) for half in halves), 2),
-            "p99_ms": round(statistics.median(quantile(half.milliseconds, 0.99) for half in halves), 2),
-            "calls": sum(len(half.calls) for half in halves),
-        }
-        for kind, halves in kinds.items()
-    }
+    figures: dict[str, Any] = {kind: _figures_of(processes, halves) for kind, halves in kinds.items()}
     ratio = figures["hot"]["calls_per_second"] / figures["spread"]["calls_per_second"]
     return figures | {"percent": round(100 * ratio, 1)}
 
 
+def _figures_of(processes: int, halves: Sequence[Half]) -> dict[str, Any]:
+    def median(figure: Callable[[Half], float]) -> float:
+        return statistics.median(map(figure, halves))
+
+    cpus = {
+        "processes": median(lambda half: half.cpu_seconds / half.seconds),
+        "database": median(lambda half: half.database_cpu_seconds / half.seconds),
+        "generator": median(lambda half: half.generator_cpu_seconds / half.seconds),
+    }
+    return {
+        "calls_per_second": round(median(lambda half: half.calls_per_second)),
+        "p50_ms": round(median(lambda half: quantile(half.milliseconds, 0.5)), 2),
+        "p99_ms": round(median(lambda half: quantile(half.milliseconds, 0.99)), 2),
+        "calls": sum(len(half.calls) for half in halves),
+        "cpu_ms": round(median(lambda half: 1000 * half.cpu_seconds / len(half.calls)), 3),
+        "database_cpu_ms": round(median(lambda half: 1000 * half.database_cpu_seconds / len(half.calls)), 3),
+        "cpu_percent": {who: round(100 * taken / machine.CPU_COUNT, 1) for who, taken in cpus.items()},
+        "used_up": _used_up(processes, cpus),
+    }
+
+
+def _used_up(processes: int, cpus: Mapping[str, float]) -> str:
+    """Whose CPU there was no more of."""
+    if sum(cpus.values()) >= _USED_UP_SHARE * machine.CPU_COUNT:
+        return "the machine's CPUs"
+    if cpus["processes"] >= _USED_UP_SHARE * processes:
+        return "one CPU for each process"
+    return "the generator's CPU" if cpus["generator"] >= _USED_UP_SHARE else "nobody's CPU"
+
+
+def _goals(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    settled = [
+        group["meter_alone"]["spread"]["calls_per_second"]
+        for group in groups
+        if group["processes"] == _SETTLED_PROCESSES
+    ]
+    measure = f"settled calls/s, {_title(_SETTLED_PROCESSES)}, meter alone, spread"
+    return [
+        goals.told(measure, settled[0] if settled else None, least=_SETTLED_GOAL),
+        *(
+            goals.told(
+                f"hot tenant, percent of the spread load's calls/s, {_title(group['processes'])}, {name}",
+                group[way]["percent"],
+                least=_HOT_PERCENT_GOAL,
+                decimals=1,
+            )
+            for group in groups
+            for way, name in _NAMES.items()
+        ),
+    ]
+
+
 def _show(result: dict[str, Any]) -> None:
-    connections, organizations = result["connections"], result["organizations"]
-    table = Table(
-        title=f"Settled calls per second, medians of {result['rounds']} rounds, {connections} calls at once:\n"
-        f"one hot tenant / spread over {organizations:,}"
-    )
-    for column in ("processes", "", "hot", "spread", "hot/spread", "p50 ms", "p99 ms"):
-        table.add_column(column, justify="right")
+    console = Console()
+    console.width = max(console.width, _WIDTH)
+    console.print(_table(result))
     for group in result["groups"]:
         for way, name in _NAMES.items():
-            figures = group[way]
-            row = [f"{figures[kind]['calls_per_second']:,}" for kind in _KINDS]
-            times = [" / ".join(f"{figures[kind][time]:.0f}" for kind in _KINDS) for time in ("p50_ms", "p99_ms")]
-            table.add_row(str(group["processes"]), name, *row, f"{figures['percent']} %", *times)
-    console = Console()
-    console.print(table)
-    console.print(f"The goal is a hot tenant with at least {result['goal_percent']} % of what the spread load gets.")
+            for kind in _KINDS:
+                figures = group[way][kind]
+                percent = figures["cpu_percent"]
+                console.print(
+                    f"{_title(group['processes'])}, {name}, {kind}: of the machine's {result['cpus']} CPUs PostgreSQL "
+                    f"took {percent['database']:.0f} %, the processes {percent['processes']:.0f} %, the generator "
+                    f"{percent['generator']:.0f} %; used up: {figures['used_up']}."
+                )
     for group in result["groups"]:
         answered, recorded = group["answered"]["calls"], group["recorded"]
         console.print(
             f"{_title(group['processes'])}: {answered:,} calls answered, {recorded['calls']:,} recorded, "
             f"for {recorded['cost']} USD; nothing is held."
         )
+    click.echo("\n" + tables.goals(result["goals"]), nl=False)
+
+
+def _table(result: Mapping[str, Any]) -> Table:
+    connections, organizations = result["connections"], result["organizations"]
+    table = Table(
+        title=f"Settled calls per second, medians of {result['rounds']} rounds, {connections} calls at once:\n"
+        f"one hot tenant / spread over {organizations:,}"
+    )
+    columns = ("processes", "", "hot", "spread", "hot/spread", "p50 ms", "p99 ms", "CPU ms a call", "PostgreSQL's")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for group in result["groups"]:
+        for way, name in _NAMES.items():
+            figures = group[way]
+            row = [f"{figures[kind]['calls_per_second']:,}" for kind in _KINDS]
+            pairs = [
+                " / ".join(f"{figures[kind][figure]:.{decimals}f}" for kind in _KINDS)
+                for figure, decimals in (("p50_ms", 0), ("p99_ms", 0), ("cpu_ms", 3), ("database_cpu_ms", 3))
+            ]
+            table.add_row(str(group["processes"]), name, *row, f"{figures['percent']} %", *pairs)
+    return table

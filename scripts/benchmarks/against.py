@@ -12,13 +12,33 @@ from typing import Any
 from scripts.benchmarks.tables import TABLES, Column, cell, table
 
 BASELINE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "baseline.json"
+_BASELINE_NAME = "baseline"
+_NO_BASELINE = "no baseline is kept yet; `scripts/bench all --save-baseline` has its result be the baseline."
+_NEEDED = {"at", "contestants"}
+"""What is read of an earlier result."""
 _ALONE = ("database", "group", "rss", "pss")
 """What figures begin with that a pass-through has nothing to compare with, or that do not depend on the machine."""
 
 
+class NoResult(Exception):
+    """There is no earlier result of this name."""
+
+
 def read(named: str) -> dict[str, Any]:
-    """An earlier result, from a file or the one that is kept."""
-    result: dict[str, Any] = json.loads((BASELINE if named == "baseline" else Path(named)).read_text())
+    """An earlier result, from a file or the one that is kept.
+
+    Raises:
+        NoResult: there is none.
+    """
+    try:
+        result = json.loads((BASELINE if named == _BASELINE_NAME else Path(named)).read_text())
+    except FileNotFoundError as error:
+        missing = _NO_BASELINE if named == _BASELINE_NAME else f"there is no file {named!r}."
+        raise NoResult(missing) from error
+    except (OSError, ValueError) as error:
+        raise NoResult(f"{named!r} cannot be read: {error}") from error
+    if not isinstance(result, dict) or not result.keys() >= _NEEDED:
+        raise NoResult(f"{named!r} is no result.json that compares contestants.")
     return result
 
 

@@ -23,7 +23,8 @@ class _Wishes:
     """What becomes of a result."""
 
     out: Path | None
-    against: str | None
+    against: Mapping[str, Any] | None
+    """An earlier result."""
     save_baseline: bool
     as_json: bool
 
@@ -34,6 +35,13 @@ def _names(_context: click.Context, _option: click.Parameter, text: str) -> Sequ
     if unknown:
         raise click.BadParameter(f"nobody is called {unknown[0]!r}; there are {', '.join(NAMES)}")
     return names
+
+
+def _earlier(_context: click.Context, _option: click.Parameter, named: str | None) -> Mapping[str, Any] | None:
+    try:
+        return None if named is None else against.read(named)
+    except against.NoResult as error:
+        raise click.BadParameter(str(error)) from error
 
 
 _OPTIONS = (
@@ -49,7 +57,7 @@ _OPTIONS = (
         type=click.Path(file_okay=False, path_type=Path),
         help="Write result.json, result.md and a picture of each kind of calls here, beside printing.",
     ),
-    click.option("--against", help="An earlier result.json, or `baseline`: show what has changed."),
+    click.option("--against", callback=_earlier, help="An earlier result.json, or `baseline`: show what has changed."),
     click.option("--save-baseline", is_flag=True, help="Have this result be the baseline from now on."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown."),
 )
@@ -58,9 +66,10 @@ _OPTIONS = (
 def compared(kinds: Sequence[str], *, rounds: int, seconds: float, contestants: Sequence[str], **wishes: Any) -> None:
     """Measure calls of these kinds, and show what came of it."""
     wished = _Wishes(**wishes)
-    earlier = against.read(wished.against) if wished.against is not None else None
     result = side_by_side.run(Plan({kind: _MEASURES[kind] for kind in kinds}, contestants, rounds, seconds))
-    told = tables.markdown(result) + ("\n" + against.markdown(earlier, result) if earlier is not None else "")
+    told = tables.markdown(result) + (
+        "\n" + against.markdown(wished.against, result) if wished.against is not None else ""
+    )
     text = json.dumps(result, indent=1) + "\n"
     if wished.save_baseline:
         against.BASELINE.parent.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ class Goal:
     """What has to be measured for it."""
     measure: str
     figure: Callable[[_Figures, Mapping[str, float]], float]
-    """Of everybody's figures, and of bare commits.
+    """Of everybody's figures, and of one bare commit and two.
 
     Raises:
         LookupError: what it takes was not measured.
@@ -27,15 +27,24 @@ class Goal:
 
     def looked_at(self, found: _Figures, commits: Mapping[str, float]) -> dict[str, Any]:
         """The figure, and whether it is as it is to be."""
-        limit = self.least if self.least is not None else self.most or 0
-        told = {"measure": self.measure, "goal": f"{'≥' if self.least is not None else '≤'} {limit:,g}"}
         try:
             figure = self.figure(found, commits)
         except LookupError:
-            return told | {"figure": None, "met": False, "missed_by_percent": None}
-        met = figure >= limit if self.least is not None else figure <= limit
-        missed_by = None if met else round(abs(figure - limit) / limit * 100, 1)
-        return told | {"figure": round(figure, self.decimals), "met": met, "missed_by_percent": missed_by}
+            figure = None
+        return told(self.measure, figure, least=self.least, most=self.most, decimals=self.decimals)
+
+
+def told(
+    measure: str, figure: float | None, *, least: float | None = None, most: float | None = None, decimals: int = 0
+) -> dict[str, Any]:
+    """A figure beside the least, or the most, that it is to be; by how much it misses that; `None` is not measured."""
+    limit = least if least is not None else most or 0
+    goal = {"measure": measure, "goal": f"{'≥' if least is not None else '≤'} {limit:,g}"}
+    if figure is None:
+        return goal | {"figure": None, "met": False, "missed_by_percent": None}
+    met = figure >= limit if least is not None else figure <= limit
+    missed_by = None if met else round(abs(figure - limit) / limit * 100, 1)
+    return goal | {"figure": round(figure, decimals), "met": met, "missed_by_percent": missed_by}
 
 
 def _ours(name: str) -> Callable[[_Figures, Mapping[str, float]], float]:
@@ -73,7 +82,7 @@ GOALS = (
     Goal(
         "gateway",
         "added p99 ms at 50 calls/s above that of two bare commits",
-        lambda found, commits: found["tollgate"]["added_p99_ms_at_50"] - commits["p99_ms"],
+        lambda found, commits: found["tollgate"]["added_p99_ms_at_50"] - commits["two_p99_ms"],
         most=3,
         decimals=2,
     ),

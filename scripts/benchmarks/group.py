@@ -18,6 +18,8 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import click
+import psutil
+from scripts.benchmarks import machine
 
 from tollgate.infra import embedded_postgres
 
@@ -30,6 +32,9 @@ _STOP_SECONDS_MAX = 60
 _POLL_SECONDS = 0.05
 _LOG_CHARACTERS_MAX = 2_000
 _SUCCESS = range(200, 300)
+
+GATEWAY, DATABASE = "gateway_process", "postgres"
+"""What the commands of a group's processes are known by."""
 
 
 class BenchFailed(click.ClickException):
@@ -60,6 +65,19 @@ class Group:
     def patch(self, path: str, body: object, *, key: str) -> Any:
         """What a change answers."""
         return Caller(self, key).ask("PATCH", path, json.dumps(body).encode())
+
+
+def process(group: Group, name: str) -> int:
+    """The topmost process of the group that is run by a command like this.
+
+    Raises:
+        BenchFailed: there is none.
+    """
+    for each in machine.tree(group.pid):
+        with suppress(psutil.NoSuchProcess):
+            if any(name in part for part in each.cmdline()):
+                return each.pid
+    raise BenchFailed(f"No process of the group is named {name}.")
 
 
 class Caller:

@@ -55,6 +55,10 @@ class Half:
     calls: list[Answered] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
     seconds: float = 0
+    cpu_seconds: float = 0
+    """What the processes took that admitted and settled them."""
+    database_cpu_seconds: float = 0
+    generator_cpu_seconds: float = 0
 
     @property
     def calls_per_second(self) -> float:
@@ -114,7 +118,7 @@ class Clients:
         if borne.failed:
             raise BenchFailed(f"{borne.failed} calls were not answered, such as: {borne.problems[0]}")
         answered = [_read(told, load.tenants[told.request]) for told in borne.told]
-        return Half(answered, borne.milliseconds, borne.seconds)
+        return Half(answered, borne.milliseconds, borne.seconds, generator_cpu_seconds=borne.cpu_seconds)
 
     def _request(self, tenant: Tenant) -> bytes:
         return requests.call(self._group.base_url, _QUESTION, {"authorization": f"Bearer {tenant.key_text}"})

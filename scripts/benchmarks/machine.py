@@ -20,6 +20,7 @@ from tollgate.infra.children import die_with_parent
 
 _CPUS = sorted(os.sched_getaffinity(0))
 GATEWAY_CPU = _CPUS[0]
+CPU_COUNT = len(_CPUS)
 OTHER_CPUS = frozenset(_CPUS[1:]) or frozenset(_CPUS)
 _STOP_SECONDS_MAX = 10
 BUSY_SHARE = 0.1

@@ -2,8 +2,10 @@
 
 import asyncio
 import multiprocessing
+import os
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -11,6 +13,7 @@ from typing import Self
 from uuid import UUID
 
 import uvloop
+from scripts.benchmarks import machine
 from scripts.benchmarks.group import ANSWER_SECONDS_MAX, BenchFailed, Group
 from scripts.benchmarks.load import Answered, Half, Load, Tenant, Turnstile
 
@@ -25,19 +28,33 @@ from tollgate.metering.model import (
     AdmissionRequest,
     AttemptRecord,
     AttemptStatus,
+    Begun,
     CallRecord,
     CallStatus,
     ChargeRecord,
     Settlement,
 )
 from tollgate.metering.service import Meter
-from tollgate.pricing.model import CURRENCY
+from tollgate.pricing.model import CURRENCY, STANDARD, PriceItem, PriceVersion, Unit
 
 _START_SECONDS_MAX = 60
 _STOP_SECONDS_MAX = 10
 _PROMPT_COST, _COMPLETION_COST = Decimal("0.000012"), Decimal("0.00001")
 _HELD = Decimal("0.000044")
-_TOKENS = 17
+_PROMPT_TOKENS, _COMPLETION_TOKENS = 12, 5
+_TOKENS = _PROMPT_TOKENS + _COMPLETION_TOKENS
+_PRICE = PriceVersion(
+    id=PriceVersionId(UUID(int=2)),
+    endpoint_id=EndpointId(UUID(int=1)),
+    organization_id=None,
+    service_tier=STANDARD,
+    effective_from=datetime(2026, 1, 1, tzinfo=UTC),
+    effective_to=None,
+    items=(
+        PriceItem(Kind.PROMPT, Decimal(1), Unit.PER_MILLION_TOKENS),
+        PriceItem(Kind.COMPLETION, Decimal(2), Unit.PER_MILLION_TOKENS),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,7 @@ class Meters:
             [call for half in halves for call in half.calls],
             [milliseconds for half in halves for milliseconds in half.milliseconds],
             max(half.seconds for half in halves),
+            sum(half.cpu_seconds for half in halves),
         )
 
     def _answer_of(self, pipe: Connection, load: Load) -> Half:
@@ -144,30 +162,55 @@ class _Caller:
 
     async def bear(self, load: Load, *, calls_at_once: int) -> Half:
         turnstile, half = Turnstile(load), Half()
-        started = time.perf_counter()
+        started, cpu_seconds = time.perf_counter(), machine.cpu_seconds(os.getpid())
         async with asyncio.TaskGroup() as calling:
             for _ in range(calls_at_once):
                 calling.create_task(self._calls(turnstile, half))
         half.seconds = time.perf_counter() - started
+        half.cpu_seconds = machine.cpu_seconds(os.getpid()) - cpu_seconds
         return half
 
     async def _calls(self, turnstile: Turnstile, half: Half) -> None:
         while (tenant := turnstile.next()) is not None:
             started = time.perf_counter()
-            request = self._request(tenant)
-            await self._meter.admit(request)
-            settlement = self._settlement(request)
-            self._meter.note(settlement)
+            begun = self._begun(tenant)
+            await self._meter.admit(self._request(begun))
+            self._meter.begin(begun)
+            settlement = _settlement(begun)
             await self._meter.settle(settlement)
             half.milliseconds.append((time.perf_counter() - started) * 1000)
-            half.calls.append(Answered(tenant.organization_id, request.call_id, settlement.call.amount))
+            half.calls.append(Answered(tenant.organization_id, begun.call_id, settlement.call.amount))
 
-    def _request(self, tenant: Tenant) -> AdmissionRequest:
-        return AdmissionRequest(
+    def _begun(self, tenant: Tenant) -> Begun:
+        """A small sandbox call."""
+        now = self._clock.now()
+        return Begun(
             organization_id=tenant.organization_id,
-            call_id=CallId(new_id(self._clock.now())),
+            call_id=CallId(new_id(now)),
             project_id=None,
             key_id=tenant.key_id,
+            accepted_at=now,
+            requested_model="sandbox/echo",
+            model="sandbox/echo",
+            provider="sandbox",
+            endpoint_id=_PRICE.endpoint_id,
+            api="chat",
+            streamed=False,
+            user_id=None,
+            session_id=None,
+            metadata=None,
+            attempt_id=AttemptId(new_id(now)),
+            prompt_tokens=_PROMPT_TOKENS,
+            costs_us=False,
+            price=_PRICE,
+        )
+
+    def _request(self, begun: Begun) -> AdmissionRequest:
+        return AdmissionRequest(
+            organization_id=begun.organization_id,
+            call_id=begun.call_id,
+            project_id=begun.project_id,
+            key_id=begun.key_id,
             hold_least=_HELD,
             hold_most=_HELD,
             tokens=_TOKENS,
@@ -175,60 +218,65 @@ class _Caller:
             revision=self._revision,
         )
 
-    def _settlement(self, request: AdmissionRequest) -> Settlement:
-        """What a small sandbox call leaves behind."""
-        now, call_id, cost = self._clock.now(), request.call_id, _PROMPT_COST + _COMPLETION_COST
-        call = CallRecord(
-            organization_id=request.organization_id,
-            call_id=call_id,
-            project_id=request.project_id,
-            key_id=request.key_id,
-            accepted_at=now,
-            requested_model="sandbox/echo",
-            model="sandbox/echo",
-            provider="sandbox",
-            endpoint_id=EndpointId(UUID(int=1)),
-            api="chat",
-            streamed=False,
-            status=CallStatus.SETTLED,
-            estimated=False,
-            anomalous=False,
-            finish_reason="stop",
-            native_finish_reason="stop",
-            latency_ms=1,
-            generation_ms=2,
-            quantities='{"prompt":12,"completion":5}',
-            tokens=_TOKENS,
-            price_version_id=PriceVersionId(UUID(int=2)),
-            tier=0,
-            currency=CURRENCY,
-            origin_amount=cost,
-            amount=cost,
-            provider_cost=Decimal(0),
-            user_id=None,
-            session_id=None,
-            metadata=None,
-        )
-        return Settlement(call, _charges(call_id), (_attempt(call, AttemptId(new_id(now))),))
+
+def _settlement(begun: Begun) -> Settlement:
+    """What it leaves behind."""
+    cost = _PROMPT_COST + _COMPLETION_COST
+    call = CallRecord(
+        organization_id=begun.organization_id,
+        call_id=begun.call_id,
+        project_id=begun.project_id,
+        key_id=begun.key_id,
+        accepted_at=begun.accepted_at,
+        requested_model=begun.requested_model,
+        model=begun.model,
+        provider=begun.provider,
+        endpoint_id=begun.endpoint_id,
+        api=begun.api,
+        streamed=begun.streamed,
+        status=CallStatus.SETTLED,
+        estimated=False,
+        anomalous=False,
+        finish_reason="stop",
+        native_finish_reason="stop",
+        latency_ms=1,
+        generation_ms=2,
+        quantities='{"prompt":12,"completion":5}',
+        tokens=_TOKENS,
+        price_version_id=begun.price.id,
+        tier=0,
+        currency=CURRENCY,
+        origin_amount=cost,
+        amount=cost,
+        provider_cost=Decimal(0),
+        user_id=begun.user_id,
+        session_id=begun.session_id,
+        metadata=begun.metadata,
+    )
+    return Settlement(call, _charges(begun.call_id), (_attempt(begun),))
 
 
 def _charges(call_id: CallId) -> tuple[ChargeRecord, ...]:
-    unit, price, more, nothing = "per_million_tokens", Decimal(1), Decimal(2), Decimal(0)
+    prompt, completion = _PRICE.items
     return (
-        ChargeRecord(call_id, Kind.PROMPT, unit, price, 12, _PROMPT_COST, _PROMPT_COST),
-        ChargeRecord(call_id, Kind.COMPLETION, unit, more, 5, _COMPLETION_COST, _COMPLETION_COST),
-        ChargeRecord(call_id, Kind.REQUEST, None, None, 1, nothing, nothing),
+        _charge(call_id, prompt, _PROMPT_TOKENS, _PROMPT_COST),
+        _charge(call_id, completion, _COMPLETION_TOKENS, _COMPLETION_COST),
+        ChargeRecord(call_id, Kind.REQUEST, None, None, 1, Decimal(0), Decimal(0)),
     )
 
 
-def _attempt(call: CallRecord, attempt_id: AttemptId) -> AttemptRecord:
+def _charge(call_id: CallId, item: PriceItem, tokens: int, cost: Decimal) -> ChargeRecord:
+    return ChargeRecord(call_id, item.kind, item.unit, item.unit_price, tokens, cost, cost)
+
+
+def _attempt(begun: Begun) -> AttemptRecord:
     return AttemptRecord(
-        organization_id=call.organization_id,
-        id=attempt_id,
-        call_id=call.call_id,
+        organization_id=begun.organization_id,
+        id=begun.attempt_id,
+        call_id=begun.call_id,
         ordinal=1,
-        endpoint_id=EndpointId(UUID(int=1)),
-        provider="sandbox",
+        endpoint_id=begun.endpoint_id,
+        provider=begun.provider,
         status=AttemptStatus.SERVED,
         http_status=200,
         error=None,

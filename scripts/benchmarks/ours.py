@@ -7,8 +7,8 @@ from decimal import Decimal
 from importlib.metadata import version
 
 from scripts.benchmarks.contestants import Contestant, NotStarted, Served
-from scripts.benchmarks.group import BenchFailed, Group, grant, running
-from scripts.benchmarks.machine import OTHER_CPUS, pin, pinned, tree
+from scripts.benchmarks.group import DATABASE, GATEWAY, BenchFailed, Group, grant, process, running
+from scripts.benchmarks.machine import OTHER_CPUS, pin, pinned
 
 MODEL = "bench/tollgate"
 UPSTREAM_MODEL = "tollgate"
@@ -24,7 +24,6 @@ PRICES = {
 PROVIDER = "bench"
 _AMOUNT, _RATE = "1000000", 10**9
 """Limits that nobody reaches, and that have to be looked at all the same."""
-_GATEWAY = "gateway_process"
 
 
 @dataclass(slots=True)
@@ -46,9 +45,9 @@ class Tollgate:
                 with pinned(OTHER_CPUS):
                     group = stack.enter_context(running(self.workers, TOLLGATE_ALLOW_PRIVATE_UPSTREAMS="1"))
                 key = _offer(group, provider_url)
+                gateway_pid, database_pid = process(group, GATEWAY), process(group, DATABASE)
             except BenchFailed as error:
                 raise NotStarted(error.message) from error
-            gateway_pid, database_pid = _pid(group, _GATEWAY), _pid(group, "postgres")
             pin(gateway_pid, {cpu})
             self.group = group
             yield Served(
@@ -78,14 +77,6 @@ def _offer(group: Group, provider_url: str) -> str:
     made = group.post("/keys", {"name": "benchmark", "limits": limits}, key=group.management_key)
     key: str = made["key"]
     return key
-
-
-def _pid(group: Group, name: str) -> int:
-    """The topmost process of the group that is run by a command like this."""
-    for process in tree(group.pid):
-        if any(name in part for part in process.cmdline()):
-            return process.pid
-    raise NotStarted(f"no process of the group is named {name}")
 
 
 @contextmanager

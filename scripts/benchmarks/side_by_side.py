@@ -13,7 +13,7 @@ from scripts.benchmarks import goals, machine, proof
 from scripts.benchmarks.arena import Arena, Entrant, open_arena
 from scripts.benchmarks.bare import BARE
 from scripts.benchmarks.behaviour import Behaviour
-from scripts.benchmarks.commits import Commits
+from scripts.benchmarks.commits import Commits, Pair
 from scripts.benchmarks.opponents import OPPONENTS
 from scripts.benchmarks.ours import DIRECT, PRICES, PROVIDER, UPSTREAM_MODEL, Tollgate
 from scripts.benchmarks.turns import quantile
@@ -74,8 +74,7 @@ def run(plan: Plan) -> dict[str, Any]:
                 progress.advance(task)
             for name, measured in one.items():
                 found.rounds[name].append(measured | added(measured, one[DIRECT.name]))
-            taken = commits.milliseconds(plan.seconds, _COMMITS_RATE)
-            found.commits.append({"p50_ms": quantile(taken, 0.5), "p99_ms": quantile(taken, 0.99)})
+            found.commits.append(_taken(commits.pairs(plan.seconds, _COMMITS_RATE)))
         ledger = _proved(tollgate, arena)
     told = [_told(entrant, found.rounds[entrant.name]) for entrant in arena.entrants]
     figures: dict[str, Figures] = {each["name"]: each["figures"] for each in told}
@@ -92,6 +91,15 @@ def run(plan: Plan) -> dict[str, Any]:
         "ledger": ledger,
         "goals": goals.looked_at([*plan.measures], figures, bare_commits),
         "contestants": told,
+    }
+
+
+def _taken(pairs: Sequence[Pair]) -> Figures:
+    """What one bare commit takes, and what two do."""
+    return {
+        f"{name}_p{percent}_ms": quantile(taken, percent / 100)
+        for name, taken in zip(Pair._fields, zip(*pairs, strict=True), strict=True)
+        for percent in (50, 99)
     }
 
 

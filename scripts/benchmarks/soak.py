@@ -20,7 +20,7 @@ import psutil
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.benchmarks import books, settled
+from scripts.benchmarks import books, goals, settled, tables
 from scripts.benchmarks.arena import asked, open_arena
 from scripts.benchmarks.behaviour import Behaviour
 from scripts.benchmarks.contestants import Served
@@ -192,11 +192,30 @@ def _result(plan: Plan, samples: Sequence[Sample], seconds: float) -> dict[str, 
         "organizations": plan.organizations,
         "workers": plan.workers,
         "processes": processes,
+        "goals": _goals(processes[_GATEWAY]),
         "samples": [
             {"calls": calls, **{kind: [round(value, 1) for value in each] for kind, each in memory.items()}}
             for calls, memory in samples
         ],
     }
+
+
+def _goals(gateway: Mapping[str, Any]) -> list[dict[str, Any]]:
+    growth = gateway["growth_mb_per_million"]
+    return [
+        goals.told(
+            "MB of memory a gateway worker, what is shared being shared out",
+            gateway["after"]["pss"],
+            most=WORKER_MB_GOAL,
+            decimals=1,
+        ),
+        goals.told(
+            "MB that a gateway worker grows by in a million calls",
+            None if math.isnan(growth) else growth,
+            most=GROWTH_MB_GOAL,
+            decimals=2,
+        ),
+    ]
 
 
 def slope(calls: Sequence[int], megabytes: Sequence[float]) -> Slope:
@@ -218,13 +237,10 @@ def _show(result: dict[str, Any]) -> None:
     for kind, told in result["processes"].items():
         sizes = (f"{told['before'][name]:.0f} → {told['after'][name]:.0f}" for name in Memory._fields)
         table.add_row(kind, *sizes, f"{told['growth_mb_per_million']:+.1f} ± {told['error']:.1f}")
-    console, gateway = Console(), result["processes"][_GATEWAY]
+    console = Console()
     console.print(table)
-    console.print(
-        f"Goals: a gateway worker has {gateway['after']['pss']:.0f} MB ({WORKER_MB_GOAL} at most), what it shares with "
-        f"others shared out, and grows by {gateway['growth_mb_per_million']:.1f} MB a million calls ({GROWTH_MB_GOAL})."
-    )
     console.print("± is one standard error. Of PostgreSQL what grows is what is not shared; its buffers fill.")
     console.print(
         f"{result['ledger']['recorded']:,} calls are recorded as they were answered and served, and no other."
     )
+    click.echo("\n" + tables.goals(result["goals"]), nl=False)

@@ -59,8 +59,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     if result["goals"]:
         yield "## Goals\n"
-        yield from table(["measure", "goal", "figure", ""], (_goal(goal) for goal in result["goals"]))
-        yield ""
+        yield goals(result["goals"])
     yield "## Who takes part\n"
     yield from table(["contestant", "version", "records", "answered", "not answered"], _contestants(result))
     yield ""
@@ -74,6 +73,11 @@ def _rows(result: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[Sequ
         else:
             figures = contestant["figures"]
             yield [contestant["name"], *(cell(figures.get(column.figure), column.decimals) for column in columns)]
+
+
+def goals(told: Iterable[Mapping[str, Any]]) -> str:
+    """Goals, what was reached, and by how much they are missed."""
+    return "\n".join(table(["measure", "goal", "figure", ""], map(_goal, told))) + "\n"
 
 
 def _goal(goal: Mapping[str, Any]) -> Sequence[str]:
@@ -91,7 +95,13 @@ def _contestants(result: Mapping[str, Any]) -> Iterator[Sequence[str]]:
 def _notes(result: Mapping[str, Any]) -> Iterator[str]:
     commits, ledger, machine = result["commits"], result["ledger"], result["machine"]
     yield f"- Medians of {result['rounds']} rounds, each load for {result['seconds']:g} s, on {machine['at_hand']}."
-    yield f"- Two bare commits on the same disk: p50 {commits['p50_ms']:.2f} ms, p99 {commits['p99_ms']:.2f} ms."
+    one, two = (
+        f"p50 {commits[f'{name}_p50_ms']:.2f} ms, p99 {commits[f'{name}_p99_ms']:.2f} ms" for name in ("one", "two")
+    )
+    yield (
+        f"- Bare commits on the same disk: one {one}; two, one after the other, {two}. A call waits for one flush of "
+        "the disk; the goal is set by two."
+    )
     if ledger is not None:
         yield (
             f"- Tollgate's ledger agrees with the provider's log and with what callers were told: "

@@ -4,7 +4,7 @@ from typing import Any
 
 from scripts.benchmarks import against, goals, tables
 
-COMMITS = {"p50_ms": 1.0, "p99_ms": 5.0}
+COMMITS = {"one_p50_ms": 0.5, "one_p99_ms": 3.0, "two_p50_ms": 1.0, "two_p99_ms": 5.0}
 
 
 def contestant(name: str, absent: str | None = None, **figures: float) -> dict[str, Any]:
@@ -41,6 +41,13 @@ def test_a_goal_is_met_or_missed_by_so_much_or_not_measured() -> None:
     assert "| times Portkey | ≥ 3 | - | not measured |" in tables.markdown(result(ours))
 
 
+def test_a_goal_without_contestants_is_told_in_the_same_way() -> None:
+    told = tables.goals([goals.told("MB", 300.04, most=150, decimals=1), goals.told("calls/s", 20_000, least=15_000)])
+
+    assert "| MB | ≤ 150 | 300 | missed by 100.0 % |" in told
+    assert "| calls/s | ≥ 15,000 | 20,000 | met |" in told
+
+
 def test_without_tollgate_there_are_no_goals() -> None:
     assert goals.looked_at(["gateway"], {"bare": {"calls_per_second": 5_000}}, COMMITS) == []
 
@@ -51,6 +58,12 @@ def test_who_does_not_start_and_what_was_not_reached_is_in_the_table() -> None:
     assert "| portkey | does not take part |" in told
     assert "- portkey does not take part: Node is not there" in told
     assert "- tollgate, 1,000 calls/s: not tried" in told
+
+
+def test_one_bare_commit_and_two_are_told_apart() -> None:
+    told = tables.markdown(result(contestant("tollgate")))
+
+    assert "one p50 0.50 ms, p99 3.00 ms; two, one after the other, p50 1.00 ms, p99 5.00 ms" in told
 
 
 def test_a_busy_machine_is_warned_of() -> None:

@@ -230,3 +230,19 @@ def test_no_more_plans_are_kept_than_fit(monkeypatch: pytest.MonkeyPatch) -> Non
     for limit in range(1, 9):
         remembering.plan(Crossing(a_request(max_tokens=limit)), WHO, SNAPSHOTS[0], sticky=None, at=JANUARY)
         assert 1 <= len(remembering.plans._kept) <= 3
+
+
+def test_a_clock_that_steps_back_over_a_change_finds_what_was_so_before() -> None:
+    remembering = outlook()
+    before, after = LATER - timedelta(milliseconds=1), LATER
+    asked = Crossing(a_request())
+    first, second, third = (
+        remembering.plan(asked, WHO, SNAPSHOTS[0], sticky=None, at=at) for at in (before, after, before)
+    )
+    assert first == third != second
+
+
+def test_what_is_asked_with_names_of_any_length_is_not_kept() -> None:
+    remembering = outlook()
+    remembering.plan(Crossing(a_request(**{"x" * 3000: 1})), WHO, SNAPSHOTS[0], sticky=None, at=JANUARY)
+    assert remembering.plans._kept == {}

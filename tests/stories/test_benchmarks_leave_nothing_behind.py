@@ -32,6 +32,7 @@ def test_long_prompts_beside_small_calls_are_measured_and_recorded(repository: P
     assert result["failed"] == 0
     assert result["ledger"]["recorded"] > 0
     assert set(result["kinds"]) == {"fresh", "conversation"}
+    assert [goal["goal"] for goal in result["goals"]] == ["≥ 100", "≤ 5"] * 2
     assert all(kind["prompts"] > 0 and kind["p99_ms"]["beside"] > 0 for kind in result["kinds"].values())
     assert_nothing_is_left(tmp_path)
 
@@ -45,6 +46,7 @@ def test_a_soak_is_measured_and_every_call_is_recorded(repository: Path, tmp_pat
     assert result["calls"] == result["ledger"]["recorded"] == 1_000
     assert len(result["samples"]) == 9
     assert {"gateway worker", "gateway main", "worker", "serve", "PostgreSQL"} == set(result["processes"])
+    assert [goal["goal"] for goal in result["goals"]] == ["≤ 150", "≤ 1"]
     assert all(process["after"]["rss"] > 0 for process in result["processes"].values())
     assert_nothing_is_left(tmp_path)
 
@@ -72,13 +74,24 @@ def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tm
     shape = ("--processes", "2", "--rounds", "1", "--seconds", "0.2", "--organizations", "20", "--connections", "8")
     done = bench(repository, tmp_path, "admission", *shape, "--json")
     assert done.returncode == 0, done.stderr
-    [group] = json.loads(done.stdout)["groups"]
+    result = json.loads(done.stdout)
+    [group] = result["groups"]
     assert group["processes"] == 2
     assert group["recorded"] == group["answered"]
     assert group["holds"] == 0
     for way in ("end_to_end", "meter_alone"):
         assert group[way]["percent"] > 0
-        assert all(group[way][kind]["calls"] > 0 for kind in ("hot", "spread"))
+        for kind in ("hot", "spread"):
+            figures = group[way][kind]
+            assert figures["calls"] > 0
+            # So short a run may take less of a CPU than the kernel counts.
+            assert min(figures["cpu_ms"], figures["database_cpu_ms"]) >= 0
+            assert figures["used_up"]
+    assert [goal["figure"] for goal in result["goals"]] == [
+        None,  # Four processes were not measured.
+        group["end_to_end"]["percent"],
+        group["meter_alone"]["percent"],
+    ]
     assert_nothing_is_left(tmp_path)
 
 
@@ -125,6 +138,8 @@ def test_help_tells_what_can_be_measured(repository: Path, tmp_path: Path) -> No
         ("admission", "organizations"),
         ("failover", "hang-in-body"),
         ("close", "organizations"),
+        ("reports", "generated"),
+        ("soak", "million"),
     ],
 )
 def test_help_tells_how_each_can_be_measured(name: str, told: str) -> None:

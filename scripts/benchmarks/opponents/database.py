@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 from scripts.benchmarks.contestants import NotStarted
-from scripts.benchmarks.opponents.serving import on_cpus
+from scripts.benchmarks.machine import pinned
 
 from tollgate.infra.embedded_account import ServerFailed
 from tollgate.infra.embedded_postgres import EmbeddedPostgres
@@ -37,7 +37,7 @@ def database(migrations: Sequence[str], *, gateway_cpu: int) -> Iterator[Databas
     with tempfile.TemporaryDirectory(prefix="tollgate-bench-") as scratch, asyncio.Runner() as runner:
         server = EmbeddedPostgres(Path(scratch))
         try:
-            with on_cpus(others):
+            with pinned(others):
                 runner.run(server.start())
         except ServerFailed as error:
             raise NotStarted(" ".join(str(error).split())) from error

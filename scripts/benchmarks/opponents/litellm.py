@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchmarks.contestants import Contestant, Served
+from scripts.benchmarks.group import free_port
 from scripts.benchmarks.opponents import prisma, versions
 from scripts.benchmarks.opponents.database import database
 from scripts.benchmarks.opponents.installing import installed, run
-from scripts.benchmarks.opponents.serving import call, free_port, post, serving
+from scripts.benchmarks.opponents.serving import call, post, serving
 
 _PACKAGES = {"litellm[proxy]": versions.LITELLM, "prisma": versions.PRISMA_PYTHON}
 _PRICES = {"input_cost_per_token": 0.0000025, "output_cost_per_token": 0.00001}

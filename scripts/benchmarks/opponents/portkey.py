@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.benchmarks.contestants import Contestant, Served
+from scripts.benchmarks.group import free_port
 from scripts.benchmarks.opponents import versions
 from scripts.benchmarks.opponents.installing import installed, program, run
-from scripts.benchmarks.opponents.serving import call, free_port, serving
+from scripts.benchmarks.opponents.serving import call, serving
 
 _MODEL = "portkey"
 _NODE = "Node.js 18 or newer, with npm"

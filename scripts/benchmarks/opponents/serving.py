@@ -4,10 +4,9 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from scripts.benchmarks.contestants import NotStarted, Served
+from scripts.benchmarks.machine import pinned
 from scripts.benchmarks.opponents.installing import last_lines
 
 from tollgate.infra.children import die_with_parent
@@ -64,7 +64,7 @@ def serving(
 ) -> Iterator[Gateway]:
     """A gateway on this CPU alone, in a directory that is its own; its whole tree has ended when the block does."""
     log = scratch / "log"
-    with on_cpus({cpu}), log.open("wb") as output:
+    with pinned({cpu}), log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own commands
             command,
             cwd=scratch,
@@ -119,25 +119,3 @@ def post(url: str, body: object, headers: Mapping[str, str]) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise Refused(f"{address.path} answers {text[:100]!r}") from error
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port
-
-
-@contextmanager
-def on_cpus(cpus: Iterable[int]) -> Iterator[None]:
-    """What is started within the block runs on these CPUs alone."""
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, cpus)
-    except OSError as error:
-        raise NotStarted(f"the CPUs {sorted(cpus)} are not to be had: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -196,6 +196,7 @@ class _Wiring:
             await warming
             yield
             await self._drained(app.state.gateway, meter)
+            telemetry.tell_counts()
             for each in lasting:
                 each.cancel()
         # What does not close politely ends with the process. The pool waits for whoever has a connection of it.
@@ -310,10 +311,11 @@ class _Wiring:
 
 
 async def _tell_of(meter: Meter) -> None:
-    """Keep the gauges of this process at what is so, or was a second ago."""
+    """Keep the gauges of this process at what is so, or was a second ago, and its counters at what was counted."""
     while True:
         telemetry.IN_FLIGHT.set(len(meter.safe.known))
         telemetry.UNRECORDED.set(meter.unrecorded)
+        telemetry.tell_counts()
         await asyncio.sleep(_TELL_SECONDS)
 
 

@@ -175,7 +175,7 @@ class Admissions:
             return None
         recalled = self._recall.of(proposal.principal.organization_id, proposal.vocabulary)
         gauged = await tokenizer.gauge_prompt(request.prompt, proposal.vocabulary, recalled)
-        is_far = answer.tokens_left is None or answer.tokens_left >= _FAR * gauged.likely
+        is_far = answer.tokens_left is None or answer.tokens_left >= _FAR * gauged.most
         return gauged if gauged.counted or (is_far and _fits_surely(proposal, gauged)) else None
 
     async def _held(self, proposal: _Proposal, prompt: PromptTokens) -> Call:

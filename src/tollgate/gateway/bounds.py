@@ -46,7 +46,9 @@ def of(request: Request, candidates: Sequence[Candidate], prompt: PromptTokens) 
         least = max(least, money.EXACT.add(pricing.worst_case(longest, useful, candidate.price), searching))
         most = max(most, money.EXACT.add(pricing.worst_case(longest, output, candidate.price), searching))
         least_output = max(least_output, useful)
-    return Bounds(least=least, most=most, tokens=prompt.likely + least_output)
+    # What was not counted may be anything up to its most.
+    longest = prompt.likely if prompt.counted else prompt.most
+    return Bounds(least=least, most=most, tokens=longest + least_output)
 
 
 def longest_prompt(request: Request, candidate: Candidate, prompt: PromptTokens) -> int:

@@ -18,6 +18,8 @@ from tollgate.kit.ids import EndpointId
 from tollgate.kit.principal import Principal
 
 KEPT_MAX = 4096
+_NAMES_CHARACTERS_MAX = 2_000
+"""Of the names that a call is asked with: callers may invent them, and what is kept has to fit."""
 
 Question: TypeAlias = tuple[object, ...]
 """All that a plan depends on of a call and of who makes it."""
@@ -36,6 +38,7 @@ class Plans:
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
         self._instants: list[datetime] = []
+        self._since: datetime | None = None
         self._until: datetime | None = None
         self._kept: dict[Question, _Kept] = {}
 
@@ -43,7 +46,7 @@ class Plans:
         self, question: Question, snapshot: Snapshot, conditions: Mapping[EndpointId, Condition], at: datetime
     ) -> Plan | None:
         """The plan for this question at this instant, if it is known."""
-        if snapshot is not self._snapshot or (self._until is not None and at >= self._until):
+        if snapshot is not self._snapshot or not self._is_within(at):
             self._turn_to(snapshot, at)
         kept = self._kept.get(question)
         if kept is None:
@@ -67,18 +70,25 @@ class Plans:
             self._kept.clear()
         self._kept[question] = _Kept(plan, found)
 
+    def _is_within(self, at: datetime) -> bool:
+        """Whether nothing of the snapshot begins or ends between then and now; clocks may step back."""
+        return (self._since is None or self._since <= at) and (self._until is None or at < self._until)
+
     def _turn_to(self, snapshot: Snapshot, at: datetime) -> None:
         if snapshot is not self._snapshot:
             self._snapshot, self._instants = snapshot, sorted(set(_instants(snapshot)))
         self._kept.clear()
         following = bisect_right(self._instants, at)
+        self._since = self._instants[following - 1] if following else None
         self._until = self._instants[following] if following < len(self._instants) else None
 
 
 def question(crossing: Crossing, principal: Principal, sticky: EndpointId | None) -> Question | None:
     """What a call asks, as far as its plan depends on it; `None` if that cannot be told without looking into it."""
     request, prompt = crossing.request, crossing.request.prompt
-    if "modalities" in request.fields:
+    wishes = request.preferences
+    names = (request.parameters, request.models, wishes.order, wishes.only, wishes.ignore)
+    if "modalities" in request.fields or sum([len(name) for each in names for name in each]) > _NAMES_CHARACTERS_MAX:
         # What a model has to write decides (`eligibility`), and is read out of the field's own bytes for each endpoint.
         return None
     return (

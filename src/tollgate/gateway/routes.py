@@ -1,16 +1,16 @@
 """Routes of the data plane: plain ASGI, because nothing may stand between a stream and its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from types import coroutine
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from litestar import asgi
 from litestar.exceptions import MethodNotAllowedException
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPSendMessage, Receive, Scope, Send
 
+from tollgate.gateway import patience
 from tollgate.gateway.model import ClientGone, Wire
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place
@@ -212,28 +212,10 @@ class AsgiClient:
         if self._gone:
             raise ClientGone
         try:
-            sending = self._send(message).__await__()
-            try:
-                waits_for = next(sending)
-            except StopIteration:
-                return  # Nearly always: there was room.
             # Who does not read for so long is as good as gone: the provider and the hold would wait with us.
-            async with asyncio.timeout(WRITE_SECONDS_MAX):
-                await _rest_of(sending, waits_for)
+            await patience.within(WRITE_SECONDS_MAX, self._send(message))
         except (OSError, RuntimeError) as error:
             raise ClientGone from error
-
-
-@coroutine
-def _rest_of(begun: Generator[Any, None, None], waits_for: object) -> Generator[object, None, None]:
-    """Go on with what was begun, and waits for this."""
-    try:
-        yield waits_for
-    except BaseException as error:
-        with suppress(StopIteration):
-            begun.throw(error)
-        raise
-    yield from begun
 
 
 @asgi("/v1/messages/count_tokens", copy_scope=False)

@@ -33,11 +33,10 @@ from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError, Unavailable
 from tollgate.kit.ids import AttemptId
 from tollgate.kit.principal import KeyKind, Principal
-from tollgate.metering.model import AttemptStatus
+from tollgate.metering.model import AttemptStatus, Settlement
 from tollgate.metering.service import Meter
 
 _NOTE_SECONDS = 1.0
-_DRAIN_POLL_SECONDS = 0.01
 _log = structlog.get_logger(__name__)
 
 
@@ -95,6 +94,8 @@ class Gateway:
         self._uncounted: set[Serving] = set()
         self._settling: set[Serving] = set()
         """Calls that ended and are not with the meter yet."""
+        self._has_settled = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def body_bytes_max(self) -> int:
@@ -140,7 +141,7 @@ class Gateway:
         finally:
             if call.attempts:
                 self._outlook.health.rested(call.attempts[-1].candidate.endpoint.id)
-            await self._settle(serving)
+            await self._settle_whatever_comes(serving)
         if call.ending is not Ending.CLIENT_LEFT:
             await self._finish(serving)
 
@@ -193,7 +194,7 @@ class Gateway:
             except TollgateError as error:
                 attempt.error, problem = error.type, error
                 self._outlook.judge(call, error)
-                telemetry.ATTEMPTS.labels(candidate.provider.slug, error.type).inc()
+                telemetry.count(telemetry.ATTEMPTS, candidate.provider.slug, error.type)
                 if not fallback.may_try_next(attempt.http_status, error.message):
                     break
             except ClientGone:
@@ -202,7 +203,7 @@ class Gateway:
             else:
                 if not call.request.stream:
                     self._outlook.judge(call, None)
-                telemetry.ATTEMPTS.labels(candidate.provider.slug, "served").inc()
+                telemetry.count(telemetry.ATTEMPTS, candidate.provider.slug, "served")
                 return
         problem.metadata["generation_id"] = call.generation_id
         waits = [attempt.wait_seconds for attempt in call.attempts if attempt.wait_seconds is not None]
@@ -307,34 +308,59 @@ class Gateway:
     def _headers(self, serving: Serving) -> Mapping[str, str]:
         return headers.of_answer(serving.call, overhead=serving.watch.overhead_text, now=self._clock.now())
 
+    async def _settle_whatever_comes(self, serving: Serving) -> None:
+        """Settle; who cancels the call does not cancel what it owes.
+
+        Where nothing of it is still to be found out, that is so by itself. Anything else is a task of its own.
+        """
+        self._settling.add(serving)
+        if self._is_told(serving):
+            await self._settle(serving)
+            return
+        settling = asyncio.create_task(self._settle(serving))
+        self._tasks.add(settling)
+        settling.add_done_callback(self._tasks.discard)
+        await asyncio.shield(settling)
+
+    def _is_told(self, serving: Serving) -> bool:
+        """Whether the whole answer has come, and says what it used: to let go of its provider changes nothing."""
+        call, exchange = serving.call, serving.exchange
+        if exchange is None or call.request.stream or not call.prompt.counted:
+            return False
+        return not endings.is_doubtful(exchange.answer, events=exchange.events)
+
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
-        while self._settling:  # noqa: ASYNC110 - once, as the process ends
-            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        while self._settling:
+            self._has_settled.clear()
+            await self._has_settled.wait()
         await self._meter.drained()
 
     async def _settle(self, serving: Serving) -> None:
-        """Record the call, whatever became of it; returns when that is committed, or known not to be.
-
-        Who cancels the call does not cancel what it owes: however far it was wound up, it is settled, and the meter
-        goes on with that by itself.
-        """
-        call, counted = serving.call, None
-        self._settling.add(serving)
+        """Record the call, whatever became of it; returns when that is committed, or known not to be."""
+        counted: int | None = None
         try:
             counted = await self._wind_up(serving)
         finally:
-            call.generation_ms = serving.watch.milliseconds
-            usage = endings.usage_of(call, counted)
-            settlement, serving.charge = endings.settlement(call, usage)
-            serving.usage = usage
-            report(call, usage, settlement.call.status)
-            settling = self._meter.settle(settlement)
-            self._settling.discard(serving)
             try:
-                await settling
+                settlement = self._reckoned(serving, counted)
+            finally:
+                self._settling.discard(serving)
+                self._has_settled.set()
+            try:
+                # The meter has it before anybody waits.
+                await self._meter.settle(settlement)
             except LedgerUnavailable as error:
                 serving.failure = error
+
+    def _reckoned(self, serving: Serving, counted_output_tokens: int | None) -> Settlement:
+        """What the call leaves behind, now that it has come to its end."""
+        call = serving.call
+        call.generation_ms = serving.watch.milliseconds
+        serving.usage = usage = endings.usage_of(call, counted_output_tokens)
+        settlement, serving.charge = endings.settlement(call, usage)
+        report(call, usage, settlement.call.status)
+        return settlement
 
     async def _wind_up(self, serving: Serving) -> int | None:
         """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""

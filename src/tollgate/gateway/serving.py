@@ -61,7 +61,7 @@ class Serving:
 
 def report(call: Call, usage: Usage, status: CallStatus) -> None:
     """Count what an operator watches."""
-    telemetry.CALLS.labels(status).inc()
+    telemetry.count(telemetry.CALLS, status)
     serving, told = call.serving, call.answer.usage
     if serving is None:
         return

@@ -19,6 +19,7 @@ from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
 from tollgate.catalog.model import NO_TIMEOUTS, Timeouts
+from tollgate.gateway import fallback
 from tollgate.gateway.model import Reply, UpstreamRequest
 from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnavailable, ProviderUnreachable
 
@@ -163,7 +164,8 @@ class _HttpReply:
 
     def __init__(self, exchange: StreamRequest, response: Response, *, idle_seconds: int) -> None:
         self.status = response.status
-        self.headers = _read(response)
+        # Nobody reads those of an answer.
+        self.headers = {} if self.status == fallback.OK else _read(response)
         self._exchange = exchange
         self._arrivals = _Arrivals(response.body_reader.read_chunk, idle_seconds=idle_seconds)
 

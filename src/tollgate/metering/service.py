@@ -46,7 +46,6 @@ _TAKEN_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """What PostgreSQL takes back as a whole, so that it may be asked for again at once."""
 _TRIES_MAX = 5
 
-_ADMITTED = telemetry.ADMISSIONS.labels("admitted")
 
 _log = structlog.get_logger(__name__)
 
@@ -99,7 +98,7 @@ class Meter:
         if isinstance(answer, BaseException):
             raise answer
         if answer.outcome == "admitted":
-            _ADMITTED.inc()
+            telemetry.count(telemetry.ADMISSIONS, "admitted")
             return answer
         telemetry.ADMISSIONS.labels(answer.outcome).inc()
         if answer.outcome == "stale":

@@ -1,0 +1,69 @@
+"""Patience: what is over at once has no timer, and what waits is given up in time, whatever is awaited."""
+
+import asyncio
+from collections.abc import Generator
+from typing import Any, cast
+
+import pytest
+
+from tollgate.gateway.patience import within
+
+
+class Handed:
+    """What a server hands out to be awaited: no generator, and nothing but the next step."""
+
+    def __init__(self, *waits: "asyncio.Future[None]") -> None:
+        self._waits = list(waits)
+
+    def __await__(self) -> Generator[Any, None, str]:
+        return cast("Generator[Any, None, str]", self)
+
+    def __next__(self) -> object:
+        if not self._waits:
+            raise StopIteration("done")
+        future = self._waits.pop(0)
+        future._asyncio_future_blocking = True
+        return future
+
+
+def soon() -> "asyncio.Future[None]":
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    loop.call_later(0.001, future.set_result, None)
+    return future
+
+
+@pytest.mark.parametrize("waits", [0, 1, 3])
+async def test_it_comes_to_its_end_however_often_it_waits(waits: int) -> None:
+    assert await within(5, Handed(*(soon() for _ in range(waits)))) == "done"
+
+
+async def test_what_waits_too_long_is_given_up() -> None:
+    with pytest.raises(TimeoutError):
+        await within(0.01, Handed(asyncio.get_running_loop().create_future()))
+
+
+async def test_who_is_stopped_while_waiting_is_stopped_and_the_work_with_them() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(within(60, work()))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
+
+
+async def test_what_fails_later_fails() -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await within(5, work())
