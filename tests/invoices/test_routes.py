@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.control_plane import ControlPlane, control_plane
@@ -10,6 +11,7 @@ from tests.invoices.builders import Books, Used, at
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Organization
+from tollgate.infra import web
 from tollgate.invoices import routes
 from tollgate.kit import ids
 from tollgate.kit.clock import FixedClock
@@ -151,6 +153,16 @@ async def test_every_line_explains_itself_page_by_page(plane: ControlPlane, mana
         assert sum(call["quantity"] for call in calls) == line["quantity"]
         assert {(call["kind"], call["unit_price"]) for call in calls} == {(line["kind"], line["unit_price"])}
         assert all(call["id"].startswith("gen_") for call in calls)
+
+
+@pytest.mark.parametrize("last", [UUID(int=2**128 - 1), UUID(int=0)])
+async def test_a_cursor_of_a_time_that_no_calendar_has_leads_nowhere(
+    plane: ControlPlane, manager: str, acme: Organization, last: UUID
+) -> None:
+    issued = await data(plane, "POST", close_path(acme), json={"month": "2026-11"})
+    path = f"/invoices/{issued['id']}/lines/1/calls?limit=1&cursor={web.cursor(last)}"
+    page = await plane.call("GET", path, key=manager)
+    assert (page.status_code, page.json()["data"] == []) == (200, last.int > 0)
 
 
 async def test_an_invoice_is_a_file_that_stays_the_same(plane: ControlPlane, manager: str, acme: Organization) -> None:
