@@ -35,13 +35,22 @@ def _rest_of(begun: Any, waits_for: object) -> Generator[object, None, Any]:
 
     What servers hand out to be awaited need not be a generator: all it has to know is what comes next.
     """
-    try:
-        while True:
+    while True:
+        try:
             yield waits_for
+        except BaseException as interruption:
+            _interrupt(begun, interruption)
+            raise
+        try:
             waits_for = next(begun)
-    except StopIteration as done:
-        return done.value
-    finally:
-        give_up = getattr(begun, "close", None)
-        if give_up is not None:
-            give_up()
+        except StopIteration as done:
+            return done.value
+
+
+def _interrupt(begun: Any, interruption: BaseException) -> None:
+    """Tell the work of what interrupts it, if it can be told, and have it end there."""
+    if hasattr(begun, "throw"):
+        try:
+            begun.throw(interruption)
+        finally:
+            begun.close()
