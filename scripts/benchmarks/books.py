@@ -46,7 +46,7 @@ _POLL_SECONDS = 0.1
 _POLLS_MAX = 600
 
 _RECORDED = "SELECT organization_id, id, amount FROM calls"
-_SUMS = """
+SUMS = """
     SELECT (SELECT coalesce(sum(calls), 0) FROM rollups) AS counted,
            (SELECT coalesce(sum(amount), 0) FROM rollups) AS rolled_up,
            (SELECT coalesce(sum(amount - remaining), 0) FROM grants) AS burned,
@@ -130,7 +130,7 @@ async def books(group: Group) -> Books:
     try:
         await until_settled(connection)
         rows = await connection.fetch(_RECORDED)
-        sums = await connection.fetchrow(_SUMS)
+        sums = await connection.fetchrow(SUMS)
     finally:
         await connection.close()
     if sums is None:

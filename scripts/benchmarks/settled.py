@@ -46,12 +46,6 @@ _WRONGS = """
 _SERVED_BESIDE = """
     SELECT count(*) FROM provided AS p LEFT JOIN told AS t USING (upstream_id) WHERE t.call_id IS NULL
 """
-_SUMS = """
-    SELECT (SELECT coalesce(sum(calls), 0) FROM rollups) AS rolled_up_calls,
-           (SELECT coalesce(sum(amount), 0) FROM rollups) AS rolled_up,
-           (SELECT coalesce(sum(amount - remaining), 0) FROM grants) AS burned,
-           (SELECT coalesce(sum(total_held), 0) FROM counters) AS held
-"""
 
 
 def write(file: Path, told: Sequence[Told]) -> None:
@@ -77,11 +71,11 @@ async def check(group: Group, told: Path, provided: Path, prices: Mapping[str, D
         await connection.execute("ANALYZE told; ANALYZE provided; ANALYZE calls; ANALYZE attempts; ANALYZE transfers")
         found = dict(await connection.fetchrow(_WRONGS) or {})
         beside = await connection.fetchval(_SERVED_BESIDE)
-        sums = dict(await connection.fetchrow(_SUMS) or {})
+        sums = dict(await connection.fetchrow(books.SUMS) or {})
     finally:
         await connection.close()
     recorded, amount = found.pop("recorded"), found.pop("amount")
-    expected = {"rolled_up_calls": recorded, "rolled_up": amount, "burned": amount, "held": 0}
+    expected = {"counted": recorded, "rolled_up": amount, "burned": amount, "holds": 0, "held": 0}
     if any(found.values()) or beside or sums != expected:
         raise BenchFailed(
             f"The ledger is wrong: {found}, {beside} answers reached nobody, {sums} instead of {expected}."

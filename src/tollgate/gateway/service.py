@@ -5,7 +5,7 @@ commit: what was acknowledged is recorded.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from tollgate.gateway.admitting import LONG_BYTES, Admissions
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Call, Ending
 from tollgate.gateway.exchange import Exchange
-from tollgate.gateway.model import Access, Attempt, Candidate, Client, ClientGone, Request, Upstream, Wire
+from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Upstream, Wire
 from tollgate.gateway.outlook import Outlook, endpoint_of
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place, Room
@@ -153,17 +153,11 @@ class Gateway:
 
     async def note_progress(self) -> None:
         """Note about once a second how far streams have come, so that nothing delivered is lost with this process."""
-        while True:
-            await asyncio.sleep(_NOTE_SECONDS)
-            for serving in list(self._streaming):
-                await self._note(serving)
+        await _again_and_again(self._streaming, self._note)
 
     async def count_late(self) -> None:
         """Count about once a second the prompts that were only gauged, so that they are known if this process dies."""
-        while True:
-            await asyncio.sleep(_NOTE_SECONDS)
-            for serving in list(self._uncounted):
-                await self._count(serving)
+        await _again_and_again(self._uncounted, self._count)
 
     async def _count(self, serving: Serving) -> None:
         """Count a prompt unless its call has come to its end: what is counted in vain delays those that wait."""
@@ -223,7 +217,7 @@ class Gateway:
         call, watch = serving.call, serving.watch
         left_at = watch.leave()
         try:
-            if call.request.stream and _may_stop(call.request, attempt.candidate):
+            if call.request.stream and unseen.may_stop(call.request, attempt.candidate.endpoint):
                 async with serving.client.staying():
                     exchange = await self._opened(call, attempt)
             else:
@@ -256,7 +250,7 @@ class Gateway:
             reply,
             speech,
             streams=call.request.stream,
-            supports_cancel=_may_stop(call.request, candidate),
+            supports_cancel=unseen.may_stop(call.request, candidate.endpoint),
             drain_seconds=self._around.drain_seconds,
         )
 
@@ -394,7 +388,9 @@ class Gateway:
                 await serving.client.finish(await serving.answered.encoded(serving.receipt))
 
 
-def _may_stop(request: Request, candidate: Candidate) -> bool:
-    """Whether to stop the provider when its client has left: it stops charging, and we can count what it has done."""
-    endpoint = candidate.endpoint
-    return endpoint.supports_cancel and not unseen.is_counted_by_provider_alone(request, endpoint)
+async def _again_and_again(under_way: Collection[Serving], look_after: Callable[[Serving], Awaitable[None]]) -> None:
+    """Look about once a second after whatever is under way then, one after the other."""
+    while True:
+        await asyncio.sleep(_NOTE_SECONDS)
+        for serving in list(under_way):
+            await look_after(serving)

@@ -60,6 +60,11 @@ def is_counted_by_provider_alone(request: Request, endpoint: Endpoint) -> bool:
     return request.hides or unknown_prompt or not _THINKING.isdisjoint(endpoint.supported_parameters)
 
 
+def may_stop(request: Request, endpoint: Endpoint) -> bool:
+    """Whether to stop the provider when its client has left: it stops charging, and we can count what it has done."""
+    return endpoint.supports_cancel and not is_counted_by_provider_alone(request, endpoint)
+
+
 def _tools(request: Request) -> list[_Tool]:
     given = request.fields.get("tools")
     try:
