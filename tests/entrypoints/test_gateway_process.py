@@ -48,6 +48,12 @@ async def streaming(customer: Customer, behaviour: Behaviour) -> AsyncIterator[h
         yield answer
 
 
+def workers_of(process: Child) -> list[int]:
+    """The processes that take its calls."""
+    main = process._process.pid
+    return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+
+
 async def stopped(process: Child) -> int:
     """Its exit code, after it was asked to stop and did so in the time that it gives itself."""
     await process.stop(patience_seconds=STOP_SECONDS_MAX)
@@ -108,10 +114,16 @@ async def test_a_call_that_cannot_be_recorded_is_left_to_the_next_process_when_t
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 async def test_workers_do_not_outlive_the_main_process(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with served(database_url, monkeypatch) as (_, process):
-        main = process._process.pid
-        workers = [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+        workers = workers_of(process)
         assert len(workers) == 2
-        os.kill(main, signal.SIGKILL)
+        os.kill(process._process.pid, signal.SIGKILL)
         async with asyncio.timeout(STOP_SECONDS_MAX):
             while any(Path(f"/proc/{worker}/exe").exists() for worker in workers):  # noqa: ASYNC110 - a file system's event
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+async def test_no_thread_of_a_worker_interrupts_another(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(database_url, monkeypatch) as (_, process):
+        threads = [thread for worker in workers_of(process) for thread in Path(f"/proc/{worker}/task").iterdir()]
+        assert {os.sched_getscheduler(int(thread.name)) for thread in threads} == {os.SCHED_BATCH}
