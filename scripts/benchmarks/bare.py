@@ -1,7 +1,7 @@
 """The floor: our own stack with nothing in it. It knows no keys, looks at nothing, records nothing, and passes on.
 
-Litestar's plain ASGI handler, served by granian and scheduled as the gateway is, with the gateway's HTTP client; answers
-that stream are relayed piece by piece.
+Litestar's plain ASGI handler, served by granian and scheduled as the gateway is, with the gateway's HTTP client;
+answers that stream are relayed piece by piece.
 """
 
 import os
