@@ -69,16 +69,16 @@ async def _inquiry(gateway: Gateway, scope: Scope, receive: Receive, wire: Wire,
     """
     proof, place = begun
     try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            body = await _body(receive, gateway.body_bytes_max, place)
+        body = await patience.within(BODY_SECONDS_MAX, _body(receive, gateway.body_bytes_max, place))
     except TimeoutError as error:
         raise InvalidRequest("The body did not arrive in time.") from error
-    principal = await gateway.authenticate_again(scope["headers"], proof)
-    return Inquiry(principal, wire, body, _headers(scope), place)
+    if not gateway.still_holds(proof):
+        proof = await gateway.authenticate(scope["headers"])
+    return Inquiry(proof.principal, wire, body, _headers(scope) if wire is Wire.MESSAGES else {}, place)
 
 
 def _headers(scope: Scope) -> Mapping[str, str]:
-    """The caller's headers that belong to a wire format."""
+    """The caller's headers that belong to Anthropic's wire format; the others have none."""
     return {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in scope["headers"]

@@ -59,8 +59,7 @@ class Proof(NamedTuple):
     edition: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Inquiry:
+class Inquiry(NamedTuple):
     """A call as it came in, its caller known."""
 
     principal: Principal
@@ -106,26 +105,22 @@ class Gateway:
         """Whose inference key is in these headers; nothing of the call is read before."""
         edition = self._keys.edition
         try:
-            principal = await self._keys.authenticate_headers(headers, self._clock.now())
+            principal = await self._keys.authenticate(keys.presented_in(headers), self._clock.now())
         except DATABASE_AWAY as error:
             raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
         keys.check_kind(principal, KeyKind.INFERENCE)
         return Proof(principal, edition)
 
-    async def authenticate_again(self, headers: Iterable[tuple[bytes, bytes]], proof: Proof) -> Principal:
-        """The same bearer, with what its key may do by now; raises if that is nothing any more."""
-        if proof.edition is None or proof.edition != self._keys.edition:
-            return (await self.authenticate(headers)).principal
-        keys.check_not_expired(proof.principal, self._clock.now())
-        return proof.principal
+    def still_holds(self, proof: Proof) -> bool:
+        """Whether a key may surely do what it might when it was proven: nothing has changed, and it did not expire."""
+        expires_at = proof.principal.expires_at
+        is_unchanged = proof.edition is not None and proof.edition == self._keys.edition
+        return is_unchanged and (expires_at is None or self._clock.now() < expires_at)
 
     async def serve(self, inquiry: Inquiry, client: Client) -> None:
         """Serve one call: admit it, forward it, relay the answer, settle it, and only then finish."""
         watch = Stopwatch()
-        async with self._admissions.turn(inquiry.principal, inquiry.body):
-            request = unseen.noted(await decoded(formats.CLIENTS[inquiry.wire].decode, inquiry.body, inquiry.headers))
-            ask_first = len(inquiry.body) > LONG_BYTES
-            call = await self._admissions.admit(inquiry.principal, request, ask_first=ask_first)
+        call = await self._admitted(inquiry)
         if inquiry.place is not None:
             inquiry.place.leave()
         serving = Serving(call, client, watch)
@@ -133,7 +128,7 @@ class Gateway:
             self._uncounted.add(serving)
         try:
             await self._forward(serving)
-            if request.stream and call.ending is not Ending.CLIENT_LEFT:
+            if call.request.stream and call.ending is not Ending.CLIENT_LEFT:
                 await self._relay(serving)
         except asyncio.CancelledError:
             # Nothing but a stop whose patience is over cancels calls.
@@ -144,6 +139,16 @@ class Gateway:
             await self._settle_whatever_comes(serving)
         if call.ending is not Ending.CLIENT_LEFT:
             await self._finish(serving)
+
+    async def _admitted(self, inquiry: Inquiry) -> Call:
+        """Read what is asked for, and admit it: at once if it is short, else when it is its turn."""
+        decode, principal = formats.CLIENTS[inquiry.wire].decode, inquiry.principal
+        if len(inquiry.body) <= LONG_BYTES:
+            request = unseen.noted(decode(inquiry.body, inquiry.headers))
+            return await self._admissions.admit(principal, request, ask_first=False)
+        async with self._admissions.turn(principal, inquiry.body):
+            request = unseen.noted(await decoded(decode, inquiry.body, inquiry.headers))
+            return await self._admissions.admit(principal, request, ask_first=True)
 
     async def count_tokens(self, inquiry: Inquiry) -> int:
         """About how many tokens a prompt is for its model, counted here: no provider is asked, nothing is charged."""

@@ -5,12 +5,15 @@ import secrets
 from datetime import datetime
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
+
 from tollgate.kit import ids
 
 
 def new_id(now: datetime) -> UUID:
-    """A fresh UUIDv7 minted at `now`."""
-    return ids.uuid7(now, int.from_bytes(os.urandom(10)))
+    """A fresh UUIDv7 minted at `now`: of the kind that the database's driver makes, in C, and takes as it is."""
+    fresh: UUID = pgproto.UUID(ids.uuid7_bytes(now, int.from_bytes(os.urandom(10))))
+    return fresh
 
 
 def new_secret() -> bytes:

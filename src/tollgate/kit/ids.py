@@ -44,10 +44,15 @@ class NotAnId(ValueError):
 
 def uuid7(at: datetime, entropy: int) -> UUID:
     """A UUIDv7 (RFC 9562 §5.7) of the given instant; `entropy` supplies its 74 random bits."""
+    return UUID(bytes=uuid7_bytes(at, entropy))
+
+
+def uuid7_bytes(at: datetime, entropy: int) -> bytes:
+    """The bytes of such a UUID."""
     since = at - _EPOCH
     milliseconds = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
     random_a, random_b = (entropy >> 62) & 0xFFF, entropy & ((1 << 62) - 1)
-    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (random_a << 64) | _LOWEST_VARIANT | random_b)
+    return ((milliseconds << 80) | (0x7 << 76) | (random_a << 64) | _LOWEST_VARIANT | random_b).to_bytes(16)
 
 
 def lowest_uuid7(at: datetime) -> UUID:

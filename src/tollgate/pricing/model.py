@@ -14,8 +14,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
+from tollgate.kit import money
 from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId
-from tollgate.kit.tokens import Kind
+from tollgate.kit.tokens import COMPLETION_KINDS, PROMPT_KINDS, Kind
 
 CURRENCY = "USD"
 """What all prices are in."""
@@ -148,10 +149,13 @@ class PriceVersion:
     """What made this one of its base."""
     untiered: Mapping[Kind, PriceItem] | None = field(init=False, compare=False, repr=False)
     """Its items by kind, where none is for a tier alone; calls are rated by them again and again."""
+    dearest: "Dearest | None" = field(init=False, compare=False, repr=False)
+    """The dearest of its items, where none is for a tier alone; calls are bounded by them again and again."""
 
     def __post_init__(self) -> None:
         has_tiers = any(item.prompt_tokens_from or item.prompt_tokens_below is not None for item in self.items)
         object.__setattr__(self, "untiered", None if has_tiers else {item.kind: item for item in self.items})
+        object.__setattr__(self, "dearest", None if has_tiers else dearest_of(self.items))
 
     def in_force(self, at: datetime) -> bool:
         """Whether a call accepted at this instant is charged by this version."""
@@ -165,6 +169,29 @@ class PriceVersion:
     def listed(self) -> "PriceVersion":
         """The version as it was published, before any adjustment: what an origin amount is rated by."""
         return self.base or self
+
+
+class Dearest(NamedTuple):
+    """The highest unit prices that a call can meet."""
+
+    prompt: Decimal
+    """Of input of any kind."""
+    completion: Decimal
+    """Of output of any kind."""
+    request: Decimal
+
+
+def dearest_of(items: Iterable[PriceItem]) -> Dearest:
+    """The highest unit prices among these."""
+    prompt = completion = request = money.ZERO
+    for item in items:
+        if item.kind in PROMPT_KINDS:
+            prompt = max(prompt, item.unit_price)
+        elif item.kind in COMPLETION_KINDS:
+            completion = max(completion, item.unit_price)
+        elif item.kind is Kind.REQUEST:
+            request = max(request, item.unit_price)
+    return Dearest(prompt, completion, request)
 
 
 class Place(Protocol):

@@ -20,16 +20,18 @@ from tollgate.kit.ids import (
     derived_id,
     timestamp_bits,
 )
-from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, TOKEN_KINDS, Kind, UsageQuantities
+from tollgate.kit.tokens import BASE_KIND, TOKEN_KINDS, Kind, UsageQuantities
 from tollgate.pricing.model import (
     Charge,
     ChargeItem,
+    Dearest,
     PriceAdjustment,
     PriceBook,
     PriceDraft,
     PriceItem,
     PriceVersion,
     Unit,
+    dearest_of,
 )
 
 UNIT_PRICE_MAX = Decimal(1_000_000_000)
@@ -92,26 +94,14 @@ def worst_case(prompt_tokens: int, completion_tokens: int, price: PriceVersion) 
     that can be reached, and the price of the request. Kinds that are counted otherwise (images, searches, seconds)
     cannot be bounded by tokens and are not in it.
     """
-    prompt, completion, request = _dearest(price, prompt_tokens)
-    tokens = money.EXACT.add(
-        money.EXACT.multiply(prompt, prompt_tokens), money.EXACT.multiply(completion, completion_tokens)
-    )
+    prompt, completion, request = price.dearest or _dearest(price, prompt_tokens)
+    tokens = money.EXACT.fma(completion, completion_tokens, money.EXACT.multiply(prompt, prompt_tokens))
     return money.EXACT.add(tokens.scaleb(-6, money.EXACT), request)
 
 
-def _dearest(price: PriceVersion, prompt_tokens: int) -> tuple[Decimal, Decimal, Decimal]:
-    """The highest unit prices that so long a prompt can reach: of input, of output, and of the request itself."""
-    prompt = completion = request = money.ZERO
-    for item in price.items:
-        if item.prompt_tokens_from > prompt_tokens:
-            continue
-        if item.kind in PROMPT_KINDS:
-            prompt = max(prompt, item.unit_price)
-        elif item.kind in COMPLETION_KINDS:
-            completion = max(completion, item.unit_price)
-        elif item.kind is Kind.REQUEST:
-            request = max(request, item.unit_price)
-    return prompt, completion, request
+def _dearest(price: PriceVersion, prompt_tokens: int) -> Dearest:
+    """The highest unit prices that so long a prompt can reach."""
+    return dearest_of([item for item in price.items if item.prompt_tokens_from <= prompt_tokens])
 
 
 def affordable_completion_tokens(budget: Decimal, prompt_tokens: int, price: PriceVersion) -> int | None:
@@ -122,7 +112,7 @@ def affordable_completion_tokens(budget: Decimal, prompt_tokens: int, price: Pri
     left = money.EXACT.subtract(budget, worst_case(prompt_tokens, 0, price))
     if left < 0:
         return -1
-    _, dearest, _ = _dearest(price, prompt_tokens)
+    dearest = (price.dearest or _dearest(price, prompt_tokens)).completion
     if dearest == 0:
         return None
     return int(money.EXACT.divide_int(left.scaleb(6, money.EXACT), dearest))
