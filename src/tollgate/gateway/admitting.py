@@ -49,13 +49,10 @@ class _Proposal(NamedTuple):
     crossing: Crossing
     plan: Plan
     snapshot: Snapshot
+    vocabulary: str
+    """The encoding of the model that is tried first."""
     session: Session | None
     at: datetime
-
-    @property
-    def vocabulary(self) -> str:
-        """The encoding of the model that is tried first."""
-        return self.snapshot.catalogue.models[self.plan.candidates[0].endpoint.model].tokenizer
 
 
 class Admissions:
@@ -106,7 +103,8 @@ class Admissions:
                     raise
                 snapshot = newer
                 continue
-            proposal = _Proposal(principal, crossing, plan, snapshot, session, now)
+            vocabulary = snapshot.catalogue.models[plan.candidates[0].endpoint.model].tokenizer
+            proposal = _Proposal(principal, crossing, plan, snapshot, vocabulary, session, now)
             try:
                 return await (self._admitted_if_it_pays(proposal) if ask_first else self._admitted(proposal))
             except CatalogueIsStale:

@@ -64,7 +64,7 @@ def longest_prompt(request: Request, candidate: Candidate, prompt: PromptTokens)
     """
     context = candidate.endpoint.context_length
     most = prompt.most * _CLAUDE_PERCENT_MOST // 100 if candidate.provider.format is Format.ANTHROPIC else prompt.most
-    if context is None or request.wire is Wire.EMBEDDINGS:
+    if context is None or most <= context or request.wire is Wire.EMBEDDINGS:
         return most
     return min(most, max(prompt.likely, context))
 

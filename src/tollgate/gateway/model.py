@@ -38,7 +38,7 @@ class Wire(StrEnum):
     """Gemini; no client speaks it here."""
 
 
-class Preferences(msgspec.Struct, frozen=True):
+class Preferences(msgspec.Struct, frozen=True, gc=False):
     """How a caller wants its call routed: the body's `provider` object."""
 
     order: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Preferences(msgspec.Struct, frozen=True):
     require_parameters: bool = False
 
 
-class Attribution(msgspec.Struct, frozen=True):
+class Attribution(msgspec.Struct, frozen=True, gc=False):
     """Whom a call is for, in the caller's own words. It never reaches a provider."""
 
     user: str | None = None
@@ -84,7 +84,7 @@ class Blob:
     """In bytes, decoded: three quarters of its characters."""
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class Prompt(msgspec.Struct, frozen=True, gc=False):
     """What of a request counts as prompt."""
 
     texts: tuple[str, ...]
@@ -97,7 +97,7 @@ class Prompt(msgspec.Struct, frozen=True):
     """Whether more of it is where its provider has to fetch it: a file by address, the results of tools it runs."""
 
 
-class PromptTokens(msgspec.Struct, frozen=True):
+class PromptTokens(msgspec.Struct, frozen=True, gc=False):
     """How long a prompt is, as far as it can be told before a provider has read it."""
 
     likely: int
@@ -112,7 +112,7 @@ class PromptTokens(msgspec.Struct, frozen=True):
         return min(max(count, self.likely), self.most)
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A call as its caller asked for it, decoded as far as routing and metering need."""
 
     wire: Wire
