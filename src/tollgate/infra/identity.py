@@ -9,7 +9,6 @@ from asyncpg.pgproto import pgproto
 
 from tollgate.kit import ids
 
-
 _ID_BYTES = 10
 _IDS = 512
 _DRAWN: list[bytes] = []
