@@ -17,8 +17,6 @@ from tollgate.gateway.room import Place
 from tollgate.gateway.service import Gateway, Inquiry, Proof
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 
-BODY_SECONDS_MAX = 300.0
-"""How long a body may take to arrive as a whole."""
 KEEP_ALIVE_SECONDS = 10.0
 WRITE_SECONDS_MAX = 60.0
 """How long a caller may take to make room for a piece of an answer."""
@@ -56,7 +54,9 @@ async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Proof]:
     try:
         return gateway, await gateway.authenticate(scope["headers"])
     except TollgateError:
-        await _throw_away(receive, gateway.body_bytes_max)
+        # A caller who still sends hears no answer.
+        with suppress(TimeoutError):
+            await gateway.room.arriving.within(_throw_away(receive, gateway.body_bytes_max))
         raise
 
 
@@ -69,7 +69,7 @@ async def _inquiry(gateway: Gateway, scope: Scope, receive: Receive, wire: Wire,
     """
     proof, place = begun
     try:
-        body = await patience.within(BODY_SECONDS_MAX, _body(receive, gateway.body_bytes_max, place))
+        body = await gateway.room.arriving.within(_body(receive, gateway.body_bytes_max, place))
     except TimeoutError as error:
         raise InvalidRequest("The body did not arrive in time.") from error
     if not gateway.still_holds(proof):
@@ -87,15 +87,13 @@ def _headers(scope: Scope) -> Mapping[str, str]:
 
 
 async def _throw_away(receive: Receive, bytes_max: int) -> None:
-    """Read a stranger's body without keeping it: a caller who still sends hears no answer."""
+    """Read a stranger's body without keeping it."""
     size = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            while size <= bytes_max:
-                message = await receive()
-                size += len(message.get("body", b""))  # type: ignore[arg-type]  # of the union's members only one has a body
-                if not message.get("more_body"):
-                    return
+    while size <= bytes_max:
+        message = await receive()
+        size += len(message.get("body", b""))  # type: ignore[arg-type]  # of the union's members only one has a body
+        if not message.get("more_body"):
+            return
 
 
 async def _body(receive: Receive, bytes_max: int, place: Place) -> bytes:
