@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from tollgate.gateway import bounds, eligibility, routing, tokenizer
+from tollgate.gateway import bounds, eligibility, routing, tokenizer, unseen
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call
 from tollgate.gateway.model import Plan, PromptTokens, Request, Session
@@ -90,7 +90,7 @@ class Admissions:
             TollgateError: nothing is held; it says why.
         """
         snapshot = await self._shelf.current()
-        crossing = Crossing(request)
+        crossing = Crossing(unseen.noted(request))
         session = self._outlook.session_of(principal, request)
         sticky = None if session is None else await self._outlook.sessions.place_of(session)
         for _ in range(_PLANS_MAX):

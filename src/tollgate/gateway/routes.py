@@ -11,10 +11,11 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPSendMessage, Receive, Scope, Send
 
 from tollgate.gateway import patience
+from tollgate.gateway.door import Proof
 from tollgate.gateway.model import ClientGone, Wire
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place
-from tollgate.gateway.service import Gateway, Inquiry, Proof
+from tollgate.gateway.service import Gateway, Inquiry
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 
 KEEP_ALIVE_SECONDS = 10.0
@@ -52,7 +53,7 @@ async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Proof]:
         raise MethodNotAllowedException
     gateway: Gateway = scope["litestar_app"].state["gateway"]
     try:
-        return gateway, await gateway.authenticate(scope["headers"])
+        return gateway, await gateway.door.authenticate(scope["headers"])
     except TollgateError:
         # A caller who still sends hears no answer.
         with suppress(TimeoutError):
@@ -72,8 +73,8 @@ async def _inquiry(gateway: Gateway, scope: Scope, receive: Receive, wire: Wire,
         body = await gateway.room.arriving.within(_body(receive, gateway.body_bytes_max, place))
     except TimeoutError as error:
         raise InvalidRequest("The body did not arrive in time.") from error
-    if not gateway.still_holds(proof):
-        proof = await gateway.authenticate(scope["headers"])
+    if not gateway.door.still_holds(proof):
+        proof = await gateway.door.authenticate(scope["headers"])
     return Inquiry(proof.principal, wire, body, _headers(scope) if wire is Wire.MESSAGES else {}, place)
 
 
