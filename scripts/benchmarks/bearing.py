@@ -13,6 +13,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 import uvloop
+from scripts.benchmarks.alarm import Alarm
 from scripts.benchmarks.line import Answer, Line
 from scripts.benchmarks.traffic import Borne, Load, Told
 
@@ -64,6 +65,7 @@ class _Bearing:
         self.borne = Borne()
         self._load = load
         self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._send_due)
         self._lines: set[Line] = set()
         self._free: deque[Line] = deque()
         self._waiting: deque[float] = deque()
@@ -113,7 +115,7 @@ class _Bearing:
             if due >= self._deadline:
                 return
             if due > now:
-                self._loop.call_later(max(0, due - time.perf_counter()), self._send_due)
+                self._alarm.set(due)
                 return
             self.borne.due += 1
             if self._free:
@@ -231,6 +233,7 @@ class _Bearing:
 
     def end(self) -> list[Line]:
         """Hear nothing more; the connections."""
+        self._alarm.close()
         lines = [*self._lines]
         self._lines.clear()
         return lines
