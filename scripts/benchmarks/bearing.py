@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from functools import partial
+from itertools import cycle
 from multiprocessing.connection import Connection
 
 import uvloop
@@ -23,7 +24,7 @@ _PROBLEMS_MAX = 5
 _MIXED, _MIXED_END = 2_654_435_761, 2**32
 """Numbers in order, multiplied by the one and taken modulo the other, are in no order."""
 
-_Kept = dict[tuple[tuple[str, int], int], list[Line]]
+_Kept = dict[tuple[tuple[tuple[str, int], ...], int], list[Line]]
 """Connections that the next load is to go over, by where to and how many."""
 
 
@@ -39,7 +40,7 @@ def serve(pipe: Connection) -> None:
 
 
 async def _bear(load: Load, kept: _Kept) -> Borne:
-    key = (load.address, load.connections)
+    key = (tuple(load.addresses), load.connections)
     bearing = _Bearing(load)
     await bearing.connect(kept.pop(key, []))
     cpu_seconds = time.process_time()
@@ -66,6 +67,7 @@ class _Bearing:
         self._load = load
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._send_due)
+        self._addresses = cycle(load.addresses)
         self._lines: set[Line] = set()
         self._free: deque[Line] = deque()
         self._waiting: deque[float] = deque()
@@ -90,7 +92,9 @@ class _Bearing:
         self._lines.update(lines)
 
     async def _connected(self) -> Line:
-        _, line = await self._loop.create_connection(partial(Line, self._answered, self._closed), *self._load.address)
+        _, line = await self._loop.create_connection(
+            partial(Line, self._answered, self._closed), *next(self._addresses)
+        )
         return line
 
     async def run(self) -> None:

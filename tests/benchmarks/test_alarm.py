@@ -8,11 +8,16 @@ from scripts.benchmarks.alarm import Alarm
 
 async def test_rings_once_and_never_before_it_is_due() -> None:
     rung: list[float] = []
-    alarm = Alarm(lambda: rung.append(time.perf_counter()))
+    has_rung = asyncio.Event()
+
+    def ring() -> None:
+        rung.append(time.perf_counter())
+        has_rung.set()
+
+    alarm = Alarm(ring)
     due = time.perf_counter() + 0.0123
     alarm.set(due)
-    while not rung:
-        await asyncio.sleep(0.001)
+    await has_rung.wait()
     await asyncio.sleep(0.005)
     alarm.close()
 
