@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.conftest import copied
 from tests.stories.serving import SERVE, lines_until, serving
 
 from tollgate.entrypoints import serve
@@ -67,9 +68,9 @@ def all_ended(pids: dict[int, str]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One for all groups here: each must find what the one before left in good order."""
-    return tmp_path_factory.mktemp("data")
+    return copied(migrated, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
