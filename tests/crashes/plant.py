@@ -193,7 +193,7 @@ class Plant:
 
 @asynccontextmanager
 async def plant(data_dir: Path, dice: random.Random) -> AsyncIterator[Plant]:
-    """An installation on a migrated database with everything running, and a provider whose play is still to be written."""
+    """An installation on a migrated database, everything running; the provider's play is still to be written."""
     async with AsyncExitStack() as held:
         postgres = EmbeddedPostgres(data_dir)
         held.push_async_callback(postgres.stop)
