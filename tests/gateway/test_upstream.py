@@ -79,7 +79,7 @@ async def test_the_connection_of_a_stream_that_ended_serves_the_next() -> None:
             call = a_call(script, Wire.CHAT)
             reply = await provider.send(UpstreamRequest(address, {}, b"", stream=True))
             speech = call.crossing.to(call.attempts[0].candidate)
-            exchange = Exchange(reply, speech, streams=True, supports_cancel=True, drain_seconds=1)
+            exchange = Exchange(reply, speech, supports_cancel=True, drain_seconds=1)
             await exchange.open()
             outlet = exchange.outlet(model="acme/model", generation_id="gen_1", created=1)
             await exchange.relay(script.caller, {}, outlet)

@@ -1,0 +1,62 @@
+"""Whole: an answer that comes in one piece, read for what it says about itself, and sent on once it is settled."""
+
+from tollgate.gateway import fallback, wire
+from tollgate.gateway.crossing import Speech
+from tollgate.gateway.decoding import decoded
+from tollgate.gateway.model import Answer, Receipt, Reply
+from tollgate.kit.errors import ProviderFailed, TollgateError
+
+
+class Whole:
+    """One such answer. `open` it, and find in `answer` what it says; nothing of it is left with its provider then."""
+
+    __slots__ = ("_body", "_reply", "_speech", "answer")
+
+    events = 0
+    """It comes in none."""
+
+    def __init__(self, reply: Reply, speech: Speech) -> None:
+        self.answer = Answer()
+        self._body = b""
+        self._reply = reply
+        self._speech = speech
+
+    async def open(self) -> None:
+        """Wait for it, and let go of its provider.
+
+        Raises:
+            TollgateError: there is no usable answer.
+        """
+        reply = self._reply
+        try:
+            if reply.status != fallback.OK:
+                self.answer, error = await refused(reply, self._speech)
+                raise error
+            body = await reply.body()
+        finally:
+            await reply.close()
+        self._body = body = await decoded(wire.mended, body)
+        answer = await decoded(self._speech.read_answer, body)
+        if answer is None:
+            raise ProviderFailed("The provider's answer is not in its format.")
+        self.answer = answer
+        if answer.error is not None:
+            raise ProviderFailed("The provider answered with an error.", metadata={"provider_message": answer.error})
+
+    def written(self) -> str:
+        """Everything the model wrote, for counting where the provider did not."""
+        return self.answer.text
+
+    async def encoded(self, receipt: Receipt) -> bytes:
+        """The answer as the client gets it."""
+        return await decoded(self._speech.answer, self._body, receipt)
+
+
+async def refused(reply: Reply, speech: Speech) -> tuple[Answer, TollgateError]:
+    """What a refusal says it used, which is its provider's cost, and why it is one; it never streams."""
+    try:
+        body = await reply.body()
+    except ProviderFailed:
+        body = b""
+    error = fallback.refusal(reply.status, reply.headers, speech.read_error(body))
+    return speech.read_answer(body) or Answer(), error
