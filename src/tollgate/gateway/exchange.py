@@ -12,7 +12,7 @@ from dataclasses import replace
 from tollgate.gateway import fallback, wire
 from tollgate.gateway.crossing import Speech
 from tollgate.gateway.endings import Ending
-from tollgate.gateway.model import Answer, Client, ClientGone, Reply
+from tollgate.gateway.model import NO_ANSWER, Answer, Client, ClientGone, Reply
 from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_in, data_of
 from tollgate.gateway.translation import Outlet, Reader
 from tollgate.gateway.whole import refused
@@ -39,7 +39,7 @@ class Exchange:
         self._speech = speech
         self._supports_cancel = supports_cancel
         self._drain_seconds = drain_seconds
-        self._refused = Answer()
+        self._refused = NO_ANSWER
         self._reader: Reader | None = speech.reader()
         self._splitter = EventSplitter()
         self._at_hand: Iterator[bytes] = iter(())

@@ -7,7 +7,7 @@ commit: what was acknowledged is recorded.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import structlog
@@ -237,7 +237,7 @@ class Gateway:
         speech = call.crossing.to(candidate)
         question = speech.ask(candidate, access=self._access(provider), output_cap=call.output_cap)
         if candidate.endpoint.timeouts != NO_TIMEOUTS:
-            question = replace(question, timeouts=candidate.endpoint.timeouts)
+            question = question._replace(timeouts=candidate.endpoint.timeouts)
         reply = await self._upstreams[provider.format].send(question)
         attempt.http_status, attempt.wait_seconds = reply.status, fallback.wait_seconds(reply.status, reply.headers)
         if fallback.is_our_fault(reply.status):

@@ -3,7 +3,7 @@
 from tollgate.gateway import fallback, wire
 from tollgate.gateway.crossing import Speech
 from tollgate.gateway.decoding import decoded
-from tollgate.gateway.model import Answer, Receipt, Reply
+from tollgate.gateway.model import NO_ANSWER, Answer, Receipt, Reply
 from tollgate.kit.errors import ProviderFailed, TollgateError
 
 
@@ -16,7 +16,7 @@ class Whole:
     """It comes in none."""
 
     def __init__(self, reply: Reply, speech: Speech) -> None:
-        self.answer = Answer()
+        self.answer = NO_ANSWER
         self._body = b""
         self._reply = reply
         self._speech = speech
@@ -35,8 +35,11 @@ class Whole:
             body = await reply.body()
         finally:
             await reply.close()
-        self._body = body = await decoded(wire.mended, body)
-        answer = await decoded(self._speech.read_answer, body)
+        await decoded(self._read, body)
+
+    def _read(self, body: bytes) -> None:
+        self._body = body = wire.mended(body)
+        answer = self._speech.read_answer(body)
         if answer is None:
             raise ProviderFailed("The provider's answer is not in its format.")
         self.answer = answer
@@ -59,4 +62,4 @@ async def refused(reply: Reply, speech: Speech) -> tuple[Answer, TollgateError]:
     except ProviderFailed:
         body = b""
     error = fallback.refusal(reply.status, reply.headers, speech.read_error(body))
-    return speech.read_answer(body) or Answer(), error
+    return speech.read_answer(body) or NO_ANSWER, error

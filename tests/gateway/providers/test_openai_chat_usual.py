@@ -1,6 +1,5 @@
 """Usual chat completions, read in one go: the same is read of them as of any other, and most of them are usual."""
 
-import json
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ VLLM: dict[str, Any] = {
                                  "finish_reason": "length", "stop_reason": None}],
     "usage": {"prompt_tokens": 12, "completion_tokens": 9, "total_tokens": 21, "prompt_tokens_details": None},
 }  # fmt: skip
-ODD = st.sampled_from([
+ODD: st.SearchStrategy[Any] = st.sampled_from([
     None, 0, 1, 3, 21, -1, 10**12, 10**12 + 1, 2.0, 2.5, True, "", "x", "stop", "error", [], ["x"], {}, {"x": 1},
     {"message": "no"}, {"usage": {"prompt_tokens": 1, "completion_tokens": 1}}, {"cached_tokens": 2}, [{}],
 ])  # fmt: skip
