@@ -226,9 +226,7 @@ class Gateway:
                 answering = await self._opened(call, attempt)
         finally:
             attempt.latency_ms = watch.come_back(left_at)
-        attempt.status = AttemptStatus.SERVED
-        # A stream breaks off unless it turns out otherwise.
-        call.ending = Ending.BROKE_OFF if call.request.stream else Ending.FINISHED
+        attempt.status, call.ending = AttemptStatus.SERVED, Ending.BROKE_OFF
         call.latency_ms = watch.milliseconds
         return answering
 
@@ -363,7 +361,7 @@ class Gateway:
         """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
         call, exchange = serving.call, serving.exchange
         self._uncounted.discard(serving)
-        if isinstance(exchange, Exchange):
+        if exchange is not None:
             call.ending = exchange.ending
             call.attempts[-1].answer = exchange.answer
             await exchange.close()

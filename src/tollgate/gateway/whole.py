@@ -3,15 +3,18 @@
 from tollgate.gateway import fallback, wire
 from tollgate.gateway.crossing import Speech
 from tollgate.gateway.decoding import decoded
+from tollgate.gateway.endings import Ending
 from tollgate.gateway.model import NO_ANSWER, Answer, Receipt, Reply
 from tollgate.kit.errors import ProviderFailed, TollgateError
 
 
 class Whole:
-    """One such answer. `open` it, and find in `answer` what it says; nothing of it is left with its provider then."""
+    """One such answer. `open` it, and find in `answer` what it says."""
 
     __slots__ = ("_body", "_reply", "_speech", "answer")
 
+    ending = Ending.FINISHED
+    """It has, once it is open."""
     events = 0
     """It comes in none."""
 
@@ -22,20 +25,19 @@ class Whole:
         self._speech = speech
 
     async def open(self) -> None:
-        """Wait for it, and let go of its provider.
+        """Wait for it.
 
         Raises:
-            TollgateError: there is no usable answer.
+            TollgateError: there is no usable answer, and the provider is let go of.
         """
-        reply = self._reply
         try:
-            if reply.status != fallback.OK:
-                self.answer, error = await refused(reply, self._speech)
+            if self._reply.status != fallback.OK:
+                self.answer, error = await refused(self._reply, self._speech)
                 raise error
-            body = await reply.body()
-        finally:
-            await reply.close()
-        await decoded(self._read, body)
+            await decoded(self._read, await self._reply.body())
+        except BaseException:
+            await self.close()
+            raise
 
     def _read(self, body: bytes) -> None:
         self._body = body = wire.mended(body)
@@ -49,6 +51,10 @@ class Whole:
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""
         return self.answer.text
+
+    async def close(self) -> None:
+        """Let go of the provider."""
+        await self._reply.close()
 
     async def encoded(self, receipt: Receipt) -> bytes:
         """The answer as the client gets it."""
