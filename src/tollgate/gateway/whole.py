@@ -31,13 +31,16 @@ class Whole:
             TollgateError: there is no usable answer, and the provider is let go of.
         """
         try:
-            if self._reply.status != fallback.OK:
-                self.answer, error = await refused(self._reply, self._speech)
-                raise error
-            await decoded(self._read, await self._reply.body())
+            await self._open()
         except BaseException:
             await self.close()
             raise
+
+    async def _open(self) -> None:
+        if self._reply.status != fallback.OK:
+            self.answer, error = await refused(self._reply, self._speech)
+            raise error
+        await decoded(self._read, await self._reply.body())
 
     def _read(self, body: bytes) -> None:
         self._body = body = wire.mended(body)
