@@ -62,7 +62,7 @@ async def play(script: Script, provider: Wire, *, cancels: bool = True, drain_se
     call = a_call(script, provider)
     reply = ScriptedReply(script)
     speech = call.crossing.to(call.attempts[0].candidate)
-    under_way = Exchange(reply, speech, streams=True, supports_cancel=cancels, drain_seconds=drain_seconds)
+    under_way = Exchange(reply, speech, supports_cancel=cancels, drain_seconds=drain_seconds)
     await under_way.open()
     outlet = under_way.outlet(model="acme/model", generation_id="gen_1", created=1)
     await under_way.relay(script.caller, {}, outlet)

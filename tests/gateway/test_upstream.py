@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 import pytest
 from tests.gateway.fake_provider import DONE, USAGE, chunk
@@ -14,7 +14,7 @@ from tollgate.gateway.endings import Ending
 from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import UpstreamRequest, Wire
 from tollgate.gateway.upstream import HttpUpstream
-from tollgate.kit.errors import ProviderUnreachable
+from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnreachable
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PIECES = [b"<%04d>" % number for number in range(200)]
@@ -79,7 +79,7 @@ async def test_the_connection_of_a_stream_that_ended_serves_the_next() -> None:
             call = a_call(script, Wire.CHAT)
             reply = await provider.send(UpstreamRequest(address, {}, b"", stream=True))
             speech = call.crossing.to(call.attempts[0].candidate)
-            exchange = Exchange(reply, speech, streams=True, supports_cancel=True, drain_seconds=1)
+            exchange = Exchange(reply, speech, supports_cancel=True, drain_seconds=1)
             await exchange.open()
             outlet = exchange.outlet(model="acme/model", generation_id="gen_1", created=1)
             await exchange.relay(script.caller, {}, outlet)
@@ -91,6 +91,41 @@ async def test_the_connection_of_a_stream_that_ended_serves_the_next() -> None:
     assert len(connections) == 1
 
 
+@pytest.mark.parametrize(("body", "raised"), [
+    (b"content-length: 2\r\n\r\n{}", None), (b"content-length: 9\r\n\r\n{}", ProviderTimedOut),
+    (b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n", ProviderTimedOut),
+    (b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", None),
+])  # fmt: skip
+async def test_a_body_is_waited_for_whether_or_not_it_says_how_long_it_is(
+    body: bytes, raised: type[ProviderFailed] | None
+) -> None:
+    async def speak(writer: asyncio.StreamWriter) -> None:
+        writer.write(body)
+        await writer.drain()
+
+    async with _listening(speak, head=b"HTTP/1.1 200 OK\r\n") as (address, _):
+        provider = HttpUpstream(connect_seconds=1, first_byte_seconds=1, idle_seconds=1)
+        reply = await provider.send(UpstreamRequest(address, {}, b"", stream=False))
+        with nullcontext() if raised is None else pytest.raises(raised):
+            assert await reply.body() == b"{}"
+        await reply.close()
+        await provider.close()
+
+
+@pytest.mark.parametrize("length", [b"content-length: 9", b"transfer-encoding: chunked"])
+async def test_a_body_that_breaks_off_is_none(length: bytes) -> None:
+    async def speak(writer: asyncio.StreamWriter) -> None:
+        writer.write(length + b"\r\n\r\n2\r\n{}")
+        await writer.drain()
+        writer.transport.abort()
+
+    async with _listening(speak, head=b"HTTP/1.1 200 OK\r\n") as (address, _):
+        provider = HttpUpstream(connect_seconds=1, first_byte_seconds=1, idle_seconds=1)
+        with pytest.raises(ProviderFailed):
+            await (await provider.send(UpstreamRequest(address, {}, b"", stream=False))).body()
+        await provider.close()
+
+
 async def _send(writer: asyncio.StreamWriter, piece: bytes) -> None:
     writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
     await writer.drain()
@@ -98,7 +133,7 @@ async def _send(writer: asyncio.StreamWriter, piece: bytes) -> None:
 
 @asynccontextmanager
 async def _listening(
-    answer: Callable[[asyncio.StreamWriter], Awaitable[None]],
+    answer: Callable[[asyncio.StreamWriter], Awaitable[None]], head: bytes = HEAD
 ) -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
     """A provider that answers like this; its address, and the connections it was reached by."""
     connections: list[asyncio.StreamWriter] = []
@@ -107,7 +142,7 @@ async def _listening(
         connections.append(writer)
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while await reader.readuntil(b"\r\n\r\n"):
-                writer.write(HEAD)
+                writer.write(head)
                 await answer(writer)
         writer.close()
 

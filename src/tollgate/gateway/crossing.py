@@ -80,9 +80,9 @@ class Crossing:
     def to(self, candidate: Candidate) -> "Speech":
         """How to speak with an endpoint of the plan."""
         request, wire = self.request, candidate.wire
-        ignorable = set(candidate.endpoint.ignorable_parameters) - _NEVER_LEFT_OUT
-        if wire is request.wire and ignorable.isdisjoint(request.fields):
+        if wire is request.wire and not candidate.endpoint.ignorable_parameters:
             return _Passed(request, wire)
+        ignorable = set(candidate.endpoint.ignorable_parameters) - _NEVER_LEFT_OUT
         if wire is request.wire:
             kept = {name: value for name, value in request.fields.items() if name not in ignorable}
             return _Passed(structs.replace(request, fields=kept), wire)

@@ -16,7 +16,7 @@ import msgspec
 from tollgate.catalog.model import Format
 from tollgate.gateway import recordable, routing
 from tollgate.gateway.crossing import Crossing
-from tollgate.gateway.model import Answer, Attempt, Plan, PromptTokens, Request, Session
+from tollgate.gateway.model import NO_ANSWER, Answer, Attempt, Plan, PromptTokens, Request, Session
 from tollgate.kit import ids, money
 from tollgate.kit.ids import CallId
 from tollgate.kit.principal import Principal
@@ -58,7 +58,6 @@ class _Rated(NamedTuple):
 
 _NOTHING = _Rated(_FREE, _FREE)
 _NO_QUANTITIES = UsageQuantities()
-_NO_ANSWER = Answer()
 
 
 class Ending(StrEnum):
@@ -124,7 +123,7 @@ class Call:
     def answer(self) -> Answer:
         """What the provider that answered said about its answer."""
         serving = self.serving
-        return _NO_ANSWER if serving is None else serving.answer
+        return NO_ANSWER if serving is None else serving.answer
 
 
 class _End(NamedTuple):
@@ -293,7 +292,7 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
     call, serving, billed = end.call, end.serving, verdict.billed
     request, principal = call.request, call.principal
     endpoint = (call.plan.candidates[0] if serving is None else serving.candidate).endpoint
-    answer = _NO_ANSWER if serving is None else serving.answer
+    answer = NO_ANSWER if serving is None else serving.answer
     attribution, quantities = request.attribution, usage.quantities
     return CallRecord(
         organization_id=principal.organization_id,

@@ -1,8 +1,7 @@
-"""Exchange: one reply of a provider on its way to the client, read along the way for what it says about itself.
+"""Exchange: one stream of a provider on its way to the client, read along the way for what it says about itself.
 
-A whole answer is read, and sent on once it is settled. A stream is passed on piece by piece as it comes: one that tells
-nothing but content is looked over as a whole, any other event by event. What says that the stream is complete, and what
-it used, waits for the settlement.
+A stream is passed on piece by piece as it comes: one that tells nothing but content is looked over as a whole, any
+other event by event. What says that the stream is complete, and what it used, waits for the settlement.
 """
 
 import asyncio
@@ -12,11 +11,11 @@ from dataclasses import replace
 
 from tollgate.gateway import fallback, wire
 from tollgate.gateway.crossing import Speech
-from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Ending
-from tollgate.gateway.model import Answer, Client, ClientGone, Receipt, Reply
+from tollgate.gateway.model import NO_ANSWER, Answer, Client, ClientGone, Reply
 from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_in, data_of
-from tollgate.gateway.translation import Outlet
+from tollgate.gateway.translation import Outlet, Reader
+from tollgate.gateway.whole import refused
 from tollgate.kit.errors import ProviderFailed, TollgateError
 
 _EPILOGUE_SECONDS = 5
@@ -27,26 +26,21 @@ _KEPT_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Exchange:
-    """One reply under way. `open` it, `relay` it if it streams, and find in `answer` and `ending` what became of it."""
+    """One stream under way. `open` it, `relay` it, and find in `answer` and `ending` what became of it."""
 
-    def __init__(
-        self, reply: Reply, speech: Speech, *, streams: bool, supports_cancel: bool, drain_seconds: int
-    ) -> None:
-        self.ending = Ending.BROKE_OFF if streams else Ending.FINISHED
-        """How it ended: a stream breaks off unless it turns out otherwise."""
+    def __init__(self, reply: Reply, speech: Speech, *, supports_cancel: bool, drain_seconds: int) -> None:
+        self.ending = Ending.BROKE_OFF
+        """How it ended: it breaks off unless it turns out otherwise."""
         self.error: TollgateError | None = None
         """Why the stream broke off."""
-        self.body = b""
-        """The whole answer, if it does not stream."""
         self.events = 0
         """How many events of a stream came."""
         self._reply = reply
         self._speech = speech
-        self._streams = streams
         self._supports_cancel = supports_cancel
         self._drain_seconds = drain_seconds
-        self._whole = Answer()
-        self._reader = speech.reader() if streams else None
+        self._refused = NO_ANSWER
+        self._reader: Reader | None = speech.reader()
         self._splitter = EventSplitter()
         self._at_hand: Iterator[bytes] = iter(())
         """Events that have come whole and were not looked at yet."""
@@ -79,10 +73,10 @@ class Exchange:
 
     @property
     def _said(self) -> Answer:
-        return self._whole if self._reader is None else self._reader.answer
+        return self._refused if self._reader is None else self._reader.answer
 
     async def open(self) -> None:
-        """Wait for the whole answer, or for a stream's first event.
+        """Wait for the first event.
 
         Raises:
             TollgateError: there is no usable answer, and the provider is let go of. Nothing has reached the client.
@@ -95,22 +89,14 @@ class Exchange:
 
     async def _open(self) -> None:
         if self._reply.status != fallback.OK:
-            body = await self._refused_body()
-            # Nothing streams, and what it says it used is its provider's cost.
-            self._reader, self._whole = None, self._speech.read_answer(body) or Answer()
-            raise fallback.refusal(self._reply.status, self._reply.headers, self._speech.read_error(body))
-        if self._streams:
-            self._first, data = await self._begin()
-            if not data or self._is_last(data):
-                raise self._no_stream(self._splitter.rest())
-            if not self._take_note(self._first, data):
-                raise ProviderFailed("The provider's stream is not in its format.")
-        else:
-            self.body = await decoded(wire.mended, await self._reply.body())
-            answer = await decoded(self._speech.read_answer, self.body)
-            if answer is None:
-                raise ProviderFailed("The provider's answer is not in its format.")
-            self._whole = answer
+            self._reader = None
+            self._refused, error = await refused(self._reply, self._speech)
+            raise error
+        self._first, data = await self._begin()
+        if not data or self._is_last(data):
+            raise self._no_stream(self._splitter.rest())
+        if not self._take_note(self._first, data):
+            raise ProviderFailed("The provider's stream is not in its format.")
         if self._said.error is not None:
             raise ProviderFailed(
                 "The provider answered with an error.", metadata={"provider_message": self._said.error}
@@ -123,12 +109,6 @@ class Exchange:
             return ProviderFailed("The provider answered with an error.", metadata={"provider_message": words})
         told = "is not in its format" if body.strip() else "was empty"
         return ProviderFailed(f"The provider's stream {told}.")
-
-    async def _refused_body(self) -> bytes:
-        try:
-            return await self._reply.body()
-        except ProviderFailed:
-            return b""
 
     async def _begin(self) -> tuple[bytes, bytes]:
         """The first event that carries data, and the data; both empty if there is none."""
@@ -268,7 +248,7 @@ class Exchange:
 
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""
-        return self._text + self._text_of(self._delivered) if self._streams else self._whole.text
+        return self._text + self._text_of(self._delivered)
 
     def news(self) -> str:
         """What the model wrote into a stream since this was last asked."""
@@ -278,10 +258,6 @@ class Exchange:
 
     def _text_of(self, delivered: list[bytes]) -> str:
         return self._speech.text_of([data for events in delivered for data in data_in(events)])
-
-    async def encoded(self, receipt: Receipt) -> bytes:
-        """The whole answer as the client gets it."""
-        return await decoded(self._speech.answer, self.body, receipt)
 
     def outlet(self, *, model: str, generation_id: str, created: int) -> Outlet:
         """What turns the stream into the client's."""

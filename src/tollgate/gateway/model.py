@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum, StrEnum, auto
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -166,8 +166,7 @@ class Plan:
     retired."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(NamedTuple):
     """One request to a provider, ready to be sent."""
 
     url: str
@@ -218,8 +217,7 @@ class Upstream(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What a client is told about a call once it is settled."""
 
     generation_id: str
@@ -282,6 +280,9 @@ class Answer:
     """What was written to the caller; counted only where the provider counted nothing."""
 
 
+NO_ANSWER = Answer()
+
+
 @dataclass(slots=True)
 class Attempt:
     """One try at one endpoint."""
@@ -295,5 +296,5 @@ class Attempt:
     wait_seconds: int | None = None
     """How long its provider asked to be spared."""
     latency_ms: int | None = None
-    answer: Answer = field(default_factory=Answer)
+    answer: Answer = NO_ANSWER
     """What came of it; a failed attempt may have had its usage told."""

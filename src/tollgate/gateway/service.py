@@ -7,7 +7,7 @@ commit: what was acknowledged is recorded.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import structlog
@@ -16,16 +16,18 @@ from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import NO_TIMEOUTS, Format, Provider
 from tollgate.gateway import beginnings, endings, fallback, formats, headers, tokenizer, unseen
 from tollgate.gateway.admitting import LONG_BYTES, Admissions
+from tollgate.gateway.crossing import Speech
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.door import Door
 from tollgate.gateway.endings import Call, Ending
 from tollgate.gateway.exchange import Exchange
-from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Upstream, Wire
+from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Reply, Upstream, Wire
 from tollgate.gateway.outlook import Outlook, endpoint_of
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place, Room
 from tollgate.gateway.serving import Serving, report
 from tollgate.gateway.stopwatch import Stopwatch
+from tollgate.gateway.whole import Whole
 from tollgate.infra import identity, telemetry
 from tollgate.keys.service import KeyRing
 from tollgate.kit.clock import Clock
@@ -192,45 +194,44 @@ class Gateway:
         else:
             self._meter.note(endings.settlement_if_lost(call, 0))
 
-    async def _try(self, serving: Serving, attempt: Attempt) -> Exchange:
-        """Send the call to one endpoint, and wait until its answer has begun."""
+    async def _try(self, serving: Serving, attempt: Attempt) -> Exchange | Whole:
+        """Send the call to one endpoint, and wait until its answer has begun, or come if it does not stream."""
         call, watch = serving.call, serving.watch
         left_at = watch.leave()
         try:
             if call.request.stream and unseen.may_stop(call.request, attempt.candidate.endpoint):
                 async with serving.client.staying():
-                    exchange = await self._opened(call, attempt)
+                    answering = await self._opened(call, attempt)
             else:
-                exchange = await self._opened(call, attempt)
+                answering = await self._opened(call, attempt)
         finally:
             attempt.latency_ms = watch.come_back(left_at)
         attempt.status, call.ending = AttemptStatus.SERVED, Ending.BROKE_OFF
         call.latency_ms = watch.milliseconds
-        return exchange
+        return answering
 
-    async def _opened(self, call: Call, attempt: Attempt) -> Exchange:
-        exchange = await self._exchange(call, attempt)
-        try:
-            await exchange.open()
-        finally:
-            attempt.answer = exchange.answer
-        return exchange
-
-    async def _exchange(self, call: Call, attempt: Attempt) -> Exchange:
+    async def _opened(self, call: Call, attempt: Attempt) -> Exchange | Whole:
         candidate, provider = attempt.candidate, attempt.candidate.provider
         speech = call.crossing.to(candidate)
         question = speech.ask(candidate, access=self._access(provider), output_cap=call.output_cap)
         if candidate.endpoint.timeouts != NO_TIMEOUTS:
-            question = replace(question, timeouts=candidate.endpoint.timeouts)
+            question = question._replace(timeouts=candidate.endpoint.timeouts)
         reply = await self._upstreams[provider.format].send(question)
         attempt.http_status, attempt.wait_seconds = reply.status, fallback.wait_seconds(reply.status, reply.headers)
         if fallback.is_our_fault(reply.status):
             _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
+        answering = self._exchange(call, attempt, reply, speech) if call.request.stream else Whole(reply, speech)
+        try:
+            await answering.open()
+        finally:
+            attempt.answer = answering.answer
+        return answering
+
+    def _exchange(self, call: Call, attempt: Attempt, reply: Reply, speech: Speech) -> Exchange:
         return Exchange(
             reply,
             speech,
-            streams=call.request.stream,
-            supports_cancel=unseen.may_stop(call.request, candidate.endpoint),
+            supports_cancel=unseen.may_stop(call.request, attempt.candidate.endpoint),
             drain_seconds=self._around.drain_seconds,
         )
 
@@ -248,7 +249,7 @@ class Gateway:
 
     async def _relay(self, serving: Serving) -> None:
         """Pass a stream on until it ends, breaks off, or the client hangs up."""
-        call, exchange = serving.call, serving.answered
+        call, exchange = serving.call, serving.streamed
         serving.outlet = exchange.outlet(
             model=call.attempts[-1].candidate.endpoint.model,
             generation_id=call.generation_id,
@@ -269,7 +270,7 @@ class Gateway:
 
     async def _note(self, serving: Serving) -> None:
         """Note what a stream has delivered, if anything came since it was noted last."""
-        exchange, call = serving.answered, serving.call
+        exchange, call = serving.streamed, serving.call
         if exchange.events == serving.noted_events:
             return
         serving.noted_events = exchange.events
@@ -299,9 +300,9 @@ class Gateway:
     def _is_told(self, serving: Serving) -> bool:
         """Whether the whole answer has come, and says what it used: to let go of its provider changes nothing."""
         call, exchange = serving.call, serving.exchange
-        if exchange is None or call.request.stream or not call.prompt.counted:
+        if not isinstance(exchange, Whole) or not call.prompt.counted:
             return False
-        return not endings.is_doubtful(exchange.answer, events=exchange.events)
+        return not endings.is_doubtful(exchange.answer, events=0)
 
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
@@ -352,10 +353,10 @@ class Gateway:
 
     async def _finish(self, serving: Serving) -> None:
         """Send what had to wait for the settlement: the answer, or the end of the stream."""
-        outlet = serving.outlet
-        error = serving.failure or serving.answered.error
+        outlet, error = serving.outlet, serving.failure
         with suppress(ClientGone):
             if outlet is not None:
+                error = error or serving.streamed.error
                 last = (
                     outlet.end(serving.receipt) if error is None else outlet.fail(error, self._around.status_of(error))
                 )
@@ -365,7 +366,7 @@ class Gateway:
                 raise error
             else:
                 await serving.client.begin(200, self._headers(serving))
-                await serving.client.finish(await serving.answered.encoded(serving.receipt))
+                await serving.client.finish(await serving.whole.encoded(serving.receipt))
 
 
 async def _again_and_again(under_way: Collection[Serving], look_after: Callable[[Serving], Awaitable[None]]) -> None:

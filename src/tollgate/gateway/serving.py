@@ -10,6 +10,7 @@ from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import Client, Receipt
 from tollgate.gateway.stopwatch import Stopwatch
 from tollgate.gateway.translation import Outlet
+from tollgate.gateway.whole import Whole
 from tollgate.infra import telemetry
 from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError
 from tollgate.metering.model import CallStatus
@@ -25,7 +26,8 @@ class Serving:
     call: Call
     client: Client
     watch: Stopwatch
-    exchange: Exchange | None = None
+    exchange: Exchange | Whole | None = None
+    """What some provider answered."""
     outlet: Outlet | None = None
     usage: Usage | None = None
     charge: Charge | None = None
@@ -37,9 +39,16 @@ class Serving:
     """What they delivered, as far as it was counted."""
 
     @property
-    def answered(self) -> Exchange:
-        """The exchange that some provider answered."""
-        if self.exchange is None:
+    def streamed(self) -> Exchange:
+        """The stream that some provider began."""
+        if not isinstance(self.exchange, Exchange):
+            raise ProviderFailed
+        return self.exchange
+
+    @property
+    def whole(self) -> Whole:
+        """The answer that some provider gave in one piece."""
+        if not isinstance(self.exchange, Whole):
             raise ProviderFailed
         return self.exchange
 

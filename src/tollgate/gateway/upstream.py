@@ -7,10 +7,9 @@ environment is used: a request goes where the catalogue says, or nowhere.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from types import coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyreqwest.bytes import Bytes
 from pyreqwest.client import Client, ClientBuilder
@@ -21,12 +20,14 @@ from pyreqwest.response import Response
 from tollgate.catalog.model import NO_TIMEOUTS, Timeouts
 from tollgate.gateway import fallback
 from tollgate.gateway.model import Reply, UpstreamRequest
+from tollgate.gateway.patience import within
 from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnavailable, ProviderUnreachable
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 ANSWER_SECONDS_MAX = 3600
 """An answer that is larger, or takes longer, has no end: nobody would be served by waiting for it."""
 _BROKE = "The connection to the provider broke before it answered."
+_BROKE_OFF = "The provider's answer broke off."
 _NO_CONNECTION = "client error (Connect)"
 """What the library says of a request for which no connection came about."""
 _CONNECTING_SHARE = 0.9
@@ -129,8 +130,7 @@ def _is_connected(error: ConnectTimeoutError | ConnectError) -> bool:
     return all(cause["message"] != _NO_CONNECTION for cause in causes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Patience:
+class _Patience(NamedTuple):
     """How long to wait for a connection, for the beginning of an answer, and between two pieces of it."""
 
     connect_seconds: int
@@ -139,7 +139,7 @@ class _Patience:
 
     def but(self, timeouts: Timeouts) -> "_Patience":
         """The same, but for what an endpoint has of its own."""
-        if timeouts == NO_TIMEOUTS:
+        if timeouts is NO_TIMEOUTS:
             return self
         return _Patience(
             timeouts.connect_seconds or self.connect_seconds,
@@ -167,28 +167,56 @@ class _HttpReply:
         # Nobody reads those of an answer.
         self.headers = {} if self.status == fallback.OK else _read(response)
         self._exchange = exchange
-        self._arrivals = _Arrivals(response.body_reader.read_chunk, idle_seconds=idle_seconds)
+        self._response = response
+        self._idle_seconds = idle_seconds
+        self._arrivals: _Arrivals | None = None
 
     async def body(self) -> bytes:
         """The whole body.
 
         Raises:
-            ProviderFailed: it broke off, or stalled.
+            ProviderFailed: it broke off, stalled, or does not end.
         """
+        if self._is_short():
+            return await self._body_at_once()
         pieces = []
-        while piece := await self._arrivals.take():
+        while piece := await self.piece():
             pieces.append(piece)
         return b"".join(pieces)
 
+    def _is_short(self) -> bool:
+        """Whether the body says how long it is, and that it is no longer than is taken at once."""
+        try:
+            length = self._response.get_header("content-length")
+            return length is not None and int(length) <= _TAKEN_BYTES_MAX
+        except ValueError:
+            return False
+
+    async def _body_at_once(self) -> bytes:
+        """A body that has come with its head, most often; no piece of it is worth waiting for on its own."""
+        try:
+            return bytes(await within(self._idle_seconds, self._response.bytes()))
+        except (RequestTimeoutError, TimeoutError) as error:
+            raise _stalled(self._idle_seconds) from error
+        except PyreqwestError as error:
+            raise ProviderFailed(_BROKE_OFF) from error
+
     def piece(self) -> Awaitable[bytes]:
         """What has come of the body, or else what comes next; raises as `body` does."""
+        if self._arrivals is None:
+            self._arrivals = _Arrivals(self._response.body_reader.read_chunk, idle_seconds=self._idle_seconds)
         return self._arrivals.take()
 
     async def close(self) -> None:
         """Let go of the connection; closing an unread reply tells the provider to stop."""
-        self._arrivals.close()
+        if self._arrivals is not None:
+            self._arrivals.close()
         with suppress(PyreqwestError):
             await self._exchange.__aexit__(None, None, None)
+
+
+def _stalled(seconds: float) -> ProviderTimedOut:
+    return ProviderTimedOut(f"The provider's answer stalled for {seconds} s.")
 
 
 class _Arrivals:
@@ -263,7 +291,7 @@ class _Arrivals:
             task = asyncio.current_task()
             if not self._has_stalled or (task is not None and task.cancelling()):
                 raise
-            self._end = self._stalled()
+            self._end = _stalled(self._idle_seconds)
             self._end.__cause__ = error
         finally:
             self._waits_since = None
@@ -280,10 +308,10 @@ class _Arrivals:
                 self._chunks.append(bytes(chunk))
                 self._bytes += len(chunk)
         except RequestTimeoutError as error:
-            self._end = self._stalled()
+            self._end = _stalled(self._idle_seconds)
             self._end.__cause__ = error
         except PyreqwestError as error:
-            self._end = ProviderFailed("The provider's answer broke off.")
+            self._end = ProviderFailed(_BROKE_OFF)
             self._end.__cause__ = error
         else:
             return False
@@ -298,9 +326,6 @@ class _Arrivals:
             due = now + self._idle_seconds
             self._has_stalled = self._waits_for is not None and self._waits_for.cancel()
         self._timer = self._loop.call_at(due, self._ring)
-
-    def _stalled(self) -> ProviderTimedOut:
-        return ProviderTimedOut(f"The provider's answer stalled for {self._idle_seconds} s.")
 
     def _give_up(self) -> None:
         """End a read under way: the library lets nobody close a body that is being read."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-_COUNT_MAX = 10**12
+COUNT_MAX = 10**12
 """No call uses more of anything: a larger count is no count."""
 
 _ESCAPES = re.compile(
@@ -37,7 +37,7 @@ def decoded(data: bytes) -> dict[str, Any] | None:
 def count(value: object) -> int | None:
     """A count, or `None` where there is none: a missing count is not zero. Some servers write 1000.0 for 1000."""
     if type(value) is int:
-        return value if 0 <= value <= _COUNT_MAX else None
+        return value if 0 <= value <= COUNT_MAX else None
     return count(int(value)) if isinstance(value, float) and value.is_integer() else None
 
 

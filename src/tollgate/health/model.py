@@ -87,3 +87,6 @@ class Track:
     """Whose calls failed since it last served."""
     users: tuple[tuple[OrganizationId, datetime], ...] = ()
     """Who has called it lately and when last, the latest first; no more than a few."""
+
+
+UNSEEN = Track()

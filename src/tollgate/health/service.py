@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from tollgate.health import rules, store
-from tollgate.health.model import HEALTHY, Circuit, Condition, Fault, Fitness, Track, Trouble
+from tollgate.health.model import HEALTHY, UNSEEN, Circuit, Condition, Fault, Fitness, Track, Trouble
 from tollgate.infra import telemetry
 from tollgate.infra.database import DATABASE_AWAY, ReadSession
 from tollgate.kit.clock import Clock
@@ -121,7 +121,7 @@ class Health:
 
     def served(self, endpoint_id: EndpointId, *, by: OrganizationId, began_at: datetime) -> None:
         """An organization's attempt was answered."""
-        before = self._tracks.get(endpoint_id, Track())
+        before = self._tracks.get(endpoint_id, UNSEEN)
         self._keep(endpoint_id, before, rules.served(before, by=by, began_at=began_at))
 
     def failed(
@@ -134,7 +134,7 @@ class Health:
         wait_seconds: int | None = None,
     ) -> None:
         """An organization's attempt failed; `wait_seconds` if the provider said when to come back."""
-        before, at = self._tracks.get(endpoint_id, Track()), self._clock.now()
+        before, at = self._tracks.get(endpoint_id, UNSEEN), self._clock.now()
         after = rules.failed(before, fault, by=by, began_at=began_at, at=at, wait_seconds=wait_seconds)
         self._keep(endpoint_id, before, after)
 
@@ -145,9 +145,11 @@ class Health:
             self._conditions[endpoint_id] = replace(condition, tried_since=None)
 
     def _keep(self, endpoint_id: EndpointId, before: Track, after: Track) -> None:
-        self._tracks[endpoint_id] = after
         self.rested(endpoint_id)
-        if after is before or after.circuit == before.circuit:
+        if after is before:
+            return
+        self._tracks[endpoint_id] = after
+        if after.circuit == before.circuit:
             return
         self._changed(endpoint_id, after.circuit)
         if after.circuit is None:

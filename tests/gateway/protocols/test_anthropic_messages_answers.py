@@ -100,7 +100,7 @@ def test_an_answer_keeps_its_fields_and_gains_its_cost() -> None:
 @pytest.mark.parametrize("usage", [b"", b',"usage":null', b',"usage":5', b',"usage":{"input_tokens":"many"}'])
 def test_an_answer_without_usage_gets_our_count(usage: bytes) -> None:
     given = b'{"id":"x"' + usage + b"}"
-    answer = json.loads(anthropic_messages.passed_answer(given, replace(RECEIPT, estimated=True)))
+    answer = json.loads(anthropic_messages.passed_answer(given, RECEIPT._replace(estimated=True)))
     assert answer["usage"] | COUNTED == answer["usage"]
 
 
@@ -143,7 +143,7 @@ def test_the_end_of_a_stream_is_told_once_whatever_the_provider_repeats() -> Non
         {"type": "error", "error": {"message": "no"}},
     ]
     assert all(passage.take(wire.event(bytes(wire.raw(end))), bytes(wire.raw(end))) == b"" for end in ends)
-    delta, _ = events_of(passage.end(replace(RECEIPT, estimated=True)))
+    delta, _ = events_of(passage.end(RECEIPT._replace(estimated=True)))
     assert (delta["delta"], delta["odd"]) == ({"stop_reason": "end_turn", "stop_sequence": None}, True)
     assert delta["usage"] | COUNTED | {"a": 1} == delta["usage"]
 

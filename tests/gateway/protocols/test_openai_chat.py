@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -282,7 +281,7 @@ def test_an_answer_keeps_its_fields_and_gains_its_cost() -> None:
 
 @pytest.mark.parametrize("usage", [b"", b',"usage":null', b',"usage":5', b',"usage":{"prompt_tokens":"many"}'])
 def test_an_answer_without_usage_gets_our_count(usage: bytes) -> None:
-    answer = json.loads(openai_chat.passed_answer(b'{"id":"x"' + usage + b"}", replace(RECEIPT, estimated=True)))
+    answer = json.loads(openai_chat.passed_answer(b'{"id":"x"' + usage + b"}", RECEIPT._replace(estimated=True)))
     counts = {name: answer["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     assert counts == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
@@ -296,7 +295,7 @@ def passed(*chunks: bytes, usage: bool = True, receipt: Receipt = RECEIPT) -> li
 
 
 def test_a_stream_without_a_usage_chunk_gets_one_of_ours() -> None:
-    told, done = passed(receipt=replace(RECEIPT, estimated=True))
+    told, done = passed(receipt=RECEIPT._replace(estimated=True))
     chunk = json.loads(told)
     assert (chunk["object"], chunk["choices"], chunk["id"]) == ("chat.completion.chunk", [], "gen_1")
     assert (chunk["usage"]["total_tokens"], done) == (10, b"[DONE]")

@@ -340,8 +340,8 @@ def test_a_translated_stream_that_fails_says_so() -> None:
 def test_usage_is_told_from_what_was_billed_and_reads_back_the_same() -> None:
     counts = {Kind.PROMPT: 1, Kind.INPUT_CACHE_READ: 2, Kind.INPUT_CACHE_WRITE: 4, Kind.INPUT_AUDIO: 8,
               Kind.COMPLETION: 16, Kind.INTERNAL_REASONING: 32, Kind.WEB_SEARCH: 3}  # fmt: skip
-    receipt = replace(
-        RECEIPT, quantities=UsageQuantities(counts), generation_id="gen_0198f2c4-5a00-7000-8000-000000000000"
+    receipt = RECEIPT._replace(
+        quantities=UsageQuantities(counts), generation_id="gen_0198f2c4-5a00-7000-8000-000000000000"
     )
     request = decode(body(stream=True, stream_options={"include_usage": True}))
     whole = json.loads(openai_chat.rendered_answer(Completion((Choice((), None, None),)), request, receipt))

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,7 +99,7 @@ def test_an_answer_keeps_every_byte_of_its_embeddings() -> None:
 
 @pytest.mark.parametrize("usage", [b"", b',"usage":null', b',"usage":5', b',"usage":{"total_tokens":99}'])
 def test_what_we_counted_ourselves_is_told(usage: bytes) -> None:
-    told = json.loads(openai_embeddings.passed_answer(ANSWER % usage, replace(RECEIPT, estimated=True)))
+    told = json.loads(openai_embeddings.passed_answer(ANSWER % usage, RECEIPT._replace(estimated=True)))
     assert (told["usage"]["prompt_tokens"], told["usage"]["total_tokens"]) == (7, 7)
 
 

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -282,7 +281,7 @@ def test_a_passing_answer_keeps_its_fields_but_for_model_provider_and_cost(entry
 
 
 def test_a_count_of_our_own_takes_the_place_of_the_totals() -> None:
-    receipt = replace(RECEIPT, estimated=True)
+    receipt = RECEIPT._replace(estimated=True)
     told = json.loads(openai_responses.passed_answer(b'{"output":[],"usage":{"input_tokens":99,"x":1}}', receipt))
     assert (told["usage"]["input_tokens"], told["usage"]["output_tokens"], told["usage"]["total_tokens"]) == (7, 3, 10)
     assert told["usage"]["x"] == 1

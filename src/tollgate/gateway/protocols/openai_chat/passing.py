@@ -25,7 +25,7 @@ _MODEL = re.compile(rb'"model"\s*:\s*"[^"\\]*"')
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _USAGE = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 _CHOICES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None)
-_TOTALS = ("prompt_tokens", "completion_tokens")
+_TOTALS = frozenset({"prompt_tokens", "completion_tokens"})
 
 
 def passed_answer(body: bytes, receipt: Receipt) -> bytes:
@@ -129,7 +129,7 @@ def _parted(chunk: Mapping[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], m
 
 def _with_receipt(fields: Mapping[str, msgspec.Raw], receipt: Receipt) -> dict[str, object]:
     told = envelope.object_in(fields, "usage")
-    counted = totals(receipt) if receipt.estimated or not told.keys() >= set(_TOTALS) else {}
+    counted = totals(receipt) if receipt.estimated or not told.keys() >= _TOTALS else {}
     return {
         **fields,
         "model": receipt.model,

@@ -13,7 +13,7 @@ import msgspec
 from tollgate.gateway import partition, wire
 from tollgate.gateway.model import Answer, UsageReading
 from tollgate.gateway.neutral import Delta, Stop, StopDelta
-from tollgate.gateway.providers.openai_chat import meaning
+from tollgate.gateway.providers.openai_chat import meaning, usual
 from tollgate.kit.tokens import Kind, UsageQuantities
 
 _DETAILS = ("prompt_tokens_details", "prompt_token_details")
@@ -50,6 +50,11 @@ def read_answer(body: bytes) -> Answer | None:
     decoded = wire.decoded(body)
     if decoded is None or not (isinstance(decoded.get("choices"), list) or decoded.get("error")):
         return None
+    return usual.answer(decoded) or unusual(decoded)
+
+
+def unusual(decoded: dict[str, Any]) -> Answer:
+    """What any whole answer says, whatever is in it."""
     return _answer(decoded, _text(decoded, "message"))
 
 

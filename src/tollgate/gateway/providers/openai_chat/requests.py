@@ -24,6 +24,7 @@ _SETTINGS = (
 _REASONING = "reasoning"
 """An endpoint that lists this parameter takes an effort or a budget in an object, as OpenRouter does."""
 _FORMAT_NAME = "answer"
+_NULL = msgspec.Raw(b"null")
 
 
 def passed_request(
@@ -33,8 +34,8 @@ def passed_request(
 
     Usage is asked for always, and output bounded by one field alone, by as much as the hold carries.
     """
-    fields: dict[str, Any] = {name: value for name, value in request.fields.items() if name not in _OUTPUT_LIMITS}
-    fields |= {"model": wire.raw(candidate.endpoint.upstream_model), **_kept_limit(request, candidate, output_cap)}
+    fields: dict[str, Any] = {**request.fields, "model": candidate.endpoint.upstream_model}
+    _bound(fields, request, candidate, output_cap)
     if request.stream:
         options = msgspec.json.decode(fields.get("stream_options", b"null"), type=dict[str, msgspec.Raw] | None) or {}
         fields["stream_options"] = {**options, "include_usage": True}
@@ -75,16 +76,22 @@ def _sent(fields: Mapping[str, Any], request: Request, candidate: Candidate, acc
     )
 
 
-def _kept_limit(request: Request, candidate: Candidate, output_cap: int | None) -> Mapping[str, msgspec.Raw]:
-    """The one field that bounds the output: the client's own as it came where that will do, else the endpoint's."""
+def _bound(fields: dict[str, Any], request: Request, candidate: Candidate, output_cap: int | None) -> None:
+    """Have one field alone bound the output: the client's own as it came where that will do, else the endpoint's."""
     limit = bounds.asked_output(request, candidate.endpoint, output_cap)
-    if limit is None:
-        return {}
-    supported = [name for name in _OUTPUT_LIMITS if name in candidate.endpoint.supported_parameters]
-    given = [name for name in _OUTPUT_LIMITS if bytes(request.fields.get(name, b"null")) != b"null"]
-    if limit == request.max_tokens and len(given) == 1 and (given[0] in supported or not supported):
-        return {given[0]: request.fields[given[0]]}
-    return {_limit_name(candidate): wire.raw(limit)}
+    given = [name for name in _OUTPUT_LIMITS if fields.get(name, _NULL) != _NULL]
+    will_do = limit == request.max_tokens and len(given) == 1 and _knows(candidate, given[0])
+    for name in _OUTPUT_LIMITS:
+        if not (will_do and name == given[0]):
+            fields.pop(name, None)
+    if limit is not None and not will_do:
+        fields[_limit_name(candidate)] = limit
+
+
+def _knows(candidate: Candidate, name: str) -> bool:
+    """Whether the endpoint takes this output limit, as far as its parameters tell."""
+    supported = candidate.endpoint.supported_parameters
+    return name in supported or not any(other in supported for other in _OUTPUT_LIMITS)
 
 
 def _limit_name(candidate: Candidate) -> str:

@@ -1,0 +1,74 @@
+"""Whole: an answer that comes in one piece, read for what it says about itself, and sent on once it is settled."""
+
+from tollgate.gateway import fallback, wire
+from tollgate.gateway.crossing import Speech
+from tollgate.gateway.decoding import decoded
+from tollgate.gateway.endings import Ending
+from tollgate.gateway.model import NO_ANSWER, Answer, Receipt, Reply
+from tollgate.kit.errors import ProviderFailed, TollgateError
+
+
+class Whole:
+    """One such answer. `open` it, and find in `answer` what it says."""
+
+    __slots__ = ("_body", "_reply", "_speech", "answer")
+
+    ending = Ending.FINISHED
+    """It has, once it is open."""
+    events = 0
+    """It comes in none."""
+
+    def __init__(self, reply: Reply, speech: Speech) -> None:
+        self.answer = NO_ANSWER
+        self._body = b""
+        self._reply = reply
+        self._speech = speech
+
+    async def open(self) -> None:
+        """Wait for it.
+
+        Raises:
+            TollgateError: there is no usable answer, and the provider is let go of.
+        """
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> None:
+        if self._reply.status != fallback.OK:
+            self.answer, error = await refused(self._reply, self._speech)
+            raise error
+        await decoded(self._read, await self._reply.body())
+
+    def _read(self, body: bytes) -> None:
+        self._body = body = wire.mended(body)
+        answer = self._speech.read_answer(body)
+        if answer is None:
+            raise ProviderFailed("The provider's answer is not in its format.")
+        self.answer = answer
+        if answer.error is not None:
+            raise ProviderFailed("The provider answered with an error.", metadata={"provider_message": answer.error})
+
+    def written(self) -> str:
+        """Everything the model wrote, for counting where the provider did not."""
+        return self.answer.text
+
+    async def close(self) -> None:
+        """Let go of the provider."""
+        await self._reply.close()
+
+    async def encoded(self, receipt: Receipt) -> bytes:
+        """The answer as the client gets it."""
+        return await decoded(self._speech.answer, self._body, receipt)
+
+
+async def refused(reply: Reply, speech: Speech) -> tuple[Answer, TollgateError]:
+    """What a refusal says it used, which is its provider's cost, and why it is one; it never streams."""
+    try:
+        body = await reply.body()
+    except ProviderFailed:
+        body = b""
+    error = fallback.refusal(reply.status, reply.headers, speech.read_error(body))
+    return speech.read_answer(body) or NO_ANSWER, error
