@@ -91,9 +91,13 @@ class ChatReader:
         )
         return True
 
-    def is_quiet(self, events: bytes) -> bool:
-        """Whether there is no usage, finish reason, error or end in these events."""
-        return _TELLING.search(events) is None and _DONE not in events
+    def find_telling(self, events: bytes, start: int) -> int:
+        """Where there is usage, a finish reason, an error or the end."""
+        found = _TELLING.search(events, start)
+        if found is None:
+            return events.find(_DONE, start)
+        done = events.find(_DONE, start, found.start())
+        return found.start() if done == -1 else done
 
     def is_last(self, data: bytes) -> bool:
         """Whether this is `[DONE]`."""
