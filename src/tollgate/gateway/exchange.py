@@ -41,8 +41,6 @@ class Exchange:
         """How it ended: it breaks off unless it turns out otherwise."""
         self.error: TollgateError | None = None
         """Why the stream broke off."""
-        self.events = 0
-        """How many events of a stream came."""
         self._reply = reply
         self._speech = speech
         self._supports_cancel = supports_cancel
@@ -64,8 +62,11 @@ class Exchange:
         self._is_over = False
         """Whether nothing of it is read any more: it is complete, has failed, or has ended."""
         self._delivered: list[bytes] = []
-        """What came, in whole events."""
+        """What came: events that passed together, and single ones."""
         self._delivered_bytes = 0
+        self._events_counted = 0
+        self._counted = 0
+        """How much of what was delivered is in that."""
         self._text = ""
         self._read = 0
         """How much of what was delivered `news` has told."""
@@ -120,7 +121,7 @@ class Exchange:
     async def _begin(self) -> tuple[bytes, bytes]:
         """The first event that carries data, and the data; both empty if there is none."""
         while piece := await self._reply.piece():
-            if self._splitter.whole_events(piece):
+            if self._splitter.may_pass(piece):
                 end = end_of_event(piece, 0)
                 self._at_hand = piece[end:]
                 return piece[:end], data_of(piece[:end])
@@ -179,31 +180,28 @@ class Exchange:
 
         Of one that is whole events, only those are taken apart that tell something.
         """
-        events = self._splitter.whole_events(piece)
-        if not events:
+        if not self._splitter.may_pass(piece):
             return self._each_noted(self._splitter.feed(piece), outlet)
         telling = self._reader.find_telling(piece, 0)
         if telling == -1:
-            return self._passed(piece, events, outlet)
+            return self._passed(piece, outlet)
         sent, at = [], 0
         while telling != -1 and not self._is_over:
-            begin = start_of_event(piece, telling)
-            quiet, at = piece[at:begin], end_of_event(piece, telling)
-            sent.append(self._passed(quiet, count_events(quiet), outlet))
-            sent.append(self._each_noted((piece[begin:at],), outlet))
-            telling = self._reader.find_telling(piece, at)
+            begin, end = start_of_event(piece, telling), end_of_event(piece, telling)
+            sent += self._passed(piece[at:begin], outlet), self._each_noted((piece[begin:end],), outlet)
+            telling, at = self._reader.find_telling(piece, end), end
         if not self._is_over:
-            sent.append(self._passed(piece[at:], count_events(piece[at:]), outlet))
+            sent.append(self._passed(piece[at:], outlet))
         return b"".join(sent)
 
-    def _passed(self, piece: bytes, events: int, outlet: Outlet) -> bytes:
+    def _passed(self, events: bytes, outlet: Outlet) -> bytes:
         """What to send of events that tell nothing; they are kept."""
         if not events:
             return b""
         if self._is_told:
             self._is_told = self._reader.answer.finish_reason is not None
-        self._keep(piece, events=events)
-        return outlet.pass_on(piece)
+        self._keep(events)
+        return outlet.pass_on(events)
 
     def _each_noted(self, events: Iterable[bytes], outlet: Outlet) -> bytes:
         """What to send of these events, each looked into."""
@@ -237,7 +235,7 @@ class Exchange:
         """Look into an event and keep it; whether it could belong to the format at all."""
         before = self._reader.answer.usage
         is_known = self._reader.look(data)
-        self._keep(event, events=1)
+        self._keep(event)
         said = self._reader.answer
         self._is_told = said.usage is not before or (self._is_told and said.finish_reason is not None)
         self._is_complete = self._reader.is_last(data)
@@ -256,15 +254,24 @@ class Exchange:
             async with asyncio.timeout(patience):
                 await self._pass_on(b"", outlet, _to_nobody)
 
-    def _keep(self, delivered: bytes, *, events: int) -> None:
+    def _keep(self, delivered: bytes) -> None:
         """Remember what was delivered; of a long stream only its text."""
-        self.events += events
         self._delivered.append(delivered)
         self._delivered_bytes += len(delivered)
         if self._delivered_bytes > _KEPT_BYTES_MAX:
+            self._events_counted = self.events
             self._unread_text = self.news()
             self._text = self.written()
-            self._delivered, self._delivered_bytes, self._read = [], 0, 0
+            self._delivered, self._delivered_bytes, self._counted, self._read = [], 0, 0, 0
+
+    @property
+    def events(self) -> int:
+        """How many events came; each is counted when that is asked for next."""
+        new = self._delivered[self._counted :]
+        # One that had to be split off may have another boundary.
+        self._events_counted += sum([count_events(delivered) or 1 for delivered in new])
+        self._counted += len(new)
+        return self._events_counted
 
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""

@@ -62,16 +62,13 @@ class EventSplitter:
         if len(self._buffer) > EVENT_BYTES_MAX:
             raise EventTooLarge
 
-    def whole_events(self, piece: bytes) -> int:
-        """How many events a piece is that needs no splitting: whole ones, as nearly every provider writes them.
-
-        None if it does need it.
-        """
+    def may_pass(self, piece: bytes) -> bool:
+        """Whether a piece needs no splitting: it is whole events, as nearly every provider writes them."""
         if self._buffer or len(piece) > EVENT_BYTES_MAX or b"\r" in piece or not piece.endswith(_END):
-            return 0
+            return False
         if piece.startswith(_DATA) and len(_DATA) < piece.find(b"\n") == len(piece) - len(_END):
-            return 1  # Most pieces are one event: this is the quicker way to tell.
-        return 0 if _ORDINARY.fullmatch(piece) is None else count_events(piece)
+            return True  # Most pieces are one event: this is the quicker way to tell.
+        return _ORDINARY.fullmatch(piece) is not None
 
     def rest(self) -> bytes:
         """What is not handed out: once the stream has ended, an event without its boundary, or nothing."""
