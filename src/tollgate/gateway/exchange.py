@@ -185,7 +185,8 @@ class Exchange:
         telling = self._reader.find_telling(piece, 0)
         if telling == -1:
             return self._passed(piece, outlet)
-        sent, at = [], 0
+        sent: list[bytes] = []
+        at = 0
         while telling != -1 and not self._is_over:
             begin, end = start_of_event(piece, telling), end_of_event(piece, telling)
             sent += self._passed(piece[at:begin], outlet), self._each_noted((piece[begin:end],), outlet)

@@ -169,9 +169,7 @@ def _answer(decoded: dict[str, Any], text: str = "") -> Answer:
     )
 
 
-def _told(
-    decoded: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, Any] | None, str | None]:
+def _told(decoded: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
     """The usage object, and what went wrong.
 
     They stand beside the choices; at Groq also in an object of its own; at Moonshot and OpenRouter also in a choice.
