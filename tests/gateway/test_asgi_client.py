@@ -34,7 +34,7 @@ def server() -> Server:
 
 
 @pytest.fixture
-def client(server: Server) -> AsgiClient:
+async def client(server: Server) -> AsgiClient:
     return AsgiClient(server.receive, server.send)
 
 

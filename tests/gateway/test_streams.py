@@ -8,7 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tollgate.gateway import streams
-from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_in, data_of, name_of
+from tollgate.gateway.streams import (
+    EventSplitter,
+    EventTooLarge,
+    count_events,
+    data_in,
+    data_of,
+    end_of_event,
+    name_of,
+    start_of_event,
+)
 
 LINES = st.sampled_from([
     "data: {}", "data:x", "data:  two", "data", "data: wörld 🌍\u2028\x0b", "data :x", " data: x", "database: x",
@@ -63,7 +72,11 @@ def test_what_needs_no_splitting_is_whole_events_of_one_line_of_data_each(stream
     splitter = EventSplitter()
     if splitter.may_pass(stream):
         events, rest = split(stream)
-        assert (len(events), rest) == (stream.count(b"\n\n"), b"")
+        assert (len(events), rest) == (count_events(stream), b"")
+        starts = [len(b"".join(events[:at])) for at in range(len(events) + 1)]
+        for start, end in pairwise(starts):
+            assert {start_of_event(stream, at) for at in range(start, end)} == {start}
+            assert {end_of_event(stream, at) for at in range(start, end - 1)} == {end}
         assert all(event.count(b"data:") >= 1 and b"\n" not in data_of(event) for event in events)
         assert [*data_in(stream)] == [data_of(event) for event in events if data_of(event)]
         assert len([*data_in(stream)]) == len(events)

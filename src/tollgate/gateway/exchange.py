@@ -5,16 +5,24 @@ other event by event. What says that the stream is complete, and what it used, w
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from tollgate.gateway import fallback, wire
+from tollgate.gateway import fallback, patience, wire
 from tollgate.gateway.crossing import Speech
 from tollgate.gateway.endings import Ending
-from tollgate.gateway.model import NO_ANSWER, Answer, Client, ClientGone, Reply
-from tollgate.gateway.streams import EventSplitter, EventTooLarge, data_in, data_of
-from tollgate.gateway.translation import Outlet, Reader
+from tollgate.gateway.model import Answer, Client, ClientGone, Reply
+from tollgate.gateway.streams import (
+    EventSplitter,
+    EventTooLarge,
+    count_events,
+    data_in,
+    data_of,
+    end_of_event,
+    start_of_event,
+)
+from tollgate.gateway.translation import Outlet
 from tollgate.gateway.whole import refused
 from tollgate.kit.errors import ProviderFailed, TollgateError
 
@@ -33,17 +41,16 @@ class Exchange:
         """How it ended: it breaks off unless it turns out otherwise."""
         self.error: TollgateError | None = None
         """Why the stream broke off."""
-        self.events = 0
-        """How many events of a stream came."""
         self._reply = reply
         self._speech = speech
         self._supports_cancel = supports_cancel
         self._drain_seconds = drain_seconds
-        self._refused = NO_ANSWER
-        self._reader: Reader | None = speech.reader()
+        self._refused: Answer | None = None
+        """What a refusal said instead."""
+        self._reader = speech.reader()
         self._splitter = EventSplitter()
-        self._at_hand: Iterator[bytes] = iter(())
-        """Events that have come whole and were not looked at yet."""
+        self._at_hand = b""
+        """Whole events that came with the first one, and were not looked at yet."""
         self._first = b""
         self._has_ended = False
         self._is_no_stream = False
@@ -52,9 +59,14 @@ class Exchange:
         """Whether no output came after the usage that was told last."""
         self._is_complete = False
         """Whether a stream came to the end of its answer."""
+        self._is_over = False
+        """Whether nothing of it is read any more: it is complete, has failed, or has ended."""
         self._delivered: list[bytes] = []
-        """What came, in whole events."""
+        """What came: events that passed together, and single ones."""
         self._delivered_bytes = 0
+        self._events_counted = 0
+        self._counted = 0
+        """How much of what was delivered is in that."""
         self._text = ""
         self._read = 0
         """How much of what was delivered `news` has told."""
@@ -66,14 +78,12 @@ class Exchange:
 
         Usage told in the middle of a stream that did not come to its end says nothing of what came after it.
         """
-        answer = self._said
-        if self._reader is None or self._is_complete or self._is_told or answer.usage is None:
+        if self._refused is not None:
+            return self._refused
+        answer = self._reader.answer
+        if self._is_complete or self._is_told or answer.usage is None:
             return answer
         return replace(answer, usage=replace(answer.usage, completion_known=False))
-
-    @property
-    def _said(self) -> Answer:
-        return self._refused if self._reader is None else self._reader.answer
 
     async def open(self) -> None:
         """Wait for the first event.
@@ -89,18 +99,16 @@ class Exchange:
 
     async def _open(self) -> None:
         if self._reply.status != fallback.OK:
-            self._reader = None
-            self._refused, error = await refused(self._reply, self._speech)
-            raise error
+            self._refused, reason = await refused(self._reply, self._speech)
+            raise reason
         self._first, data = await self._begin()
-        if not data or self._is_last(data):
-            raise self._no_stream(self._splitter.rest())
+        if not data or self._reader.is_last(data):
+            raise self._no_stream(self._at_hand + self._splitter.rest())
         if not self._take_note(self._first, data):
             raise ProviderFailed("The provider's stream is not in its format.")
-        if self._said.error is not None:
-            raise ProviderFailed(
-                "The provider answered with an error.", metadata={"provider_message": self._said.error}
-            )
+        error = self._reader.answer.error
+        if error is not None:
+            raise ProviderFailed("The provider answered with an error.", metadata={"provider_message": error})
 
     def _no_stream(self, body: bytes) -> ProviderFailed:
         """Why there is none: what came instead may be an error in one piece."""
@@ -112,13 +120,15 @@ class Exchange:
 
     async def _begin(self) -> tuple[bytes, bytes]:
         """The first event that carries data, and the data; both empty if there is none."""
-        while True:
-            for event, data in self._events():
+        while piece := await self._reply.piece():
+            if self._splitter.may_pass(piece):
+                end = end_of_event(piece, 0)
+                self._at_hand = piece[end:]
+                return piece[:end], data_of(piece[:end])
+            for event, data in self._events(self._splitter.feed(piece)):
                 return event, data
             self._check()
-            if self._has_ended:
-                return b"", b""
-            self._arrived(await self._reply.piece())
+        return next(self._events(self._last_event()), (b"", b""))
 
     async def relay(self, client: Client, headers: Mapping[str, str], outlet: Outlet) -> None:
         """Pass the stream on until it ends, breaks off, or the client hangs up."""
@@ -127,7 +137,7 @@ class Exchange:
             async with client.staying() if self._supports_cancel else nullcontext():
                 await client.begin(200, headers)
                 first = outlet.take(self._first, data_of(self._first))
-                await self._pass_on(first + self._noted(outlet), outlet, client.write)
+                await self._pass_on(first, outlet, client.write)
         except ClientGone:
             self.ending = Ending.CLIENT_LEFT
             await self._left_alone(outlet)
@@ -142,109 +152,127 @@ class Exchange:
         Raises:
             ProviderFailed: the stream broke off, or says that it failed.
         """
-        while True:
-            if said:
+        at_hand, self._at_hand = self._at_hand, b""
+        if not self._is_over:
+            said += self._noted(at_hand, outlet)
+        if said:
+            await send(said)
+        while not self._is_over:
+            piece = await self._reply.piece()
+            if said := self._noted(piece, outlet) if piece else self._each_noted(self._last_event(), outlet):
                 await send(said)
-            self._check()
-            if self._is_complete:
-                return
-            if self._has_ended:
-                raise ProviderFailed("The provider's stream ended before its answer did.")
-            while self._is_content(piece := await self._reply.piece()):
-                if passed := outlet.pass_on(piece):
-                    await send(passed)
-            self._arrived(piece)
-            said = self._noted(outlet)
+        self._check()
+        if self._has_ended and self._reader.answer.finish_reason is not None:
+            self._is_complete = True
+        if not self._is_complete:
+            raise ProviderFailed("The provider's stream ended before its answer did.")
 
     def _check(self) -> None:
         """Raise what the stream says, or shows, of why it has failed."""
         if self._is_no_stream:
             raise ProviderFailed("The provider does not speak server-sent events.")
-        if self._said.error is not None:
-            raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": self._said.error})
+        error = self._reader.answer.error
+        if error is not None:
+            raise ProviderFailed("The provider's stream failed.", metadata={"provider_message": error})
 
-    def _is_content(self, piece: bytes) -> bool:
-        """Whether a piece is whole events with nothing to note in them; then it is kept."""
-        if self._reader is None or not self._splitter.may_pass(piece) or not self._reader.is_quiet(piece):
-            return False
-        if self._is_told:
-            self._is_told = self._said.finish_reason is not None
-        self._keep(piece, events=piece.count(b"\n\n"))
-        return True
+    def _noted(self, piece: bytes, outlet: Outlet) -> bytes:
+        """What to send of a piece, up to the end of the answer or an error in it; all of that is noted.
 
-    def _arrived(self, piece: bytes) -> None:
-        """Have at hand the events that are complete with this piece.
-
-        A last one without its boundary counts if what is in it is whole.
+        Of one that is whole events, only those are taken apart that tell something.
         """
-        if piece:
-            self._at_hand = self._splitter.feed(piece)
-            return
-        self._has_ended = True
-        rest = self._splitter.rest()
-        data = data_of(rest)
-        if data and (self._is_last(data) or wire.decoded(data) is not None):
-            self._at_hand = iter((rest.rstrip(b"\r\n") + b"\n\n",))
-
-    def _noted(self, outlet: Outlet) -> bytes:
-        """What to send of the events at hand, up to the end of the answer or an error in them; they are noted."""
-        sent = []
-        for event, data in () if self._is_complete else self._events():
-            self._take_note(event, data)
-            if self._said.error is not None:
-                break
-            sent.append(outlet.take(event, data))
-            if self._is_complete:
-                break
-        if self._has_ended and self._said.finish_reason is not None:
-            self._is_complete = True
+        if not self._splitter.may_pass(piece):
+            return self._each_noted(self._splitter.feed(piece), outlet)
+        telling = self._reader.find_telling(piece, 0)
+        if telling == -1:
+            return self._passed(piece, outlet)
+        sent: list[bytes] = []
+        at = 0
+        while telling != -1 and not self._is_over:
+            begin, end = start_of_event(piece, telling), end_of_event(piece, telling)
+            sent += self._passed(piece[at:begin], outlet), self._each_noted((piece[begin:end],), outlet)
+            telling, at = self._reader.find_telling(piece, end), end
+        if not self._is_over:
+            sent.append(self._passed(piece[at:], outlet))
         return b"".join(sent)
 
-    def _events(self) -> Iterator[tuple[bytes, bytes]]:
-        """The events at hand that carry data, with it."""
+    def _passed(self, events: bytes, outlet: Outlet) -> bytes:
+        """What to send of events that tell nothing; they are kept."""
+        if not events:
+            return b""
+        if self._is_told:
+            self._is_told = self._reader.answer.finish_reason is not None
+        self._keep(events)
+        return outlet.pass_on(events)
+
+    def _each_noted(self, events: Iterable[bytes], outlet: Outlet) -> bytes:
+        """What to send of these events, each looked into."""
+        sent = []
+        for event, data in self._events(events):
+            self._take_note(event, data)
+            if self._reader.answer.error is None:
+                sent.append(outlet.take(event, data))
+            if self._is_over:
+                break
+        return b"".join(sent)
+
+    def _last_event(self) -> Iterator[bytes]:
+        """The event without its boundary that the body has ended with: it counts if what is in it is whole."""
+        self._has_ended = self._is_over = True
+        rest = self._splitter.rest()
+        data = data_of(rest)
+        if data and (self._reader.is_last(data) or wire.decoded(data) is not None):
+            yield rest.rstrip(b"\r\n") + b"\n\n"
+
+    def _events(self, events: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Those that carry data, with it."""
         try:
-            for event in self._at_hand:
+            for event in events:
                 if data := data_of(event):
                     yield event, data
         except EventTooLarge:
-            self._is_no_stream = True
+            self._is_no_stream = self._is_over = True
 
     def _take_note(self, event: bytes, data: bytes) -> bool:
         """Look into an event and keep it; whether it could belong to the format at all."""
-        if self._reader is None:
-            return False
         before = self._reader.answer.usage
         is_known = self._reader.look(data)
-        self._keep(event, events=1)
+        self._keep(event)
         said = self._reader.answer
         self._is_told = said.usage is not before or (self._is_told and said.finish_reason is not None)
-        self._is_complete = self._is_last(data)
+        self._is_complete = self._reader.is_last(data)
+        self._is_over = self._is_over or self._is_complete or said.error is not None
         return is_known
-
-    def _is_last(self, data: bytes) -> bool:
-        return self._reader is not None and self._reader.is_last(data)
 
     async def _left_alone(self, outlet: Outlet) -> None:
         """The client hung up: stop the provider, unless it has finished or would charge for the rest anyway.
 
         A provider that has given its finish reason charges for everything, and its usage is on its way.
         """
-        if self._supports_cancel and self._said.finish_reason is None:
+        if self._supports_cancel and self._reader.answer.finish_reason is None:
             return
         patience = _EPILOGUE_SECONDS if self._supports_cancel else self._drain_seconds
         with suppress(ProviderFailed, TimeoutError):
             async with asyncio.timeout(patience):
-                await self._pass_on(self._noted(outlet), outlet, _to_nobody)
+                await self._pass_on(b"", outlet, _to_nobody)
 
-    def _keep(self, delivered: bytes, *, events: int) -> None:
+    def _keep(self, delivered: bytes) -> None:
         """Remember what was delivered; of a long stream only its text."""
-        self.events += events
         self._delivered.append(delivered)
         self._delivered_bytes += len(delivered)
         if self._delivered_bytes > _KEPT_BYTES_MAX:
+            self._events_counted = self.events
             self._unread_text = self.news()
             self._text = self.written()
-            self._delivered, self._delivered_bytes, self._read = [], 0, 0
+            self._delivered, self._delivered_bytes, self._counted, self._read = [], 0, 0, 0
+
+    @property
+    def events(self) -> int:
+        """How many events came; each is counted when that is asked for next."""
+        new = self._delivered[self._counted :]
+        # One that had to be split off may have another boundary.
+        self._events_counted += sum([count_events(delivered) or 1 for delivered in new])
+        self._counted += len(new)
+        return self._events_counted
 
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""
@@ -261,18 +289,18 @@ class Exchange:
 
     def outlet(self, *, model: str, generation_id: str, created: int) -> Outlet:
         """What turns the stream into the client's."""
-        if self._reader is None:
-            raise ProviderFailed
         return self._speech.outlet(self._reader, model=model, generation_id=generation_id, created=created)
 
     async def close(self) -> None:
         """Let go of the provider; the connection of an answer that came to its end is left to the next call."""
         if self._is_complete and not self._has_ended:
             with suppress(ProviderFailed, TimeoutError):
-                async with asyncio.timeout(_LAST_PIECE_SECONDS):
-                    while await self._reply.piece():
-                        pass
+                await patience.within(_LAST_PIECE_SECONDS, self._read_out())
         await self._reply.close()
+
+    async def _read_out(self) -> None:
+        while await self._reply.piece():
+            pass
 
 
 async def _to_nobody(said: bytes) -> None:

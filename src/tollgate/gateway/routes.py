@@ -127,6 +127,7 @@ class AsgiClient:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._loop = asyncio.get_running_loop()
         self._listening: asyncio.Task[None] | None = None
         self._gone = False
         self._stay: asyncio.Timeout | None = None
@@ -161,9 +162,9 @@ class AsgiClient:
         if self._reminder is not None:
             await self._reminder
         await self._deliver({"type": "http.response.body", "body": piece, "more_body": True})
-        self._sent_at = asyncio.get_running_loop().time()
-        self._listen()
+        self._sent_at = self._loop.time()
         if self._timer is None:
+            self._listen()
             self._remind_in(KEEP_ALIVE_SECONDS)
 
     async def finish(self, piece: bytes = b"") -> None:
@@ -182,20 +183,20 @@ class AsgiClient:
 
     def _listen(self) -> None:
         if self._listening is None:
-            self._listening = asyncio.create_task(self._hear())
+            self._listening = self._loop.create_task(self._hear())
 
     async def _hear(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._gone = True
         if self._stay is not None:
-            self._stay.reschedule(asyncio.get_running_loop().time())
+            self._stay.reschedule(self._loop.time())
 
     def _remind_in(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._remind)
+        self._timer = self._loop.call_later(seconds, self._remind)
 
     def _remind(self) -> None:
-        silent_for = asyncio.get_running_loop().time() - self._sent_at
+        silent_for = self._loop.time() - self._sent_at
         if silent_for < KEEP_ALIVE_SECONDS:
             self._remind_in(KEEP_ALIVE_SECONDS - silent_for)
             return

@@ -14,9 +14,10 @@ _BOUNDARY = re.compile(rb"\n(?:\n|\r\n?)|\r\r\n?")
 """The end of a line and an empty line. What ends the first is CRLF, LF or CR: its last byte is enough to know it by."""
 _BOUNDARY_LENGTH_MAX = 3
 _DATA = b"data: "
-_BYTES_AROUND_DATA = len(_DATA) + len(b"\n\n")
-_ORDINARY = re.compile(rb"(?:(?:event: [^\r\n]+\n)?data: [^\r\n]+\n\n)+")
-"""Whole events as nearly every provider writes them, with one line of data each."""
+_END = b"\n\n"
+"""How an event ends as nearly every provider writes it."""
+_ORDINARY = re.compile(rb"(?:(?:event: .+\n)?data: .+\n\n)+")
+"""Whole events as nearly every provider writes them, with one line of data each, if there is no CR in them."""
 _CARRIAGE_RETURN = 0x0D
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -62,17 +63,32 @@ class EventSplitter:
             raise EventTooLarge
 
     def may_pass(self, piece: bytes) -> bool:
-        """Whether this piece needs no splitting: it is whole events, as nearly every provider writes them."""
-        if self._buffer or len(piece) > EVENT_BYTES_MAX:
+        """Whether a piece needs no splitting: it is whole events, as nearly every provider writes them."""
+        if self._buffer or len(piece) > EVENT_BYTES_MAX or b"\r" in piece or not piece.endswith(_END):
             return False
-        is_one_line = piece.find(b"\n") == len(piece) - 2 and b"\r" not in piece
-        if is_one_line and len(piece) > _BYTES_AROUND_DATA and piece.startswith(_DATA) and piece.endswith(b"\n\n"):
+        if piece.startswith(_DATA) and len(_DATA) < piece.find(b"\n") == len(piece) - len(_END):
             return True  # Most pieces are one event: this is the quicker way to tell.
         return _ORDINARY.fullmatch(piece) is not None
 
     def rest(self) -> bytes:
         """What is not handed out: once the stream has ended, an event without its boundary, or nothing."""
         return bytes(self._buffer[self._start :])
+
+
+def count_events(events: bytes) -> int:
+    """How many these are, of those that need no splitting."""
+    return events.count(_END)
+
+
+def start_of_event(events: bytes, at: int) -> int:
+    """Where the event begins in which this is, of those that need no splitting."""
+    before = events.rfind(_END, 0, at)
+    return 0 if before == -1 else before + len(_END)
+
+
+def end_of_event(events: bytes, at: int) -> int:
+    """Where it ends."""
+    return events.index(_END, at) + len(_END)
 
 
 def data_of(event: bytes) -> bytes:
@@ -86,7 +102,7 @@ def data_of(event: bytes) -> bytes:
 
 def data_in(events: bytes) -> Iterator[bytes]:
     """The data of each of these events that has any; the last one may lack its boundary."""
-    if _ORDINARY.fullmatch(events) is not None:
+    if b"\r" not in events and _ORDINARY.fullmatch(events) is not None:
         yield from (line[len(_DATA) :] for line in events.split(b"\n") if line.startswith(_DATA))
         return
     splitter = EventSplitter()

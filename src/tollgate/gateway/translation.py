@@ -94,10 +94,11 @@ class Reader(Protocol):
         An event that says nothing of usage, finish or errors may be waved through undecoded.
         """
 
-    def is_quiet(self, events: bytes) -> bool:
-        """Whether none of these events of a stream that has begun, of a line of data each, could tell `look` anything.
+    def find_telling(self, events: bytes, start: int) -> int:
+        """Where in these events of a stream that has begun, of a line of data each, the first is to be looked into.
 
-        Nor are they the last, nor does an outlet have to hold anything of them back.
+        It stands somewhere in that event. -1 if from the start on none of them could tell `look` anything, is the last,
+        or has anything an outlet has to hold back.
         """
 
     def is_last(self, data: bytes) -> bool:

@@ -235,8 +235,7 @@ class _Arrivals:
         """A read that has to wait."""
         self._waits_for: asyncio.Future[None] | None = None
         self._waits_since: float | None = None
-        self._chunks: list[bytes] = []
-        """What was read and not taken."""
+        self._has_stalled = False
         self._bytes = 0
         self._end: ProviderFailed | bool = False
         """Whether the body has ended, or why it broke off."""
@@ -244,7 +243,6 @@ class _Arrivals:
         self._loop = asyncio.get_running_loop()
         self._deadline = self._loop.time() + ANSWER_SECONDS_MAX
         self._timer = self._loop.call_later(idle_seconds, self._ring)
-        self._has_stalled = False
 
     @coroutine
     def take(self) -> Generator[asyncio.Future[None] | None, None, bytes]:
@@ -255,68 +253,58 @@ class _Arrivals:
         Raises:
             ProviderFailed: the body broke off, stalled, or does not end.
         """
+        chunks: list[bytes] = []
         taken_max = self._bytes + _TAKEN_BYTES_MAX
-        if self._reading is not None:
-            yield from self._wait()
-        while not self._end and self._bytes < taken_max and self._has_come():
-            pass
-        if not self._chunks and self._reading is not None:
-            yield from self._wait()
+        while not self._end and self._bytes < taken_max:
+            if self._reading is None:
+                self._reading = self._read()
+            elif chunks:
+                break
+            else:
+                self._begin_to_wait()
+                try:
+                    yield self._waits_for
+                except asyncio.CancelledError as interruption:
+                    self._interrupted(interruption)
+                    break
+                finally:
+                    self._waits_since = None
+            try:
+                self._waits_for = self._reading.send(None)
+            except StopIteration as read:
+                self._reading = None
+                self._end = read.value is None
+                if not self._end:
+                    chunks.append(bytes(read.value))
+                    self._bytes += len(chunks[-1])
+            except PyreqwestError as error:
+                self._break_off(error)
         if self._bytes > ANSWER_BYTES_MAX:
             raise ProviderFailed(_ENDLESS)
-        if isinstance(self._end, ProviderFailed) and not self._chunks:
+        if isinstance(self._end, ProviderFailed) and not chunks:
             raise self._end
-        piece = b"".join(self._chunks)
-        self._chunks.clear()
-        return piece
+        return b"".join(chunks)
 
-    def _has_come(self) -> bool:
-        """Begin a read; whether it is over at once."""
-        self._reading = self._read()
-        return self._goes_on(self._reading)
-
-    @coroutine
-    def _wait(self) -> Generator[asyncio.Future[None] | None, None, None]:
-        """Go on with the read that has to wait."""
+    def _begin_to_wait(self) -> None:
         now = self._loop.time()
         if now > self._deadline:
             raise ProviderFailed(_ENDLESS)
         self._waits_since, self._has_stalled = now, False
-        try:
-            while self._reading is not None:
-                yield self._waits_for
-                self._goes_on(self._reading)
-        except asyncio.CancelledError as error:
-            self._give_up()
-            task = asyncio.current_task()
-            if not self._has_stalled or (task is not None and task.cancelling()):
-                raise
-            self._end = _stalled(self._idle_seconds)
-            self._end.__cause__ = error
-        finally:
-            self._waits_since = None
 
-    def _goes_on(self, reading: Coroutine[Any, None, Bytes | None]) -> bool:
-        """Take a read one step further; whether it is over."""
-        try:
-            self._waits_for = reading.send(None)
-        except StopIteration as done:
-            chunk = done.value
-            if chunk is None:
-                self._end = True
-            else:
-                self._chunks.append(bytes(chunk))
-                self._bytes += len(chunk)
-        except RequestTimeoutError as error:
-            self._end = _stalled(self._idle_seconds)
-            self._end.__cause__ = error
-        except PyreqwestError as error:
-            self._end = ProviderFailed(_BROKE_OFF)
-            self._end.__cause__ = error
-        else:
-            return False
+    def _break_off(self, error: BaseException) -> None:
+        """Nothing comes any more, because of this."""
+        is_late = self._has_stalled or isinstance(error, RequestTimeoutError)
         self._reading = None
-        return True
+        self._end = _stalled(self._idle_seconds) if is_late else ProviderFailed(_BROKE_OFF)
+        self._end.__cause__ = error
+
+    def _interrupted(self, interruption: asyncio.CancelledError) -> None:
+        """A wait was: by the timer, or by whoever waits, who then has to know."""
+        self._give_up()
+        task = asyncio.current_task()
+        if not self._has_stalled or (task is not None and task.cancelling()):
+            raise interruption
+        self._break_off(interruption)
 
     def _ring(self) -> None:
         """Interrupt a wait that has lasted too long, or ring again when it will have."""

@@ -60,6 +60,9 @@ def test_what_is_read_in_one_go_is_what_would_be_read_field_by_field(said: Any, 
         said = changed(said, way, name, odd)
     read = usual.answer(said)
     assert read is None or read == answers.unusual(said)
+    if isinstance(said.get("usage"), dict):
+        used = usual.usage(said["usage"])
+        assert used is None or used == answers.read_usage(said["usage"])
 
 
 @pytest.mark.parametrize("entry", entries(Wire.CHAT), ids=lambda entry: entry.name)
@@ -72,3 +75,4 @@ def test_it_is_so_for_every_provider_that_is_known(entry: Entry) -> None:
 @pytest.mark.parametrize("said", [OPENAI, VLLM])
 def test_words_with_usage_that_adds_up_are_usual(said: dict[str, Any]) -> None:
     assert usual.answer(said) is not None
+    assert usual.usage(said["usage"]) is not None

@@ -88,9 +88,10 @@ class MessageReader:
             service_tier=usage.served_tier(self._usage),
         )
 
-    def is_quiet(self, events: bytes) -> bool:
-        """Whether the events are of a message's content alone: neither of the message itself nor errors."""
-        return b'"message_' not in events and b'"error"' not in events
+    def find_telling(self, events: bytes, start: int) -> int:
+        """Where there is more than a message's content: the message itself, or an error."""
+        message, error = events.find(b'"message_', start), events.find(b'"error"', start)
+        return max(message, error) if -1 in (message, error) else min(message, error)
 
     def is_last(self, data: bytes) -> bool:
         """Whether this is `message_stop`."""

@@ -90,10 +90,9 @@ class GeminiReader:
         is_used = self._has_written or not all(map(meaning.is_failure, self._ends.values()))
         return meaning.stop_of(first, has_called=self._has_called, has_written=is_used), first
 
-    def is_quiet(self, events: bytes) -> bool:
-        """Never: there is usage in each."""
-        del events
-        return False
+    def find_telling(self, events: bytes, start: int) -> int:
+        """At once: there is usage in each."""
+        return start if start < len(events) else -1
 
     def is_last(self, data: bytes) -> bool:
         """Never: the stream is over where its body is."""

@@ -5,7 +5,6 @@ Wire format: https://platform.openai.com/docs/api-reference/chat/object
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -65,7 +64,7 @@ class ChatReader:
         self.answer = Answer()
         self._begun = False
         self._ends: dict[int, StopDelta] = {}
-        self._meaning = meaning.Meaning()
+        self._meaning: meaning.Meaning | None = None
 
     def look(self, data: bytes) -> bool:
         """Take note of usage, a finish reason or an error; all other chunks but the first go undecoded."""
@@ -74,26 +73,32 @@ class ChatReader:
         decoded = wire.decoded(data)
         if decoded is None or not (self._begun or _is_chunk(decoded)):
             return False
-        said = _answer(decoded)
         self._begun = True
-        self._ends.update((end.choice, end) for end in _ends(wire.objects(decoded.get("choices"))))
-        finish, native = _ending([end for _, end in sorted(self._ends.items())])
-        known = self.answer
-        self.answer = replace(
-            known,
+        known, choices = self.answer, wire.objects(decoded.get("choices"))
+        finish, native = known.finish_reason, known.native_finish_reason
+        if ends := _ends(choices):
+            self._ends.update((end.choice, end) for end in ends)
+            finish, native = _ending([end for _, end in sorted(self._ends.items())])
+        usage, error = _told(decoded, choices)
+        read = None if usage is None else usual.usage(usage) or read_usage(usage)
+        self.answer = Answer(
             # The last usage seen, never the sum: providers that send several send running totals.
-            usage=said.usage or known.usage,
+            usage=read or known.usage,
             finish_reason=finish,
             native_finish_reason=native,
-            upstream_id=said.upstream_id or known.upstream_id,
-            service_tier=said.service_tier or known.service_tier,
-            error=said.error,
+            upstream_id=wire.text(decoded.get("id")) or known.upstream_id,
+            service_tier=wire.text(decoded.get("service_tier")) or known.service_tier,
+            error=error,
         )
         return True
 
-    def is_quiet(self, events: bytes) -> bool:
-        """Whether there is no usage, finish reason, error or end in these events."""
-        return _TELLING.search(events) is None and _DONE not in events
+    def find_telling(self, events: bytes, start: int) -> int:
+        """Where there is usage, a finish reason, an error or the end."""
+        found = _TELLING.search(events, start)
+        if found is None:
+            return events.find(_DONE, start)
+        done = events.find(_DONE, start, found.start())
+        return found.start() if done == -1 else done
 
     def is_last(self, data: bytes) -> bool:
         """Whether this is `[DONE]`."""
@@ -101,6 +106,7 @@ class ChatReader:
 
     def deltas(self, data: bytes) -> Iterable[Delta]:
         """What a chunk adds to the answer."""
+        self._meaning = self._meaning or meaning.Meaning()
         decoded = wire.decoded(data)
         return () if decoded is None else self._meaning.deltas(decoded)
 
@@ -150,23 +156,31 @@ def _written_in(data: bytes) -> str:
 
 def _answer(decoded: dict[str, Any], text: str = "") -> Answer:
     choices = wire.objects(decoded.get("choices"))
-    usage, error = decoded.get("usage"), decoded.get("error")
-    if not isinstance(usage, dict) or not error:
-        # Beside the choices; at Groq also in an object of its own; at Moonshot and OpenRouter also in a choice.
-        for place in (wire.mapping(decoded.get("x_groq")), *choices):
-            if not isinstance(usage, dict):
-                usage = place.get("usage")
-            error = error or place.get("error")
+    usage, error = _told(decoded, choices)
     finish, native = _ending(_ends(choices))
     return Answer(
-        usage=read_usage(usage) if isinstance(usage, dict) else None,
+        usage=None if usage is None else read_usage(usage),
         finish_reason=finish,
         native_finish_reason=native,
         upstream_id=wire.text(decoded.get("id")),
         service_tier=wire.text(decoded.get("service_tier")),
-        error=wire.error_message({"error": error}) if error else None,
+        error=error,
         text=text,
     )
+
+
+def _told(decoded: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
+    """The usage object, and what went wrong.
+
+    They stand beside the choices; at Groq also in an object of its own; at Moonshot and OpenRouter also in a choice.
+    """
+    usage, error = decoded.get("usage"), decoded.get("error")
+    if not isinstance(usage, dict) or not error:
+        for place in (wire.mapping(decoded.get("x_groq")), *choices):
+            if not isinstance(usage, dict):
+                usage = place.get("usage")
+            error = error or place.get("error")
+    return usage if isinstance(usage, dict) else None, wire.error_message({"error": error}) if error else None
 
 
 def _text(decoded: Mapping[str, Any], part: str) -> str:

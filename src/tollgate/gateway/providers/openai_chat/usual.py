@@ -89,6 +89,15 @@ def answer(decoded: Mapping[str, Any]) -> Answer | None:
     )
 
 
+def usage(told: Mapping[str, Any]) -> UsageReading | None:
+    """What such usage says was used; `None` if it is not usual."""
+    try:
+        quantities = _quantities(msgspec.convert(told, _Usage))
+    except msgspec.ValidationError:
+        return None
+    return None if quantities is None else UsageReading(quantities, told)
+
+
 def _quantities(usage: _Usage) -> UsageQuantities | None:
     """The disjoint quantities (billing-rules §1); `None` where figures contradict each other."""
     read, written = usage.prompt_tokens, usage.completion_tokens

@@ -87,9 +87,13 @@ class ResponseReader:
         said, known = _answer(response, self._searches), self.answer
         self.answer = replace(said, upstream_id=said.upstream_id or known.upstream_id, text="")
 
-    def is_quiet(self, events: bytes) -> bool:
-        """Whether the events are of a response's content alone, and no searches."""
-        return _OF_RESPONSE.search(events) is None and _DONE not in events
+    def find_telling(self, events: bytes, start: int) -> int:
+        """Where there is more than a response's content, or a search in that."""
+        found = _OF_RESPONSE.search(events, start)
+        if found is None:
+            return events.find(_DONE, start)
+        done = events.find(_DONE, start, found.start())
+        return found.start() if done == -1 else done
 
     def is_last(self, data: bytes) -> bool:
         """Whether the response is complete with this event. Failures are not asked for: they are errors."""
