@@ -5,12 +5,17 @@ import secrets
 from datetime import datetime
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
+
 from tollgate.kit import ids
 
 
 def new_id(now: datetime) -> UUID:
-    """A fresh UUIDv7 minted at `now`."""
-    return ids.uuid7(now, int.from_bytes(os.urandom(10)))
+    """A fresh UUIDv7 minted at `now`.
+
+    Of the database driver's own kind, which is a UUID like any other and many times as fast to hash, write and send.
+    """
+    return pgproto.UUID(ids.uuid7_bytes(now, int.from_bytes(os.urandom(10))))
 
 
 def new_secret() -> bytes:

@@ -41,10 +41,8 @@ _log = structlog.get_logger(__name__)
 class Sender:
     """One process's settlements under way."""
 
-    def __init__(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, safe: Safekeeping, *, patience_seconds: int
-    ) -> None:
-        self._pool = pool
+    def __init__(self, ledger: store.Ledger, clock: Clock, safe: Safekeeping, *, patience_seconds: int) -> None:
+        self._ledger = ledger
         self._clock = clock
         self._safe = safe
         self._patience_seconds = patience_seconds
@@ -96,14 +94,14 @@ class Sender:
                 return [self._sent_alone(settlement) for settlement in settlements]
 
     async def _record(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        settled = await store.settle(self._pool, settlements, now=self._clock.now())
+        settled = await store.settle(self._ledger, settlements, now=self._clock.now())
         await self._safe.forget([each.call_id for each in settled])
         return settled
 
     async def _answers(self) -> bool:
         """Whether the ledger answers anything at all, and may be written to: after a failover it may not yet."""
         try:
-            return await store.takes_writes(self._pool, seconds_max=_PING_SECONDS_MAX)
+            return await store.takes_writes(self._ledger, seconds_max=_PING_SECONDS_MAX)
         except LEDGER_AWAY:
             return False
 
