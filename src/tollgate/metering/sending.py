@@ -24,7 +24,7 @@ LEDGER_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceEr
 NOT_RECORDABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 """What is wrong with a record itself, and stays wrong however often it is sent."""
 BATCH_MAX = 256
-FLIGHTS_MAX = 2
+_STRAGGLERS_AT_ONCE_MAX = 2
 
 _RETRY_MILLISECONDS = (50, 100, 250, 500, 1000)
 """How long a batch waits between its tries. After the last of them a ledger that answers others has something against
@@ -47,10 +47,10 @@ class Sender:
         self._safe = safe
         self._patience_seconds = patience_seconds
         self._batches: Batcher[Settlement, _Answer] = Batcher(
-            self._settle, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX, patience=Patience(patience_seconds)
+            self._settle, size_max=BATCH_MAX, patience=Patience(patience_seconds)
         )
         self._stragglers: set[_Straggler] = set()
-        self._stragglers_at_once = asyncio.Semaphore(FLIGHTS_MAX)
+        self._stragglers_at_once = asyncio.Semaphore(_STRAGGLERS_AT_ONCE_MAX)
 
     async def send(self, settlement: Settlement) -> Settled | BaseException:
         """Have the ledger record a settlement, or say why it never will.

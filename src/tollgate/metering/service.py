@@ -33,7 +33,7 @@ from tollgate.metering.model import (
     Settlement,
 )
 from tollgate.metering.safekeeping import Safekeeping
-from tollgate.metering.sending import BATCH_MAX, FLIGHTS_MAX, LEDGER_AWAY, NOT_RECORDABLE, Sender
+from tollgate.metering.sending import BATCH_MAX, LEDGER_AWAY, NOT_RECORDABLE, Sender
 from tollgate.metering.sums import Position
 
 PARTITION_MONTHS = 3
@@ -81,7 +81,6 @@ class Meter:
         self._admissions: Batcher[AdmissionRequest, Admission | BaseException] = Batcher(
             self._admit,
             size_max=BATCH_MAX,
-            flights_max=FLIGHTS_MAX,
             patience=Patience(ADMIT_SECONDS_MAX, self._note_unwanted),
         )
         self._sender = Sender(ledger, clock, safe, patience_seconds=settle_timeout_seconds)

@@ -98,7 +98,7 @@ async def settle(ledger: Ledger, settlements: Sequence[Settlement], *, now: date
 
 
 def _as_text(charges: Iterable[ChargeRecord]) -> str:
-    """Charges as PostgreSQL writes arrays of records: ids, words of our own and numbers, so there is nothing to quote."""
+    """Charges as PostgreSQL writes arrays of records. Nothing is to quote: they are ids, numbers, and words of ours."""
     records = [
         f'"({call_id},{kind},{unit or ""},{"" if price is None else price},{quantity},{origin!s},{amount!s})"'
         for call_id, kind, unit, price, quantity, origin, amount in charges
