@@ -36,7 +36,7 @@ class Ledger(Protocol):
     """Whoever carries statements to the database: a pool, or one whose connections are kept."""
 
     async def fetch(self, query: str, /, *arguments: Any) -> list[asyncpg.Record]: ...
-    async def fetchval(self, query: str, /, *arguments: Any, timeout: float | None = None) -> Any: ...  # noqa: ASYNC109 - the pool's
+    async def fetchval(self, query: str, /, *arguments: Any, timeout: int | None = None) -> Any: ...  # noqa: ASYNC109 - the pool's
     async def execute(self, query: str, /, *arguments: Any) -> str: ...
 
 
