@@ -134,7 +134,7 @@ class TestKeptConnections:
         with suppress(*DATABASE_AWAY):
             # Whoever asks before the connection has heard is told that the database is away.
             await kept.fetch(_WHO)
-        assert await kept.fetch(_WHO) != [(pid,)]
+        assert (await kept.fetch(_WHO))[0][0] != pid
         await kept.close()
 
     async def test_go_back_to_the_pool_where_a_question_fails(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
