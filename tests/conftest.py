@@ -1,13 +1,17 @@
 """One PostgreSQL server for the whole run, and for each test a database of its own, as if freshly migrated."""
 
+import fcntl
+import gc
 import itertools
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -17,7 +21,7 @@ from tests.recycling import Shelf
 from tollgate.infra import database as databases
 from tollgate.infra import migrations, upgrades
 from tollgate.infra.database import Database
-from tollgate.infra.embedded_postgres import EmbeddedPostgres
+from tollgate.infra.embedded_postgres import DATABASE, USER, EmbeddedPostgres
 from tollgate.kit.clock import FixedClock
 
 settings.register_profile("default run", max_examples=50)
@@ -44,6 +48,15 @@ _LONGEST_FIRST = (
 """Files that take ten seconds or more, though they have few tests."""
 
 
+gc.disable()  # what is imported and collected lives until the end: looking for garbage in it took half of the time
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, and only in what tests make."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left alone with it in the end."""
     places = {file: place for place, file in enumerate(_LONGEST_FIRST)}
@@ -67,13 +80,40 @@ async def a_copy(server_url: str, template: str, name: str) -> AsyncIterator[str
 
 
 @pytest.fixture(scope="session")
-def server_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+async def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a migrated database and a template of it, made once for all the processes of a run."""
+    ours = tmp_path_factory.getbasetemp()
+    shared = ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
+    made, unfinished = shared / "migrated", shared / "migrated.new"
+    with (shared / "migrated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            server = EmbeddedPostgres(unfinished, durable=False)
+            await server.start()
+            await upgrades.upgrade(server.url)
+            await _ease_logging_in(server.url)
+            beside = url_of(server.url, "postgres")  # nobody may be connected to what is copied
+            await _execute(beside, f"CREATE DATABASE {TEMPLATE} TEMPLATE {DATABASE} STRATEGY FILE_COPY")
+            await server.stop()
+            unfinished.rename(made)
+    return made
+
+
+def copied(data_dir: Path, to: Path) -> Path:
+    """A copy of a data directory, whose files belong to whom they belonged."""
+    subprocess.run(["cp", "-a", f"{data_dir}/.", str(to)], check=True)
+    return to
+
+
+@pytest.fixture(scope="session")
+def server_dir(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the server keeps its data: in memory if there is enough, since a database is copied for most tests."""
     if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _MEMORY_BYTES_MIN:
-        yield tmp_path_factory.mktemp("data")
+        yield copied(migrated, tmp_path_factory.mktemp("data"))
         return
     with TemporaryDirectory(prefix="tollgate-tests-", dir=_MEMORY) as folder:
-        yield Path(folder)
+        yield copied(migrated, Path(folder))
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +132,9 @@ async def server_url(server_dir: Path) -> AsyncIterator[str]:
 @pytest.fixture(scope="session")
 async def template(server_url: str) -> AsyncIterator[str]:
     """The name of a migrated database to copy."""
+    if not os.environ.get("TOLLGATE_TEST_DATABASE_URL"):
+        yield TEMPLATE
+        return
     name = f"{TEMPLATE}_{os.getpid()}"
     await _execute(server_url, f"CREATE DATABASE {name}")
     await upgrades.upgrade(url_of(server_url, name))
@@ -157,6 +200,12 @@ def clock() -> FixedClock:
 def repository() -> Path:
     """The root of the project."""
     return migrations.ROOT
+
+
+async def _ease_logging_in(server_url: str) -> None:
+    """Have a password hashed once to log in, not 4,096 times: tests log in thousands of times."""
+    password = urlsplit(server_url).password
+    await _execute(server_url, f"SET scram_iterations = 1; ALTER ROLE {USER} PASSWORD '{password}'")
 
 
 async def _execute(server_url: str, statement: str) -> None:

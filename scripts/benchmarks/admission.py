@@ -1,5 +1,7 @@
 """A hot tenant against many: the same load on one organization's one key, and spread over many organizations.
 
+By one group of one or more gateway processes, and by several hosts: groups of one process each on one database.
+
 Measured end to end, by sandbox calls over HTTP, and of the meter alone, by processes that only hold and settle: the
 generator, the gateway and PostgreSQL share the machine, so the first tells what a caller gets, the second what it
 costs that all calls want the same rows.
@@ -8,7 +10,8 @@ costs that all calls want the same rows.
 import asyncio
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -92,6 +95,14 @@ class _Run:
     help="Of the gateway; may be given several times.",
 )
 @click.option(
+    "--hosts",
+    type=click.IntRange(2, 8),
+    multiple=True,
+    default=(2,),
+    show_default=True,
+    help="Groups of one process each, with directories of their own, on one database; may be given several times.",
+)
+@click.option(
     "--organizations", type=click.IntRange(2, 10_000), default=1_000, show_default=True, help="To spread the load over."
 )
 @click.option("--connections", type=click.IntRange(1, 512), default=64, show_default=True, help="Calls at once.")
@@ -99,7 +110,7 @@ class _Run:
     "--calls", type=click.IntRange(64, 100_000), default=20_000, show_default=True, help="At most, each half."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def admission(*, processes: Sequence[int], as_json: bool, **shape: Any) -> None:
+def admission(*, processes: Sequence[int], hosts: Sequence[int], as_json: bool, **shape: Any) -> None:
     """One organization and one key with all the load, against the same load spread over many organizations.
 
     Ends with an error if not every call that was answered is recorded exactly once and at its cost, or if anything
@@ -111,6 +122,9 @@ def admission(*, processes: Sequence[int], as_json: bool, **shape: Any) -> None:
         for count in processes:
             task = progress.add_task(_title(count), total=2 * (plan.rounds + 1))
             groups.append(_measured(plan, count, partial(progress.advance, task)))
+        for count in hosts:
+            task = progress.add_task(_title(count, hosts=count), total=plan.rounds + 1)
+            groups.append(_measured_of_hosts(plan, count, partial(progress.advance, task)))
     result = {
         "rounds": plan.rounds,
         "connections": plan.connections,
@@ -122,49 +136,67 @@ def admission(*, processes: Sequence[int], as_json: bool, **shape: Any) -> None:
     click.echo(json.dumps(result)) if as_json else _show(result)
 
 
-def _title(processes: int) -> str:
-    return f"{processes} process{'' if processes == 1 else 'es'}"
+def _title(processes: int, *, hosts: int = 1) -> str:
+    return f"{processes} process{'' if processes == 1 else 'es'}" if hosts == 1 else f"{hosts} hosts"
 
 
 def _measured(plan: Plan, processes: int, done: Callable[[], None]) -> dict[str, Any]:
     """Both ways of measuring, on one group of so many gateway processes."""
     with running(processes) as group:
-        hot, *many = asyncio.run(books.tenants(group, plan.organizations + 1))
-        run = _Run(plan, processes, hot, many, [])
-        with Clients(group, connections=plan.connections) as clients:
-            # Each process looks each key up once.
-            warm_calls = plan.organizations * processes
-            watched = _watched(group, clients.bear, whose=process(group, GATEWAY))
-            end_to_end = run.rounds(watched, warm_calls=warm_calls, done=done)
+        run = _run(plan, group, processes)
+        end_to_end = _end_to_end(run, [group], done)
         with Meters(group, processes=processes, connections=plan.connections) as meters:
-            watched = _watched(group, meters.bear, whose=None)
+            watched = _watched(group, meters.bear, whose=())
             meter_alone = run.rounds(watched, warm_calls=plan.organizations, done=done)
-        written = asyncio.run(books.books(group))
+        written = _checked(run, group)
+    return {"processes": processes, "hosts": 1, "end_to_end": end_to_end, "meter_alone": meter_alone} | written
+
+
+def _measured_of_hosts(plan: Plan, hosts: int, done: Callable[[], None]) -> dict[str, Any]:
+    """End to end, on so many groups of one process each; meters alone have no host."""
+    with ExitStack() as stack:
+        first = stack.enter_context(running(1))
+        groups = [first, *(stack.enter_context(running(1, beside=first)) for _ in range(hosts - 1))]
+        run = _run(plan, first, hosts)
+        end_to_end = _end_to_end(run, groups, done)
+        written = _checked(run, first)
+    return {"processes": hosts, "hosts": hosts, "end_to_end": end_to_end} | written
+
+
+def _run(plan: Plan, group: Group, processes: int) -> _Run:
+    hot, *many = asyncio.run(books.tenants(group, plan.organizations + 1))
+    return _Run(plan, processes, hot, many, [])
+
+
+def _end_to_end(run: _Run, groups: Sequence[Group], done: Callable[[], None]) -> dict[str, Any]:
+    with Clients(groups, connections=run.plan.connections) as clients:
+        watched = _watched(groups[0], clients.bear, whose=[process(group, GATEWAY) for group in groups])
+        # Each process looks each key up once.
+        return run.rounds(watched, warm_calls=run.plan.organizations * run.processes, done=done)
+
+
+def _checked(run: _Run, group: Group) -> dict[str, Any]:
+    """What the books say, which is what was answered."""
+    written = asyncio.run(books.books(group))
     written.check(run.answered)
-    return {
-        "processes": processes,
-        "end_to_end": end_to_end,
-        "meter_alone": meter_alone,
-        "answered": _sums(run.answered),
-        "recorded": _sums([*written.recorded.elements()]),
-        "holds": written.holds,
-    }
+    recorded = _sums([*written.recorded.elements()])
+    return {"answered": _sums(run.answered), "recorded": recorded, "holds": written.holds}
 
 
 def _sums(calls: Sequence[Answered]) -> dict[str, Any]:
     return {"calls": len(calls), "cost": str(sum((call.cost for call in calls), Decimal(0)).normalize())}
 
 
-def _watched(group: Group, bear: Callable[[Load], Half], *, whose: int | None) -> Callable[[Load], Half]:
-    """A way to bear loads that tells what PostgreSQL took of the CPUs, and this process tree if they do not tell."""
+def _watched(group: Group, bear: Callable[[Load], Half], *, whose: Sequence[int]) -> Callable[[Load], Half]:
+    """A way to bear loads that tells what PostgreSQL took of the CPUs, and these process trees if they do not tell."""
     database = process(group, DATABASE)
 
     def borne(load: Load) -> Half:
-        before = machine.cpu_seconds(database), machine.cpu_seconds(whose) if whose is not None else 0
+        before = machine.cpu_seconds(database), sum(map(machine.cpu_seconds, whose))
         half = bear(load)
         half.database_cpu_seconds = machine.cpu_seconds(database) - before[0]
-        if whose is not None:
-            half.cpu_seconds = machine.cpu_seconds(whose) - before[1]
+        if whose:
+            half.cpu_seconds = sum(map(machine.cpu_seconds, whose)) - before[1]
         return half
 
     return borne
@@ -211,22 +243,31 @@ def _goals(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     settled = [
         group["meter_alone"]["spread"]["calls_per_second"]
         for group in groups
-        if group["processes"] == _SETTLED_PROCESSES
+        if group["processes"] == _SETTLED_PROCESSES and group["hosts"] == 1
     ]
     measure = f"settled calls/s, {_title(_SETTLED_PROCESSES)}, meter alone, spread"
     return [
         goals.told(measure, settled[0] if settled else None, least=_SETTLED_GOAL),
         *(
             goals.told(
-                f"hot tenant, percent of the spread load's calls/s, {_title(group['processes'])}, {name}",
+                f"hot tenant, percent of the spread load's calls/s, {_named(group)}, {name}",
                 group[way]["percent"],
                 least=_HOT_PERCENT_GOAL,
                 decimals=1,
             )
             for group in groups
-            for way, name in _NAMES.items()
+            for way, name in _ways(group)
         ),
     ]
+
+
+def _ways(group: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How it was measured, and what that is called."""
+    return ((way, name) for way, name in _NAMES.items() if way in group)
+
+
+def _named(group: Mapping[str, Any]) -> str:
+    return _title(group["processes"], hosts=group["hosts"])
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -234,19 +275,19 @@ def _show(result: dict[str, Any]) -> None:
     console.width = max(console.width, _WIDTH)
     console.print(_table(result))
     for group in result["groups"]:
-        for way, name in _NAMES.items():
+        for way, name in _ways(group):
             for kind in _KINDS:
                 figures = group[way][kind]
                 percent = figures["cpu_percent"]
                 console.print(
-                    f"{_title(group['processes'])}, {name}, {kind}: of the machine's {result['cpus']} CPUs PostgreSQL "
+                    f"{_named(group)}, {name}, {kind}: of the machine's {result['cpus']} CPUs PostgreSQL "
                     f"took {percent['database']:.0f} %, the processes {percent['processes']:.0f} %, the generator "
                     f"{percent['generator']:.0f} %; used up: {figures['used_up']}."
                 )
     for group in result["groups"]:
         answered, recorded = group["answered"]["calls"], group["recorded"]
         console.print(
-            f"{_title(group['processes'])}: {answered:,} calls answered, {recorded['calls']:,} recorded, "
+            f"{_named(group)}: {answered:,} calls answered, {recorded['calls']:,} recorded, "
             f"for {recorded['cost']} USD; nothing is held."
         )
     click.echo("\n" + tables.goals(result["goals"]), nl=False)
@@ -258,16 +299,16 @@ def _table(result: Mapping[str, Any]) -> Table:
         title=f"Settled calls per second, medians of {result['rounds']} rounds, {connections} calls at once:\n"
         f"one hot tenant / spread over {organizations:,}"
     )
-    columns = ("processes", "", "hot", "spread", "hot/spread", "p50 ms", "p99 ms", "CPU ms a call", "PostgreSQL's")
+    columns = ("", "", "hot", "spread", "hot/spread", "p50 ms", "p99 ms", "CPU ms a call", "PostgreSQL's")
     for column in columns:
         table.add_column(column, justify="right")
     for group in result["groups"]:
-        for way, name in _NAMES.items():
+        for way, name in _ways(group):
             figures = group[way]
             row = [f"{figures[kind]['calls_per_second']:,}" for kind in _KINDS]
             pairs = [
                 " / ".join(f"{figures[kind][figure]:.{decimals}f}" for kind in _KINDS)
                 for figure, decimals in (("p50_ms", 0), ("p99_ms", 0), ("cpu_ms", 3), ("database_cpu_ms", 3))
             ]
-            table.add_row(str(group["processes"]), name, *row, f"{figures['percent']} %", *pairs)
+            table.add_row(_named(group), name, *row, f"{figures['percent']} %", *pairs)
     return table

@@ -118,7 +118,7 @@ class Arena:
         call = asked(served, streamed=shape.streamed)
         tells = served.group_pid is not None
         load = Load(
-            requests.address(served.base_url), [call], shape.seconds, shape.connections, shape.rate, tells=tells
+            [requests.address(served.base_url)], [call], shape.seconds, shape.connections, shape.rate, tells=tells
         )
         before = self._spent(served)
         borne = self.generator.bear(load)

@@ -10,9 +10,11 @@ import asyncio
 import time
 from collections import deque
 from functools import partial
+from itertools import cycle
 from multiprocessing.connection import Connection
 
 import uvloop
+from scripts.benchmarks.alarm import Alarm
 from scripts.benchmarks.line import Answer, Line
 from scripts.benchmarks.traffic import Borne, Load, Told
 
@@ -22,7 +24,7 @@ _PROBLEMS_MAX = 5
 _MIXED, _MIXED_END = 2_654_435_761, 2**32
 """Numbers in order, multiplied by the one and taken modulo the other, are in no order."""
 
-_Kept = dict[tuple[tuple[str, int], int], list[Line]]
+_Kept = dict[tuple[tuple[tuple[str, int], ...], int], list[Line]]
 """Connections that the next load is to go over, by where to and how many."""
 
 
@@ -38,7 +40,7 @@ def serve(pipe: Connection) -> None:
 
 
 async def _bear(load: Load, kept: _Kept) -> Borne:
-    key = (load.address, load.connections)
+    key = (tuple(load.addresses), load.connections)
     bearing = _Bearing(load)
     await bearing.connect(kept.pop(key, []))
     cpu_seconds = time.process_time()
@@ -64,6 +66,8 @@ class _Bearing:
         self.borne = Borne()
         self._load = load
         self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._send_due)
+        self._addresses = cycle(load.addresses)
         self._lines: set[Line] = set()
         self._free: deque[Line] = deque()
         self._waiting: deque[float] = deque()
@@ -88,7 +92,9 @@ class _Bearing:
         self._lines.update(lines)
 
     async def _connected(self) -> Line:
-        _, line = await self._loop.create_connection(partial(Line, self._answered, self._closed), *self._load.address)
+        _, line = await self._loop.create_connection(
+            partial(Line, self._answered, self._closed), *next(self._addresses)
+        )
         return line
 
     async def run(self) -> None:
@@ -113,7 +119,7 @@ class _Bearing:
             if due >= self._deadline:
                 return
             if due > now:
-                self._loop.call_later(max(0, due - time.perf_counter()), self._send_due)
+                self._alarm.set(due)
                 return
             self.borne.due += 1
             if self._free:
@@ -231,6 +237,7 @@ class _Bearing:
 
     def end(self) -> list[Line]:
         """Hear nothing more; the connections."""
+        self._alarm.close()
         lines = [*self._lines]
         self._lines.clear()
         return lines

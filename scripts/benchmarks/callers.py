@@ -75,7 +75,7 @@ class Callers:
         first = self._made + 1
         borne = self._generator.bear(
             Load(
-                address=requests.address(self._group.base_url),
+                addresses=[requests.address(self._group.base_url)],
                 requests=[self._request(first + at) for at in range(calls)],
                 seconds=seconds,
                 connections=self._connections,

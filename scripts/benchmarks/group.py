@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
@@ -117,9 +117,14 @@ def read(answer: bytes) -> Any:
 
 
 @contextmanager
-def running(workers: int, **settings: str) -> Iterator[Group]:
-    """A group that has ended, and left nothing, when the block does."""
+def running(workers: int, *, beside: Group | None = None, **settings: str) -> Iterator[Group]:
+    """A group that has ended, and left nothing, when the block does.
+
+    Beside another one it is a host of its own on that one's database.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
+    if beside is not None:
+        settings["TOLLGATE_DATABASE_URL"] = beside.database_url
     with tempfile.TemporaryDirectory(prefix="tollgate-bench-") as scratch:
         data_dir = Path(scratch) / "data"
         options = ["--json", "--port", "0", "--workers", str(workers), "--data-dir", str(data_dir)]
@@ -131,7 +136,13 @@ def running(workers: int, **settings: str) -> Iterator[Group]:
             try:
                 told = _told(process, log)
                 url = embedded_postgres.running_url(data_dir) or ""
-                yield Group(**told, database_url=url, data_dir=data_dir, pid=process.pid)
+                group = Group(**told, database_url=url, data_dir=data_dir, pid=process.pid)
+                # Keys are told once, by whoever met the database first.
+                yield (
+                    group
+                    if beside is None
+                    else replace(beside, base_url=group.base_url, data_dir=data_dir, pid=process.pid)
+                )
             finally:
                 process.terminate()
                 try:

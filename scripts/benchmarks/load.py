@@ -83,10 +83,10 @@ class Turnstile:
 
 
 class Clients:
-    """Connections to a group that are open for as long as the block runs: every load goes over the same ones."""
+    """Connections to groups that are open for as long as the block runs: every load goes over the same ones."""
 
-    def __init__(self, group: Group, *, connections: int) -> None:
-        self._group = group
+    def __init__(self, groups: Sequence[Group], *, connections: int) -> None:
+        self._groups = groups
         self._connections = connections
         self._generator = Generator()
 
@@ -107,7 +107,7 @@ class Clients:
         """
         borne = self._generator.bear(
             traffic.Load(
-                address=requests.address(self._group.base_url),
+                addresses=[requests.address(group.base_url) for group in self._groups],
                 requests=[self._request(tenant) for tenant in load.tenants],
                 seconds=load.seconds,
                 connections=self._connections,
@@ -121,7 +121,7 @@ class Clients:
         return Half(answered, borne.milliseconds, borne.seconds, generator_cpu_seconds=borne.cpu_seconds)
 
     def _request(self, tenant: Tenant) -> bytes:
-        return requests.call(self._group.base_url, _QUESTION, {"authorization": f"Bearer {tenant.key_text}"})
+        return requests.call(self._groups[0].base_url, _QUESTION, {"authorization": f"Bearer {tenant.key_text}"})
 
 
 def _read(told: traffic.Told, tenant: Tenant) -> Answered:

@@ -206,7 +206,7 @@ class _Bench:
 
     def half(self, plan: Plan, kind: str | None) -> Half:
         """Small calls for a while, alone or with long ones beside them."""
-        where, small = address(self.served.base_url), asked(self.served, streamed=False)
+        where, small = [address(self.served.base_url)], asked(self.served, streamed=False)
         loads = [(self.arena.generator, Load(where, [small], plan.seconds, _SMALL_CONNECTIONS, plan.small_rate))]
         if kind is not None:
             calls = max(int(plan.rate * plan.seconds), 1)

@@ -42,7 +42,6 @@ _SECONDS_MAX = 600
 _WARM_SHARE = 0.25
 """Of the parts: caches fill, and allocators find their size."""
 _POINTS_MIN = 3
-_MB = 2**20
 
 
 class Memory(NamedTuple):
@@ -50,11 +49,12 @@ class Memory(NamedTuple):
 
     rss: float
     pss: float
-    uss: float
-    """What is its own alone."""
+    own: float
+    """Of the latter what is neither a file nor memory that processes share, which counts as one's own (USS) as long as
+    nobody else has touched it: with PostgreSQL's buffers that is what was read last, and no growth."""
 
     def __add__(self, other: "Memory") -> "Memory":  # type: ignore[override]  # sums, where tuples would be joined
-        return Memory(self.rss + other.rss, self.pss + other.pss, self.uss + other.uss)
+        return Memory(self.rss + other.rss, self.pss + other.pss, self.own + other.own)
 
 
 class Sample(NamedTuple):
@@ -139,7 +139,7 @@ def _load(plan: Plan, served: Served, tenants: Sequence[Tenant], part: int) -> L
         for tenant in ours
         for streamed in (False, True)
     ]
-    return Load(address(served.base_url), calls, _SECONDS_MAX, plan.connections, calls_max=plan.calls // plan.parts)
+    return Load([address(served.base_url)], calls, _SECONDS_MAX, plan.connections, calls_max=plan.calls // plan.parts)
 
 
 def _check(borne: Borne, calls: int) -> None:
@@ -152,13 +152,19 @@ def _memory(group: Group) -> dict[str, Memory]:
     found: dict[str, list[Memory]] = defaultdict(list)
     for process in tree(group.pid):
         try:
-            told = process.memory_full_info()
-            found[_kind(process)].append(Memory(told.rss / _MB, told.pss / _MB, told.uss / _MB))
-        except psutil.NoSuchProcess:
+            found[_kind(process)].append(_memory_of(process.pid))
+        except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
             continue
     return {
         kind: max(each) if kind == _GATEWAY else sum(each[1:], start=each[0]) for kind, each in sorted(found.items())
     }
+
+
+def _memory_of(pid: int) -> Memory:
+    with Path(f"/proc/{pid}/smaps_rollup").open() as told:
+        next(told)
+        sizes = {name: int(size.split()[0]) / 1024 for name, _, size in (line.partition(":") for line in told)}
+    return Memory(sizes["Rss"], sizes["Pss"], sizes["Pss_Anon"])
 
 
 def _kind(process: psutil.Process) -> str:
@@ -178,7 +184,7 @@ def _result(plan: Plan, samples: Sequence[Sample], seconds: float) -> dict[str, 
     for kind in samples[-1].memory:
         first, last = samples[0].memory[kind], samples[-1].memory[kind]
         # What is shared shows in the resident size of everybody, and PostgreSQL's buffers fill.
-        sizes = [sample.memory[kind].uss if kind == "PostgreSQL" else sample.memory[kind].rss for sample in warm]
+        sizes = [sample.memory[kind].own if kind == "PostgreSQL" else sample.memory[kind].rss for sample in warm]
         growth = slope([sample.calls for sample in warm], sizes)
         processes[kind] = {
             "before": {name: round(value, 1) for name, value in first._asdict().items()},
@@ -239,7 +245,7 @@ def _show(result: dict[str, Any]) -> None:
         table.add_row(kind, *sizes, f"{told['growth_mb_per_million']:+.1f} ± {told['error']:.1f}")
     console = Console()
     console.print(table)
-    console.print("± is one standard error. Of PostgreSQL what grows is what is not shared; its buffers fill.")
+    console.print("± is one standard error. Of PostgreSQL the growth is that of its own; its buffers fill.")
     console.print(
         f"{result['ledger']['recorded']:,} calls are recorded as they were answered and served, and no other."
     )

@@ -16,7 +16,8 @@ class Streak(NamedTuple):
 class Load:
     """Calls to make."""
 
-    address: tuple[str, int]
+    addresses: Sequence[tuple[str, int]]
+    """Connections are spread evenly over them."""
     requests: Sequence[bytes]
     """In turn."""
     seconds: float
@@ -28,7 +29,7 @@ class Load:
     until: Streak | None = None
     """It is enough as soon as there was one."""
     keeps_connections: bool = False
-    """Whether the next load of as many connections to the same address is to go over the same ones."""
+    """Whether the next load of as many connections to the same addresses is to go over the same ones."""
     tells: bool = True
     """Whether what each answer said is to be told."""
 

@@ -30,7 +30,7 @@ def generator() -> Iterator[Generator]:
 
 def load(provider: Provider, model: str, *, streamed: bool = False, calls: int = 5) -> Load:
     asked = requests.call(provider.base_url, {"model": model} | QUESTION, {}, streamed=streamed)
-    return Load(requests.address(provider.base_url), [asked], seconds=20, connections=2, calls_max=calls)
+    return Load([requests.address(provider.base_url)], [asked], seconds=20, connections=2, calls_max=calls)
 
 
 def test_every_answer_has_an_id_of_its_own_which_is_in_the_log(provider: Provider, generator: Generator) -> None:

@@ -3,8 +3,10 @@
 import os
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from tests.conftest import copied
 from tests.crashes.callers import Callers
 from tests.crashes.plant import Plant, plant
 from tests.gateway.installation import PRICES, Customer, provider_of
@@ -17,9 +19,9 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory, seed: int) -> AsyncIterator[Plant]:
+async def running(migrated: Path, tmp_path_factory: pytest.TempPathFactory, seed: int) -> AsyncIterator[Plant]:
     dice = random.Random(seed)  # noqa: S311 - what it decides is to be had again
-    async with plant(tmp_path_factory.mktemp("plant"), dice) as made:
+    async with plant(copied(migrated, tmp_path_factory.mktemp("plant")), dice) as made:
         yield made
 
 

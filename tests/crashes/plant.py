@@ -18,7 +18,7 @@ from tests.crashes.script import Play
 from tests.gateway.fake_provider import FakeProvider
 from tests.gateway.installation import Installation, founded, free_port, is_ready
 
-from tollgate.infra import children, estate, spool, upgrades
+from tollgate.infra import children, estate, spool
 from tollgate.infra import database as databases
 from tollgate.infra.children import Child
 from tollgate.infra.database import Database
@@ -193,7 +193,7 @@ class Plant:
 
 @asynccontextmanager
 async def plant(data_dir: Path, dice: random.Random) -> AsyncIterator[Plant]:
-    """An installation with everything running, and a provider whose play is still to be written."""
+    """An installation on a migrated database, everything running; the provider's play is still to be written."""
     async with AsyncExitStack() as held:
         postgres = EmbeddedPostgres(data_dir)
         held.push_async_callback(postgres.stop)
@@ -202,7 +202,6 @@ async def plant(data_dir: Path, dice: random.Random) -> AsyncIterator[Plant]:
         for door in ways:
             await door.open(postgres.url)
         url = ways[-1].url(postgres.url)
-        await upgrades.upgrade(url)
         operator_key = await founded(url)
         gateways = [
             GatewayGroup(_environment(data_dir, door.url(postgres.url)), door=door, workers=1 + (place == 0))

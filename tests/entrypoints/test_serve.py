@@ -1,16 +1,19 @@
 """Serving: what cannot start says why, and what ends takes everything with it."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
-from tests.stories.serving import SERVE, lines_until, serving
+from tests.conftest import copied
+from tests.stories.serving import SERVE, lines_until
 
 from tollgate.entrypoints import serve
 from tollgate.infra.settings import Settings
@@ -67,19 +70,25 @@ def all_ended(pids: dict[int, str]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One for all groups here: each must find what the one before left in good order."""
-    return tmp_path_factory.mktemp("data")
+    return copied(migrated, tmp_path_factory.mktemp("data"))
+
+
+@contextmanager
+def served(data_dir: Path) -> Iterator[tuple["subprocess.Popen[str]", dict[str, str | None]]]:
+    """A group that answers, and what it told at its start."""
+    command = [*SERVE, "--json", "--port", "0", "--data-dir", str(data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        yield process, json.loads(lines_until(process, "}")[-1])
+        process.kill()
 
 
 @pytest.fixture
 def group(data_dir: Path) -> Iterator["subprocess.Popen[str]"]:
     """A group that answers, which a test may treat as badly as it likes."""
-    command = [*SERVE, "--json", "--port", "0", "--data-dir", str(data_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        lines_until(process, "}")
+    with served(data_dir) as (process, _):
         yield process
-        process.kill()
 
 
 class TestAStartThatFails:
@@ -180,19 +189,19 @@ class TestAGroup:
         assert f"the {name} ended unexpectedly" in said
         assert all_ended(everything)
 
-    def test_leaves_nothing_behind_when_it_is_killed_and_can_start_again(
+    def test_leaves_nothing_behind_when_it_is_killed_and_the_next_one_serves_counts_and_stops_on_ctrl_c(
         self, group: "subprocess.Popen[str]", data_dir: Path
     ) -> None:
         everything = descendants(group.pid)
         group.kill()
         group.wait()
         assert all_ended(everything)
-        with serving(data_dir) as again:
-            assert again.keys is None
+        with served(data_dir) as (again, told):
+            assert told["operator_key"] is None
+            self._counts_together(again, data_dir)
+            self._stops_in_good_order(again, data_dir)
 
-    def test_counts_together_and_stops_in_good_order_on_ctrl_c(
-        self, group: "subprocess.Popen[str]", data_dir: Path
-    ) -> None:
+    def _counts_together(self, group: "subprocess.Popen[str]", data_dir: Path) -> None:
         (metrics_dir,) = serve._metrics_home(data_dir).glob("metrics-*")
         programs = ("gateway_process", "-m tollgate worker")
         ours = {pid for pid, command in descendants(group.pid).items() if any(part in command for part in programs)}
@@ -200,10 +209,11 @@ class TestAGroup:
         assert [line for line in told if b"MULTIPROC" in line] == [b"PROMETHEUS_MULTIPROC_DIR=" + bytes(metrics_dir)]
         assert len({file.stem.rpartition("_")[2] for file in metrics_dir.glob("counter_*.db")}) >= len(programs)
 
+    def _stops_in_good_order(self, group: "subprocess.Popen[str]", data_dir: Path) -> None:
         everything = descendants(group.pid)
         group.send_signal(signal.SIGINT)
         _, said = group.communicate(timeout=ENDED_SECONDS_MAX)
         assert (group.returncode, "Traceback" in said) == (0, False)
         assert all_ended(everything)
         assert not (data_dir / "database-url").exists()
-        assert not metrics_dir.exists()
+        assert not [*serve._metrics_home(data_dir).glob("metrics-*")]

@@ -54,7 +54,7 @@ class Stage:
 
     async def play(self, model: str, scripts: Sequence[Script]) -> dict[Script, asyncpg.Record]:
         """Make all these calls at once; the record of each, of which there is exactly one."""
-        principal = (await self.gateway.authenticate([(b"x-api-key", self.customer.key.encode())])).principal
+        principal = (await self.gateway.door.authenticate([(b"x-api-key", self.customer.key.encode())])).principal
         self.upstream.scripts = {script.number: script for script in scripts}
         async with asyncio.TaskGroup() as group:
             for script in scripts:

@@ -134,7 +134,7 @@ class TestLongPrompts:
 
 class TestCountingTokens:
     async def principal(self, gateway: Clocked, tenant: Tenant) -> Principal:
-        return (await served_by(gateway).authenticate([(b"x-api-key", tenant.key.encode())])).principal
+        return (await served_by(gateway).door.authenticate([(b"x-api-key", tenant.key.encode())])).principal
 
     def counted(self, gateway: Clocked, principal: Principal, text: str = SHORT) -> Awaitable[int]:
         body = json.dumps({"model": MODEL, "max_tokens": 1, **saying(text)}).encode()

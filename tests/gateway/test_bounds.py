@@ -1,13 +1,13 @@
 """Bounds: no call costs more than its worst case, and a cap keeps it within what is held."""
 
 import json
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.gateway.builders import a_candidate, a_request
 from tests.pricing.builders import per_million
 
@@ -166,7 +166,7 @@ def test_a_short_answer_needs_no_more_than_itself() -> None:
 
 
 def test_an_answer_that_may_have_no_tokens_needs_none() -> None:
-    nothing_written = replace(a_request(), max_tokens=0)
+    nothing_written = structs.replace(a_request(), max_tokens=0)
     bound = bounds.of(nothing_written, [a_candidate("1", "1", max_output=1000)], PromptTokens(10, 10))
     assert bound.least == bound.most == Decimal(10) / 1_000_000
 

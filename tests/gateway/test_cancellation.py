@@ -95,7 +95,7 @@ async def a_gateway(installation: Installation, gates: dict[str, Gate]) -> Async
 async def begun(
     own: Gateway, customer: Customer, model: str, *, stream: bool
 ) -> tuple["asyncio.Task[None]", FakeClient]:
-    principal = (await own.authenticate([(b"x-api-key", customer.key.encode())])).principal
+    principal = (await own.door.authenticate([(b"x-api-key", customer.key.encode())])).principal
     body = json.dumps({"model": model, "messages": MESSAGES, "stream": stream}).encode()
     client = FakeClient()
     return asyncio.create_task(own.serve(Inquiry(principal, Wire.CHAT, body, {}), client)), client

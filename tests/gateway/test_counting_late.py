@@ -16,6 +16,7 @@ from tests.gateway.watched import Watched, finished
 from tollgate.gateway import admitting, service, tokenizer
 from tollgate.gateway.model import Prompt, PromptTokens
 from tollgate.gateway.recall import Recalled
+from tollgate.infra import telemetry
 from tollgate.kit.ids import OrganizationId
 from tollgate.metering.model import CallStatus
 
@@ -138,6 +139,7 @@ async def test_prompts_that_are_counted_after_they_were_held_for_can_be_watched(
 
 
 def watching() -> Counter[str]:
+    telemetry.tell_counts()
     late = REGISTRY.get_sample_value("tollgate_prompts_counted_late_total") or 0
     held = {
         how: REGISTRY.get_sample_value("tollgate_prompts_total", {"how": how}) or 0

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.gateway.builders import a_candidate, a_request
 from tests.pricing.builders import JANUARY, an_adjustment
 
@@ -256,7 +257,7 @@ WORDS = st.lists(st.sampled_from(["\\", "u0000", "\x00", '"', "a", "é"]), max_s
 def test_whatever_is_written_is_kept_without_its_nuls(reason: str, identifier: str, more: dict[str, str]) -> None:
     usage = read_usage({**more, **USAGE})
     call = a_call(Ending.FINISHED, Answer(usage, reason, identifier))
-    asked = replace(call.request, attribution=replace(call.request.attribution, metadata=more))
+    asked = structs.replace(call.request, attribution=structs.replace(call.request.attribution, metadata=more))
     call = replace(call, crossing=Crossing(asked))
     settlement = settled(call)
     bare = {key.replace("\x00", ""): value.replace("\x00", "") for key, value in more.items()}

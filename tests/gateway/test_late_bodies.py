@@ -11,7 +11,7 @@ from tests.control_plane import ControlPlane, shared_control_plane
 from tests.gateway.fake_provider import whole
 from tests.gateway.installation import MESSAGES, Customer, Installation, provider_of
 
-from tollgate.gateway import routes
+from tollgate.gateway.patience import Patience
 
 CHAT, COUNTING = "/api/v1/chat/completions", "/api/anthropic/v1/messages/count_tokens"
 PATHS = (CHAT, "/api/v1/responses", "/api/v1/embeddings", "/api/anthropic/v1/messages", COUNTING)
@@ -86,9 +86,9 @@ async def test_a_key_that_was_disabled_meanwhile_opens_nothing(gateway: Installa
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("is_known", "status"), [(True, 400), (False, 401)])
 async def test_a_body_that_does_not_arrive_is_not_waited_for_without_end(
-    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, path: str, *, is_known: bool, status: int
+    plane: ControlPlane, path: str, *, is_known: bool, status: int
 ) -> None:
-    monkeypatch.setattr(routes, "BODY_SECONDS_MAX", 0.05)
+    plane.app.state.gateway.room.arriving = Patience(0.05)
     key = await plane.a_key(await plane.an_organization(), "inference") if is_known else "nobody"
 
     async def never_whole() -> AsyncIterator[bytes]:

@@ -106,7 +106,7 @@ class Deaf:
     async def call(self, customer: Customer, model: str) -> FakeClient:
         client = FakeClient()
         body = json.dumps({"model": model, "messages": MESSAGES}).encode()
-        principal = (await self.gateway.authenticate([(b"x-api-key", customer.key.encode())])).principal
+        principal = (await self.gateway.door.authenticate([(b"x-api-key", customer.key.encode())])).principal
         await self.gateway.serve(Inquiry(principal, Wire.CHAT, body, {}), client)
         return client
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from tollgate.gateway.patience import within
+from tollgate.gateway.patience import Patience, within
 
 
 class Handed:
@@ -67,3 +67,28 @@ async def test_what_fails_later_fails() -> None:
 
     with pytest.raises(OSError, match="gone"):
         await within(5, work())
+
+
+async def test_one_timer_ends_each_of_many_waits_in_its_time() -> None:
+    patience, loop = Patience(0.05), asyncio.get_running_loop()
+    began_at, ended_after = loop.time(), []
+
+    async def wait(delay: float) -> None:
+        await asyncio.sleep(delay)
+        with pytest.raises(TimeoutError):
+            await patience.within(loop.create_future())
+        ended_after.append(loop.time() - began_at - delay)
+
+    await asyncio.gather(*map(wait, (0, 0.02, 0.04)), patience.within(asyncio.sleep(0.03)))
+    assert len(ended_after) == 3
+    assert min(ended_after) >= 0.05
+    assert await patience.within(asyncio.sleep(0, "done")) == "done"
+
+
+async def test_a_wait_that_is_cancelled_is_not_told_that_it_was_late() -> None:
+    patience = Patience(60)
+    waiting = asyncio.create_task(patience.within(asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

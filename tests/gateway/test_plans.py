@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from types import SimpleNamespace
@@ -12,6 +12,8 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields
+from msgspec.structs import replace as changed
 from tests.gateway.builders import MODEL, a_catalogue, a_price, a_provider, a_request, an_endpoint
 from tests.pricing.builders import JANUARY, an_adjustment, per_million
 
@@ -109,7 +111,7 @@ REQUESTS = (
     *(a_request(**each) for each in FIELDS),
     a_request(n=3),
     *(a_request(model=model, messages=words) for model in (MODEL, OTHER) for words in (SEEN, HEARD)),
-    replace(a_request(), searches=2),
+    changed(a_request(), searches=2),
     on(Wire.RESPONSES, input="hi"),
     on(Wire.MESSAGES, max_tokens=50, messages=[{"role": "user", "content": "hi"}]),
     on(Wire.MESSAGES, max_tokens=50, messages=[{"role": "user", "content": "hi"}], models=[MODEL]),
@@ -211,8 +213,8 @@ def asked(request: Request) -> plans.Question | None:
 def test_every_field_of_a_request_is_asked_about_or_decides_nothing() -> None:
     request = a_request()
     assert {each.name for each in fields(Request)} == ANOTHER.keys() | INDIFFERENT.keys()
-    assert all(asked(replace(request, **{name: value})) != asked(request) for name, value in ANOTHER.items())
-    assert all(asked(replace(request, **{name: value})) == asked(request) for name, value in INDIFFERENT.items())
+    assert all(asked(changed(request, **{name: value})) != asked(request) for name, value in ANOTHER.items())
+    assert all(asked(changed(request, **{name: value})) == asked(request) for name, value in INDIFFERENT.items())
 
 
 def test_every_part_of_a_prompt_is_asked_about_or_decides_nothing() -> None:
@@ -220,7 +222,7 @@ def test_every_part_of_a_prompt_is_asked_about_or_decides_nothing() -> None:
     assert {each.name for each in fields(Prompt)} == OF_PROMPTS.keys() | OF_PROMPTS_INDIFFERENT.keys()
     for parts, is_asked_about in ((OF_PROMPTS, True), (OF_PROMPTS_INDIFFERENT, False)):
         for name, value in parts.items():
-            other = replace(request, prompt=replace(request.prompt, **{name: value}))
+            other = changed(request, prompt=changed(request.prompt, **{name: value}))
             assert (asked(other) != asked(request)) is is_asked_about
 
 

@@ -80,7 +80,7 @@ class Watched:
         wire: Wire = Wire.CHAT,
         **asking: Any,
     ) -> "asyncio.Task[None]":
-        principal = (await self.served.authenticate([(b"x-api-key", tenant.key.encode())])).principal
+        principal = (await self.served.door.authenticate([(b"x-api-key", tenant.key.encode())])).principal
         asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 100}
         body = json.dumps({"model": MODEL, "stream": stream, **asked, **asking}).encode()
         return asyncio.create_task(self.served.serve(Inquiry(principal, wire, body, {}), client))

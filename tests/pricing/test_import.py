@@ -263,6 +263,7 @@ async def test_what_is_priced_and_cannot_write_is_told(
 
 
 class TestCommandLine:
+    @pytest.mark.long  # the README's test imports the whole list, and others what is there already
     async def test_imports_the_whole_list_once(self, database_url: str) -> None:
         first = await answer(database_url, "import", "--yes", "--json")
         second = await answer(database_url, "import", "--yes", "--json")

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from tests.conftest import copied
 from tests.stories.serving import Keys, Served, serving
 
 MONTH = datetime.now(UTC).strftime("%Y-%m")  # noqa: TID251 - the group lives by the real clock, and so do its months
@@ -14,8 +16,8 @@ CENT = Decimal("0.01")
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("month")) as group:
+def served(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(copied(migrated, tmp_path_factory.mktemp("month"))) as group:
         yield group
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tests.conftest import copied
 from tests.stories.serving import Keys, Served, serving
 
 from tollgate.infra import migrations
@@ -23,8 +24,8 @@ def figures(served: Served, keys: Keys, generations: list[str]) -> dict[str, byt
     return {path: answer.content for path, answer in answers.items()}
 
 
-def test_a_restart_changes_no_figure(tmp_path: Path) -> None:
-    with serving(tmp_path) as served:
+def test_a_restart_changes_no_figure(migrated: Path, tmp_path: Path) -> None:
+    with serving(copied(migrated, tmp_path)) as served:
         keys = served.keys
         assert keys is not None
         for number in range(1, 6):

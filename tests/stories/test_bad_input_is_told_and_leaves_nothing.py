@@ -1,9 +1,11 @@
 """Whatever is wrong with a request is told in the one shape of errors, key before body, and leaves nothing behind."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+from tests.conftest import copied
 from tests.stories.serving import Keys, Served, serving
 
 HELLO = b'{"model": "sandbox/echo", "messages": [{"role": "user", "content": "Hello"}]}'
@@ -12,8 +14,8 @@ OVERSIZED = b" " * (33 * 1024 * 1024)
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("input")) as group:
+def served(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(copied(migrated, tmp_path_factory.mktemp("input"))) as group:
         yield group
 
 

@@ -75,10 +75,10 @@ def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tm
     done = bench(repository, tmp_path, "admission", *shape, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    [group] = result["groups"]
-    assert group["processes"] == 2
-    assert group["recorded"] == group["answered"]
-    assert group["holds"] == 0
+    group, hosts = result["groups"]
+    assert (group["processes"], group["hosts"], hosts["processes"], hosts["hosts"]) == (2, 1, 2, 2)
+    assert (group["recorded"], hosts["recorded"]) == (group["answered"], hosts["answered"])
+    assert group["holds"] == hosts["holds"] == 0
     for way in ("end_to_end", "meter_alone"):
         assert group[way]["percent"] > 0
         for kind in ("hot", "spread"):
@@ -91,6 +91,7 @@ def test_a_hot_tenant_against_many_is_measured_and_recorded(repository: Path, tm
         None,  # Four processes were not measured.
         group["end_to_end"]["percent"],
         group["meter_alone"]["percent"],
+        hosts["end_to_end"]["percent"],
     ]
     assert_nothing_is_left(tmp_path)
 

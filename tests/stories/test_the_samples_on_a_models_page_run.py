@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+from tests.conftest import copied
 from tests.console.reading import Page
 from tests.stories.serving import Served, serving
 
@@ -14,8 +16,8 @@ ANSWER = "What is the meaning of life?"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("data")) as group:
+def served(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(copied(migrated, tmp_path_factory.mktemp("data"))) as group:
         yield group
 
 

@@ -7,14 +7,14 @@ counting keeps others waiting. Where all bounds are far away, a long prompt is h
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
-from tollgate.gateway import bounds, eligibility, routing, tokenizer
+from tollgate.gateway import bounds, eligibility, routing, tokenizer, unseen
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call
-from tollgate.gateway.model import Plan, PromptTokens, Request
+from tollgate.gateway.model import Plan, PromptTokens, Request, Session
 from tollgate.gateway.outlook import Outlook
 from tollgate.gateway.recall import Recall
 from tollgate.gateway.snapshot import Snapshot
@@ -40,27 +40,19 @@ _FAR = 100
 """How many calls of this kind every bound must have room for, so that one may hold what was not counted."""
 _SAMPLED_PERCENT_MOST = 150
 """How long a prompt is taken to be, of what samples make of it, where it has to fit an endpoint's context."""
-_COUNTED, _RECALLED, _BY_BYTES = (telemetry.PROMPTS.labels(how) for how in ("counted", "recalled", "by_bytes"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Proposal:
+class _Proposal(NamedTuple):
     """A call that is to be admitted as it is planned."""
 
     principal: Principal
     crossing: Crossing
     plan: Plan
     snapshot: Snapshot
+    vocabulary: str
+    """The encoding of the model that is tried first."""
+    session: Session | None
     at: datetime
-
-    @property
-    def request(self) -> Request:
-        return self.crossing.request
-
-    @property
-    def vocabulary(self) -> str:
-        """The encoding of the model that is tried first."""
-        return self.snapshot.catalogue.models[self.plan.candidates[0].endpoint.model].tokenizer
 
 
 class Admissions:
@@ -98,9 +90,9 @@ class Admissions:
             TollgateError: nothing is held; it says why.
         """
         snapshot = await self._shelf.current()
-        crossing = Crossing(request)
+        crossing = Crossing(unseen.noted(request))
         session = self._outlook.session_of(principal, request)
-        sticky = await self._outlook.place_of(session)
+        sticky = None if session is None else await self._outlook.sessions.place_of(session)
         for _ in range(_PLANS_MAX):
             now = self._clock.now()
             try:
@@ -111,13 +103,12 @@ class Admissions:
                     raise
                 snapshot = newer
                 continue
+            vocabulary = snapshot.catalogue.models[plan.candidates[0].endpoint.model].tokenizer
+            proposal = _Proposal(principal, crossing, plan, snapshot, vocabulary, session, now)
             try:
-                call = await self._admitted(_Proposal(principal, crossing, plan, snapshot, now), ask_first=ask_first)
+                return await (self._admitted_if_it_pays(proposal) if ask_first else self._admitted(proposal))
             except CatalogueIsStale:
                 snapshot = await self._shelf.refresh(stale=snapshot)
-            else:
-                call.session = session
-                return call
         raise Unavailable("The catalogue is changing; try again.", metadata={"retry_after_seconds": 1})
 
     async def count(self, principal: Principal, request: Request) -> int:
@@ -141,19 +132,23 @@ class Admissions:
         telemetry.PROMPTS_COUNTED_LATE.inc()
         return counted
 
-    async def _admitted(self, proposal: _Proposal, *, ask_first: bool) -> Call:
+    async def _admitted_if_it_pays(self, proposal: _Proposal) -> Call:
         """Held for by what is quickly known of its prompt, if that is enough; else by the prompt as it is counted."""
-        gauged = await self._gauged(proposal) if ask_first else None
+        gauged = await self._gauged(proposal)
         if gauged is not None:
             # Others may have come nearer to a bound meanwhile.
             with suppress(InsufficientCredit, LimitExceeded):
                 call = await self._held(proposal, gauged)
-                (_RECALLED if gauged.counted else _BY_BYTES).inc()
+                telemetry.count(telemetry.PROMPTS, "recalled" if gauged.counted else "by_bytes")
                 return call
+        return await self._admitted(proposal)
+
+    async def _admitted(self, proposal: _Proposal) -> Call:
+        """Held for by the prompt as it is counted."""
         recalled = self._recall.of(proposal.principal.organization_id, proposal.vocabulary)
-        counted = await tokenizer.count_prompt(proposal.request.prompt, proposal.vocabulary, recalled)
+        counted = await tokenizer.count_prompt(proposal.crossing.request.prompt, proposal.vocabulary, recalled)
         call = await self._held(proposal, counted)
-        _COUNTED.inc()
+        telemetry.count(telemetry.PROMPTS, "counted")
         return call
 
     async def _gauged(self, proposal: _Proposal) -> PromptTokens | None:
@@ -163,7 +158,7 @@ class Admissions:
         The same answer tells whether all bounds are far away: then it may be held for by its bytes, which keeps nobody
         out. It may not where it might not fit an endpoint's context.
         """
-        request, candidates = proposal.request, proposal.plan.candidates
+        request, candidates = proposal.crossing.request, proposal.plan.candidates
         least = bounds.of(request, candidates, _SHORTEST)
         far = money.EXACT.multiply(_FAR, bounds.of(request, candidates, tokenizer.most_of(request.prompt)).most)
         answer = await self._meter.admit(
@@ -190,6 +185,7 @@ class Admissions:
             plan=plan,
             vocabulary=proposal.vocabulary,
             prompt=prompt,
+            session=proposal.session,
         )
         bound = bounds.of(crossing.request, plan.candidates, prompt)
         call.admission = await self._meter.admit(
@@ -230,6 +226,6 @@ def _fits_surely(proposal: _Proposal, gauged: PromptTokens) -> bool:
     """Whether every endpoint planned has room for the prompt, were it much longer than its samples say."""
     longer = PromptTokens(gauged.likely * _SAMPLED_PERCENT_MOST // 100, gauged.most, counted=False)
     return all(
-        eligibility.too_long(proposal.request, candidate.endpoint, candidate.provider, longer) is None
+        eligibility.too_long(proposal.crossing.request, candidate.endpoint, candidate.provider, longer) is None
         for candidate in proposal.plan.candidates
     )

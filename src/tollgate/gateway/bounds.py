@@ -1,8 +1,8 @@
 """Bounds: what a call may cost at most and must be able to cost at least, before it is made. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollgate.catalog.model import Endpoint, Format
 from tollgate.gateway.model import Candidate, PromptTokens, Request, Wire
@@ -23,8 +23,7 @@ _CLAUDE_PERCENT_MOST = 160
 """How many tokens Claude's vocabulary, which is not published, makes of a hundred of ours: see docs/counting.md."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """Of one call, over all the endpoints it may be served by."""
 
     least: Decimal
@@ -40,15 +39,21 @@ def of(request: Request, candidates: Sequence[Candidate], prompt: PromptTokens) 
     least = most = money.ZERO
     least_output = 0
     for candidate in candidates:
-        longest, searching = longest_prompt(request, candidate, prompt), _searches(request, candidate)
-        output = _output_tokens(request, candidate)
+        longest, output = longest_prompt(request, candidate, prompt), _output_tokens(request, candidate)
         useful = min(output, USEFUL_OUTPUT_TOKENS * request.choices)
-        least = max(least, money.EXACT.add(pricing.worst_case(longest, useful, candidate.price), searching))
-        most = max(most, money.EXACT.add(pricing.worst_case(longest, output, candidate.price), searching))
+        costs = _worst_case(request, candidate, longest, output)
+        most = max(most, costs)
+        least = max(least, costs if useful == output else _worst_case(request, candidate, longest, useful))
         least_output = max(least_output, useful)
     # What was not counted may be anything up to its most.
     longest = prompt.likely if prompt.counted else prompt.most
     return Bounds(least=least, most=most, tokens=longest + least_output)
+
+
+def _worst_case(request: Request, candidate: Candidate, prompt_tokens: int, completion_tokens: int) -> Decimal:
+    """What the call costs at most at one endpoint: so many tokens, and its searches."""
+    tokens = pricing.worst_case(prompt_tokens, completion_tokens, candidate.price)
+    return money.EXACT.add(tokens, _searches(request, candidate)) if request.searches else tokens
 
 
 def longest_prompt(request: Request, candidate: Candidate, prompt: PromptTokens) -> int:
@@ -59,7 +64,7 @@ def longest_prompt(request: Request, candidate: Candidate, prompt: PromptTokens)
     """
     context = candidate.endpoint.context_length
     most = prompt.most * _CLAUDE_PERCENT_MOST // 100 if candidate.provider.format is Format.ANTHROPIC else prompt.most
-    if context is None or request.wire is Wire.EMBEDDINGS:
+    if context is None or most <= context or request.wire is Wire.EMBEDDINGS:
         return most
     return min(most, max(prompt.likely, context))
 

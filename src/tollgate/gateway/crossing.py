@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from tollgate.catalog.model import Endpoint, Provider
 from tollgate.gateway import formats, streams
 from tollgate.gateway.model import Access, Answer, Candidate, Receipt, Request, UpstreamRequest, Wire
@@ -83,7 +85,7 @@ class Crossing:
             return _Passed(request, wire)
         if wire is request.wire:
             kept = {name: value for name, value in request.fields.items() if name not in ignorable}
-            return _Passed(replace(request, fields=kept), wire)
+            return _Passed(structs.replace(request, fields=kept), wire)
         foreign = self._foreign_to(wire, candidate.provider)
         ignored = [feature for feature in self._conversation.features() if self._name_of(feature) in ignorable]
         left_out: dict[str, Any] = {

@@ -27,6 +27,8 @@ _PAGE_BYTES_LEAST = 1_000
 
 def prompt_tokens(prompt: Prompt, *, counted: int) -> PromptTokens:
     """What a prompt comes to of which so many tokens were counted, likely and at most."""
+    if not (prompt.images or prompt.blobs or prompt.elsewhere):
+        return PromptTokens(counted, counted)
     return PromptTokens(
         likely=counted + IMAGE_LIKELY * prompt.images + sum(map(_likely, prompt.blobs)),
         most=counted + IMAGE_MOST * prompt.images + sum(map(_most, prompt.blobs)) + ELSEWHERE_MOST * prompt.elsewhere,

@@ -19,9 +19,9 @@ def of_answer(call: Call, *, overhead: str, now: datetime) -> Mapping[str, str]:
         "x-generation-id": generation_id,
         "x-tollgate-provider": call.attempts[-1].candidate.provider.slug,
         "x-tollgate-overhead-ms": overhead,
-        **rates(call.admission, now=now),
-        **endings(call.plan.asked_for.get(call.attempts[-1].candidate.endpoint.model)),
     }
+    headers |= rates(call.admission, now=now)
+    headers |= endings(call.plan.asked_for.get(call.attempts[-1].candidate.endpoint.model))
     if call.request.wire is Wire.MESSAGES:
         headers["request-id"] = generation_id
     if call.request.stream:

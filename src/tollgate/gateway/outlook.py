@@ -37,10 +37,6 @@ class Outlook:
         name = request.attribution.session_id
         return None if name is None else session_of(principal.organization_id, name, request.models[0])
 
-    async def place_of(self, session: Session | None) -> EndpointId | None:
-        """Where the session was served last."""
-        return None if session is None else await self.sessions.place_of(session)
-
     def plan(
         self, crossing: Crossing, principal: Principal, snapshot: Snapshot, *, sticky: EndpointId | None, at: datetime
     ) -> Plan:

@@ -8,21 +8,37 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple
 
 from tollgate.gateway.crossing import Crossing
-from tollgate.gateway.model import Plan
+from tollgate.gateway.model import BlobKind, Plan, Preferences, Wire
 from tollgate.gateway.snapshot import Snapshot
 from tollgate.health.model import Condition
-from tollgate.kit.ids import EndpointId
-from tollgate.kit.principal import Principal
+from tollgate.kit.ids import EndpointId, OrganizationId
+from tollgate.kit.principal import Principal, RoutingPolicy
 
 KEPT_MAX = 4096
 _NAMES_CHARACTERS_MAX = 2_000
 """Of the names that a call is asked with: callers may invent them, and what is kept has to fit."""
 
-Question: TypeAlias = tuple[object, ...]
-"""All that a plan depends on of a call and of who makes it."""
+
+class Question(NamedTuple):
+    """All that a plan depends on of a call and of who makes it."""
+
+    organization_id: OrganizationId
+    allowed: tuple[str, ...] | None
+    policies: tuple[RoutingPolicy, ...]
+    wire: Wire
+    models: tuple[str, ...]
+    parameters: frozenset[str]
+    max_tokens: int | None
+    choices: int
+    searches: int
+    service_tier: str | None
+    preferences: Preferences
+    has_images: bool
+    blobs: frozenset[BlobKind] | None
+    sticky: EndpointId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,7 @@ class Plans:
 
     def keep(self, question: Question, plan: Plan, conditions: Mapping[EndpointId, Condition]) -> None:
         """Remember a plan of the snapshot that was asked about last, unless it holds for this very instant alone."""
-        if self._snapshot is None:
+        if self._snapshot is None or _names_characters(question) > _NAMES_CHARACTERS_MAX:
             return
         slugs = {candidate.endpoint.model for candidate in plan.candidates} | plan.asked_for.keys()
         considered = [endpoint.id for slug in slugs for endpoint in self._snapshot.catalogue.endpoints_of(slug)]
@@ -86,12 +102,10 @@ class Plans:
 def question(crossing: Crossing, principal: Principal, sticky: EndpointId | None) -> Question | None:
     """What a call asks, as far as its plan depends on it; `None` if that cannot be told without looking into it."""
     request, prompt = crossing.request, crossing.request.prompt
-    wishes = request.preferences
-    names = (request.parameters, request.models, wishes.order, wishes.only, wishes.ignore)
-    if "modalities" in request.fields or sum([len(name) for each in names for name in each]) > _NAMES_CHARACTERS_MAX:
+    if "modalities" in request.fields:
         # What a model has to write decides (`eligibility`), and is read out of the field's own bytes for each endpoint.
         return None
-    return (
+    return Question(
         principal.organization_id,
         principal.models,
         principal.policies,
@@ -107,6 +121,12 @@ def question(crossing: Crossing, principal: Principal, sticky: EndpointId | None
         frozenset([blob.kind for blob in prompt.blobs]) if prompt.blobs else None,
         sticky,
     )
+
+
+def _names_characters(question: Question) -> int:
+    wishes = question.preferences
+    names = (question.parameters, question.models, wishes.order, wishes.only, wishes.ignore)
+    return sum(len(name) for each in names for name in each)
 
 
 def _instants(snapshot: Snapshot) -> Iterator[datetime]:

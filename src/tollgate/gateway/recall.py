@@ -7,8 +7,8 @@ nobody what others have sent.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import Lock
+from typing import NamedTuple
 
 from tollgate.kit.ids import OrganizationId
 
@@ -26,7 +26,7 @@ class Recall:
 
     def of(self, organization_id: OrganizationId, encoding: str) -> "Recalled":
         """What is known of an organization's texts in one encoding."""
-        return Recalled(self, organization_id.bytes + encoding.encode())
+        return Recalled(self, organization_id, encoding)
 
     def find(self, digest: bytes) -> int | None:
         with self._lock:
@@ -43,12 +43,12 @@ class Recall:
                 self._lengths.popitem(last=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(NamedTuple):
     """The part of it that one organization's texts are in, in one encoding."""
 
     recall: Recall
-    whose: bytes
+    organization_id: OrganizationId
+    encoding: str
 
     def find(self, text: bytes) -> int | None:
         """How long the text is, if it is known."""
@@ -66,6 +66,6 @@ class Recalled:
 
     def _digest(self, text: bytes) -> bytes:
         """What a text is found by."""
-        digest = hashlib.sha256(self.whose)
+        digest = hashlib.sha256(self.organization_id.bytes + self.encoding.encode())
         digest.update(text)
         return digest.digest()

@@ -1,8 +1,11 @@
-"""Room: how much of calls that are not admitted yet may lie in memory, for each organization."""
+"""Room: how much of calls that are not admitted yet may lie in memory, for each organization, and arrive how long."""
 
+from tollgate.gateway.patience import Patience
 from tollgate.kit.errors import Unavailable
 from tollgate.kit.ids import OrganizationId
 
+BODY_SECONDS_MAX = 300.0
+"""How long a body may take to arrive as a whole."""
 ROOM_BODIES = 4
 """How many of the largest bodies fit at once, or as many smaller ones."""
 _RETRY_SECONDS = 1
@@ -14,6 +17,8 @@ class Room:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = ROOM_BODIES * bytes_max
         self._taken: dict[OrganizationId, int] = {}
+        self.arriving = Patience(BODY_SECONDS_MAX)
+        """How long bodies are waited for."""
 
     def of(self, organization_id: OrganizationId) -> "Place":
         """A place for one call, still empty."""

@@ -11,14 +11,13 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPSendMessage, Receive, Scope, Send
 
 from tollgate.gateway import patience
+from tollgate.gateway.door import Proof
 from tollgate.gateway.model import ClientGone, Wire
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place
-from tollgate.gateway.service import Gateway, Inquiry, Proof
+from tollgate.gateway.service import Gateway, Inquiry
 from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 
-BODY_SECONDS_MAX = 300.0
-"""How long a body may take to arrive as a whole."""
 KEEP_ALIVE_SECONDS = 10.0
 WRITE_SECONDS_MAX = 60.0
 """How long a caller may take to make room for a piece of an answer."""
@@ -54,9 +53,11 @@ async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Proof]:
         raise MethodNotAllowedException
     gateway: Gateway = scope["litestar_app"].state["gateway"]
     try:
-        return gateway, await gateway.authenticate(scope["headers"])
+        return gateway, await gateway.door.authenticate(scope["headers"])
     except TollgateError:
-        await _throw_away(receive, gateway.body_bytes_max)
+        # A caller who still sends hears no answer.
+        with suppress(TimeoutError):
+            await gateway.room.arriving.within(_throw_away(receive, gateway.body_bytes_max))
         raise
 
 
@@ -69,16 +70,16 @@ async def _inquiry(gateway: Gateway, scope: Scope, receive: Receive, wire: Wire,
     """
     proof, place = begun
     try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            body = await _body(receive, gateway.body_bytes_max, place)
+        body = await gateway.room.arriving.within(_body(receive, gateway.body_bytes_max, place))
     except TimeoutError as error:
         raise InvalidRequest("The body did not arrive in time.") from error
-    principal = await gateway.authenticate_again(scope["headers"], proof)
-    return Inquiry(principal, wire, body, _headers(scope), place)
+    if not gateway.door.still_holds(proof):
+        proof = await gateway.door.authenticate(scope["headers"])
+    return Inquiry(proof.principal, wire, body, _headers(scope) if wire is Wire.MESSAGES else {}, place)
 
 
 def _headers(scope: Scope) -> Mapping[str, str]:
-    """The caller's headers that belong to a wire format."""
+    """The caller's headers that belong to Anthropic's wire format; the others have none."""
     return {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in scope["headers"]
@@ -87,15 +88,13 @@ def _headers(scope: Scope) -> Mapping[str, str]:
 
 
 async def _throw_away(receive: Receive, bytes_max: int) -> None:
-    """Read a stranger's body without keeping it: a caller who still sends hears no answer."""
+    """Read a stranger's body without keeping it."""
     size = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            while size <= bytes_max:
-                message = await receive()
-                size += len(message.get("body", b""))  # type: ignore[arg-type]  # of the union's members only one has a body
-                if not message.get("more_body"):
-                    return
+    while size <= bytes_max:
+        message = await receive()
+        size += len(message.get("body", b""))  # type: ignore[arg-type]  # of the union's members only one has a body
+        if not message.get("more_body"):
+            return
 
 
 async def _body(receive: Receive, bytes_max: int, place: Place) -> bytes:

@@ -109,9 +109,9 @@ def fitting(planned: Plan, request: Request, prompt: PromptTokens) -> Plan:
         (candidate, eligibility.too_long(request, candidate.endpoint, candidate.provider, prompt))
         for candidate in planned.candidates
     ]
-    if {reason for _, reason in reasons} == {None}:
+    kept = tuple([candidate for candidate, reason in reasons if reason is None])
+    if len(kept) == len(reasons):
         return planned
-    kept = tuple(candidate for candidate, reason in reasons if reason is None)
     if not kept:
         longest = max(candidate.endpoint.context_length or 0 for candidate in planned.candidates)
         raise InvalidRequest(

@@ -5,7 +5,7 @@ commit: what was acknowledged is recorded.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from tollgate.catalog.model import NO_TIMEOUTS, Format, Provider
 from tollgate.gateway import beginnings, endings, fallback, formats, headers, tokenizer, unseen
 from tollgate.gateway.admitting import LONG_BYTES, Admissions
 from tollgate.gateway.decoding import decoded
+from tollgate.gateway.door import Door
 from tollgate.gateway.endings import Call, Ending
 from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Upstream, Wire
@@ -26,13 +27,11 @@ from tollgate.gateway.room import Place, Room
 from tollgate.gateway.serving import Serving, report
 from tollgate.gateway.stopwatch import Stopwatch
 from tollgate.infra import identity, telemetry
-from tollgate.infra.database import DATABASE_AWAY
-from tollgate.keys import rules as keys
 from tollgate.keys.service import KeyRing
 from tollgate.kit.clock import Clock
 from tollgate.kit.errors import LedgerUnavailable, ProviderFailed, TollgateError, Unavailable
 from tollgate.kit.ids import AttemptId
-from tollgate.kit.principal import KeyKind, Principal
+from tollgate.kit.principal import Principal
 from tollgate.metering.model import AttemptStatus, Settlement
 from tollgate.metering.service import Meter
 
@@ -52,15 +51,7 @@ class Surroundings:
     """The HTTP status of an error, for streams that already began."""
 
 
-class Proof(NamedTuple):
-    """Who presented a key, and the edition of all keys in which it was found."""
-
-    principal: Principal
-    edition: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Inquiry:
+class Inquiry(NamedTuple):
     """A call as it came in, its caller known."""
 
     principal: Principal
@@ -80,13 +71,13 @@ class Gateway:
         self, *, keys: KeyRing, outlook: Outlook, meter: Meter, upstreams: Mapping[Format, Upstream], clock: Clock,
         surroundings: Surroundings,
     ) -> None:  # fmt: skip
-        self._keys = keys
         self._outlook = outlook
         self._admissions = Admissions(outlook, meter, clock)
         self._meter = meter
         self._upstreams = upstreams
         self._clock = clock
         self._around = surroundings
+        self.door = Door(keys, clock)
         self.room = Room(surroundings.body_bytes_max)
         self._accesses: dict[str, tuple[Provider, Access]] = {}
         """How providers are reached, by slug."""
@@ -102,30 +93,10 @@ class Gateway:
         """The largest request body it is worth to read."""
         return self._around.body_bytes_max
 
-    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Proof:
-        """Whose inference key is in these headers; nothing of the call is read before."""
-        edition = self._keys.edition
-        try:
-            principal = await self._keys.authenticate_headers(headers, self._clock.now())
-        except DATABASE_AWAY as error:
-            raise LedgerUnavailable(metadata={"retry_after_seconds": 1}) from error
-        keys.check_kind(principal, KeyKind.INFERENCE)
-        return Proof(principal, edition)
-
-    async def authenticate_again(self, headers: Iterable[tuple[bytes, bytes]], proof: Proof) -> Principal:
-        """The same bearer, with what its key may do by now; raises if that is nothing any more."""
-        if proof.edition is None or proof.edition != self._keys.edition:
-            return (await self.authenticate(headers)).principal
-        keys.check_not_expired(proof.principal, self._clock.now())
-        return proof.principal
-
     async def serve(self, inquiry: Inquiry, client: Client) -> None:
         """Serve one call: admit it, forward it, relay the answer, settle it, and only then finish."""
         watch = Stopwatch()
-        async with self._admissions.turn(inquiry.principal, inquiry.body):
-            request = unseen.noted(await decoded(formats.CLIENTS[inquiry.wire].decode, inquiry.body, inquiry.headers))
-            ask_first = len(inquiry.body) > LONG_BYTES
-            call = await self._admissions.admit(inquiry.principal, request, ask_first=ask_first)
+        call = await self._admitted(inquiry)
         if inquiry.place is not None:
             inquiry.place.leave()
         serving = Serving(call, client, watch)
@@ -133,7 +104,7 @@ class Gateway:
             self._uncounted.add(serving)
         try:
             await self._forward(serving)
-            if request.stream and call.ending is not Ending.CLIENT_LEFT:
+            if call.request.stream and call.ending is not Ending.CLIENT_LEFT:
                 await self._relay(serving)
         except asyncio.CancelledError:
             # Nothing but a stop whose patience is over cancels calls.
@@ -144,6 +115,15 @@ class Gateway:
             await self._settle_whatever_comes(serving)
         if call.ending is not Ending.CLIENT_LEFT:
             await self._finish(serving)
+
+    async def _admitted(self, inquiry: Inquiry) -> Call:
+        """Read what is asked for, and admit it: at once if it is short, else when it is its turn."""
+        decode, principal = formats.CLIENTS[inquiry.wire].decode, inquiry.principal
+        if len(inquiry.body) <= LONG_BYTES:
+            return await self._admissions.admit(principal, decode(inquiry.body, inquiry.headers), ask_first=False)
+        async with self._admissions.turn(principal, inquiry.body):
+            request = await decoded(decode, inquiry.body, inquiry.headers)
+            return await self._admissions.admit(principal, request, ask_first=True)
 
     async def count_tokens(self, inquiry: Inquiry) -> int:
         """About how many tokens a prompt is for its model, counted here: no provider is asked, nothing is charged."""

@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -110,7 +109,12 @@ async def count_prompt(prompt: Prompt, encoding: str, recalled: Recalled | None 
     Overheads by OpenAI's cookbook, "How to count tokens with tiktoken"; what is not a conversation has none. Data in
     base64 is estimated by its size alone: to count it would take long and tell nothing.
     """
-    texts = await _aside(partial(_count, recalled=recalled), prompt.texts, _known(encoding))
+    name = _known(encoding)
+    if sum(map(len, prompt.texts)) < _ALONE_CHARACTERS and name in _LOADED:
+        # One passage, with nothing to be found again, and nothing to cut.
+        texts = len(_tokens("\n".join(prompt.texts), _encoding(name)))
+    else:
+        texts = await _aside(partial(_count, recalled=recalled), prompt.texts, name)
     return estimates.prompt_tokens(prompt, counted=texts + _untold(prompt))
 
 
@@ -133,7 +137,8 @@ async def gauge_prompt(prompt: Prompt, encoding: str, recalled: Recalled) -> Pro
 def most_of(prompt: Prompt) -> PromptTokens:
     """The most that a prompt can be, by its bytes alone; nothing of it is counted."""
     texts = sum(map(_size, prompt.texts)) + len(prompt.texts)
-    return replace(estimates.prompt_tokens(prompt, counted=texts + _untold(prompt)), counted=False)
+    bounded = estimates.prompt_tokens(prompt, counted=texts + _untold(prompt))
+    return PromptTokens(bounded.likely, bounded.most, counted=False)
 
 
 async def count(text: str, encoding: str) -> int:

@@ -4,9 +4,8 @@ Our own count stands in for a provider's where a caller hangs up. Where it canno
 instead of being stopped; or whatever is billed at the end would be free for who leaves before it.
 """
 
-from dataclasses import replace
-
 import msgspec
+from msgspec.structs import replace
 
 from tollgate.catalog.model import Endpoint
 from tollgate.gateway.model import Request, Wire

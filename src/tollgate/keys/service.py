@@ -5,7 +5,7 @@ every change to a key, its organization or its project on the channel `key_chang
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -195,10 +195,6 @@ class KeyRing:
         if self._listening and announcements_before == self._announcements:
             self._remember(digest, principal)
         return principal
-
-    async def authenticate_headers(self, headers: Iterable[tuple[bytes, bytes]], now: datetime) -> Principal:
-        """The bearer of the key found in raw ASGI headers; raises as `authenticate` does, and when there is no key."""
-        return await self.authenticate(rules.presented_in(headers), now)
 
     async def look_up(self, presented: str, now: datetime) -> Principal:
         """The bearer of the key text, as the database knows it at this moment; raises as `authenticate` does."""

@@ -35,7 +35,7 @@ PLATFORM = OrganizationId(UUID(int=0))
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
+_LOWEST_VARIANT = 0b10 << 62
 
 
 class NotAnId(ValueError):
@@ -48,11 +48,11 @@ def uuid7(at: datetime, entropy: int) -> UUID:
 
 
 def uuid7_bytes(at: datetime, entropy: int) -> bytes:
-    """The sixteen bytes of that UUIDv7."""
+    """The bytes of such a UUID."""
     since = at - _EPOCH
     milliseconds = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
-    random_a, random_b = entropy >> 62 & 0xFFF, entropy & (1 << 62) - 1
-    return (milliseconds << 80 | random_a << 64 | random_b | _VERSION_AND_VARIANT).to_bytes(16)
+    random_a, random_b = (entropy >> 62) & 0xFFF, entropy & ((1 << 62) - 1)
+    return ((milliseconds << 80) | (0x7 << 76) | (random_a << 64) | _LOWEST_VARIANT | random_b).to_bytes(16)
 
 
 def lowest_uuid7(at: datetime) -> UUID:

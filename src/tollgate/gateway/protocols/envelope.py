@@ -7,6 +7,7 @@ the few that the gateway reads.
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -120,7 +121,7 @@ COUNT = msgspec.json.Decoder(Count | None)
 TEXT = msgspec.json.Decoder(Text | None)
 
 
-def opened(body: bytes, refused: AbstractSet[str] = frozenset()) -> dict[str, msgspec.Raw]:
+def opened(body: bytes, refused: frozenset[str] = frozenset()) -> dict[str, msgspec.Raw]:
     """The body's fields, each still encoded; `refused` are those that the format refuses, whatever else it has.
 
     Raises:
@@ -136,8 +137,14 @@ def opened(body: bytes, refused: AbstractSet[str] = frozenset()) -> dict[str, ms
         raise InvalidRequest(f"The body is not a JSON object: {error}.") from error
     if len(fields) > _FIELDS_MAX:
         raise InvalidRequest(f"The body has more than {_FIELDS_MAX} fields.")
-    _check_letters(fields, _DECISIVE | refused)
+    _check_letters(fields, _minded(refused))
     return fields
+
+
+@cache
+def _minded(refused: frozenset[str]) -> frozenset[str]:
+    """What decides over a call in a format that refuses these fields."""
+    return _DECISIVE | refused
 
 
 def _check_letters(fields: Mapping[str, msgspec.Raw], names: AbstractSet[str]) -> None:
@@ -186,8 +193,10 @@ def refuse_asked(fields: Mapping[str, msgspec.Raw], names: AbstractSet[str], why
             raise InvalidRequest(f"{name} is not supported; {why}", field=name)
 
 
-def for_provider(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+def for_provider(fields: Mapping[str, msgspec.Raw]) -> Mapping[str, msgspec.Raw]:
     """The fields without those that are for the gateway alone."""
+    if OWN_FIELDS.isdisjoint(fields):
+        return fields
     return {name: value for name, value in fields.items() if name not in OWN_FIELDS}
 
 
