@@ -27,10 +27,8 @@ class Ferry:
             raise LookupError("sunk")
         return [item * 10 for item in items]
 
-    def batcher(
-        self, *, size_max: int = 100, flights_max: int = 1, patience: Patience[int, int] | None = None
-    ) -> Batcher[int, int]:
-        return Batcher(self.flush, size_max=size_max, flights_max=flights_max, patience=patience)
+    def batcher(self, *, size_max: int = 100, patience: Patience[int, int] | None = None) -> Batcher[int, int]:
+        return Batcher(self.flush, size_max=size_max, patience=patience)
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def ferry() -> Ferry:
 
 
 async def test_everyone_gets_the_answer_to_their_own_item(ferry: Ferry) -> None:
-    batcher = ferry.batcher(size_max=7, flights_max=3)
+    batcher = ferry.batcher(size_max=7)
     answers = await asyncio.gather(*(batcher.submit(number) for number in range(100)))
     assert answers == [number * 10 for number in range(100)]
     assert [item for batch in ferry.batches for item in batch] == list(range(100))
@@ -52,24 +50,24 @@ async def test_a_lone_item_leaves_at_once(ferry: Ferry) -> None:
 
 
 async def test_what_one_turn_of_the_loop_brings_in_leaves_together(ferry: Ferry) -> None:
-    batcher = ferry.batcher(flights_max=9)
+    batcher = ferry.batcher()
     await asyncio.gather(*(batcher.submit(number) for number in range(5)))
     assert ferry.batches == [[0, 1, 2, 3, 4]]
 
 
-async def test_what_arrives_during_the_flights_forms_the_next_batch(ferry: Ferry) -> None:
-    batcher = ferry.batcher(flights_max=2)
+async def test_what_arrives_during_a_flight_forms_the_next_batch(ferry: Ferry) -> None:
+    batcher = ferry.batcher()
     ferry.open.clear()
     answers = []
     for number in range(10):
         answers.append(batcher.submit(number))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-    assert ferry.batches == [[0], [1]]
+    assert ferry.batches == [[0]]
     ferry.open.set()
     assert await asyncio.gather(*answers) == [number * 10 for number in range(10)]
-    assert ferry.batches == [[0], [1], [2, 3, 4, 5, 6, 7, 8, 9]]
-    assert ferry.most_afloat == 2
+    assert ferry.batches == [[0], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
+    assert ferry.most_afloat == 1
 
 
 async def test_an_exception_reaches_everyone_of_its_batch_and_no_one_else(ferry: Ferry) -> None:
@@ -102,7 +100,7 @@ async def test_answers_that_do_not_match_the_items_reach_no_one_as_an_answer() -
     async def flush(items: Sequence[int]) -> Sequence[int]:
         return [0 for _ in items[1:]]
 
-    batcher = Batcher(flush, size_max=10, flights_max=1)
+    batcher = Batcher(flush, size_max=10)
     answers = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
     assert [str(answer) for answer in answers] == ["a batch of 2 got 1 answers"] * 2
 
@@ -113,7 +111,7 @@ async def test_a_flight_that_is_cancelled_cancels_its_passengers_and_makes_room(
             raise asyncio.CancelledError
         return items
 
-    batcher = Batcher(flush, size_max=10, flights_max=1)
+    batcher = Batcher(flush, size_max=10)
     lost = batcher.submit(1)
     with pytest.raises(asyncio.CancelledError):
         await lost
@@ -121,7 +119,7 @@ async def test_a_flight_that_is_cancelled_cancels_its_passengers_and_makes_room(
 
 
 async def test_drained_returns_when_nothing_waits_or_is_under_way(ferry: Ferry) -> None:
-    batcher = ferry.batcher(size_max=2, flights_max=2)
+    batcher = ferry.batcher(size_max=2)
     await batcher.drained()
     ferry.open.clear()
     answers = [batcher.submit(number) for number in range(9)]
@@ -142,10 +140,9 @@ async def test_drained_waits_for_what_fails_too(ferry: Ferry) -> None:
 
 
 async def test_what_has_no_answer_yet_is_counted_waiting_or_under_way(ferry: Ferry) -> None:
-    batcher = ferry.batcher(size_max=2, flights_max=1)
+    batcher = ferry.batcher(size_max=2)
     ferry.open.clear()
     answers = [batcher.submit(number) for number in (1, 2, 3, -1)]
-    await asyncio.sleep(0)
     assert (len(ferry.batches), batcher.unanswered) == (0, 4)
     await asyncio.sleep(0)
     assert (len(ferry.batches), batcher.unanswered) == (1, 4)

@@ -8,7 +8,7 @@ from tests.pricing.builders import a_price
 
 from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, Kind, UsageQuantities
 from tollgate.pricing.model import PriceItem, PriceVersion
-from tollgate.pricing.rules import affordable_completion_tokens, check_items, rate, unit_of, worst_case
+from tollgate.pricing.rules import affordable_completion_tokens, amount_of, check_items, rate, unit_of, worst_case
 
 unit_prices = st.decimals(min_value=0, max_value=1_000, places=6)
 counts = st.integers(min_value=0, max_value=2_000_000)
@@ -49,6 +49,33 @@ def test_the_items_sum_to_the_amount_in_the_order_of_kinds(usage: UsageQuantitie
     assert [item.kind for item in charge.items] == [
         kind for kind in Kind if kind in {item.kind for item in charge.items}
     ]
+
+
+@given(usages, prices())
+def test_what_a_price_keeps_ready_charges_what_its_items_say_to_the_digit(
+    usage: UsageQuantities, price: PriceVersion
+) -> None:
+    covering = {item.kind: item for item in price.items if item.covers(usage.prompt_tokens)}
+    charge = rate(usage, price)
+
+    for charged in charge.items:
+        item = covering.get(charged.kind) or covering[BASE_KIND[charged.kind]]
+        assert (charged.unit, charged.unit_price) == (item.unit, item.unit_price)
+        assert str(charged.amount) == str(amount_of(charged.quantity, item.unit_price, item.unit))
+    assert charge.tier == max(item.prompt_tokens_from for item in covering.values())
+
+
+@given(counts, counts, prices())
+def test_the_worst_case_is_that_of_the_dearest_item_that_can_be_reached(
+    prompt: int, completion: int, price: PriceVersion
+) -> None:
+    reached = [item for item in price.items if item.prompt_tokens_from <= prompt]
+    dearest = {
+        name: max((item.unit_price for item in reached if item.kind in kinds), default=Decimal(0))
+        for name, kinds in (("input", PROMPT_KINDS), ("output", COMPLETION_KINDS), ("request", {Kind.REQUEST}))
+    }
+    tokens = dearest["input"] * prompt + dearest["output"] * completion
+    assert worst_case(prompt, completion, price) == tokens / 1_000_000 + dearest["request"]
 
 
 @given(usages, prices())

@@ -44,19 +44,10 @@ _CHARACTERS_PER_TOKEN_MAX = 32
 _ANY_TIER = "auto"
 _ERROR = "error"
 """The finish reason of an answer that is none."""
+_COUNTS = msgspec.json.Encoder()
 _FREE = Charge(items=(), amount=money.ZERO, unpriced=(), tier=0)
 
 
-class _Rated(NamedTuple):
-    """What the same quantities come to."""
-
-    charge: Charge
-    """At the price that charges the call."""
-    origin: Charge
-    """At that price as it was published, before any discount or markup."""
-
-
-_NOTHING = _Rated(_FREE, _FREE)
 _NO_QUANTITIES = UsageQuantities()
 
 
@@ -134,13 +125,15 @@ class _End(NamedTuple):
     serving: Attempt | None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+_NOTHING_DISPUTED: Mapping[Kind, int] = {}
+
+
+class Usage(NamedTuple):
     """What a call used, and whether we had to count it ourselves."""
 
     quantities: UsageQuantities
     estimated: bool
-    disputed: Mapping[Kind, int] = field(default_factory=dict)
+    disputed: Mapping[Kind, int] = _NOTHING_DISPUTED
     """What we counted ourselves, where the provider's figure is far from it: that is billed, and both are kept."""
 
 
@@ -174,7 +167,7 @@ def _usage(call: Call, serving: Attempt | None, counted_output_tokens: int | Non
     estimated = bool(counts)
     if price_of(serving).has(Kind.REQUEST):
         counts[Kind.REQUEST] = 1
-    return Usage(known + UsageQuantities(counts), estimated=estimated, disputed=disputed)
+    return Usage(known + UsageQuantities(counts) if counts else known, estimated, disputed)
 
 
 def _differ(told: int, counted: int) -> bool:
@@ -239,57 +232,60 @@ def settlement_if_lost(call: Call, counted_output_tokens: int) -> Settlement:
 def _settlement(end: _End, usage: Usage) -> tuple[Settlement, Charge]:
     serving, quantities = end.serving, usage.quantities
     if serving is None:
-        unserved = _record(end, usage, _Verdict(_STATUS[end.ending], None, _NOTHING), None)
-        return Settlement(unserved, (), _attempt_records(end, None)), _FREE
-    price = price_of(serving)
-    rated = _rated(quantities, price)
-    verdict = _verdict(end, quantities, price, rated)
-    provider_cost, billed = _provider_cost(serving, price, rated), verdict.billed
-    record = _record(end, usage, verdict, provider_cost)
-    charges = metering.charge_records(end.call.id, billed.charge, quantities, origin=billed.origin)
-    return Settlement(record, charges, _attempt_records(end, provider_cost)), billed.charge
+        bill = _Bill(_STATUS[end.ending], None, _FREE, _FREE, None)
+        return Settlement(_record(end, usage, bill), (), _attempt_records(end, None)), _FREE
+    bill = _bill(end, serving, quantities)
+    charges = metering.charge_records(end.call.id, bill.charge, quantities, origin=bill.origin)
+    return Settlement(_record(end, usage, bill), charges, _attempt_records(end, bill.provider_cost)), bill.charge
 
 
-class _Verdict(NamedTuple):
-    """How a call is to be taken."""
+class _Bill(NamedTuple):
+    """How a call is to be taken, and what it comes to."""
 
     status: CallStatus
     price: PriceVersion | None
     """What charges it."""
-    billed: _Rated
+    charge: Charge
     """What its customer pays."""
+    origin: Charge
+    """The same at that price as it was published, before any discount or markup."""
+    provider_cost: Decimal | None
 
 
-def _rated(quantities: UsageQuantities, price: PriceVersion) -> _Rated:
-    charge = pricing.rate(quantities, price)
-    return _Rated(charge, charge if price.base is None else pricing.rate(quantities, price.base))
-
-
-def _verdict(end: _End, quantities: UsageQuantities, price: PriceVersion, rated: _Rated) -> _Verdict:
+def _bill(end: _End, serving: Attempt, quantities: UsageQuantities) -> _Bill:
     """Who pays nothing: insured calls, and calls whose provider broke off before any output.
 
     A call that broke off later is `failed` though what was delivered is charged.
     """
-    is_in_vain = end.ending is Ending.BROKE_OFF and quantities.completion_tokens == 0
-    if _is_insured(end, quantities):
-        return _Verdict(CallStatus.INSURED, price, _NOTHING)
-    if is_in_vain:
-        return _Verdict(_STATUS[end.ending], None, _NOTHING)
-    return _Verdict(CallStatus.UNPRICED if rated.charge.unpriced else _STATUS[end.ending], price, rated)
+    price = price_of(serving)
+    charge, origin = _rated(quantities, price)
+    provider_cost = _provider_cost(serving, price, origin)
+    if _is_insured(end, serving, quantities):
+        return _Bill(CallStatus.INSURED, price, _FREE, _FREE, provider_cost)
+    if end.ending is Ending.BROKE_OFF and quantities.completion_tokens == 0:
+        return _Bill(CallStatus.FAILED, None, _FREE, _FREE, provider_cost)
+    status = CallStatus.UNPRICED if charge.unpriced else _STATUS[end.ending]
+    return _Bill(status, price, charge, origin, provider_cost)
 
 
-def _is_insured(end: _End, quantities: UsageQuantities) -> bool:
+def _rated(quantities: UsageQuantities, price: PriceVersion) -> tuple[Charge, Charge]:
+    """What the quantities come to at a price, and at that price as it was published."""
+    charge = pricing.rate(quantities, price)
+    return charge, charge if price.base is None else pricing.rate(quantities, price.base)
+
+
+def _is_insured(end: _End, serving: Attempt, quantities: UsageQuantities) -> bool:
     """Whether the answer came to an end but is none: no output and no finish reason, or the finish reason `error`."""
-    if end.serving is None or end.ending not in _ANSWERED:
+    if end.ending not in _ANSWERED:
         return False
-    reason = end.serving.answer.finish_reason
+    reason = serving.answer.finish_reason
     if reason is None:
         return end.ending is Ending.FINISHED and not quantities.completion_tokens and end.call.request.choices > 0
     return reason == _ERROR
 
 
-def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal | None) -> CallRecord:
-    call, serving, billed = end.call, end.serving, verdict.billed
+def _record(end: _End, usage: Usage, bill: _Bill) -> CallRecord:
+    call, serving = end.call, end.serving
     request, principal = call.request, call.principal
     endpoint = (call.plan.candidates[0] if serving is None else serving.candidate).endpoint
     answer = NO_ANSWER if serving is None else serving.answer
@@ -306,21 +302,21 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
         endpoint_id=None if serving is None else endpoint.id,
         api=request.wire,
         streamed=request.stream,
-        status=verdict.status,
+        status=bill.status,
         estimated=usage.estimated,
         anomalous=answer.usage is not None and answer.usage.anomalous,
         finish_reason=recordable.text(answer.finish_reason),
         native_finish_reason=recordable.text(answer.native_finish_reason),
         latency_ms=call.latency_ms,
         generation_ms=call.generation_ms,
-        quantities=msgspec.json.encode(dict(quantities)).decode(),
+        quantities=_COUNTS.encode(dict(quantities)).decode(),
         tokens=quantities.prompt_tokens + quantities.completion_tokens,
-        price_version_id=None if verdict.price is None else verdict.price.id,
-        tier=billed.charge.tier,
+        price_version_id=None if bill.price is None else bill.price.id,
+        tier=bill.charge.tier,
         currency=CURRENCY,
-        origin_amount=billed.origin.amount,
-        amount=billed.charge.amount,
-        provider_cost=provider_cost,
+        origin_amount=bill.origin.amount,
+        amount=bill.charge.amount,
+        provider_cost=bill.provider_cost,
         user_id=attribution.user,
         session_id=attribution.session_id,
         metadata=recordable.metadata(attribution.metadata, is_lost=end.ending is Ending.LOST),
@@ -328,26 +324,27 @@ def _record(end: _End, usage: Usage, verdict: _Verdict, provider_cost: Decimal |
     )
 
 
-def _provider_cost(attempt: Attempt, price: PriceVersion, rated: _Rated) -> Decimal | None:
+def _provider_cost(attempt: Attempt, price: PriceVersion, origin: Charge) -> Decimal | None:
     """What the provider charges us: its list price; unknown where the customer has a price of its own."""
     if attempt.candidate.provider.format is Format.SANDBOX:
         return money.ZERO
-    return rated.origin.amount if (price.base or price).organization_id is None else None
+    return origin.amount if (price.base or price).organization_id is None else None
 
 
 def _attempt_records(end: _End, provider_cost: Decimal | None) -> tuple[AttemptRecord, ...]:
     """A record of each attempt; that of the one that served costs what the call does."""
-    records = [
-        _attempt_record(end, attempt, ordinal, provider_cost if attempt is end.serving else _cost_in_vain(attempt))
-        for ordinal, attempt in enumerate(end.call.attempts, start=1)
-    ]
-    return tuple(records)
+    return tuple(
+        [
+            _attempt_record(end, attempt, ordinal, provider_cost if attempt is end.serving else _cost_in_vain(attempt))
+            for ordinal, attempt in enumerate(end.call.attempts, start=1)
+        ]
+    )
 
 
 def _cost_in_vain(attempt: Attempt) -> Decimal | None:
     """What a failed attempt cost us, if the provider told its usage all the same."""
     usage, price = attempt.answer.usage, price_of(attempt)
-    return None if usage is None else _provider_cost(attempt, price, _rated(usage.quantities, price))
+    return None if usage is None else _provider_cost(attempt, price, _rated(usage.quantities, price)[1])
 
 
 def _attempt_record(end: _End, attempt: Attempt, ordinal: int, provider_cost: Decimal | None) -> AttemptRecord:

@@ -1,7 +1,8 @@
 """Batching: calls that arrive together make one round trip together.
 
-A batch leaves at once while a flight is free; what arrives during the flights forms the next batch. So a lone caller
-waits for nothing, and batches grow with load by themselves.
+A batch leaves at once if none is under way; what arrives while one is forms the next. So a lone caller waits for
+nothing, and batches grow with load by themselves. One at a time, for two that share the load cost more than one that
+carries it all, and one that waits for a slow disk would make the other wait for it as well.
 """
 
 import asyncio
@@ -47,17 +48,15 @@ class Batcher(Generic[Item, Answer]):
         flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
         *,
         size_max: int,
-        flights_max: int,
         patience: Patience[Item, Answer] | None = None,
     ) -> None:
         self._flush = flush
         self._size_max = size_max
-        self._flights_free = flights_max
         self._patience = patience
         self._unclaimed = None if patience is None else patience.unclaimed
         self._waiting: list[_Passenger[Item, Answer]] = []
-        self._flights: dict[asyncio.Task[Sequence[Answer]], Sequence[_Passenger[Item, Answer]]] = {}
-        self._departure_planned = False
+        self._aboard: list[_Passenger[Item, Answer]] = []
+        self._flight: asyncio.Task[Sequence[Answer]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         # Asked for once: to ask for it costs a system call.
         self._running: asyncio.AbstractEventLoop | None = None
@@ -65,8 +64,8 @@ class Batcher(Generic[Item, Answer]):
     @property
     def unanswered(self) -> int:
         """How many items wait for their answer."""
-        waiting = self._waiting if self._unclaimed is None else [one for one in self._waiting if not one.answer.done()]
-        return len(waiting) + sum(map(len, self._flights.values()))
+        waiting = self._waiting if self._unclaimed is None else _claimed(self._waiting)
+        return len(waiting) + len(self._aboard)
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Put the item on the next batch; the future holds its answer, or NoAnswerInTime.
@@ -76,20 +75,16 @@ class Batcher(Generic[Item, Answer]):
         loop = self._loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append(_Passenger(item, answer, loop.time()))
-        if not self._departure_planned and self._flights_free:
-            # One turn of the loop later, so that everything this turn brings in goes along.
-            self._departure_planned = True
-            loop.call_soon(self._depart)
+        if self._flight is None:
+            self._depart()
         if self._timer is None and self._patience is not None:
             self._timer = loop.call_later(self._patience.seconds, self._lose_patience, self._patience.seconds)
         return answer
 
     async def drained(self) -> None:
         """Wait until nothing is waiting or under way."""
-        while self._waiting or self._flights:
-            await asyncio.sleep(0)
-            if self._flights:
-                await asyncio.wait(self._flights)
+        while self._flight is not None:
+            await asyncio.wait([self._flight])
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         if self._running is None:
@@ -97,24 +92,23 @@ class Batcher(Generic[Item, Answer]):
         return self._running
 
     def _depart(self) -> None:
-        self._departure_planned = False
-        if self._unclaimed is not None:
-            self._waiting = [passenger for passenger in self._waiting if not passenger.answer.done()]
-        while self._waiting and self._flights_free:
-            batch, self._waiting = self._waiting[: self._size_max], self._waiting[self._size_max :]
-            self._flights_free -= 1
-            flight = self._loop().create_task(self._fly([passenger.item for passenger in batch]))
-            self._flights[flight] = batch
-            flight.add_done_callback(self._land)
+        self._flight = self._loop().create_task(self._fly())
+        self._flight.add_done_callback(self._land)
 
-    async def _fly(self, items: Sequence[Item]) -> Sequence[Answer]:
-        answers = await self._flush(items)
-        if len(answers) != len(items):
-            raise RuntimeError(f"a batch of {len(items)} got {len(answers)} answers")
+    async def _fly(self) -> Sequence[Answer]:
+        # This is one turn of the loop later, so that everything that one brought in goes along.
+        if self._unclaimed is not None:
+            self._waiting = _claimed(self._waiting)
+        self._aboard, self._waiting = self._waiting[: self._size_max], self._waiting[self._size_max :]
+        if not self._aboard:
+            return []
+        answers = await self._flush([passenger.item for passenger in self._aboard])
+        if len(answers) != len(self._aboard):
+            raise RuntimeError(f"a batch of {len(self._aboard)} got {len(answers)} answers")
         return answers
 
     def _land(self, flight: "asyncio.Task[Sequence[Answer]]") -> None:
-        batch = self._flights.pop(flight)
+        batch, self._aboard, self._flight = self._aboard, [], None
         error = None if flight.cancelled() else flight.exception()
         has_answers = error is None and not flight.cancelled()
         answers: Sequence[Answer | None] = flight.result() if has_answers else [None] * len(batch)
@@ -128,16 +122,21 @@ class Batcher(Generic[Item, Answer]):
                 future.set_exception(error)
             else:
                 future.cancel()
-        self._flights_free += 1
-        self._depart()
+        if self._waiting:
+            self._depart()
 
     def _lose_patience(self, seconds: float) -> None:
         """Tell everyone who has waited so long. One timer serves all: it is set for whoever waits longest."""
         self._timer, loop = None, self._loop()
-        for item in chain(*self._flights.values(), self._waiting):
+        for item in chain(self._aboard, self._waiting):
             if item.answer.done():
                 continue
             if item.at + seconds > loop.time():
                 self._timer = loop.call_at(item.at + seconds, self._lose_patience, seconds)
                 return
             item.answer.set_exception(NoAnswerInTime())
+
+
+def _claimed(passengers: list[_Passenger[Item, Answer]]) -> list[_Passenger[Item, Answer]]:
+    """Those of them whose submitters have not gone."""
+    return [passenger for passenger in passengers if not passenger.answer.done()]

@@ -139,10 +139,12 @@ def charge_records(
     `request` among them, which is how calls are counted.
     """
     records = [
-        ChargeRecord(call_id, item.kind, item.unit, item.unit_price, item.quantity, listed.amount, item.amount)
-        for item, listed in zip(charge.items, (origin or charge).items, strict=True)
+        ChargeRecord(call_id, kind, unit, unit_price, quantity, listed.amount, amount)
+        for (kind, quantity, unit, unit_price, amount), listed in zip(
+            charge.items, (origin or charge).items, strict=True
+        )
     ]
-    charged = {item.kind for item in charge.items}
+    charged = [item.kind for item in charge.items]
     if len(charged) < len(quantities.counts):
         records += [
             ChargeRecord(call_id, kind, unit_of(kind), None, quantity, money.ZERO, money.ZERO)

@@ -60,7 +60,7 @@ class Safekeeping:
         self._spooled: set[CallId] = set()
         self._is_closed = False
         self._keeping: Batcher[tuple[Mapping[CallId, bytes], datetime], None] = Batcher(
-            self._keep_together, size_max=_KEPT_TOGETHER_MAX, flights_max=1
+            self._keep_together, size_max=_KEPT_TOGETHER_MAX
         )
         # SQLite waits for the disk: in one thread, so that it does so in order.
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")

@@ -24,7 +24,7 @@ LEDGER_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceEr
 NOT_RECORDABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 """What is wrong with a record itself, and stays wrong however often it is sent."""
 BATCH_MAX = 256
-FLIGHTS_MAX = 2
+_STRAGGLERS_AT_ONCE_MAX = 2
 
 _RETRY_MILLISECONDS = (50, 100, 250, 500, 1000)
 """How long a batch waits between its tries. After the last of them a ledger that answers others has something against
@@ -41,18 +41,16 @@ _log = structlog.get_logger(__name__)
 class Sender:
     """One process's settlements under way."""
 
-    def __init__(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, safe: Safekeeping, *, patience_seconds: int
-    ) -> None:
-        self._pool = pool
+    def __init__(self, ledger: store.Ledger, clock: Clock, safe: Safekeeping, *, patience_seconds: int) -> None:
+        self._ledger = ledger
         self._clock = clock
         self._safe = safe
         self._patience_seconds = patience_seconds
         self._batches: Batcher[Settlement, _Answer] = Batcher(
-            self._settle, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX, patience=Patience(patience_seconds)
+            self._settle, size_max=BATCH_MAX, patience=Patience(patience_seconds)
         )
         self._stragglers: set[_Straggler] = set()
-        self._stragglers_at_once = asyncio.Semaphore(FLIGHTS_MAX)
+        self._stragglers_at_once = asyncio.Semaphore(_STRAGGLERS_AT_ONCE_MAX)
 
     async def send(self, settlement: Settlement) -> Settled | BaseException:
         """Have the ledger record a settlement, or say why it never will.
@@ -96,14 +94,14 @@ class Sender:
                 return [self._sent_alone(settlement) for settlement in settlements]
 
     async def _record(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        settled = await store.settle(self._pool, settlements, now=self._clock.now())
+        settled = await store.settle(self._ledger, settlements, now=self._clock.now())
         await self._safe.forget([each.call_id for each in settled])
         return settled
 
     async def _answers(self) -> bool:
         """Whether the ledger answers anything at all, and may be written to: after a failover it may not yet."""
         try:
-            return await store.takes_writes(self._pool, seconds_max=_PING_SECONDS_MAX)
+            return await store.takes_writes(self._ledger, seconds_max=_PING_SECONDS_MAX)
         except LEDGER_AWAY:
             return False
 

@@ -33,7 +33,7 @@ from tollgate.metering.model import (
     Settlement,
 )
 from tollgate.metering.safekeeping import Safekeeping
-from tollgate.metering.sending import BATCH_MAX, FLIGHTS_MAX, LEDGER_AWAY, NOT_RECORDABLE, Sender
+from tollgate.metering.sending import BATCH_MAX, LEDGER_AWAY, NOT_RECORDABLE, Sender
 from tollgate.metering.sums import Position
 
 PARTITION_MONTHS = 3
@@ -63,7 +63,7 @@ class Meter:
 
     def __init__(
         self,
-        pool: "asyncpg.Pool[asyncpg.Record]",
+        ledger: store.Ledger,
         clock: Clock,
         safe: Safekeeping,
         *,
@@ -73,7 +73,7 @@ class Meter:
     ) -> None:
         self.safe = safe
         self.lease = lease
-        self._pool = pool
+        self._ledger = ledger
         self._clock = clock
         self._allowance = OfflineAllowance(offline_allowance)
         self._unwanted: dict[CallId, OrganizationId] = {}
@@ -81,10 +81,9 @@ class Meter:
         self._admissions: Batcher[AdmissionRequest, Admission | BaseException] = Batcher(
             self._admit,
             size_max=BATCH_MAX,
-            flights_max=FLIGHTS_MAX,
             patience=Patience(ADMIT_SECONDS_MAX, self._note_unwanted),
         )
-        self._sender = Sender(pool, clock, safe, patience_seconds=settle_timeout_seconds)
+        self._sender = Sender(ledger, clock, safe, patience_seconds=settle_timeout_seconds)
 
     async def admit(self, request: AdmissionRequest) -> Admission:
         """Hold what the request asks for, between its least and its most; with `only_asks`, say what would be held.
@@ -133,7 +132,7 @@ class Meter:
         """Give back what is, or may be, held for calls whose callers were told that the ledger is away."""
         unwanted = dict(self._unwanted)
         if unwanted:
-            await store.give_back(self._pool, unwanted, now=self._clock.now())
+            await store.give_back(self._ledger, unwanted, now=self._clock.now())
             for call_id in unwanted:
                 del self._unwanted[call_id]
 
@@ -153,7 +152,7 @@ class Meter:
         while True:
             try:
                 return await store.admit(
-                    self._pool, requests, now=self._clock.now(), lease=self.lease, process_id=self.safe.process_id
+                    self._ledger, requests, now=self._clock.now(), lease=self.lease, process_id=self.safe.process_id
                 )
             except _TAKEN_BACK:
                 tries += 1

@@ -4,10 +4,10 @@ What is about sums stands in `folding` and `sums`, the calls of an invoice's lin
 in `unpriced`, and what an operator sees in `status`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -22,6 +22,7 @@ from tollgate.metering.model import (
     Admission,
     AdmissionRequest,
     BilledUsage,
+    ChargeRecord,
     OpenTime,
     RecordScope,
     Settled,
@@ -30,8 +31,19 @@ from tollgate.metering.model import (
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
+
+class Ledger(Protocol):
+    """Whoever carries statements to the database: a pool, or one whose connections are kept."""
+
+    async def fetch(self, query: str, /, *arguments: Any) -> list[asyncpg.Record]: ...
+    async def fetchval(self, query: str, /, *arguments: Any, timeout: int | None = None) -> Any: ...  # noqa: ASYNC109 - the pool's
+    async def execute(self, query: str, /, *arguments: Any) -> str: ...
+
+
 _ADMIT = "SELECT * FROM admit($1::admission_request[], $2, $3, $4)"
-_SETTLE = "CALL settle_and_flush($1::call_record[], $2::charge_record[], $3::attempt_record[], $4)"
+# Charges go as text: there are several to a call and little in each but numbers, which the driver takes apart digit by
+# digit to send them as anything else.
+_SETTLE = "CALL settle_and_flush($1::call_record[], $2::text::charge_record[], $3::attempt_record[], $4)"
 
 # Placeholders for "none" in columns of the rollups' key, which admits no null.
 _NONE = "00000000-0000-0000-0000-000000000000"
@@ -42,7 +54,7 @@ _NO_INVOICE = (datetime.min.replace(tzinfo=UTC), -1)
 
 
 async def admit(
-    pool: "asyncpg.Pool[asyncpg.Record]",
+    ledger: Ledger,
     requests: Sequence[AdmissionRequest],
     *,
     now: datetime,
@@ -50,49 +62,54 @@ async def admit(
     process_id: UUID | None = None,
 ) -> list[Admission]:
     """Decide the requests in order, each all or nothing, in one round trip; the process will look after the holds."""
-    rows = await pool.fetch(_ADMIT, requests, now, lease, process_id)
+    rows = await ledger.fetch(_ADMIT, requests, now, lease, process_id)
     return [Admission(*row) for row in rows]
 
 
-async def give_back(
-    pool: "asyncpg.Pool[asyncpg.Record]", calls: Mapping[CallId, OrganizationId], *, now: datetime
-) -> None:
+async def give_back(ledger: Ledger, calls: Mapping[CallId, OrganizationId], *, now: datetime) -> None:
     """End the leases of holds that nobody will settle, and give them back with whatever else is over."""
-    await pool.execute(
+    await ledger.execute(
         "UPDATE holds SET lease_until = '-infinity'"
         " WHERE (organization_id, call_id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[]))",
         list(calls.values()),
         list(calls),
     )
-    await release_expired_holds(pool, now=now)
+    await release_expired_holds(ledger, now=now)
 
 
-async def settle(
-    pool: "asyncpg.Pool[asyncpg.Record]", settlements: Sequence[Settlement], *, now: datetime
-) -> list[Settled]:
+async def settle(ledger: Ledger, settlements: Sequence[Settlement], *, now: datetime) -> list[Settled]:
     """Record the settlements in one transaction; those recorded before, or sent twice, change nothing.
 
     Answers when they are on the database's disk, those that were recorded before included.
     """
     distinct = {settlement.call.call_id: settlement for settlement in settlements}.values()
-    rows = await pool.fetchval(
+    (answer,) = await ledger.fetch(
         _SETTLE,
         [settlement.call for settlement in distinct],
-        [charge for settlement in distinct for charge in settlement.charges],
+        _as_text([charge for settlement in distinct for charge in settlement.charges]),
         [attempt for settlement in distinct for attempt in settlement.attempts],
         now,
     )
-    special = {row[0]: Settled(*row) for row in rows}
+    special = {row[0]: Settled(*row) for row in answer[0]}
     return [
         special.get(call.call_id) or Settled(call.call_id, recorded=True, overrun=_NOTHING, recorded_amount=call.amount)
         for call, _, _ in settlements
     ]
 
 
-async def takes_writes(pool: "asyncpg.Pool[asyncpg.Record]", *, seconds_max: int) -> bool:
+def _as_text(charges: Iterable[ChargeRecord]) -> str:
+    """Charges as PostgreSQL writes arrays of records. Nothing is to quote: they are ids, numbers, and words of ours."""
+    records = [
+        f'"({call_id},{kind},{unit or ""},{"" if price is None else price},{quantity},{origin!s},{amount!s})"'
+        for call_id, kind, unit, price, quantity, origin, amount in charges
+    ]
+    return "{" + ",".join(records) + "}"
+
+
+async def takes_writes(ledger: Ledger, *, seconds_max: int) -> bool:
     """Whether the database would write now."""
     asked = "SELECT NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean"
-    return bool(await pool.fetchval(asked, timeout=seconds_max))
+    return bool(await ledger.fetchval(asked, timeout=seconds_max))
 
 
 async def checkpoint(
@@ -159,10 +176,10 @@ async def drop_checkpoints(pool: "asyncpg.Pool[asyncpg.Record]", call_ids: Seque
         await pool.execute("UPDATE holds SET checkpoint = NULL WHERE call_id = ANY ($1)", call_ids)
 
 
-async def release_expired_holds(pool: "asyncpg.Pool[asyncpg.Record]", *, now: datetime) -> int:
+async def release_expired_holds(ledger: Ledger, *, now: datetime) -> int:
     """Give back what was held for calls whose lease ran out and that left no letter; answers how many there were."""
     released = 0
-    while some := int(await pool.fetchval("SELECT release_expired_holds($1)", now)):
+    while some := int(await ledger.fetchval("SELECT release_expired_holds($1)", now)):
         released += some
     return released
 

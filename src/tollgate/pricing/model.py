@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from tollgate.kit import money
 from tollgate.kit.ids import EndpointId, KeyId, OrganizationId, PriceAdjustmentId, PriceVersionId
-from tollgate.kit.tokens import COMPLETION_KINDS, PROMPT_KINDS, Kind
+from tollgate.kit.tokens import BASE_KIND, COMPLETION_KINDS, PROMPT_KINDS, Kind
 
 CURRENCY = "USD"
 """What all prices are in."""
@@ -38,6 +38,10 @@ class Unit(StrEnum):
     PER_MILLION_TOKENS = "per_million_tokens"
     PER_COUNT = "per_count"
     PER_SECOND = "per_second"
+
+
+UNIT_EXPONENT: Mapping[Unit, int] = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
+"""The power of ten that makes of a unit price the price of a single one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,52 @@ class AdjustmentFilters:
     provider: str | None = None
 
 
+class Rate(NamedTuple):
+    """How one kind is charged."""
+
+    unit: Unit
+    unit_price: Decimal
+    each: Decimal
+    """What a single one costs: of a token, a millionth of the unit price, exactly."""
+
+
+class Rates(NamedTuple):
+    """How calls are charged whose prompts are alike in length: items made ready to rate by, again and again."""
+
+    prompt_tokens_from: int
+    tier: int
+    """The prompt tokens at which their tier begins."""
+    by_kind: Mapping[Kind, Rate]
+    """A kind without a price of its own has that of its base kind, if there is one."""
+    dearest: tuple[Decimal, Decimal, Decimal]
+    """The most that prompts no longer than these pay for a token of input, for one of output, and for the request."""
+
+
+def _rates_of(items: tuple[PriceItem, ...]) -> tuple[Rates, ...]:
+    """The rates of prompts of every length, the shortest first."""
+    bounds = {0, *[item.prompt_tokens_from for item in items], *[item.prompt_tokens_below or 0 for item in items]}
+    rates: list[Rates] = []
+    prompt = completion = request = money.ZERO
+    for bound in sorted(bounds):
+        by_kind: dict[Kind, Rate] = {}
+        covering = [item for item in items if item.covers(bound)]
+        for item in covering:
+            each = item.unit_price.scaleb(UNIT_EXPONENT[item.unit], money.EXACT)
+            by_kind[item.kind] = Rate(item.unit, item.unit_price, each)
+            if item.kind in PROMPT_KINDS:
+                prompt = max(prompt, each)
+            elif item.kind in COMPLETION_KINDS:
+                completion = max(completion, each)
+            elif item.kind is Kind.REQUEST:
+                request = max(request, each)
+        for kind, base in BASE_KIND.items():
+            if base in by_kind:
+                by_kind.setdefault(kind, by_kind[base])
+        tier = max((item.prompt_tokens_from for item in covering), default=0)
+        rates.append(Rates(bound, tier, by_kind, (prompt, completion, request)))
+    return tuple(rates)
+
+
 @dataclass(frozen=True, slots=True)
 class PriceVersion:
     """The prices of one endpoint on `[effective_from, effective_to)`; once published it never changes but for its end.
@@ -147,15 +197,14 @@ class PriceVersion:
     """The general version that an adjustment made this one of; `None` for one that was published."""
     adjustment: PriceAdjustment | None = None
     """What made this one of its base."""
-    untiered: Mapping[Kind, PriceItem] | None = field(init=False, compare=False, repr=False)
-    """Its items by kind, where none is for a tier alone; calls are rated by them again and again."""
-    dearest: "Dearest | None" = field(init=False, compare=False, repr=False)
-    """The dearest of its items, where none is for a tier alone; calls are bounded by them again and again."""
+    rates: tuple[Rates, ...] = field(init=False, compare=False, repr=False)
+    """What follows from its items for prompts of every length, the shortest first."""
+    kinds: frozenset[Kind] = field(init=False, compare=False, repr=False)
+    """What it has a price of, in whatever tier."""
 
     def __post_init__(self) -> None:
-        has_tiers = any(item.prompt_tokens_from or item.prompt_tokens_below is not None for item in self.items)
-        object.__setattr__(self, "untiered", None if has_tiers else {item.kind: item for item in self.items})
-        object.__setattr__(self, "dearest", None if has_tiers else dearest_of(self.items))
+        object.__setattr__(self, "rates", _rates_of(self.items))
+        object.__setattr__(self, "kinds", frozenset([item.kind for item in self.items]))
 
     def in_force(self, at: datetime) -> bool:
         """Whether a call accepted at this instant is charged by this version."""
@@ -163,35 +212,21 @@ class PriceVersion:
 
     def has(self, kind: Kind) -> bool:
         """Whether it has a price of this kind, in whatever tier."""
-        return kind in self.untiered if self.untiered is not None else any(item.kind is kind for item in self.items)
+        return kind in self.kinds
+
+    def rates_at(self, prompt_tokens: int) -> Rates:
+        """How a call is charged that read so many tokens."""
+        found = self.rates[0]
+        for rates in self.rates[1:]:
+            if rates.prompt_tokens_from > prompt_tokens:
+                break
+            found = rates
+        return found
 
     @property
     def listed(self) -> "PriceVersion":
         """The version as it was published, before any adjustment: what an origin amount is rated by."""
         return self.base or self
-
-
-class Dearest(NamedTuple):
-    """The highest unit prices that a call can meet."""
-
-    prompt: Decimal
-    """Of input of any kind."""
-    completion: Decimal
-    """Of output of any kind."""
-    request: Decimal
-
-
-def dearest_of(items: Iterable[PriceItem]) -> Dearest:
-    """The highest unit prices among these."""
-    prompt = completion = request = money.ZERO
-    for item in items:
-        if item.kind in PROMPT_KINDS:
-            prompt = max(prompt, item.unit_price)
-        elif item.kind in COMPLETION_KINDS:
-            completion = max(completion, item.unit_price)
-        elif item.kind is Kind.REQUEST:
-            request = max(request, item.unit_price)
-    return Dearest(prompt, completion, request)
 
 
 class Place(Protocol):

@@ -22,16 +22,15 @@ from tollgate.kit.ids import (
 )
 from tollgate.kit.tokens import BASE_KIND, TOKEN_KINDS, Kind, UsageQuantities
 from tollgate.pricing.model import (
+    UNIT_EXPONENT,
     Charge,
     ChargeItem,
-    Dearest,
     PriceAdjustment,
     PriceBook,
     PriceDraft,
     PriceItem,
     PriceVersion,
     Unit,
-    dearest_of,
 )
 
 UNIT_PRICE_MAX = Decimal(1_000_000_000)
@@ -43,7 +42,6 @@ PERCENT_MOST = Decimal(1000)
 PERCENT_DECIMALS_MAX = 4
 
 _HUNDRED = Decimal(100)
-_UNIT_EXPONENT = {Unit.PER_MILLION_TOKENS: -6, Unit.PER_COUNT: 0, Unit.PER_SECOND: 0}
 _SERVICE_TIER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _KIND_ORDER = {kind: position for position, kind in enumerate(Kind)}
 _SECOND_KINDS = frozenset({Kind.AUDIO_SECONDS, Kind.VIDEO_SECONDS})
@@ -60,31 +58,26 @@ def rate(quantities: UsageQuantities, price: PriceVersion) -> Charge:
     them prices each. `request` is charged where it has a price and is otherwise of no consequence; any other kind
     without a price is named in `Charge.unpriced`.
     """
-    tier, price_of = _prices_at(quantities.prompt_tokens, price)
+    rates = price.rates_at(quantities.prompt_tokens)
+    multiply, add = money.EXACT.multiply, money.EXACT.add
     items: list[ChargeItem] = []
     unpriced: list[Kind] = []
     total = money.ZERO
     for kind, quantity in quantities:
-        item = price_of.get(kind) or price_of.get(BASE_KIND.get(kind, kind))
-        if item is not None:
-            amount = amount_of(quantity, item.unit_price, item.unit)
-            total = money.EXACT.add(total, amount)
-            items.append(ChargeItem(kind, quantity, item.unit, item.unit_price, amount))
+        rate = rates.by_kind.get(kind)
+        if rate is not None:
+            unit, unit_price, each = rate
+            amount = multiply(each, quantity)
+            total = add(total, amount)
+            items.append(ChargeItem(kind, quantity, unit, unit_price, amount))
         elif kind is not Kind.REQUEST:
             unpriced.append(kind)
-    return Charge(tuple(items), total, tuple(unpriced), tier)
-
-
-def _prices_at(prompt_tokens: int, price: PriceVersion) -> tuple[int, Mapping[Kind, PriceItem]]:
-    if price.untiered is not None:
-        return 0, price.untiered
-    price_of = {item.kind: item for item in price.items if item.covers(prompt_tokens)}
-    return max((item.prompt_tokens_from for item in price_of.values()), default=0), price_of
+    return Charge(tuple(items), total, tuple(unpriced), rates.tier)
 
 
 def amount_of(quantity: int, unit_price: Decimal, unit: Unit) -> Decimal:
     """What so much of one kind costs, exactly."""
-    return money.EXACT.multiply(unit_price, quantity).scaleb(_UNIT_EXPONENT[unit], money.EXACT)
+    return money.EXACT.multiply(unit_price, quantity).scaleb(UNIT_EXPONENT[unit], money.EXACT)
 
 
 def worst_case(prompt_tokens: int, completion_tokens: int, price: PriceVersion) -> Decimal:
@@ -94,14 +87,9 @@ def worst_case(prompt_tokens: int, completion_tokens: int, price: PriceVersion) 
     that can be reached, and the price of the request. Kinds that are counted otherwise (images, searches, seconds)
     cannot be bounded by tokens and are not in it.
     """
-    prompt, completion, request = price.dearest or _dearest(price, prompt_tokens)
-    tokens = money.EXACT.fma(completion, completion_tokens, money.EXACT.multiply(prompt, prompt_tokens))
-    return money.EXACT.add(tokens.scaleb(-6, money.EXACT), request)
-
-
-def _dearest(price: PriceVersion, prompt_tokens: int) -> Dearest:
-    """The highest unit prices that so long a prompt can reach."""
-    return dearest_of([item for item in price.items if item.prompt_tokens_from <= prompt_tokens])
+    prompt, completion, request = price.rates_at(prompt_tokens).dearest
+    multiply, add = money.EXACT.multiply, money.EXACT.add
+    return add(add(multiply(prompt, prompt_tokens), multiply(completion, completion_tokens)), request)
 
 
 def affordable_completion_tokens(budget: Decimal, prompt_tokens: int, price: PriceVersion) -> int | None:
@@ -112,10 +100,10 @@ def affordable_completion_tokens(budget: Decimal, prompt_tokens: int, price: Pri
     left = money.EXACT.subtract(budget, worst_case(prompt_tokens, 0, price))
     if left < 0:
         return -1
-    dearest = (price.dearest or _dearest(price, prompt_tokens)).completion
+    _, dearest, _ = price.rates_at(prompt_tokens).dearest
     if dearest == 0:
         return None
-    return int(money.EXACT.divide_int(left.scaleb(6, money.EXACT), dearest))
+    return int(money.EXACT.divide_int(left, dearest))
 
 
 def prices_in_force(
@@ -325,7 +313,7 @@ def _check_unit_price(index: int, item: PriceItem) -> None:
 
 def _decimals_max(unit: Unit) -> int:
     """The decimals a unit price may have so that every amount is exact at the decimals of amounts."""
-    return money.AMOUNT_DECIMALS + _UNIT_EXPONENT[unit]
+    return money.AMOUNT_DECIMALS + UNIT_EXPONENT[unit]
 
 
 def _check_tiers(indexed: list[tuple[int, PriceItem]]) -> None:
