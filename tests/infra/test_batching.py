@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tollgate.infra import batching
 from tollgate.infra.batching import Batcher, NoAnswerInTime, Patience
 
 
@@ -68,6 +69,21 @@ async def test_what_arrives_during_a_flight_forms_the_next_batch(ferry: Ferry) -
     assert await asyncio.gather(*answers) == [number * 10 for number in range(10)]
     assert ferry.batches == [[0], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
     assert ferry.most_afloat == 1
+
+
+async def test_a_batch_that_is_overdue_holds_up_one_of_the_next_and_no_more(
+    ferry: Ferry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "OVERDUE_SECONDS", 0.01)
+    batcher = ferry.batcher(size_max=1)
+    ferry.open.clear()
+    answers = [batcher.submit(number) for number in range(3)]
+    await asyncio.sleep(0.1)
+    assert ferry.batches == [[0], [1]]
+    answers.append(batcher.submit(3))
+    ferry.open.set()
+    assert await asyncio.gather(*answers) == [0, 10, 20, 30]
+    assert ferry.most_afloat == 2
 
 
 async def test_an_exception_reaches_everyone_of_its_batch_and_no_one_else(ferry: Ferry) -> None:

@@ -22,8 +22,7 @@ async def die(meter: Meter) -> None:
     for passenger in sender._batches._waiting:
         passenger.answer.cancel()
     sender._batches._waiting.clear()
-    flight = sender._batches._flight
-    doomed = {*sender._stragglers, *([] if flight is None else [flight])}
+    doomed = {*sender._batches._flights, *sender._stragglers}
     for task in doomed:
         task.cancel()
     await asyncio.gather(*doomed, return_exceptions=True)

@@ -2,7 +2,8 @@
 
 A batch leaves at once if none is under way; what arrives while one is forms the next. So a lone caller waits for
 nothing, and batches grow with load by themselves. One at a time, for two that share the load cost more than one that
-carries it all, and one that waits for a slow disk would make the other wait for it as well.
+carries it all, and one that waits for a slow disk would make the other wait for it as well. Only one that is overdue,
+because somebody has what it needs locked, is overtaken by the next.
 """
 
 import asyncio
@@ -13,6 +14,10 @@ from typing import Generic, NamedTuple, TypeVar, cast
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+OVERDUE_SECONDS = 0.05
+FLIGHTS_MAX = 2
+"""With those that are overdue."""
 
 
 class NoAnswerInTime(TimeoutError):
@@ -55,8 +60,10 @@ class Batcher(Generic[Item, Answer]):
         self._patience = patience
         self._unclaimed = None if patience is None else patience.unclaimed
         self._waiting: list[_Passenger[Item, Answer]] = []
-        self._aboard: list[_Passenger[Item, Answer]] = []
-        self._flight: asyncio.Task[Sequence[Answer]] | None = None
+        self._flights: dict[asyncio.Task[Sequence[Answer]], list[_Passenger[Item, Answer]]] = {}
+        self._due: asyncio.Task[Sequence[Answer]] | None = None
+        """The flight that the next one waits for: the last, unless it is overdue."""
+        self._overdue: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         # Asked for once: to ask for it costs a system call.
         self._running: asyncio.AbstractEventLoop | None = None
@@ -65,7 +72,7 @@ class Batcher(Generic[Item, Answer]):
     def unanswered(self) -> int:
         """How many items wait for their answer."""
         waiting = self._waiting if self._unclaimed is None else _claimed(self._waiting)
-        return len(waiting) + len(self._aboard)
+        return len(waiting) + sum(map(len, self._flights.values()))
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Put the item on the next batch; the future holds its answer, or NoAnswerInTime.
@@ -75,7 +82,7 @@ class Batcher(Generic[Item, Answer]):
         loop = self._loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append(_Passenger(item, answer, loop.time()))
-        if self._flight is None:
+        if self._due is None:
             self._depart()
         if self._timer is None and self._patience is not None:
             self._timer = loop.call_later(self._patience.seconds, self._lose_patience, self._patience.seconds)
@@ -83,8 +90,8 @@ class Batcher(Generic[Item, Answer]):
 
     async def drained(self) -> None:
         """Wait until nothing is waiting or under way."""
-        while self._flight is not None:
-            await asyncio.wait([self._flight])
+        while self._flights:
+            await asyncio.wait(self._flights)
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         if self._running is None:
@@ -92,23 +99,39 @@ class Batcher(Generic[Item, Answer]):
         return self._running
 
     def _depart(self) -> None:
-        self._flight = self._loop().create_task(self._fly())
-        self._flight.add_done_callback(self._land)
+        if len(self._flights) == FLIGHTS_MAX:
+            return
+        batch: list[_Passenger[Item, Answer]] = []
+        self._due = flight = self._loop().create_task(self._fly(batch))
+        self._flights[flight] = batch
+        self._overdue = self._loop().call_later(OVERDUE_SECONDS, self._overtake)
+        flight.add_done_callback(self._land)
 
-    async def _fly(self) -> Sequence[Answer]:
+    async def _fly(self, batch: list[_Passenger[Item, Answer]]) -> Sequence[Answer]:
         # This is one turn of the loop later, so that everything that one brought in goes along.
         if self._unclaimed is not None:
             self._waiting = _claimed(self._waiting)
-        self._aboard, self._waiting = self._waiting[: self._size_max], self._waiting[self._size_max :]
-        if not self._aboard:
+        batch += self._waiting[: self._size_max]
+        del self._waiting[: self._size_max]
+        if not batch:
             return []
-        answers = await self._flush([passenger.item for passenger in self._aboard])
-        if len(answers) != len(self._aboard):
-            raise RuntimeError(f"a batch of {len(self._aboard)} got {len(answers)} answers")
+        answers = await self._flush([passenger.item for passenger in batch])
+        if len(answers) != len(batch):
+            raise RuntimeError(f"a batch of {len(batch)} got {len(answers)} answers")
         return answers
 
+    def _overtake(self) -> None:
+        """What is under way is overdue: wait for it no longer."""
+        self._due = None
+        if self._waiting:
+            self._depart()
+
     def _land(self, flight: "asyncio.Task[Sequence[Answer]]") -> None:
-        batch, self._aboard, self._flight = self._aboard, [], None
+        batch = self._flights.pop(flight)
+        if self._due is flight:
+            self._due = None
+            if self._overdue is not None:
+                self._overdue.cancel()
         error = None if flight.cancelled() else flight.exception()
         has_answers = error is None and not flight.cancelled()
         answers: Sequence[Answer | None] = flight.result() if has_answers else [None] * len(batch)
@@ -122,13 +145,13 @@ class Batcher(Generic[Item, Answer]):
                 future.set_exception(error)
             else:
                 future.cancel()
-        if self._waiting:
+        if self._waiting and self._due is None:
             self._depart()
 
     def _lose_patience(self, seconds: float) -> None:
         """Tell everyone who has waited so long. One timer serves all: it is set for whoever waits longest."""
         self._timer, loop = None, self._loop()
-        for item in chain(self._aboard, self._waiting):
+        for item in chain(*self._flights.values(), self._waiting):
             if item.answer.done():
                 continue
             if item.at + seconds > loop.time():
