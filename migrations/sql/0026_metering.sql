@@ -8,6 +8,7 @@ DROP FUNCTION ledger_charge_calls(ledger_charge[], timestamptz, text);
 DROP FUNCTION settle(call_record[], charge_record[], attempt_record[], timestamptz);
 DROP FUNCTION roll_up(call_record[], charge_record[], numeric[], counters[]);
 DROP FUNCTION record_calls(call_record[], holds[], numeric[], counters[], timestamptz);
+DROP FUNCTION flush_settlements();
 DROP FUNCTION write_counters(counters[]);
 DROP FUNCTION moved_counters(counters[], call_record[], holds[]);
 DROP FUNCTION lock_counters(uuid[], uuid[], timestamptz);
@@ -506,26 +507,6 @@ BEGIN
 END
 $$;
 
--- Writes calls down, each with what the arrays have in its place: by how much it exceeded its hold, what credits paid of it,
--- and how many invoices have cut its organization's records.
-CREATE FUNCTION record_calls(
-    p_calls call_record[], p_overruns numeric[], p_credits numeric[], p_cuts integer[], p_now timestamptz
-) RETURNS void LANGUAGE plpgsql AS
-$$
-BEGIN
-    INSERT INTO calls (organization_id, id, project_id, key_id, accepted_at, settled_at, requested_model, model, provider,
-                       endpoint_id, api, streamed, status, estimated, anomalous, finish_reason, native_finish_reason,
-                       latency_ms, generation_ms, quantities, price_version_id, tier, currency, origin_amount, amount,
-                       credits_amount, overrun_amount, provider_cost, user_id, session_id, metadata, invoice_cut, estimate)
-    SELECT q.organization_id, q.call_id, q.project_id, q.key_id, q.accepted_at, p_now, q.requested_model, q.model,
-           q.provider, q.endpoint_id, q.api, q.streamed, q.status, q.estimated, q.anomalous, q.finish_reason,
-           q.native_finish_reason, q.latency_ms, q.generation_ms, q.quantities, q.price_version_id, q.tier, q.currency,
-           q.origin_amount, q.amount, p_credits[q.ordinality], p_overruns[q.ordinality], q.provider_cost, q.user_id,
-           q.session_id, q.metadata, p_cuts[q.ordinality], q.estimate
-    FROM unnest(p_calls) WITH ORDINALITY AS q;
-END
-$$;
-
 -- Adds calls to the rollups, each with its charges, what credits paid of it, and its cut.
 CREATE FUNCTION roll_up(p_calls call_record[], p_charges charge_record[], p_credits numeric[], p_cuts integer[])
     RETURNS void LANGUAGE plpgsql
@@ -634,7 +615,16 @@ BEGIN
         v_unpriced := v_unpriced OR v_call.status = 'unpriced';
     END LOOP;
     v_credits := ledger_charge_calls(v_calls, p_now);
-    PERFORM record_calls(v_calls, v_overruns, v_credits, v_cuts, p_now);
+    INSERT INTO calls (organization_id, id, project_id, key_id, accepted_at, settled_at, requested_model, model, provider,
+                       endpoint_id, api, streamed, status, estimated, anomalous, finish_reason, native_finish_reason,
+                       latency_ms, generation_ms, quantities, price_version_id, tier, currency, origin_amount, amount,
+                       credits_amount, overrun_amount, provider_cost, user_id, session_id, metadata, invoice_cut, estimate)
+    SELECT q.organization_id, q.call_id, q.project_id, q.key_id, q.accepted_at, p_now, q.requested_model, q.model,
+           q.provider, q.endpoint_id, q.api, q.streamed, q.status, q.estimated, q.anomalous, q.finish_reason,
+           q.native_finish_reason, q.latency_ms, q.generation_ms, q.quantities, q.price_version_id, q.tier, q.currency,
+           q.origin_amount, q.amount, v_credits[q.ordinality], v_overruns[q.ordinality], q.provider_cost, q.user_id,
+           q.session_id, q.metadata, v_cuts[q.ordinality], q.estimate
+    FROM unnest(v_calls) WITH ORDINALITY AS q;
     INSERT INTO attempts (organization_id, id, call_id, ordinal, endpoint_id, provider, status, http_status, error,
                           latency_ms, provider_cost, upstream_id, usage)
     SELECT a.* FROM unnest(v_attempts) AS a;
@@ -662,16 +652,27 @@ BEGIN
 END
 $$;
 
+-- Waits until everything that was committed before is on the disk: this transaction writes to the log, so its commit
+-- takes along whatever the log has before it. Answers where in the log that is.
+CREATE FUNCTION flush_settlements() RETURNS pg_lsn LANGUAGE plpgsql AS
+$$
+BEGIN
+    RETURN pg_logical_emit_message(true, 'tollgate', '');
+END
+$$;
+
 -- Settles in one transaction and has it flushed in the next: one round trip instead of two. What it answers is on the disk.
 CREATE OR REPLACE PROCEDURE settle_and_flush(
     p_calls call_record[], p_charges charge_record[], p_attempts attempt_record[], p_now timestamptz,
     INOUT p_settled settled[] DEFAULT NULL
 ) LANGUAGE plpgsql AS
 $$
+DECLARE
+    v_flushed pg_lsn;
 BEGIN
     p_settled := settle(p_calls, p_charges, p_attempts, p_now);
     COMMIT;
-    PERFORM flush_settlements();
+    v_flushed := flush_settlements();
 END
 $$;
 

@@ -14,9 +14,9 @@ depends_on = None
 
 SQL = Path(__file__).parent.parent / "sql"
 NEW = (
+    "flush_settlements()",
     "settle(call_record[], charge_record[], attempt_record[], timestamptz)",
     "roll_up(call_record[], charge_record[], numeric[], integer[])",
-    "record_calls(call_record[], numeric[], numeric[], integer[], timestamptz)",
     "move_counters(counters[], uuid[], call_record[], holds[])",
     "ledger_charge_calls(anyarray, timestamptz, text)",
     "taken_from(counters, numeric, bigint, bigint)",
@@ -24,16 +24,17 @@ NEW = (
     "lock_counters(anyarray, timestamptz)",
 )
 BEFORE = (
-    "ledger_charge_calls",
-    "lock_counters",
-    "admit",
-    "moved_counters",
-    "write_counters",
-    "record_calls",
-    "roll_up",
-    "settle",
-    "settle_and_flush",
-    "release_expired_holds",
+    ("0009_settle.sql", "flush_settlements"),
+    ("0024_metering.sql", "ledger_charge_calls"),
+    ("0024_metering.sql", "lock_counters"),
+    ("0024_metering.sql", "admit"),
+    ("0024_metering.sql", "moved_counters"),
+    ("0024_metering.sql", "write_counters"),
+    ("0024_metering.sql", "record_calls"),
+    ("0024_metering.sql", "roll_up"),
+    ("0024_metering.sql", "settle"),
+    ("0024_metering.sql", "settle_and_flush"),
+    ("0024_metering.sql", "release_expired_holds"),
 )
 
 
@@ -48,8 +49,7 @@ def downgrade() -> None:
         op.execute(f"DROP FUNCTION {function}")
     op.execute("DROP TYPE standing")
     op.execute("ALTER TYPE ledger_charge RENAME ATTRIBUTE accepted_at TO occurred_at")
-    script = (SQL / "0024_metering.sql").read_text()
-    for name in BEFORE:
+    for file, name in BEFORE:
         definition = re.compile(rf"^CREATE ((?:FUNCTION|PROCEDURE) {name}\(.*?^\$\$;)$", re.DOTALL | re.MULTILINE)
-        (found,) = definition.findall(script)
+        (found,) = definition.findall((SQL / file).read_text())
         run_script(op.get_bind(), f"CREATE OR REPLACE {found}")
