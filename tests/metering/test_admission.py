@@ -87,16 +87,18 @@ class TestBatches:
         chance = random.Random(seed)  # noqa: S311 - for a load, not for a secret
         together, apart = [await scene.a_caller(credit="6") for _ in range(2)]
         for scope in SCOPES:
-            limits = {name: str(chance.randint(2, 6)) for name in chance.sample(("total", "daily", "weekly", "monthly"), 2)}
+            limits = {
+                name: str(chance.randint(2, 6)) for name in chance.sample(("total", "daily", "weekly", "monthly"), 2)
+            }
             rates = {name: chance.randint(4, 200) for name in chance.sample(("rpm", "tpm", "concurrency"), 2)}
             for caller in (together, apart):
                 await scene.limit(caller, scope, **limits, **rates)
-        asked = [
+        asked: list[dict[str, Any]] = [
             {
                 "most": str(chance.choice((0, 1, 2))),
                 "least": str(chance.choice(("0", "0.5"))),
                 "tokens": chance.randint(0, 30),
-                "only_asks": chance.random() < 0.2,  # noqa: PLR2004 - some of them
+                "only_asks": chance.random() < 0.2,
             }
             for _ in range(16)
         ]
