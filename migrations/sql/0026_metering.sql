@@ -1,5 +1,5 @@
--- Metering made leaner for small batches, where every statement costs more than what it does: what is looked up together,
--- or written together, is one statement, and what belongs to a scope or a call is found by its place in an array.
+-- Metering made leaner. To set up a statement costs more than to run it for a few rows, and aggregates most of all: so rows
+-- are gathered by ARRAY (SELECT ...), found by their place in an array, and added up in loops that look at them anyway.
 
 -- What costs money is charged as of when it was accepted, as call_record has it.
 ALTER TYPE ledger_charge RENAME ATTRIBUTE occurred_at TO accepted_at;
@@ -388,6 +388,7 @@ BEGIN
     END IF;
     FOREACH v_number IN ARRAY v_order LOOP
         v_charge := p_charges[v_number];
+        CONTINUE WHEN v_charge.amount <= 0;
         v_due := v_charge.amount;
         v_at := v_first;
         WHILE v_due > 0 LOOP
@@ -413,7 +414,7 @@ BEGIN
             END IF;
             v_at := v_at + 1;
         END LOOP;
-        v_credits[v_number] := v_charge.amount - CASE WHEN v_charge.amount > 0 AND v_account = 'unbilled' THEN v_burned ELSE 0 END;
+        v_credits[v_number] := v_charge.amount - CASE v_account WHEN 'unbilled' THEN v_burned ELSE 0 END;
     END LOOP;
 
     INSERT INTO transfers SELECT t.* FROM unnest(v_transfers) AS t;
@@ -427,10 +428,12 @@ BEGIN
     ON CONFLICT ON CONSTRAINT ledger_accounts_pkey DO UPDATE
         SET debits = held.debits + excluded.debits, credits = held.credits + excluded.credits;
 
-    UPDATE grants AS g SET remaining = v_remaining[before.ordinality]
-    FROM unnest(v_grants) WITH ORDINALITY AS before
-    WHERE g.organization_id = before.organization_id AND g.id = before.id
-      AND v_remaining[before.ordinality] < before.remaining;
+    IF cardinality(v_grants) > 0 THEN
+        UPDATE grants AS g SET remaining = v_remaining[before.ordinality]
+        FROM unnest(v_grants) WITH ORDINALITY AS before
+        WHERE g.organization_id = before.organization_id AND g.id = before.id
+          AND v_remaining[before.ordinality] < before.remaining;
+    END IF;
     RETURN v_credits;
 END
 $$;
@@ -633,7 +636,7 @@ BEGIN
     PERFORM move_counters(v_counters, v_scope_ids, v_calls, v_holds);
 
     -- Nearly always no limit is near, and then this is all that it costs.
-    IF EXISTS (SELECT FROM limits WHERE alert_percent IS NOT NULL) THEN
+    IF cardinality(v_calls) > 0 AND EXISTS (SELECT FROM limits WHERE alert_percent IS NOT NULL) THEN
         SELECT array_agg(c) INTO v_near
         FROM unnest(v_counters) AS wanted
         JOIN counters AS c ON c.organization_id = wanted.organization_id AND c.scope_id = wanted.scope_id
