@@ -1,5 +1,6 @@
 """A call holds on everything that bounds it, or is refused by the first bound that cannot carry it."""
 
+import random
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -78,6 +79,35 @@ class TestHolding:
         caller = await scene.a_caller(credit="1", project=False)
         assert (await scene.hold(caller)).outcome == "admitted"
         assert (await scene.counter(caller))["concurrent"] == (await scene.counter(caller, "key"))["concurrent"] == 1
+
+
+class TestBatches:
+    @pytest.mark.parametrize("seed", range(3))
+    async def test_a_batch_is_answered_as_its_calls_would_be_one_by_one(self, scene: Scene, seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 - for a load, not for a secret
+        together, apart = [await scene.a_caller(credit="6") for _ in range(2)]
+        for scope in SCOPES:
+            limits = {
+                name: str(chance.randint(2, 6)) for name in chance.sample(("total", "daily", "weekly", "monthly"), 2)
+            }
+            rates = {name: chance.randint(4, 200) for name in chance.sample(("rpm", "tpm", "concurrency"), 2)}
+            for caller in (together, apart):
+                await scene.limit(caller, scope, **limits, **rates)
+        asked: list[dict[str, Any]] = [
+            {
+                "most": str(chance.choice((0, 1, 2))),
+                "least": str(chance.choice(("0", "0.5"))),
+                "tokens": chance.randint(0, 30),
+                "only_asks": chance.random() < 0.2,
+            }
+            for _ in range(16)
+        ]
+        answers = await scene.admit(*(scene.request(together, **each) for each in asked))
+        one_by_one = [await scene.hold(apart, **each) for each in asked]
+        assert [answer[1:] for answer in answers] == [answer[1:] for answer in one_by_one]
+        for scope in SCOPES:
+            batch, single = await scene.counter(together, scope), await scene.counter(apart, scope)
+            assert [*batch.values()][2:] == [*single.values()][2:]
 
 
 class TestBalance:

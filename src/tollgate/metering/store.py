@@ -1,4 +1,4 @@
-"""The SQL of holds, settlements, cuts and partitions. Those of the hot path are functions: migrations, 0024.
+"""The SQL of holds, settlements, cuts and partitions. Those of the hot path are functions: migrations, 0026.
 
 What is about sums stands in `folding` and `sums`, the calls of an invoice's line in `line_calls`, calls without a price
 in `unpriced`, and what an operator sees in `status`.

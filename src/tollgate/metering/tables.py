@@ -1,4 +1,4 @@
-"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0024)."""
+"""Tables of metering. The data plane writes them through SQL functions alone (migrations/sql, 0024 and 0026)."""
 
 from datetime import datetime
 from decimal import Decimal
