@@ -13,9 +13,21 @@ DROP FUNCTION write_counters(counters[]);
 DROP FUNCTION moved_counters(counters[], call_record[], holds[]);
 DROP FUNCTION lock_counters(uuid[], uuid[], timestamptz);
 
+-- An organization has its counter from its beginning. It is the first of them to be locked, so whoever makes counters for
+-- what is new in the organization holds that lock: two batches never wait for each other's new rows.
+CREATE FUNCTION begin_counter() RETURNS trigger LANGUAGE plpgsql AS
+$$
+BEGIN
+    INSERT INTO counters (organization_id, scope_id) VALUES (NEW.id, NEW.id) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER begin_counter AFTER INSERT ON organizations FOR EACH ROW EXECUTE FUNCTION begin_counter();
+INSERT INTO counters (organization_id, scope_id) SELECT id, id FROM organizations ON CONFLICT DO NOTHING;
+
 -- Locks the counters of whatever names an organization, a project and a key (requests, calls or holds), making those that
 -- are missing, and answers them rolled forward to p_now; writing them back is the caller's. They are locked in the one
--- order, by organization and scope.
+-- order: by organization, its own before those of what is in it, which go by their ids.
 CREATE FUNCTION lock_counters(p_of anyarray, p_now timestamptz) RETURNS counters[] LANGUAGE plpgsql AS
 $$
 DECLARE
@@ -28,8 +40,9 @@ BEGIN
         -- One after the other, in the order of the scopes.
         v_counters := ARRAY (
             SELECT locked.counter
-            FROM (SELECT DISTINCT q.organization_id, unnest(ARRAY [q.organization_id, q.project_id, q.key_id]) AS scope_id
-                  FROM unnest(p_of) AS q ORDER BY 1, 2) AS wanted
+            FROM (SELECT DISTINCT q.organization_id, unnest(ARRAY [1, 2, 2]) AS rank,
+                         unnest(ARRAY [q.organization_id, q.project_id, q.key_id]) AS scope_id
+                  FROM unnest(p_of) AS q ORDER BY 1, 2, 3) AS wanted
             LEFT JOIN LATERAL (SELECT c AS counter FROM counters AS c
                                WHERE c.organization_id = wanted.organization_id AND c.scope_id = wanted.scope_id
                                FOR UPDATE) AS locked ON true

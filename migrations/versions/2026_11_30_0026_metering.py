@@ -14,6 +14,7 @@ depends_on = None
 
 SQL = Path(__file__).parent.parent / "sql"
 NEW = (
+    "begin_counter()",
     "flush_settlements()",
     "settle(call_record[], charge_record[], attempt_record[], timestamptz)",
     "roll_up(call_record[], charge_record[], numeric[], integer[])",
@@ -45,6 +46,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("DROP TRIGGER begin_counter ON organizations")
     for function in NEW:
         op.execute(f"DROP FUNCTION {function}")
     op.execute("DROP TYPE standing")

@@ -32,6 +32,9 @@ from tollgate.infra.settings import Settings  # noqa: E402 - as above
 _CALLS_AT_ONCE_MAX = 4096
 """Calls each worker works on at once; more wait in the socket's queue."""
 _AGAIN_SECONDS = 1
+_NEW_OBJECTS_MAX = 20_000
+"""After how many new objects the garbage among them is looked for: most calls in flight have ended by then, and what has
+ended need not be looked at."""
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 """What ASGI calls with scope, receive and send."""
@@ -99,6 +102,7 @@ def _begun(application: Application, configured: Settings) -> Application:
     if main_process is not None:
         children.follow(main_process.sentinel, patience_seconds=configured.stop_seconds_max)
     gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS_MAX)
     gc.enable()
     return StopsInTime(application, drain_seconds=configured.drain_timeout_seconds)
 
