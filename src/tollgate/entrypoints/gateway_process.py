@@ -33,7 +33,7 @@ _CALLS_AT_ONCE_MAX = 4096
 """Calls each worker works on at once; more wait in the socket's queue."""
 _AGAIN_SECONDS = 1
 _NEW_OBJECTS_MAX = 20_000
-"""After how many new objects the garbage among them is looked for: most calls in flight have ended by then, and what has
+"""After so many, the garbage among them is looked for: most calls that were in flight have ended by then, and what has
 ended need not be looked at."""
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
