@@ -131,7 +131,7 @@ def _is_connected(error: ConnectTimeoutError | ConnectError) -> bool:
 
 
 class _Patience(NamedTuple):
-    """How long to wait for a connection, for the beginning of an answer, and between two pieces of it."""
+    """How long to wait for a connection, for the beginning of an answer, and for each piece of it, or all if it is short."""
 
     connect_seconds: int
     first_byte_seconds: int
@@ -172,10 +172,10 @@ class _HttpReply:
         self._arrivals: _Arrivals | None = None
 
     async def body(self) -> bytes:
-        """The whole body.
+        """The whole body. A short one has as long for all of it as others have for each piece.
 
         Raises:
-            ProviderFailed: it broke off, stalled, or does not end.
+            ProviderFailed: it broke off, stalled, came too slowly, or does not end.
         """
         if self._is_short():
             return await self._body_at_once()
@@ -193,11 +193,11 @@ class _HttpReply:
             return False
 
     async def _body_at_once(self) -> bytes:
-        """A body that has come with its head, most often; no piece of it is worth waiting for on its own."""
+        """A body that has come with its head, most often: no piece of it is worth a timer of its own."""
         try:
             return bytes(await within(self._idle_seconds, self._response.bytes()))
         except (RequestTimeoutError, TimeoutError) as error:
-            raise _stalled(self._idle_seconds) from error
+            raise ProviderTimedOut(f"The provider's answer was not complete within {self._idle_seconds} s.") from error
         except PyreqwestError as error:
             raise ProviderFailed(_BROKE_OFF) from error
 
