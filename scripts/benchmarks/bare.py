@@ -20,6 +20,8 @@ from scripts.benchmarks.contestants import Contestant, NotStarted, Served
 from scripts.benchmarks.group import free_port, until_it_listens
 from scripts.benchmarks.machine import started
 
+from tollgate.infra.children import work_in_batches
+
 _CALLS_AT_ONCE_MAX = 4096
 _PROVIDER_VARIABLE = "BENCHMARK_PROVIDER"
 _EVENTS = "text/event-stream"
@@ -68,7 +70,7 @@ async def _body(receive: Receive) -> bytes:
 
 def main() -> None:
     """`python -m scripts.benchmarks.bare PORT`."""
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    work_in_batches()
     Granian(
         "scripts.benchmarks.bare:create_app",
         factory=True,

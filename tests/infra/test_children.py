@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tollgate.infra import children
 
@@ -160,6 +161,17 @@ def test_a_child_whose_parent_is_killed_before_it_runs_its_program_never_does() 
         finally:
             if not has_ended(child):
                 os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no such policy")
+def test_a_process_that_may_not_work_in_batches_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    with capture_logs() as logged:
+        children.work_in_batches()
+    assert [(said["log_level"], said["reason"]) for said in logged] == [("warning", "Operation not permitted")]
 
 
 async def test_a_child_that_cannot_be_started_leaves_nothing_open() -> None:

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -52,7 +51,7 @@ def main(*, host: str, port: int, workers: int) -> None:
     application = http.create_app()
     tokenizer.load()
     children.wait_to_begin(os.environ)
-    _work_in_batches()
+    children.work_in_batches()
     # What was loaded stays: the workers need not look at it again and again, and so it stays shared between them.
     gc.freeze()
     server = Granian(
@@ -80,17 +79,6 @@ def main(*, host: str, port: int, workers: int) -> None:
 
     # The workers are forked from here: none of them builds an application of its own.
     server.serve(target_loader=partial(_begun, application, configured), wrap_loader=False)
-
-
-def _work_in_batches() -> None:
-    """Have a thread that wakes up not interrupt the one that works, as long as that has its share of a CPU.
-
-    A call passes between three threads of its worker. Each handing over that waits for the end of the piece of work
-    under way saves changes of context, and brings more calls into each batch for the database.
-    """
-    # Not every kernel has the policy, and some containers are not allowed to choose one: they only lose the saving.
-    with suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _begun(application: Application, configured: Settings) -> Application:

@@ -105,7 +105,7 @@ class KeptConnections:
     """A pool, of which connections are kept from one question to the next: to take one anew takes longer than to ask.
 
     At most half of them, so that others who ask the pool are never left without. One that is found closed, or whose
-    question failed, goes back to the pool, which replaces it.
+    question failed, goes back to the pool, which replaces it if it is closed.
     """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

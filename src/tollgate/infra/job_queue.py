@@ -18,12 +18,11 @@ import asyncpg
 import structlog
 
 from tollgate.infra import telemetry
-from tollgate.infra.database import DATABASE_AWAY
+from tollgate.infra.database import DATABASE_AWAY, PoolConnection
 from tollgate.infra.jobs import Job
 from tollgate.kit.backoff import doubled
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-_Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 _CHANNEL = "ch_pgqueuer"
 _GATHERING_SECONDS = 0.02
@@ -133,7 +132,7 @@ class JobQueue:
                 beating.cancel()
                 await listener.remove_listener(_CHANNEL, self._hear)
 
-    async def _round(self, listener: _Connection, beating: asyncio.Task[None]) -> None:
+    async def _round(self, listener: PoolConnection, beating: asyncio.Task[None]) -> None:
         if listener.is_closed():
             raise asyncpg.InterfaceError("the connection that hears of new jobs is closed")
         if beating.done():

@@ -7,13 +7,13 @@ in `unpriced`, and what an operator sees in `status`.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
 
-from tollgate.infra.database import ReadSession, WriteSession
+from tollgate.infra.database import PoolConnection, ReadSession, WriteSession
 from tollgate.kit.ids import CallId, OrganizationId, PriceVersionId, ProjectId
 from tollgate.kit.period import Period
 from tollgate.kit.tokens import Kind
@@ -28,8 +28,6 @@ from tollgate.metering.model import (
     Settled,
     Settlement,
 )
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
 class Ledger(Protocol):
@@ -152,7 +150,7 @@ async def inherit_holds(
     await pool.execute("SELECT inherit_holds($1, $2, $3, $4)", dead, heir, left, lease)
 
 
-async def begin_sweep(connection: Connection, *, gap: timedelta, lease: timedelta) -> bool:
+async def begin_sweep(connection: PoolConnection, *, gap: timedelta, lease: timedelta) -> bool:
     """Take the turn to look after leases that are over, until the transaction ends.
 
     False if it is somebody else's, or if nobody had it for longer than the gap: then all leases begin anew.
