@@ -106,7 +106,9 @@ class Admissions:
             vocabulary = snapshot.catalogue.models[plan.candidates[0].endpoint.model].tokenizer
             proposal = _Proposal(principal, crossing, plan, snapshot, vocabulary, session, now)
             try:
-                return await (self._admitted_if_it_pays(proposal) if ask_first else self._admitted(proposal))
+                if ask_first:
+                    return await self._admitted_if_it_pays(proposal)
+                return await self._admitted(proposal)
             except CatalogueIsStale:
                 snapshot = await self._shelf.refresh(stale=snapshot)
         raise Unavailable("The catalogue is changing; try again.", metadata={"retry_after_seconds": 1})

@@ -80,12 +80,12 @@ class Crossing:
     def to(self, candidate: Candidate) -> "Speech":
         """How to speak with an endpoint of the plan."""
         request, wire = self.request, candidate.wire
-        if wire is request.wire and not candidate.endpoint.ignorable_parameters:
-            return _Passed(request, wire)
         ignorable = set(candidate.endpoint.ignorable_parameters) - _NEVER_LEFT_OUT
         if wire is request.wire:
-            kept = {name: value for name, value in request.fields.items() if name not in ignorable}
-            return _Passed(structs.replace(request, fields=kept), wire)
+            if ignorable:
+                kept = {name: value for name, value in request.fields.items() if name not in ignorable}
+                request = structs.replace(request, fields=kept)
+            return _Passed(request, wire)
         foreign = self._foreign_to(wire, candidate.provider)
         ignored = [feature for feature in self._conversation.features() if self._name_of(feature) in ignorable]
         left_out: dict[str, Any] = {

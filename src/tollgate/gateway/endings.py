@@ -11,8 +11,6 @@ from decimal import Decimal
 from enum import StrEnum, auto
 from typing import NamedTuple
 
-import msgspec
-
 from tollgate.catalog.model import Format
 from tollgate.gateway import recordable, routing
 from tollgate.gateway.crossing import Crossing
@@ -44,7 +42,6 @@ _CHARACTERS_PER_TOKEN_MAX = 32
 _ANY_TIER = "auto"
 _ERROR = "error"
 """The finish reason of an answer that is none."""
-_COUNTS = msgspec.json.Encoder()
 _FREE = Charge(items=(), amount=money.ZERO, unpriced=(), tier=0)
 
 
@@ -309,7 +306,7 @@ def _record(end: _End, usage: Usage, bill: _Bill) -> CallRecord:
         native_finish_reason=recordable.text(answer.native_finish_reason),
         latency_ms=call.latency_ms,
         generation_ms=call.generation_ms,
-        quantities=_COUNTS.encode(dict(quantities)).decode(),
+        quantities=recordable.json(dict(quantities)),
         tokens=quantities.prompt_tokens + quantities.completion_tokens,
         price_version_id=None if bill.price is None else bill.price.id,
         tier=bill.charge.tier,

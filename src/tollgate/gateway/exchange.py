@@ -13,6 +13,7 @@ from tollgate.gateway import fallback, patience, wire
 from tollgate.gateway.crossing import Speech
 from tollgate.gateway.endings import Ending
 from tollgate.gateway.model import Answer, Client, ClientGone, Reply
+from tollgate.gateway.refusals import refused
 from tollgate.gateway.streams import (
     EventSplitter,
     EventTooLarge,
@@ -23,7 +24,6 @@ from tollgate.gateway.streams import (
     start_of_event,
 )
 from tollgate.gateway.translation import Outlet
-from tollgate.gateway.whole import refused
 from tollgate.kit.errors import ProviderFailed, TollgateError
 
 _EPILOGUE_SECONDS = 5
@@ -39,6 +39,8 @@ class Exchange:
     def __init__(self, reply: Reply, speech: Speech, *, supports_cancel: bool, drain_seconds: int) -> None:
         self.ending = Ending.BROKE_OFF
         """How it ended: it breaks off unless it turns out otherwise."""
+        self.events = 0
+        """How many events came."""
         self.error: TollgateError | None = None
         """Why the stream broke off."""
         self._reply = reply
@@ -64,9 +66,6 @@ class Exchange:
         self._delivered: list[bytes] = []
         """What came: events that passed together, and single ones."""
         self._delivered_bytes = 0
-        self._events_counted = 0
-        self._counted = 0
-        """How much of what was delivered is in that."""
         self._text = ""
         self._read = 0
         """How much of what was delivered `news` has told."""
@@ -250,29 +249,21 @@ class Exchange:
         """
         if self._supports_cancel and self._reader.answer.finish_reason is None:
             return
-        patience = _EPILOGUE_SECONDS if self._supports_cancel else self._drain_seconds
+        wait_seconds = _EPILOGUE_SECONDS if self._supports_cancel else self._drain_seconds
         with suppress(ProviderFailed, TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(wait_seconds):
                 await self._pass_on(b"", outlet, _to_nobody)
 
     def _keep(self, delivered: bytes) -> None:
         """Remember what was delivered; of a long stream only its text."""
         self._delivered.append(delivered)
+        # One that had to be split off may have another boundary.
+        self.events += count_events(delivered) or 1
         self._delivered_bytes += len(delivered)
         if self._delivered_bytes > _KEPT_BYTES_MAX:
-            self._events_counted = self.events
             self._unread_text = self.news()
             self._text = self.written()
-            self._delivered, self._delivered_bytes, self._counted, self._read = [], 0, 0, 0
-
-    @property
-    def events(self) -> int:
-        """How many events came; each is counted when that is asked for next."""
-        new = self._delivered[self._counted :]
-        # One that had to be split off may have another boundary.
-        self._events_counted += sum([count_events(delivered) or 1 for delivered in new])
-        self._counted += len(new)
-        return self._events_counted
+            self._delivered, self._delivered_bytes, self._read = [], 0, 0
 
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""

@@ -106,20 +106,20 @@ def question(crossing: Crossing, principal: Principal, sticky: EndpointId | None
         # What a model has to write decides (`eligibility`), and is read out of the field's own bytes for each endpoint.
         return None
     return Question(
-        principal.organization_id,
-        principal.models,
-        principal.policies,
-        request.wire,
-        request.models,
-        request.parameters,
-        request.max_tokens,
-        request.choices,
-        request.searches,
-        request.service_tier,
-        request.preferences,
-        prompt.images > 0,
-        frozenset([blob.kind for blob in prompt.blobs]) if prompt.blobs else None,
-        sticky,
+        organization_id=principal.organization_id,
+        allowed=principal.models,
+        policies=principal.policies,
+        wire=request.wire,
+        models=request.models,
+        parameters=request.parameters,
+        max_tokens=request.max_tokens,
+        choices=request.choices,
+        searches=request.searches,
+        service_tier=request.service_tier,
+        preferences=request.preferences,
+        has_images=prompt.images > 0,
+        blobs=frozenset([blob.kind for blob in prompt.blobs]) if prompt.blobs else None,
+        sticky=sticky,
     )
 
 

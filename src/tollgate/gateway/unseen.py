@@ -5,7 +5,7 @@ instead of being stopped; or whatever is billed at the end would be free for who
 """
 
 import msgspec
-from msgspec.structs import replace
+from msgspec import structs
 
 from tollgate.catalog.model import Endpoint
 from tollgate.gateway.model import Request, Wire
@@ -44,9 +44,9 @@ def noted(request: Request) -> Request:
     hides = fetches or any(_says(request, name) for name in _HIDING)
     if not hides:
         return request
-    return replace(
+    return structs.replace(
         request,
-        prompt=replace(request.prompt, elsewhere=request.prompt.elsewhere or fetches),
+        prompt=structs.replace(request.prompt, elsewhere=request.prompt.elsewhere or fetches),
         searches=sum(max(SEARCHES_UNLESS_TOLD if tool.max_uses is None else tool.max_uses, 0) for tool in searching),
         hides=True,
     )

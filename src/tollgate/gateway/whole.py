@@ -4,8 +4,9 @@ from tollgate.gateway import fallback, wire
 from tollgate.gateway.crossing import Speech
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.endings import Ending
-from tollgate.gateway.model import NO_ANSWER, Answer, Receipt, Reply
-from tollgate.kit.errors import ProviderFailed, TollgateError
+from tollgate.gateway.model import NO_ANSWER, Receipt, Reply
+from tollgate.gateway.refusals import refused
+from tollgate.kit.errors import ProviderFailed
 
 
 class Whole:
@@ -62,13 +63,3 @@ class Whole:
     async def encoded(self, receipt: Receipt) -> bytes:
         """The answer as the client gets it."""
         return await decoded(self._speech.answer, self._body, receipt)
-
-
-async def refused(reply: Reply, speech: Speech) -> tuple[Answer, TollgateError]:
-    """What a refusal says it used, which is its provider's cost, and why it is one; it never streams."""
-    try:
-        body = await reply.body()
-    except ProviderFailed:
-        body = b""
-    error = fallback.refusal(reply.status, reply.headers, speech.read_error(body))
-    return speech.read_answer(body) or NO_ANSWER, error

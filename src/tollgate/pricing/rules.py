@@ -64,9 +64,9 @@ def rate(quantities: UsageQuantities, price: PriceVersion) -> Charge:
     unpriced: list[Kind] = []
     total = money.ZERO
     for kind, quantity in quantities:
-        rate = rates.by_kind.get(kind)
-        if rate is not None:
-            unit, unit_price, each = rate
+        known = rates.by_kind.get(kind)
+        if known is not None:
+            unit, unit_price, each = known
             amount = multiply(each, quantity)
             total = add(total, amount)
             items.append(ChargeItem(kind, quantity, unit, unit_price, amount))

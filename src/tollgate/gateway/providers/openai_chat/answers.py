@@ -49,12 +49,23 @@ def read_answer(body: bytes) -> Answer | None:
     decoded = wire.decoded(body)
     if decoded is None or not (isinstance(decoded.get("choices"), list) or decoded.get("error")):
         return None
-    return usual.answer(decoded) or unusual(decoded)
+    return usual.answer(decoded) or read_fields(decoded)
 
 
-def unusual(decoded: dict[str, Any]) -> Answer:
-    """What any whole answer says, whatever is in it."""
-    return _answer(decoded, _text(decoded, "message"))
+def read_fields(decoded: Mapping[str, Any]) -> Answer:
+    """What any whole answer says, usual or not, read field by field."""
+    choices = wire.objects(decoded.get("choices"))
+    usage, error = _told(decoded, choices)
+    finish, native = _ending(_ends(choices))
+    return Answer(
+        usage=None if usage is None else read_usage(usage),
+        finish_reason=finish,
+        native_finish_reason=native,
+        upstream_id=wire.text(decoded.get("id")),
+        service_tier=wire.text(decoded.get("service_tier")),
+        error=error,
+        text=_text(decoded, "message"),
+    )
 
 
 class ChatReader:
@@ -152,21 +163,6 @@ def _written_in(data: bytes) -> str:
     except wire.UNREADABLE:
         decoded = wire.decoded(data)
         return "" if decoded is None else _text(decoded, "delta")
-
-
-def _answer(decoded: dict[str, Any], text: str = "") -> Answer:
-    choices = wire.objects(decoded.get("choices"))
-    usage, error = _told(decoded, choices)
-    finish, native = _ending(_ends(choices))
-    return Answer(
-        usage=None if usage is None else read_usage(usage),
-        finish_reason=finish,
-        native_finish_reason=native,
-        upstream_id=wire.text(decoded.get("id")),
-        service_tier=wire.text(decoded.get("service_tier")),
-        error=error,
-        text=text,
-    )
 
 
 def _told(decoded: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
