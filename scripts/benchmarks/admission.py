@@ -82,7 +82,9 @@ class _Run:
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Of two halves each: hot, spread."
+)
 @click.option(
     "--seconds", type=click.FloatRange(0.1, 60), default=3, show_default=True, help="Of each half of a round."
 )
@@ -92,15 +94,16 @@ class _Run:
     multiple=True,
     default=(1, 2, 4),
     show_default=True,
-    help="Of the gateway; may be given several times.",
+    help="Of the gateway, and then of the meter alone; may be given several times.",
 )
 @click.option(
     "--hosts",
-    type=click.IntRange(2, 8),
+    type=click.IntRange(0, 8),
     multiple=True,
     default=(2,),
     show_default=True,
-    help="Groups of one process each, with directories of their own, on one database; may be given several times.",
+    help="Groups of one process each, with directories of their own, on one database, over HTTP alone; may be given "
+    "several times; 0: none.",
 )
 @click.option(
     "--organizations", type=click.IntRange(2, 10_000), default=1_000, show_default=True, help="To spread the load over."
@@ -113,6 +116,8 @@ class _Run:
 def admission(*, processes: Sequence[int], hosts: Sequence[int], as_json: bool, **shape: Any) -> None:
     """One organization and one key with all the load, against the same load spread over many organizations.
 
+    First calls over HTTP, end to end, then the meter alone, by processes that only hold and settle.
+
     Ends with an error if not every call that was answered is recorded exactly once and at its cost, or if anything
     is still held.
     """
@@ -122,7 +127,7 @@ def admission(*, processes: Sequence[int], hosts: Sequence[int], as_json: bool, 
         for count in processes:
             task = progress.add_task(_title(count), total=2 * (plan.rounds + 1))
             groups.append(_measured(plan, count, partial(progress.advance, task)))
-        for count in hosts:
+        for count in filter(None, hosts):
             task = progress.add_task(_title(count, hosts=count), total=plan.rounds + 1)
             groups.append(_measured_of_hosts(plan, count, partial(progress.advance, task)))
     result = {

@@ -1,7 +1,8 @@
 """An alarm that rings when it is due, and leaves the CPU alone until then.
 
 The timers of event loops, asyncio's and uvloop's alike, count whole milliseconds, and so ring up to one too late, which
-would be told as a delay of whatever is asked then. This one is a timer of the kernel's (timerfd, nanoseconds).
+would be told as a delay of whatever is asked then. This one is a timer of the kernel's (timerfd, nanoseconds),
+which Python has a function for from 3.13 on (`os.timerfd_create`): here it is asked of the C library.
 """
 
 import asyncio

@@ -113,7 +113,7 @@ class Round:
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(1, 20), default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 20), default=1, show_default=True, help="Of each fault.")
 @click.option(
     "--calls", type=click.IntRange(100, 100_000), default=10_000, show_default=True, help="At most, each round."
 )

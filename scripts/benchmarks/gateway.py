@@ -64,5 +64,9 @@ def _memory(entrant: Entrant) -> Figures:
     """What its processes have in memory."""
     if entrant.served is None or entrant.served.pid is None:
         return {}
-    told = machine.memory(entrant.served.pid)
-    return {"rss_mb": told.rss, "pss_mb": told.pss, "worker_pss_mb": told.largest_pss}
+    each = [memory for _, memory in machine.memory_of_each(entrant.served.pid)]
+    return {
+        "rss_mb": sum(memory.rss for memory in each),
+        "pss_mb": sum(memory.pss for memory in each),
+        "worker_pss_mb": max((memory.pss for memory in each), default=0),
+    }

@@ -10,9 +10,8 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -93,27 +92,34 @@ def _cpu_seconds_of(process: psutil.Process) -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Of a process tree, in megabytes."""
+class Memory(NamedTuple):
+    """Of one process, or of several, in megabytes."""
 
     rss: float
-    """What its processes have in memory, summed: what they share is counted in each."""
+    """What they have in memory: what they share is counted in each."""
     pss: float
     """The same, what is shared being shared out."""
-    largest_pss: float
-    """Of the largest process."""
+    own: float
+    """Of the latter what is neither a file nor memory that processes share, which counts as one's own (USS) as long as
+    nobody else has touched it: with PostgreSQL's buffers that is what was read last, and no growth."""
+
+    def __add__(self, other: "Memory") -> "Memory":  # type: ignore[override]  # sums, where tuples would be joined
+        return Memory(self.rss + other.rss, self.pss + other.pss, self.own + other.own)
 
 
-def memory(pid: int) -> Memory:
-    """What a process tree has in memory now."""
-    rss, pss = [], []
+def memory_of_each(pid: int) -> Iterator[tuple[psutil.Process, Memory]]:
+    """What a process and everything it started have in memory now, each by itself."""
     for process in tree(pid):
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            told = process.memory_full_info()
-            rss.append(told.rss / 2**20)
-            pss.append(told.pss / 2**20)
-    return Memory(sum(rss), sum(pss), max(pss, default=0))
+        # One that ends meanwhile has nothing any more.
+        with suppress(ProcessLookupError, FileNotFoundError, PermissionError):
+            yield process, _memory_of(process.pid)
+
+
+def _memory_of(pid: int) -> Memory:
+    with Path(f"/proc/{pid}/smaps_rollup").open() as told:
+        next(told)
+        sizes = {name: int(size.split()[0]) / 1024 for name, _, size in (line.partition(":") for line in told)}
+    return Memory(sizes["Rss"], sizes["Pss"], sizes["Pss_Anon"])
 
 
 def busy_seconds() -> float:

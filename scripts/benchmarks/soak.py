@@ -11,6 +11,7 @@ import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from scripts.benchmarks.behaviour import Behaviour
 from scripts.benchmarks.contestants import Served
 from scripts.benchmarks.group import BenchFailed, Group
 from scripts.benchmarks.load import Tenant
-from scripts.benchmarks.machine import tree
+from scripts.benchmarks.machine import Memory, memory_of_each
 from scripts.benchmarks.ours import PRICES, Tollgate
 from scripts.benchmarks.requests import address
 from scripts.benchmarks.traffic import Borne, Load
@@ -42,19 +43,6 @@ _SECONDS_MAX = 600
 _WARM_SHARE = 0.25
 """Of the parts: caches fill, and allocators find their size."""
 _POINTS_MIN = 3
-
-
-class Memory(NamedTuple):
-    """Of one process, or of all of a kind, in megabytes."""
-
-    rss: float
-    pss: float
-    own: float
-    """Of the latter what is neither a file nor memory that processes share, which counts as one's own (USS) as long as
-    nobody else has touched it: with PostgreSQL's buffers that is what was read last, and no growth."""
-
-    def __add__(self, other: "Memory") -> "Memory":  # type: ignore[override]  # sums, where tuples would be joined
-        return Memory(self.rss + other.rss, self.pss + other.pss, self.own + other.own)
 
 
 class Sample(NamedTuple):
@@ -89,12 +77,16 @@ class Plan:
 
 
 @click.command()
-@click.option("--calls", type=click.IntRange(1_000, 100_000_000), default=1_000_000, show_default=True)
+@click.option(
+    "--calls", type=click.IntRange(1_000, 100_000_000), default=1_000_000, show_default=True, help="All together."
+)
 @click.option(
     "--parts", type=click.IntRange(4, 1_000), default=40, show_default=True, help="Memory is read after each."
 )
-@click.option("--organizations", type=click.IntRange(4, 100_000), default=2_000, show_default=True)
-@click.option("--connections", type=click.IntRange(1, 1024), default=32, show_default=True)
+@click.option(
+    "--organizations", type=click.IntRange(4, 100_000), default=2_000, show_default=True, help="Each has one key."
+)
+@click.option("--connections", type=click.IntRange(1, 1024), default=32, show_default=True, help="Calls at once.")
 @click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Gateway processes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def soak(*, as_json: bool, **shape: int) -> None:
@@ -150,21 +142,12 @@ def _check(borne: Borne, calls: int) -> None:
 def _memory(group: Group) -> dict[str, Memory]:
     """What the group's processes have: the largest gateway worker, and the others by what they are, added up."""
     found: dict[str, list[Memory]] = defaultdict(list)
-    for process in tree(group.pid):
-        try:
-            found[_kind(process)].append(_memory_of(process.pid))
-        except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
-            continue
+    for process, memory in memory_of_each(group.pid):
+        with suppress(psutil.NoSuchProcess):
+            found[_kind(process)].append(memory)
     return {
         kind: max(each) if kind == _GATEWAY else sum(each[1:], start=each[0]) for kind, each in sorted(found.items())
     }
-
-
-def _memory_of(pid: int) -> Memory:
-    with Path(f"/proc/{pid}/smaps_rollup").open() as told:
-        next(told)
-        sizes = {name: int(size.split()[0]) / 1024 for name, _, size in (line.partition(":") for line in told)}
-    return Memory(sizes["Rss"], sizes["Pss"], sizes["Pss_Anon"])
 
 
 def _kind(process: psutil.Process) -> str:

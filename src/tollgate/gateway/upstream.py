@@ -131,7 +131,7 @@ def _is_connected(error: ConnectTimeoutError | ConnectError) -> bool:
 
 
 class _Patience(NamedTuple):
-    """How long to wait for a connection, for an answer to begin, and for each piece of it, or all of it if it is short."""
+    """How long to wait for a connection, for an answer, and for each piece of it, or all of it if it is short."""
 
     connect_seconds: int
     first_byte_seconds: int
