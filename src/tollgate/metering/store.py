@@ -7,7 +7,7 @@ in `unpriced`, and what an operator sees in `status`.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -29,15 +29,9 @@ from tollgate.metering.model import (
     Settlement,
 )
 
+Ledger: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
-
-class Ledger(Protocol):
-    """Whoever carries statements to the database: a pool, or one whose connections are kept."""
-
-    async def fetch(self, query: str, /, *arguments: Any) -> list[asyncpg.Record]: ...
-    async def fetchval(self, query: str, /, *arguments: Any, timeout: int | None = None) -> Any: ...  # noqa: ASYNC109 - the pool's
-    async def execute(self, query: str, /, *arguments: Any) -> str: ...
 
 
 _ADMIT = "SELECT * FROM admit($1::admission_request[], $2, $3, $4)"
