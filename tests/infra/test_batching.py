@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tollgate.infra import batching
-from tollgate.infra.batching import Batcher, NoAnswerInTime, Patience
+from tollgate.infra.batching import Batcher, NoAnswerInTime, Pace, Patience
 
 
 class Ferry:
@@ -28,8 +27,10 @@ class Ferry:
             raise LookupError("sunk")
         return [item * 10 for item in items]
 
-    def batcher(self, *, size_max: int = 100, patience: Patience[int, int] | None = None) -> Batcher[int, int]:
-        return Batcher(self.flush, size_max=size_max, patience=patience)
+    def batcher(
+        self, *, size_max: int = 100, patience: Patience[int, int] | None = None, pace: Pace | None = None
+    ) -> Batcher[int, int]:
+        return Batcher(self.flush, size_max=size_max, patience=patience, pace=pace)
 
 
 @pytest.fixture
@@ -71,19 +72,41 @@ async def test_what_arrives_during_a_flight_forms_the_next_batch(ferry: Ferry) -
     assert ferry.most_afloat == 1
 
 
-async def test_a_batch_that_is_overdue_holds_up_one_of_the_next_and_no_more(
-    ferry: Ferry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batching, "OVERDUE_SECONDS", 0.01)
-    batcher = ferry.batcher(size_max=1)
+async def test_a_batch_that_is_overdue_holds_up_one_of_the_next_and_no_more(ferry: Ferry) -> None:
+    seen: list[int] = []
+    pace = Pace(0, 5, lambda: seen.append(ferry.afloat))
+    batcher = ferry.batcher(size_max=1, pace=pace)
     ferry.open.clear()
     answers = [batcher.submit(number) for number in range(3)]
-    await asyncio.sleep(0.1)
+    while len(seen) < 2:
+        await asyncio.wait(answers, timeout=0.005)
     assert ferry.batches == [[0], [1]]
     answers.append(batcher.submit(3))
     ferry.open.set()
     assert await asyncio.gather(*answers) == [0, 10, 20, 30]
     assert ferry.most_afloat == 2
+    assert seen == [1, 2]
+
+
+async def test_without_a_pace_none_is_overtaken(ferry: Ferry) -> None:
+    batcher = ferry.batcher(size_max=1)
+    ferry.open.clear()
+    answers = [batcher.submit(number) for number in range(3)]
+    await asyncio.wait(answers, timeout=0.01)
+    ferry.open.set()
+    assert await asyncio.gather(*answers) == [0, 10, 20]
+    assert ferry.most_afloat == 1
+
+
+async def test_what_comes_within_the_interval_leaves_together_after_it(ferry: Ferry) -> None:
+    batcher = ferry.batcher(pace=Pace(20, 1000, lambda: None))
+    assert await batcher.submit(1) == 10
+    answers = [batcher.submit(2)]
+    await asyncio.sleep(0.001)
+    answers.append(batcher.submit(3))
+    await batcher.drained()
+    assert [answer.result() for answer in answers] == [20, 30]
+    assert ferry.batches == [[1], [2, 3]]
 
 
 async def test_an_exception_reaches_everyone_of_its_batch_and_no_one_else(ferry: Ferry) -> None:

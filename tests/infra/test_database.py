@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tollgate.infra import database as databases
-from tollgate.infra.database import DATABASE_AWAY, Database, KeptConnections, ReadSession
+from tollgate.infra.database import DATABASE_AWAY, Database, ReadSession
 from tollgate.kit.errors import Unavailable
 
 
@@ -111,40 +110,3 @@ async def test_a_connection_that_showed_a_view_can_write_again(database_url: str
     await alone.close()
 
     assert shown == ["read committed", "off", "0"]
-
-
-_WHO = "SELECT pg_backend_pid()"
-
-
-class TestKeptConnections:
-    async def test_are_asked_again_without_going_back_to_the_pool(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        kept = KeptConnections(pool)
-        first, second = await kept.fetch(_WHO), await kept.fetch(_WHO)
-        assert first == second
-        assert pool.get_idle_size() == pool.get_size() - 1
-        await kept.close()
-        assert pool.get_idle_size() == pool.get_size()
-        await kept.fetch(_WHO)
-        assert pool.get_idle_size() == pool.get_size()
-
-    async def test_are_replaced_once_they_are_closed(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        kept = KeptConnections(pool)
-        ((pid,),) = await kept.fetch(_WHO)
-        await pool.execute("SELECT pg_terminate_backend($1)", pid)
-        with suppress(*DATABASE_AWAY):
-            # Whoever asks before the connection has heard is told that the database is away.
-            await kept.fetch(_WHO)
-        assert (await kept.fetch(_WHO))[0][0] != pid
-        await kept.close()
-
-    async def test_go_back_to_the_pool_where_a_question_fails(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        kept = KeptConnections(pool)
-        with pytest.raises(asyncpg.DivisionByZeroError):
-            await kept.fetch("SELECT 1 / 0")
-        assert pool.get_idle_size() == pool.get_size()
-
-    async def test_leave_half_of_the_pool_to_others(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        kept = KeptConnections(pool)
-        await asyncio.gather(*(kept.fetch("SELECT pg_sleep(0.05)") for _ in range(pool.get_max_size())))
-        assert pool.get_idle_size() == pool.get_max_size() // 2
-        await kept.close()

@@ -11,7 +11,6 @@ from tests.metering.line import Line
 from tests.metering.scene import Caller, Scene, costing, free
 
 from tollgate.infra import database as databases
-from tollgate.infra.batching import FLIGHTS_MAX
 from tollgate.infra.identity import new_id
 from tollgate.kit.errors import LedgerUnavailable
 from tollgate.kit.ids import CallId
@@ -118,7 +117,7 @@ class TestPoison:
         assert {type(answer) for answer in answers} == {LedgerUnavailable}
         monkeypatch.undo()
         await meter.admit(scene.request(caller))
-        assert (await scene.counter(caller))["total_held"] <= 2 + FLIGHTS_MAX * BATCH_MAX
+        assert (await scene.counter(caller))["total_held"] <= 2 + 2 * BATCH_MAX
 
     @pytest.mark.parametrize(
         "poison",

@@ -9,7 +9,6 @@ import asyncpg
 import structlog
 
 from tollgate.infra import estate, identity, telemetry
-from tollgate.infra.database import KeptConnections
 from tollgate.infra.settings import Settings
 from tollgate.kit.clock import Clock
 from tollgate.metering import recovery
@@ -33,9 +32,8 @@ async def metered(
     """
     folder = await recovery.folder_of(pool, configured.data_dir)
     safe = Safekeeping(await asyncio.to_thread(estate.found, folder, identity.new_id(clock.now())))
-    kept = KeptConnections(pool)
     meter = Meter(
-        kept,
+        pool,
         clock,
         safe,
         settle_timeout_seconds=configured.settle_timeout_seconds,
@@ -49,7 +47,6 @@ async def metered(
     finally:
         running.cancel()
         await asyncio.wait([running])
-        await kept.close()
         await safe.close()
 
 

@@ -2,11 +2,12 @@
 
 A batch leaves at once if none is under way; what arrives while one is forms the next. So a lone caller waits for
 nothing, and batches grow with load by themselves. One at a time, for two that share the load cost more than one that
-carries it all, and one that waits for a slow disk would make the other wait for it as well. Only one that is overdue,
-because somebody has what it needs locked, is overtaken by the next.
+carries it all, and one that waits for a slow disk would make the other wait for it as well. How soon they follow each
+other, and when one is overdue, is their pace.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,8 +16,7 @@ from typing import Generic, NamedTuple, TypeVar, cast
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-OVERDUE_SECONDS = 0.05
-FLIGHTS_MAX = 2
+_FLIGHTS_MAX = 2
 """With those that are overdue."""
 
 
@@ -41,6 +41,18 @@ class Patience(Generic[Item, Answer]):
     left before, `None` if its flight failed. Otherwise items travel whether somebody waits for them or not."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How batches follow each other. The answer to a lone item is back before it would matter."""
+
+    interval_ms: int
+    """How long after one left the next may leave: where items come faster than batches pay, they wait to be more."""
+    overdue_ms: int
+    """After that long, one that is under way because somebody has what it needs locked is overtaken by the next."""
+    overtaken: Callable[[], None]
+    """Is told when one is."""
+
+
 class Batcher(Generic[Item, Answer]):
     """Hands items to `flush` in batches and gives each submitter the answer at its own position.
 
@@ -54,16 +66,20 @@ class Batcher(Generic[Item, Answer]):
         *,
         size_max: int,
         patience: Patience[Item, Answer] | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._flush = flush
         self._size_max = size_max
         self._patience = patience
+        self._pace = pace
         self._unclaimed = None if patience is None else patience.unclaimed
         self._waiting: list[_Passenger[Item, Answer]] = []
         self._flights: dict[asyncio.Task[Sequence[Answer]], list[_Passenger[Item, Answer]]] = {}
         self._due: asyncio.Task[Sequence[Answer]] | None = None
         """The flight that the next one waits for: the last, unless it is overdue."""
         self._overdue: asyncio.TimerHandle | None = None
+        self._departure: asyncio.TimerHandle | None = None
+        self._left_at = -math.inf
         self._timer: asyncio.TimerHandle | None = None
         # Asked for once: to ask for it costs a system call.
         self._running: asyncio.AbstractEventLoop | None = None
@@ -90,8 +106,11 @@ class Batcher(Generic[Item, Answer]):
 
     async def drained(self) -> None:
         """Wait until nothing is waiting or under way."""
-        while self._flights:
-            await asyncio.wait(self._flights)
+        while self._waiting or self._flights:
+            if self._flights:
+                await asyncio.wait(self._flights)
+            else:
+                await asyncio.sleep(0)
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         if self._running is None:
@@ -99,12 +118,24 @@ class Batcher(Generic[Item, Answer]):
         return self._running
 
     def _depart(self) -> None:
-        if len(self._flights) == FLIGHTS_MAX:
+        """Let the next batch leave, as soon as its pace has it."""
+        if self._departure is not None or len(self._flights) == _FLIGHTS_MAX:
             return
+        if self._pace is not None:
+            early = self._left_at + self._pace.interval_ms / 1000 - self._loop().time()
+            if early > 0:
+                self._departure = self._loop().call_later(early, self._leave)
+                return
+        self._leave()
+
+    def _leave(self) -> None:
+        loop, self._departure = self._loop(), None
         batch: list[_Passenger[Item, Answer]] = []
-        self._due = flight = self._loop().create_task(self._fly(batch))
+        self._due = flight = loop.create_task(self._fly(batch))
         self._flights[flight] = batch
-        self._overdue = self._loop().call_later(OVERDUE_SECONDS, self._overtake)
+        if self._pace is not None:
+            self._left_at = loop.time()
+            self._overdue = loop.call_later(self._pace.overdue_ms / 1000, self._overtake, self._pace)
         flight.add_done_callback(self._land)
 
     async def _fly(self, batch: list[_Passenger[Item, Answer]]) -> Sequence[Answer]:
@@ -120,9 +151,10 @@ class Batcher(Generic[Item, Answer]):
             raise RuntimeError(f"a batch of {len(batch)} got {len(answers)} answers")
         return answers
 
-    def _overtake(self) -> None:
+    def _overtake(self, pace: Pace) -> None:
         """What is under way is overdue: wait for it no longer."""
         self._due = None
+        pace.overtaken()
         if self._waiting:
             self._depart()
 

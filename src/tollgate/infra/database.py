@@ -7,7 +7,7 @@ when its block ends and rolls back when it raises. The data plane speaks asyncpg
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NewType, TypeAlias
+from typing import NewType, TypeAlias
 
 import asyncpg
 from sqlalchemy import exc, text
@@ -36,6 +36,7 @@ DATABASE_AWAY = (
 """What a database raises that cannot be reached right now, whichever of the two drivers found out."""
 
 PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+"""One of the data plane's pool, as long as somebody has it."""
 
 READ_SECONDS_MAX = 30
 """No question of the control plane takes seconds. One that does would keep a connection from all others, and old rows
@@ -99,55 +100,6 @@ async def connect_pool(database_url: str, *, connections_max: int) -> "asyncpg.P
         command_timeout=60,
         reset=_leave_as_it_is,
     )
-
-
-class KeptConnections:
-    """A pool, of which connections are kept from one question to the next: to take one anew takes longer than to ask.
-
-    At most half of them, so that others who ask the pool are never left without. One that is found closed, or whose
-    question failed, goes back to the pool, which replaces it if it is closed.
-    """
-
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        self._pool = pool
-        self._idle: list[PoolConnection] = []
-        self._idle_max = pool.get_max_size() // 2
-
-    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
-        """The rows of an answer."""
-        connection = await self._taken()
-        try:
-            rows = await connection.fetch(query, *arguments)
-        except BaseException:
-            await self._pool.release(connection)
-            raise
-        if len(self._idle) < self._idle_max:
-            self._idle.append(connection)
-        else:
-            await self._pool.release(connection)
-        return rows
-
-    async def fetchval(self, query: str, *arguments: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - the pool's
-        """The one value of an answer that is asked for now and then."""
-        return await self._pool.fetchval(query, *arguments, timeout=timeout)
-
-    async def execute(self, query: str, *arguments: Any) -> str:
-        """What a command that is given now and then came to."""
-        return await self._pool.execute(query, *arguments)
-
-    async def close(self) -> None:
-        """Give what is kept back to the pool, and keep nothing any more."""
-        self._idle_max = 0
-        while self._idle:
-            await self._pool.release(self._idle.pop())
-
-    async def _taken(self) -> PoolConnection:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
-            await self._pool.release(connection)
-        return await self._pool.acquire()
 
 
 async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

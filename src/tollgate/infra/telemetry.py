@@ -32,6 +32,11 @@ BATCHES = Histogram(
     ["statement"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
+BATCHES_OVERTAKEN = Counter(
+    "tollgate_batches_overtaken_total",
+    "Batches that took so long that the next one did not wait for them.",
+    ["statement"],
+)
 SETTLE_RETRIES = Counter("tollgate_settle_retries_total", "Settlements sent again because the ledger was away.")
 SPOOLED = Counter("tollgate_spooled_total", "Settlements kept on the local disk because the ledger was away.")
 SAFEKEEPING_FAILURES = Counter(

@@ -33,7 +33,7 @@ from tollgate.metering.model import (
     Settlement,
 )
 from tollgate.metering.safekeeping import Safekeeping
-from tollgate.metering.sending import BATCH_MAX, LEDGER_AWAY, NOT_RECORDABLE, Sender
+from tollgate.metering.sending import BATCH_MAX, LEDGER_AWAY, NOT_RECORDABLE, Sender, pace_of
 from tollgate.metering.sums import Position
 
 PARTITION_MONTHS = 3
@@ -82,6 +82,7 @@ class Meter:
             self._admit,
             size_max=BATCH_MAX,
             patience=Patience(ADMIT_SECONDS_MAX, self._note_unwanted),
+            pace=pace_of("admit"),
         )
         self._sender = Sender(ledger, clock, safe, patience_seconds=settle_timeout_seconds)
 

@@ -7,7 +7,7 @@ in `unpriced`, and what an operator sees in `status`.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -29,14 +29,7 @@ from tollgate.metering.model import (
     Settlement,
 )
 
-
-class Ledger(Protocol):
-    """Whoever carries statements to the database: a pool, or one whose connections are kept."""
-
-    async def fetch(self, query: str, /, *arguments: Any) -> list[asyncpg.Record]: ...
-    async def fetchval(self, query: str, /, *arguments: Any, timeout: int | None = None) -> Any: ...  # noqa: ASYNC109 - the pool's
-    async def execute(self, query: str, /, *arguments: Any) -> str: ...
-
+Ledger: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 _ADMIT = "SELECT * FROM admit($1::admission_request[], $2, $3, $4)"
 # Charges go as text: there are several to a call and little in each but numbers, which the driver takes apart digit by
