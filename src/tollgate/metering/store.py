@@ -33,7 +33,6 @@ Ledger: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
-
 _ADMIT = "SELECT * FROM admit($1::admission_request[], $2, $3, $4)"
 # Charges go as text: there are several to a call and little in each but numbers, which the driver takes apart digit by
 # digit to send them as anything else.
