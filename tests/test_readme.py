@@ -68,6 +68,11 @@ class Reader:
         assert done.returncode == 0, done.stdout
         return done.stdout.split(SEPARATOR)[:-1]
 
+    def reads(self, path: str) -> Any:
+        """What a route answers the management key."""
+        headers = {"Authorization": f"Bearer {self.given['mk']}"}
+        return httpx.get(f"{self.origin}/api/v1{path}", headers=headers, trust_env=False).json()
+
 
 @contextmanager
 def a_reader(root: Path, data_dir: Path, command: str) -> Iterator[Reader]:
@@ -122,6 +127,10 @@ def test_five_calls_lead_from_a_key_to_an_invoice(readme: Readme, repository: Pa
         draft = in_braces(invoice)["data"]
         assert (draft["status"], draft["subtotal_exact"], draft["total_exact"]) == ("draft", "0.000022", "0")
         assert re.search(r"TG-\d{4}-000001", closed)
+        assert all(shown.endswith("}\n") for shown in (generation, usage, invoice))
+        listed, following = (reader.reads(path)["data"] for path in ("/invoices", "/invoices/current"))
+        assert [each["period"] for each in listed] == [draft["period"]]
+        assert following["period"]["start"] == draft["period"]["end"]
 
         assert prints(reader.fills_in(openai_client)) == "Hello, Tollgate!\n0.000022 USD\n"
         assert prints(reader.fills_in(anthropic_client)) == "Hello, Tollgate! 0.000022 USD\n"

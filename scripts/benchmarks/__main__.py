@@ -2,4 +2,4 @@
 
 from scripts.benchmarks.commands import main
 
-main()
+main(prog_name="scripts/bench")

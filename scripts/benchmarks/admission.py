@@ -301,7 +301,7 @@ def _show(result: dict[str, Any]) -> None:
 def _table(result: Mapping[str, Any]) -> Table:
     connections, organizations = result["connections"], result["organizations"]
     table = Table(
-        title=f"Settled calls per second, medians of {result['rounds']} rounds, {connections} calls at once:\n"
+        title=f"Settled calls per second, medians of {tables.rounds(result['rounds'])}, {connections} calls at once:\n"
         f"one hot tenant / spread over {organizations:,}"
     )
     columns = ("", "", "hot", "spread", "hot/spread", "p50 ms", "p99 ms", "CPU ms a call", "PostgreSQL's")

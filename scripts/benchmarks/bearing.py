@@ -7,6 +7,7 @@ told with every load, so that its own limits are not taken for the gateway's.
 """
 
 import asyncio
+import signal
 import time
 from collections import deque
 from functools import partial
@@ -30,6 +31,8 @@ _Kept = dict[tuple[tuple[tuple[str, int], ...], int], list[Line]]
 
 def serve(pipe: Connection) -> None:
     """Bear load after load until nobody asks any more."""
+    # Ctrl-C reaches every process of the terminal; whoever started us ends us in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     kept: _Kept = {}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

@@ -23,7 +23,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.benchmarks import months
+from scripts.benchmarks import months, tables
 from scripts.benchmarks.group import BenchFailed
 from scripts.benchmarks.months import QUARTER_HOURS_MAX, Plan
 
@@ -224,7 +224,7 @@ def _figures(plan: Plan, closings: Sequence[Closing]) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     table = Table(
-        title=f"A month closed by {result['workers']} worker processes, medians of {result['rounds']} rounds.\n"
+        title=f"A month closed by {result['workers']} worker processes, medians of {tables.rounds(result['rounds'])}.\n"
         "Generated: organizations, rollup rows and a transfer of each for all of its calls, and so many call rows.",
         box=MARKDOWN,
     )

@@ -30,11 +30,25 @@ class _Wishes:
 
 
 def _names(_context: click.Context, _option: click.Parameter, text: str) -> Sequence[str]:
-    names = [name.strip() for name in text.split(",")]
+    names = [*dict.fromkeys(name.strip() for name in text.split(",") if name.strip())]
+    if not names:
+        raise click.BadParameter(f"name at least one of {', '.join(NAMES)}")
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise click.BadParameter(f"nobody is called {unknown[0]!r}; there are {', '.join(NAMES)}")
     return names
+
+
+def _folder(_context: click.Context, _option: click.Parameter, folder: Path | None) -> Path | None:
+    """A folder that takes files: what was measured for minutes is not to be lost for want of one."""
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise click.BadParameter(f"nothing can be written to {str(folder)!r}: {error.strerror}") from error
 
 
 def _earlier(_context: click.Context, _option: click.Parameter, named: str | None) -> Mapping[str, Any] | None:
@@ -55,10 +69,15 @@ _OPTIONS = (
     click.option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
+        callback=_folder,
         help="Write result.json, result.md and a picture of each kind of calls here, beside printing.",
     ),
     click.option("--against", callback=_earlier, help="An earlier result.json, or `baseline`: show what has changed."),
-    click.option("--save-baseline", is_flag=True, help="Have this result be the baseline from now on."),
+    click.option(
+        "--save-baseline",
+        is_flag=True,
+        help="Have this result, if everything was measured, be the baseline: docs/benchmarks/baseline.json.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown."),
 )
 
@@ -66,17 +85,27 @@ _OPTIONS = (
 def compared(kinds: Sequence[str], *, rounds: int, seconds: float, contestants: Sequence[str], **wishes: Any) -> None:
     """Measure calls of these kinds, and show what came of it."""
     wished = _Wishes(**wishes)
+    if wished.save_baseline and (set(kinds) != set(_MEASURES) or set(contestants) != set(NAMES)):
+        raise click.UsageError("A baseline has everything: it is saved by `all`, with all contestants.")
     result = side_by_side.run(Plan({kind: _MEASURES[kind] for kind in kinds}, contestants, rounds, seconds))
     told = tables.markdown(result) + (
         "\n" + against.markdown(wished.against, result) if wished.against is not None else ""
     )
     text = json.dumps(result, indent=1) + "\n"
-    if wished.save_baseline:
-        against.BASELINE.parent.mkdir(exist_ok=True)
-        against.BASELINE.write_text(text)
+    # Before anything is written: that may fail, and the figures took minutes.
+    click.echo(text if wished.as_json else told, nl=False)
     if wished.out is not None:
         _write(wished.out, text, told)
-    click.echo(text if wished.as_json else told, nl=False)
+    if wished.save_baseline:
+        _save_baseline(result, text)
+
+
+def _save_baseline(result: Mapping[str, Any], text: str) -> None:
+    absent = [each["name"] for each in result["contestants"] if each["absent"] is not None]
+    if absent:
+        raise BenchFailed(f"The baseline is left as it was: {', '.join(absent)} did not take part.")
+    against.BASELINE.parent.mkdir(exist_ok=True)
+    against.BASELINE.write_text(text)
 
 
 def _write(folder: Path, result: str, told: str) -> None:
@@ -119,5 +148,9 @@ _LAST = """
 COMMANDS = (
     _command("gateway", ["gateway"], f"Gateways side by side, by calls that are answered whole.{_LAST}"),
     _command("streams", ["streams"], f"Gateways side by side, by calls whose answers stream.{_LAST}"),
-    _command("all", ["gateway", "streams"], f"Both, which is also what is done without a subcommand.{_LAST}"),
+    _command(
+        "all",
+        ["gateway", "streams"],
+        f"`gateway` and `streams`, which is also what is done without a subcommand.{_LAST}",
+    ),
 )

@@ -32,7 +32,7 @@ class Generator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pipe.close()
-        self._process.join(_STOP_SECONDS_MAX)
+        self._process.join(_STOP_SECONDS_MAX if error is None else 0)
         self._process.kill()
         self._process.join()
 

@@ -179,9 +179,12 @@ def grant(group: Group) -> None:
 def _told(process: "subprocess.Popen[bytes]", log: IO[str]) -> dict[str, str]:
     """The line that a group prints as soon as it answers."""
     patience = threading.Timer(_START_SECONDS_MAX, process.terminate)
+    patience.daemon = True
     patience.start()
-    line = process.stdout.readline() if process.stdout is not None else b""
-    patience.cancel()
+    try:
+        line = process.stdout.readline() if process.stdout is not None else b""
+    finally:
+        patience.cancel()
     if not line:
         log.seek(0)
         raise BenchFailed(f"The group did not start:\n{log.read()[-_LOG_CHARACTERS_MAX:]}")

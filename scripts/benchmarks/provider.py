@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -290,6 +291,8 @@ def _say(what: object) -> None:
 
 def main() -> None:
     """`python -m scripts.benchmarks.provider PORTS LOG`."""
+    # Ctrl-C reaches every process of the terminal; whoever started us ends us in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     count, log_file = sys.argv[1:]
     with Path(log_file).open("ab", buffering=0) as log, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(int(count), log))

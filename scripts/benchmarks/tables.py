@@ -82,7 +82,8 @@ def goals(told: Iterable[Mapping[str, Any]]) -> str:
 
 def _goal(goal: Mapping[str, Any]) -> Sequence[str]:
     if goal["figure"] is None:
-        return [goal["measure"], goal["goal"], "-", "not measured"]
+        reason = goal.get("reason")
+        return [goal["measure"], goal["goal"], "-", f"not measured: {reason}" if reason else "not measured"]
     missed = f"missed by {goal['missed_by_percent']} %"
     return [goal["measure"], goal["goal"], f"{goal['figure']:,g}", "met" if goal["met"] else missed]
 
@@ -94,7 +95,7 @@ def _contestants(result: Mapping[str, Any]) -> Iterator[Sequence[str]]:
 
 def _notes(result: Mapping[str, Any]) -> Iterator[str]:
     commits, ledger, machine = result["commits"], result["ledger"], result["machine"]
-    yield f"- Medians of {result['rounds']} rounds, each load for {result['seconds']:g} s, on {machine['at_hand']}."
+    yield f"- Medians of {rounds(result['rounds'])}, each load for {result['seconds']:g} s, on {machine['at_hand']}."
     one, two = (
         f"p50 {commits[f'{name}_p50_ms']:.2f} ms, p99 {commits[f'{name}_p99_ms']:.2f} ms" for name in ("one", "two")
     )
@@ -118,6 +119,11 @@ def _notes(result: Mapping[str, Any]) -> Iterator[str]:
             yield f"- {each['name']} does not take part: {each['absent']}"
         for what, note in each["notes"].items():
             yield f"- {each['name']}, {what}: {note}"
+
+
+def rounds(count: int) -> str:
+    """So many rounds."""
+    return f"{count:,} round{'' if count == 1 else 's'}"
 
 
 def cell(figure: float | None, decimals: int) -> str:

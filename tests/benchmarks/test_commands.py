@@ -1,5 +1,7 @@
 """Options without a command are those of `all`, and an earlier result that is not there is told before measuring."""
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,62 @@ def test_an_earlier_result_that_cannot_be_had_is_told_and_nothing_is_measured(
     assert "Invalid value for '--against'" in done.output
     assert told in " ".join(done.output.split())
     assert plans == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_measured(plans: list[side_by_side.Plan]) -> None:
+    done = bench("--out", "/proc/x")
+
+    assert done.exit_code == 2
+    assert "nothing can be written to '/proc/x'" in " ".join(done.output.split())
+    assert plans == []
+
+
+def test_pictures_that_cannot_be_drawn_lose_no_table(
+    plans: list[side_by_side.Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", "false")
+    done = bench("gateway", "--out", str(tmp_path / "new" / "folder"))
+
+    assert done.exit_code == 1
+    assert "The pictures could not be drawn" in done.output
+    assert "| tollgate |" in done.stdout
+    assert (tmp_path / "new" / "folder" / "result.json").exists()
+    assert len(plans) == 1
+
+
+@pytest.mark.parametrize("names", ["", " , "])
+def test_nobody_is_no_contestant(plans: list[side_by_side.Plan], names: str) -> None:
+    done = bench("--contestants", names)
+
+    assert done.exit_code == 2
+    assert "name at least one" in " ".join(done.output.split())
+    assert plans == []
+
+
+def test_a_baseline_has_everything(
+    plans: list[side_by_side.Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    baseline = tmp_path / "baseline.json"
+    monkeypatch.setattr(against, "BASELINE", baseline)
+
+    for partial in (["gateway"], ["--contestants", "tollgate,bare"]):
+        assert bench(*partial, "--save-baseline").exit_code == 2
+    assert plans == []
+
+    assert bench("--save-baseline").exit_code == 0
+    assert json.loads(baseline.read_text())["kinds"] == ["gateway"]
+
+
+def test_a_baseline_is_left_as_it_was_if_somebody_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(against, "BASELINE", tmp_path / "baseline.json")
+    monkeypatch.setattr(side_by_side, "run", lambda _plan: result(contestant("portkey", "Node is not there")))
+    done = bench("--save-baseline")
+
+    assert done.exit_code == 1
+    assert "portkey did not take part" in done.output
+    assert not (tmp_path / "baseline.json").exists()
 
 
 def test_a_baseline_that_is_not_kept_is_told(

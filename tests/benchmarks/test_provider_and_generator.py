@@ -1,5 +1,8 @@
 """The fake provider answers as it is told to and logs what it served; the load generator tells what it was answered."""
 
+import multiprocessing
+import os
+import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -49,6 +52,13 @@ def test_the_events_of_streams_are_counted_one_by_one(provider: Provider, genera
 
         assert (borne.answered, borne.events, len(borne.first_ms)) == (5, 5 * 9, 5)
         assert all(first <= last for first, last in zip(borne.first_ms, borne.milliseconds, strict=True))
+
+
+def test_an_interrupt_ends_neither_of_them(provider: Provider, generator: Generator) -> None:
+    for pid in (provider.pid, *(each.pid for each in multiprocessing.active_children() if each.pid)):
+        os.kill(pid, signal.SIGINT)
+
+    assert generator.bear(load(provider, "interrupted")).answered == 5
 
 
 @pytest.mark.parametrize(

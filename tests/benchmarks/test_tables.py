@@ -41,6 +41,22 @@ def test_a_goal_is_met_or_missed_by_so_much_or_not_measured() -> None:
     assert "| times Portkey | ≥ 3 | - | not measured |" in tables.markdown(result(ours))
 
 
+def test_a_disk_slower_than_the_gateway_meets_no_goal() -> None:
+    ours = contestant("tollgate", added_p99_ms_at_50=4)
+    measure = "added p99 ms at 50 calls/s above that of two bare commits"
+    (goal,) = [each for each in result(ours)["goals"] if each["measure"] == measure]
+
+    assert (goal["figure"], goal["met"]) == (None, False)
+    assert f"| {measure} | ≤ 3 | - | not measured: the disk was slower than the gateway |" in tables.markdown(
+        result(ours)
+    )
+
+
+def test_one_round_is_not_rounds() -> None:
+    assert "Medians of 3 rounds, each" in tables.markdown(result())
+    assert "Medians of 1 round, each" in tables.markdown(result() | {"rounds": 1})
+
+
 def test_a_goal_without_contestants_is_told_in_the_same_way() -> None:
     told = tables.goals([goals.told("MB", 300.04, most=150, decimals=1), goals.told("calls/s", 20_000, least=15_000)])
 

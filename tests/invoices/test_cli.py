@@ -147,9 +147,9 @@ async def test_pdf_writes_a_file_named_after_the_invoice(
     [
         (["close", "--month", "2026-13"], "is not a month of the form 2026-11"),
         (["close"], "Missing option '--month'"),
-        (["close", "--month", "2026-11", "--organization", "acme"], "is not an id that starts with org_"),
+        (["close", "--month", "2026-11", "--organization", "acme"], "is no id: it has to be org_ and a UUID"),
         (["show", "inv_00000000-0000-0000-0000-000000000000"], "There is no such invoice"),
-        (["show", "inv_1"], "is not an id that starts with inv_"),
+        (["show", "inv_1"], "is no id: it has to be inv_ and a UUID"),
         (["pdf", "TG-2020-000001"], "There is no such invoice"),
         (["pdf", "TG-2020-000001", "--output", "-", "--json"], "not both"),
         (["show", "TG-2020-000001"], "There is no such invoice"),

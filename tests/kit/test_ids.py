@@ -87,7 +87,7 @@ class TestTypedIds:
         ],
     )
     def test_anything_else_is_refused(self, text: str) -> None:
-        with pytest.raises(ids.NotAnId, match="is not an id that starts with gen_"):
+        with pytest.raises(ids.NotAnId, match="is no id: it has to be gen_ and a UUID"):
             ids.parse("gen", text)
 
     def test_the_message_does_not_repeat_more_than_it_must(self) -> None:

@@ -53,7 +53,7 @@ async def test_the_command_shows_asks_and_applies(past: Past, database_url: str,
     ("arguments", "said"),
     [
         ([], "give a FILE, or --dry-run, or else --model"),
-        (["--dry-run", "x"], "is not an id that starts with rerate_"),
+        (["--dry-run", "x"], "is no id: it has to be rerate_ and a UUID"),
         (["--model", "a/b"], "the options: provider is required"),
         (["--price", "prompt"], "say KIND=PRICE"),
         (["--model", "a/b", "--apply", "--json"], "give --yes with it"),

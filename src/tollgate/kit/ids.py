@@ -101,5 +101,5 @@ def parse(prefix: str, text: str) -> UUID:
     """
     kind, _, value = text.partition("_")
     if kind != prefix or _UUID_TEXT.fullmatch(value) is None:
-        raise NotAnId(f"{text[:80]!r} is not an id that starts with {prefix}_")
+        raise NotAnId(f"{text[:80]!r} is no id: it has to be {prefix}_ and a UUID")
     return UUID(value)
