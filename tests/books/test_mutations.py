@@ -35,8 +35,8 @@ MISTAKES = {
     ),
     "burns by the time of one call for all of a batch": (
         "ledger_charge_calls",
-        "THEN (SELECT max(g.ends_at)",
-        "THEN (SELECT max(g.ends_at) + NULL::interval",
+        "v_grant.ends_at <= v_charge.accepted_at",
+        "v_grant.ends_at <= (p_charges[1]).accepted_at",
     ),
     "admits on a grant at the instant it ends": ("admit", "g.expires_at > p_now", "g.expires_at >= p_now"),
     "refuses what fits exactly": ("admit", "v_room < v_request.hold_least", "v_room <= v_request.hold_least"),
@@ -56,11 +56,15 @@ MISTAKES = {
         "v_organization.room - v_held[v_organization_at]",
         "v_organization.room",
     ),
-    "tells of room that others of a batch hold": ("taken_from", "p_counter.day_held + p_held", "p_counter.day_held"),
-    "names a limit that refuses nothing": (
+    "forgets in a refusal what others of a batch took": (
+        "taken_from",
+        "p_counter.minute_requests + p_requests",
+        "p_counter.minute_requests",
+    ),
+    "passes over the limit that refuses": (
         "refusal",
         "v_counter.minute_requests + 1 > v_limit.rpm",
-        "v_counter.minute_requests + 2 > v_limit.rpm",
+        "v_counter.minute_requests > v_limit.rpm",
     ),
     "forgets concurrent calls": ("admit", "n.concurrent + v_requests[n.ordinality]", "n.concurrent"),
     "holds though it is only asked": ("admit", "IF NOT v_request.only_asks THEN", "IF true THEN"),
