@@ -112,16 +112,16 @@ class Books(Customers):
     def _admit(self, asked: list[tuple[AdmissionRequest, datetime]]) -> None:
         expected: list[Admission] = []
         windows = {owner.id: owner.windows_at(self.now) for owner in self.owners}
-        is_held = False
+        taken: list[AdmissionRequest] = []
         for request, accepted_at in asked:
             owner = self.organizations[request.organization_id]
             answer = owner.decide(request, self.now, self.world.revision)
             expected.append(answer)
             if answer.outcome == "admitted" and not request.only_asks:
-                is_held = True
+                taken.append(request)
                 owner.hold(Hold(request, accepted_at, answer.amount or Decimal(0), windows[owner.id]))
                 assert request.hold_most == 0 or owner.available(self.now) >= 0
-        for request, _ in asked if is_held else ():
+        for request in taken:
             owner = self.organizations[request.organization_id]
             owner.open_windows(scopes_of(request).values(), windows[owner.id])
         found = self.world.admit([request for request, _ in asked])

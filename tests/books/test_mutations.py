@@ -1,6 +1,7 @@
 """The model is worth something only if it notices: the database's functions, each with one mistake in it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -29,24 +30,44 @@ MISTAKES = {
     ),
     "burns a grant at the instant it ends": (
         "ledger_charge_calls",
-        "v_ends[v_at] <= v_charge.occurred_at",
-        "v_ends[v_at] < v_charge.occurred_at",
+        "v_grant.ends_at <= v_charge.accepted_at",
+        "v_grant.ends_at < v_charge.accepted_at",
     ),
     "burns by the time of one call for all of a batch": (
         "ledger_charge_calls",
-        "THEN (SELECT max(g.ends_at)",
-        "THEN (SELECT max(g.ends_at) + NULL::interval",
+        "v_grant.ends_at <= v_charge.accepted_at",
+        "v_grant.ends_at <= (p_charges[1]).accepted_at",
     ),
     "admits on a grant at the instant it ends": ("admit", "g.expires_at > p_now", "g.expires_at >= p_now"),
     "refuses what fits exactly": ("admit", "v_room < v_request.hold_least", "v_room <= v_request.hold_least"),
     "admits one request more": (
         "admit",
+        "least(l.rpm - c.minute_requests, ",
+        "least(l.rpm - c.minute_requests + 1, ",
+    ),
+    "forgets what is held": (
+        "admit",
+        "coalesce(o.credit_limit, 'infinity') - c.total_held",
+        "coalesce(o.credit_limit, 'infinity')",
+    ),
+    "forgets what is held in a window": ("admit", "l.daily - c.day_used - c.day_held", "l.daily - c.day_used"),
+    "forgets what others of a batch hold": (
+        "admit",
+        "v_organization.room - v_held[v_organization_at]",
+        "v_organization.room",
+    ),
+    "forgets in a refusal what others of a batch took": (
+        "taken_from",
+        "p_counter.minute_requests + p_requests",
+        "p_counter.minute_requests",
+    ),
+    "passes over the limit that refuses": (
+        "refusal",
         "v_counter.minute_requests + 1 > v_limit.rpm",
         "v_counter.minute_requests > v_limit.rpm",
     ),
-    "forgets what is held": ("admit", " - c.total_held", ""),
-    "forgets concurrent calls": ("admit", " + v_requests[n.ordinality]\n        FROM", "\n        FROM"),
-    "holds though it is only asked": ("admit", " AND NOT v_request.only_asks", ""),
+    "forgets concurrent calls": ("admit", "n.concurrent + v_requests[n.ordinality]", "n.concurrent"),
+    "holds though it is only asked": ("admit", "IF NOT v_request.only_asks THEN", "IF true THEN"),
     "takes a key for valid at the instant it expires": ("admit", "k.expires_at <= p_now", "k.expires_at < p_now"),
     "opens a window again when the clock steps back": (
         "rolled_forward",
@@ -63,26 +84,31 @@ MISTAKES = {
         "('1 ' || p_unit)::interval",
         "('1 ' || p_unit)::interval + CASE p_unit WHEN 'week' THEN interval '1 day' ELSE interval '0' END",
     ),
-    "keeps calls that ended concurrent": ("moved_counters", "n.concurrent - t.ended", "n.concurrent"),
+    "keeps calls that ended concurrent": ("move_counters", "n.concurrent - v_ended[n.ordinality]", "n.concurrent"),
     "gives back to a window what another held": (
-        "moved_counters",
-        "sum(e.held) FILTER (WHERE e.day_start = o.day_start)",
-        "sum(e.held)",
+        "move_counters",
+        "v_counter.day_held := v_counter.day_held + v_given_back;",
+        "",
+    ),
+    "counts in a window what another used": (
+        "move_counters",
+        "v_counter.day_used := v_counter.day_used - v_amount;",
+        "",
     ),
     "charges what is told twice": (
         "settle",
-        "INTO v_due, v_unpriced\n    FROM unnest(v_calls)",
-        "INTO v_due, v_unpriced\n    FROM unnest(p_calls)",
+        "ledger_charge_calls(v_calls, p_now)",
+        "ledger_charge_calls(p_calls, p_now)",
     ),
     "counts what is told twice": (
         "settle",
-        "moved_counters(v_counters, v_calls, v_holds)",
-        "moved_counters(v_counters, p_calls, holds_of(p_calls, v_holds))",
+        "move_counters(v_counters, v_scope_ids, v_calls, v_holds)",
+        "move_counters(v_counters, v_scope_ids, p_calls, holds_of(p_calls, v_holds))",
     ),
     "closes a grant that a call may still burn": (
-        "end_grants",
-        "AND NOT is_held_since_before(g.organization_id, g.ends_at)",
-        "",
+        "is_held_since_before",
+        "SELECT EXISTS (",
+        "SELECT false AND EXISTS (",
     ),
     "takes the void of a grant for its expiry": (
         "end_grants",
@@ -90,26 +116,31 @@ MISTAKES = {
         "v_expired := true OR coalesce(",
     ),
     "forgets what was charged beyond the hold": (
-        "record_calls",
-        "greatest(q.amount - coalesce((p_holds[q.ordinality]).amount, q.amount), 0)",
+        "settle",
+        "greatest(v_call.amount - coalesce((v_holds[cardinality(v_cuts)]).amount, v_call.amount), 0)",
         "0::numeric",
     ),
     "forgets tokens of holds given back": (
-        "moved_counters",
-        "coalesce((p_calls[h.ordinality]).tokens, 0) - h.tokens",
-        "coalesce((p_calls[h.ordinality]).tokens - h.tokens, 0)",
+        "move_counters",
+        "coalesce((p_calls[v_number]).tokens, 0) - v_hold.tokens",
+        "coalesce((p_calls[v_number]).tokens - v_hold.tokens, 0)",
     ),
 }
-"""What is wrong then: the function, a part of it, and what stands in its place."""
+"""What is wrong then: the function, a part that it has once, and what stands in its place."""
 NOTICED_AT_ONCE = ("forgets concurrent calls", "refuses what fits exactly")
 EXAMPLES_MAX = 200
 
 
+async def source_of(connection: Any, function: str) -> str:
+    """The function as it is in force."""
+    return str(await connection.fetchval("SELECT pg_get_functiondef($1::regproc)", function))
+
+
 async def mistaken(database_url: str, function: str, right: str, wrong: str) -> None:
-    """Put the mistake into the function wherever it can be made."""
+    """Put the mistake into the function."""
     connection = await asyncpg.connect(database_url)
     try:
-        source: str = await connection.fetchval("SELECT pg_get_functiondef($1::regproc)", function)
+        source = await source_of(connection, function)
         assert right in source, f"{function} does not say {right!r}"
         await connection.execute(source.replace(right, wrong))
     finally:
@@ -125,7 +156,7 @@ async def mistaken_url(request: pytest.FixtureRequest, database_url: str) -> str
 @pytest.fixture
 def mistaken_world(mistaken_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     opened = World(mistaken_url)
-    monkeypatch.setattr(identity, "secrets", opened.chance())
+    monkeypatch.setattr(identity, "_entropy", opened.id_bytes)
     yield opened
     opened.close()
 
@@ -143,6 +174,12 @@ def assert_noticed(world: World) -> None:
     )
     with pytest.raises((AssertionError, asyncpg.PostgresError)):
         run(lambda: Books(world), without_shrinking)
+
+
+async def test_every_mistake_can_be_made_and_in_one_place(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    sources = {function: await source_of(pool, function) for function, _, _ in MISTAKES.values()}
+    elsewhere = {name: n for name, (of, right, _) in MISTAKES.items() if (n := sources[of].count(right)) != 1}
+    assert elsewhere == {}
 
 
 @pytest.mark.long

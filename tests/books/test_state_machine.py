@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from random import SystemRandom
+from uuid import UUID
 
 import hypothesis
 import pytest
@@ -26,7 +27,7 @@ EXAMPLES_LONG = 35
 @pytest.fixture
 def world(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     opened = World(database_url)
-    monkeypatch.setattr(identity, "secrets", opened.chance())
+    monkeypatch.setattr(identity, "_entropy", opened.id_bytes)
     yield opened
     opened.close()
 
@@ -45,6 +46,16 @@ def a_run(examples: int, steps: int, *, derandomize: bool) -> settings:
 
 def run(machine: Callable[[], Books], how: settings) -> None:
     run_state_machine_as_test(machine, settings=how)  # type: ignore[arg-type]  # it says that a function will do
+
+
+def test_the_ids_of_an_example_come_in_the_same_order_whenever_it_is_repeated(world: World) -> None:
+    minted: list[list[UUID]] = []
+    for _ in range(2):
+        world.begin()
+        minted.append([identity.new_id(world.clock.now()) for _ in range(50)])
+    places = [[sorted(example).index(each) for each in example] for example in minted]
+    assert places[0] == places[1]
+    assert max(minted[0]) < min(minted[1])
 
 
 @pytest.mark.timeout(600)  # to tell the least history that goes wrong

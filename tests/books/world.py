@@ -2,14 +2,12 @@
 
 import asyncio
 import itertools
-import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -117,13 +115,13 @@ class World:
         """A new example: another morning, and ids in an order that is the same whenever the example is repeated."""
         self._example, self._numbers, self.clock.at = next(self._examples), itertools.count(1), MORNING
 
-    def entropy(self, _bits: int = 74) -> int:
+    def entropy(self) -> int:
         """Bits of which the order alone is fixed: some permutation, after all that came in earlier examples."""
         return self._example << 32 | next(self._numbers) * 0x9E3779B1 % (1 << 32)
 
-    def chance(self) -> SimpleNamespace:
-        """What stands in for `secrets` where ids are minted."""
-        return SimpleNamespace(randbits=self.entropy, token_bytes=secrets.token_bytes)
+    def id_bytes(self) -> bytes:
+        """The same as ten bytes: what stands in for the kernel's where ids are minted."""
+        return self.entropy().to_bytes(10)
 
     def call_id(self, at: datetime) -> CallId:
         return CallId(ids.uuid7(at, self.entropy()))

@@ -71,17 +71,20 @@ async def test_what_fails_later_fails() -> None:
 
 async def test_one_timer_ends_each_of_many_waits_in_its_time() -> None:
     patience, loop = Patience(0.05), asyncio.get_running_loop()
-    began_at, ended_after = loop.time(), []
+    happened: list[str] = []
 
-    async def wait(delay: float) -> None:
+    async def wait(name: str, delay: float) -> None:
         await asyncio.sleep(delay)
+        loop.call_later(0.05, happened.append, f"{name} is due")
         with pytest.raises(TimeoutError):
             await patience.within(loop.create_future())
-        ended_after.append(loop.time() - began_at - delay)
+        happened.append(f"{name} is over")
 
-    await asyncio.gather(*map(wait, (0, 0.02, 0.04)), patience.within(asyncio.sleep(0.03)))
-    assert len(ended_after) == 3
-    assert min(ended_after) >= 0.05
+    waits = [wait(name, delay) for name, delay in (("one", 0), ("two", 0.02), ("three", 0.04))]
+    await asyncio.gather(*waits, patience.within(asyncio.sleep(0.03)))
+    for name in ("one", "two", "three"):
+        assert happened.index(f"{name} is due") < happened.index(f"{name} is over")
+    assert [each for each in happened if "over" in each] == ["one is over", "two is over", "three is over"]
     assert await patience.within(asyncio.sleep(0, "done")) == "done"
 
 

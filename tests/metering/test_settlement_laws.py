@@ -8,16 +8,20 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.builders import a_grant, seeded
 from tests.ledger.books import assert_balanced, assert_grants_add_up
-from tests.metering.scene import PRICE, Caller, Scene, a_settlement, free
+from tests.metering.scene import PRICE, Caller, Pool, Scene, a_settlement, free
 
 from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
 from tollgate.kit.ids import CallId
 from tollgate.kit.tokens import Kind, UsageQuantities
-from tollgate.metering.model import CallStatus, Settlement
+from tollgate.metering import store
+from tollgate.metering.model import CallStatus, ChargeRecord, Settlement
 from tollgate.metering.rules import charge_records
+from tollgate.pricing.model import Unit
 from tollgate.pricing.rules import rate
 
 _SUMS = """
@@ -154,3 +158,37 @@ async def test_amounts_of_every_size_are_kept_exactly(scene: Scene) -> None:
     assert await scene.pool.fetchval("SELECT sum(amount) FROM rollups") == total
     assert await scene.pool.fetchval("SELECT sum(amount) FROM transfers") == total
     assert (await scene.counter(caller))["total_used"] == total
+
+
+numbers = st.one_of(
+    st.decimals(min_value=0, max_value=10**25, allow_nan=False, allow_infinity=False),
+    st.sampled_from([Decimal("0E-12"), Decimal("1E-12"), Decimal("1E+25"), Decimal("99999999999999999999999999.9")]),
+)
+charges = st.builds(
+    ChargeRecord,
+    call_id=st.uuids().map(CallId),
+    kind=st.sampled_from(Kind),
+    unit=st.none() | st.sampled_from(Unit),
+    unit_price=st.none() | numbers,
+    quantity=st.integers(0, 10**37),
+    origin_amount=numbers,
+    amount=numbers,
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(charges, max_size=20))
+async def test_charges_arrive_as_text_as_they_would_as_the_drivers_own(pool: Pool, sent: list[ChargeRecord]) -> None:
+    arrived = await pool.fetchrow(
+        "SELECT $1::text::charge_record[]::text AS of_text, $2::charge_record[]::text AS of_the_driver",
+        store._as_text(sent),
+        sent,
+    )
+    assert arrived is not None
+    assert arrived["of_text"] == arrived["of_the_driver"]
+
+
+@pytest.mark.parametrize("word", [*Kind, *Unit])
+def test_no_word_in_a_charge_is_to_quote(word: str) -> None:
+    assert word.isidentifier()
+    assert word.isascii()
