@@ -17,7 +17,7 @@ from tollgate.agreements.model import AgreementKind, AgreementOrder, BillingDeta
 from tollgate.entrypoints import doctor
 from tollgate.entrypoints.doctor import Report
 from tollgate.infra import database as databases
-from tollgate.infra.database import Database, KeptConnections
+from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
 from tollgate.invoices.model import Month
 from tollgate.invoices.service import invoices
@@ -82,7 +82,7 @@ async def a_history(server_url: str, template: str) -> AsyncIterator[History]:
         database, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
         try:
             revision = await pool.fetchval("SELECT revision FROM catalogue_revision")
-            yield await _happened(url, Scene(database, pool, FixedClock(NOW), revision, KeptConnections(pool)))
+            yield await _happened(url, Scene(database, pool, FixedClock(NOW), revision))
         finally:
             await pool.close()
             await database.close()

@@ -35,7 +35,8 @@ async def die(meter: Meter) -> None:
 
 def recovering(scene: Scene, folder: Path, *, pool: Any = None, **meter: Any) -> Recovery:
     """A living process that looks around in the folder."""
-    return Recovery(pool or scene.pool, scene.clock, scene.meter(pool=pool, folder=folder, **meter), folder)
+    pool = pool or scene.pool
+    return Recovery(pool, scene.clock, scene.meter(pool=pool, folder=folder, **meter), folder)
 
 
 async def begun(scene: Scene, caller: Caller, meter: Meter) -> CallId:

@@ -1,21 +1,19 @@
 """A real database to meter in: one for each test, or one that a module's tests share, each with its own callers."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from tests.conftest import a_copy
 from tests.metering.scene import Pool, Scene
 
 from tollgate.infra import database as databases
-from tollgate.infra.database import Database, KeptConnections
+from tollgate.infra.database import Database
 from tollgate.kit.clock import FixedClock
 
 
 @pytest.fixture
-async def scene(database: Database, pool: Pool, clock: FixedClock) -> AsyncIterator[Scene]:
-    async with _scene(database, pool, clock) as opened:
-        yield opened
+async def scene(database: Database, pool: Pool, clock: FixedClock) -> Scene:
+    return await _scene(database, pool, clock)
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +26,13 @@ async def shared_database(server_url: str, template: str) -> AsyncIterator[tuple
 
 
 @pytest.fixture
-async def shared_scene(shared_database: tuple[Database, Pool], clock: FixedClock) -> AsyncIterator[Scene]:
+async def shared_scene(shared_database: tuple[Database, Pool], clock: FixedClock) -> Scene:
     """The scene on a database where others have been before: a test may look only at what is its callers'."""
     database, pool = shared_database
-    async with _scene(database, pool, clock) as opened:
-        yield opened
+    return await _scene(database, pool, clock)
 
 
-@asynccontextmanager
-async def _scene(database: Database, pool: Pool, clock: FixedClock) -> AsyncIterator[Scene]:
+async def _scene(database: Database, pool: Pool, clock: FixedClock) -> Scene:
     # As if somebody had just looked after the leases: the database was copied from one where nobody has for a while.
     await pool.execute("UPDATE recovery SET swept_at = clock_timestamp()")
-    revision, kept = await pool.fetchval("SELECT revision FROM catalogue_revision"), KeptConnections(pool)
-    yield Scene(database, pool, clock, revision, kept)
-    await kept.close()
+    return Scene(database, pool, clock, await pool.fetchval("SELECT revision FROM catalogue_revision"))

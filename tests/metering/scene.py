@@ -16,7 +16,7 @@ from tests.safes import a_safe
 
 from tollgate.accounts import service as accounts
 from tollgate.accounts.model import Limits
-from tollgate.infra.database import Database, KeptConnections
+from tollgate.infra.database import Database
 from tollgate.infra.identity import new_id
 from tollgate.keys import service as keys
 from tollgate.keys.model import NewKey
@@ -74,8 +74,6 @@ class Scene:
     pool: Pool
     clock: FixedClock
     revision: int
-    kept: KeptConnections
-    """Of the pool, as processes have them; whoever opened the scene closes them before the pool."""
     meters: list[Meter] = field(default_factory=list)
 
     def meter(
@@ -89,7 +87,7 @@ class Scene:
         """One process's way to the ledger; what it keeps lies in a folder of its own, or where others' lies as well."""
         self.meters.append(
             Meter(
-                pool or self.kept,
+                pool or self.pool,
                 self.clock,
                 a_safe(folder),
                 settle_timeout_seconds=settle_timeout_seconds,

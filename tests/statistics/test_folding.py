@@ -14,7 +14,6 @@ from tests.statistics.calls import DAY, FIVE_MINUTES, HOUR, a_call, assert_true,
 
 from tollgate.entrypoints import doctor
 from tollgate.infra import database as databases
-from tollgate.infra.database import KeptConnections
 from tollgate.kit.clock import FixedClock
 from tollgate.kit.ids import EndpointId
 from tollgate.statistics import service, tasks
@@ -183,7 +182,7 @@ async def damageable(server_url: str, template: str) -> AsyncIterator[Scene]:
     """Three endpoints' calls, of which some are folded and some wait."""
     async with a_copy(server_url, template, f"{template}_damaged_statistics") as url:
         database, pool = databases.connect(url), await databases.connect_pool(url, connections_max=8)
-        scene = Scene(database, pool, FixedClock(NOON), 0, KeptConnections(pool))
+        scene = Scene(database, pool, FixedClock(NOON), 0)
         chance, caller = seeded(11), await scene.a_caller(credit="1000")
         endpoints = [an_endpoint() for _ in range(3)]
         for _ in range(2):
