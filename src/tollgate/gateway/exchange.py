@@ -88,15 +88,8 @@ class Exchange:
         """Wait for the first event.
 
         Raises:
-            TollgateError: there is no usable answer, and the provider is let go of. Nothing has reached the client.
+            TollgateError: there is no usable answer. Nothing has reached the client.
         """
-        try:
-            await self._open()
-        except BaseException:
-            await self.close()
-            raise
-
-    async def _open(self) -> None:
         if self._reply.status != fallback.OK:
             self._refused, reason = await refused(self._reply, self._speech)
             raise reason

@@ -223,6 +223,9 @@ class Gateway:
         answering = self._exchange(call, attempt, reply, speech) if call.request.stream else Whole(reply, speech)
         try:
             await answering.open()
+        except BaseException:
+            await answering.close()
+            raise
         finally:
             attempt.answer = answering.answer
         return answering

@@ -91,6 +91,15 @@ def end_of_event(events: bytes, at: int) -> int:
     return events.index(_END, at) + len(_END)
 
 
+def find_first(pattern: re.Pattern[bytes], words: bytes, events: bytes, start: int) -> int:
+    """Where from the start on the pattern or the words first stand; -1 if neither does."""
+    found = pattern.search(events, start)
+    if found is None:
+        return events.find(words, start)
+    at = events.find(words, start, found.start())
+    return found.start() if at == -1 else at
+
+
 def data_of(event: bytes) -> bytes:
     """The event's data: its `data` lines joined; empty for comments and events without data."""
     if event.startswith(b"data: ") and (end := event.find(b"\n")) != -1 and not event[end:].strip(b"\r\n"):

@@ -29,15 +29,8 @@ class Whole:
         """Wait for it.
 
         Raises:
-            TollgateError: there is no usable answer, and the provider is let go of.
+            TollgateError: there is no usable answer.
         """
-        try:
-            await self._open()
-        except BaseException:
-            await self.close()
-            raise
-
-    async def _open(self) -> None:
         if self._reply.status != fallback.OK:
             self.answer, error = await refused(self._reply, self._speech)
             raise error

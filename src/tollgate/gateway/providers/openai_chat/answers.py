@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tollgate.gateway import partition, wire
+from tollgate.gateway import partition, streams, wire
 from tollgate.gateway.model import Answer, UsageReading
 from tollgate.gateway.neutral import Delta, Stop, StopDelta
 from tollgate.gateway.providers.openai_chat import meaning, usual
@@ -105,11 +105,7 @@ class ChatReader:
 
     def find_telling(self, events: bytes, start: int) -> int:
         """Where there is usage, a finish reason, an error or the end."""
-        found = _TELLING.search(events, start)
-        if found is None:
-            return events.find(_DONE, start)
-        done = events.find(_DONE, start, found.start())
-        return found.start() if done == -1 else done
+        return streams.find_first(_TELLING, _DONE, events, start)
 
     def is_last(self, data: bytes) -> bool:
         """Whether this is `[DONE]`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tollgate.gateway import wire
+from tollgate.gateway import streams, wire
 from tollgate.gateway.model import Answer
 from tollgate.gateway.neutral import Delta
 from tollgate.gateway.providers.openai_responses import meaning, usage
@@ -89,11 +89,7 @@ class ResponseReader:
 
     def find_telling(self, events: bytes, start: int) -> int:
         """Where there is more than a response's content, or a search in that."""
-        found = _OF_RESPONSE.search(events, start)
-        if found is None:
-            return events.find(_DONE, start)
-        done = events.find(_DONE, start, found.start())
-        return found.start() if done == -1 else done
+        return streams.find_first(_OF_RESPONSE, _DONE, events, start)
 
     def is_last(self, data: bytes) -> bool:
         """Whether the response is complete with this event. Failures are not asked for: they are errors."""
