@@ -131,9 +131,10 @@ _TRANSFERS = """
     FROM rollups WHERE organization_id = ANY ($1::uuid[]) GROUP BY organization_id
 """
 _COUNTERS = """
-    INSERT INTO counters (organization_id, scope_id, total_used, invoice_cut)
-    SELECT organization_id, organization_id, sum(amount), max(invoice_cut)
-    FROM rollups WHERE organization_id = ANY ($1::uuid[]) GROUP BY organization_id
+    UPDATE counters AS c SET total_used = used.amount, invoice_cut = used.cut
+    FROM (SELECT organization_id, sum(amount) AS amount, max(invoice_cut) AS cut
+          FROM rollups WHERE organization_id = ANY ($1::uuid[]) GROUP BY organization_id) AS used
+    WHERE c.organization_id = used.organization_id AND c.scope_id = used.organization_id
 """
 _ISSUED = """
     SELECT i.organization_id, i.number, i.total, i.total_exact, count(l.*) AS lines

@@ -182,10 +182,6 @@ async def ledger_id(pool: "asyncpg.Pool[asyncpg.Record]") -> str:
 
 async def cut(session: WriteSession, organization_id: OrganizationId) -> int:
     """Close the current cut: what is settled from now on belongs to the next. Waits for settlements under way."""
-    await session.execute(
-        sa.text("INSERT INTO counters (organization_id, scope_id) VALUES (:id, :id) ON CONFLICT DO NOTHING"),
-        {"id": organization_id},
-    )
     result = await session.execute(
         sa.text("""
             UPDATE counters SET invoice_cut = invoice_cut + 1
