@@ -241,7 +241,8 @@ class _Arrivals:
         """Whether the body has ended, or why it broke off."""
         self._idle_seconds = idle_seconds
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + ANSWER_SECONDS_MAX
+        self._time = self._loop.time
+        self._deadline = self._time() + ANSWER_SECONDS_MAX
         self._timer = self._loop.call_later(idle_seconds, self._ring)
 
     @coroutine
@@ -253,43 +254,50 @@ class _Arrivals:
         Raises:
             ProviderFailed: the body broke off, stalled, or does not end.
         """
-        chunks: list[bytes] = []
-        taken_max = self._bytes + _TAKEN_BYTES_MAX
-        while not self._end and self._bytes < taken_max:
-            if self._reading is None:
-                self._reading = self._read()
-            elif chunks:
-                break
-            else:
-                self._begin_to_wait()
-                try:
-                    yield self._waits_for
-                except asyncio.CancelledError as interruption:
-                    self._interrupted(interruption)
-                    break
-                finally:
-                    self._waits_since = None
+        piece = b"" if self._reading is not None or self._end else self._read_on()
+        while not piece and not self._end:
+            self._begin_to_wait()
             try:
-                self._waits_for = self._reading.send(None)
-            except StopIteration as read:
-                self._reading = None
-                self._end = read.value is None
-                if not self._end:
-                    chunks.append(bytes(read.value))
-                    self._bytes += len(chunks[-1])
-            except PyreqwestError as error:
-                self._break_off(error)
+                yield self._waits_for
+            except asyncio.CancelledError as interruption:
+                self._interrupted(interruption)
+                break
+            finally:
+                self._waits_since = None
+            piece = self._read_on()
         if self._bytes > ANSWER_BYTES_MAX:
             raise ProviderFailed(_ENDLESS)
-        if isinstance(self._end, ProviderFailed) and not chunks:
+        if not piece and isinstance(self._end, ProviderFailed):
             raise self._end
-        return b"".join(chunks)
+        return piece
 
     def _begin_to_wait(self) -> None:
-        now = self._loop.time()
+        now = self._time()
         if now > self._deadline:
             raise ProviderFailed(_ENDLESS)
         self._waits_since, self._has_stalled = now, False
+
+    def _read_on(self) -> bytes:
+        """What has come, up to a read that has to wait, the end, or enough."""
+        chunks: list[bytes] = []
+        size = 0
+        while size < _TAKEN_BYTES_MAX:
+            reading = self._reading = self._reading or self._read()
+            try:
+                self._waits_for = reading.send(None)
+                break
+            except StopIteration as read:
+                self._reading = None
+                if read.value is None:
+                    self._end = True
+                    break
+                chunks.append(bytes(read.value))
+                size += len(chunks[-1])
+            except PyreqwestError as error:
+                self._break_off(error)
+                break
+        self._bytes += size
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _break_off(self, error: BaseException) -> None:
         """Nothing comes any more, because of this."""
