@@ -49,6 +49,16 @@ class Patience:
             wait.reschedule(now)
 
 
+def begin(work: Awaitable[None]) -> Awaitable[None] | None:
+    """Do a first step of the work; what is left of it, to be awaited, or `None` if that was all. Raises what it raises."""
+    steps = work.__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration:
+        return None
+    return _rest_of(steps, waits_for)
+
+
 async def within(seconds: float, work: Awaitable[Result]) -> Result:
     """What the work comes to; raises what it raises.
 

@@ -1,9 +1,10 @@
 """Routes of the data plane: plain ASGI, because nothing may stand between a stream and its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TypeAlias
 
 from litestar import asgi
 from litestar.exceptions import MethodNotAllowedException
@@ -118,6 +119,35 @@ async def _body(receive: Receive, bytes_max: int, place: Place) -> bytes:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+class _Stay:
+    """A block that can be interrupted, as by `asyncio.Timeout`, and ends in `ClientGone` then."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled_before = 0
+        self._is_interrupted = False
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._cancelled_before = 0 if self._task is None else self._task.cancelling()
+
+    def interrupt(self) -> None:
+        """End the block, if it has not ended."""
+        if self._task is not None and not self._is_interrupted:
+            self._is_interrupted = True
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if task is None or not self._is_interrupted:
+            return
+        # If somebody else has cancelled the task as well, it stays cancelled.
+        if task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
+            raise ClientGone from None
+
+
 class AsgiClient:
     """The caller behind ASGI's `receive` and `send`. Streams that fall silent are kept alive by comments.
 
@@ -128,26 +158,19 @@ class AsgiClient:
         self._receive = receive
         self._send = send
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._listening: asyncio.Task[None] | None = None
         self._gone = False
-        self._stay: asyncio.Timeout | None = None
+        self._stay: _Stay | None = None
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._reminder: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def staying(self) -> AsyncIterator[None]:
+    def staying(self) -> "_Stay":
         """A block that a caller who hangs up interrupts: it ends in `ClientGone` at once."""
         self._listen()
-        try:
-            async with asyncio.timeout(None) as self._stay:
-                yield
-        except TimeoutError:
-            if not self._gone:
-                raise
-            raise ClientGone from None
-        finally:
-            self._stay = None
+        self._stay = _Stay()
+        return self._stay
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the status and the headers."""
@@ -162,7 +185,7 @@ class AsgiClient:
         if self._reminder is not None:
             await self._reminder
         await self._deliver({"type": "http.response.body", "body": piece, "more_body": True})
-        self._sent_at = self._loop.time()
+        self._sent_at = self._time()
         if self._timer is None:
             self._listen()
             self._remind_in(KEEP_ALIVE_SECONDS)
@@ -190,7 +213,7 @@ class AsgiClient:
             pass
         self._gone = True
         if self._stay is not None:
-            self._stay.reschedule(self._loop.time())
+            self._stay.interrupt()
 
     def _remind_in(self, seconds: float) -> None:
         self._timer = self._loop.call_later(seconds, self._remind)
@@ -213,7 +236,10 @@ class AsgiClient:
             raise ClientGone
         try:
             # Who does not read for so long is as good as gone: the provider and the hold would wait with us.
-            await patience.within(WRITE_SECONDS_MAX, self._send(message))
+            rest = patience.begin(self._send(message))
+            if rest is not None:
+                async with asyncio.timeout(WRITE_SECONDS_MAX):
+                    await rest
         except (OSError, RuntimeError) as error:
             raise ClientGone from error
 

@@ -5,7 +5,7 @@ commit: what was acknowledged is recorded.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,6 +38,8 @@ from tollgate.metering.model import AttemptStatus, Settlement
 from tollgate.metering.service import Meter
 
 _NOTE_SECONDS = 1.0
+_NOTES_APART = 10
+"""How many times a second, at most, there is a look for calls of which to take a note: each takes some of them."""
 _log = structlog.get_logger(__name__)
 
 
@@ -83,8 +85,10 @@ class Gateway:
         self.room = Room(surroundings.body_bytes_max)
         self._accesses: dict[str, tuple[Provider, Access]] = {}
         """How providers are reached, by slug."""
-        self._streaming: set[Serving] = set()
-        self._uncounted: set[Serving] = set()
+        self._streaming: dict[Serving, float] = {}
+        """Since when they have streamed without a note, on the event loop's clock; the longest comes first."""
+        self._uncounted: dict[Serving, float] = {}
+        """Since when they have gone on with a prompt that was only gauged."""
         self._settling: set[Serving] = set()
         """Calls that ended and are not with the meter yet."""
         self._has_settled = asyncio.Event()
@@ -103,7 +107,7 @@ class Gateway:
             inquiry.place.leave()
         serving = Serving(call, client, watch)
         if not call.prompt.counted:
-            self._uncounted.add(serving)
+            self._uncounted[serving] = asyncio.get_running_loop().time()
         try:
             await self._forward(serving)
             if call.request.stream and call.ending is not Ending.CLIENT_LEFT:
@@ -135,20 +139,18 @@ class Gateway:
 
     async def note_progress(self) -> None:
         """Note about once a second how far streams have come, so that nothing delivered is lost with this process."""
-        await _again_and_again(self._streaming, self._note)
+        await _look_after(self._streaming, self._note)
 
     async def count_late(self) -> None:
         """Count about once a second the prompts that were only gauged, so that they are known if this process dies."""
-        await _again_and_again(self._uncounted, self._count)
+        await _look_after(self._uncounted, self._count)
 
     async def _count(self, serving: Serving) -> None:
         """Count a prompt unless its call has come to its end: what is counted in vain delays those that wait."""
         call = serving.call
-        if serving not in self._uncounted:
-            return
         counted = await self._admissions.counted(call)
         if serving in self._uncounted:
-            self._uncounted.discard(serving)
+            del self._uncounted[serving]
             call.prompt = counted
             self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
 
@@ -200,17 +202,17 @@ class Gateway:
         left_at = watch.leave()
         try:
             if call.request.stream and unseen.may_stop(call.request, attempt.candidate.endpoint):
-                async with serving.client.staying():
-                    answering = await self._opened(call, attempt)
+                with serving.client.staying():
+                    answering = await self._opened(call, attempt, may_stop=True)
             else:
-                answering = await self._opened(call, attempt)
+                answering = await self._opened(call, attempt, may_stop=False)
         finally:
             attempt.latency_ms = watch.come_back(left_at)
         attempt.status, call.ending = AttemptStatus.SERVED, Ending.BROKE_OFF
         call.latency_ms = watch.milliseconds
         return answering
 
-    async def _opened(self, call: Call, attempt: Attempt) -> Exchange | Whole:
+    async def _opened(self, call: Call, attempt: Attempt, *, may_stop: bool) -> Exchange | Whole:
         candidate, provider = attempt.candidate, attempt.candidate.provider
         speech = call.crossing.to(candidate)
         question = speech.ask(candidate, access=self._access(provider), output_cap=call.output_cap)
@@ -220,7 +222,11 @@ class Gateway:
         attempt.http_status, attempt.wait_seconds = reply.status, fallback.wait_seconds(reply.status, reply.headers)
         if fallback.is_our_fault(reply.status):
             _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
-        answering = self._exchange(call, attempt, reply, speech) if call.request.stream else Whole(reply, speech)
+        answering = (
+            Exchange(reply, speech, supports_cancel=may_stop, drain_seconds=self._around.drain_seconds)
+            if call.request.stream
+            else Whole(reply, speech)
+        )
         try:
             await answering.open()
         except BaseException:
@@ -229,14 +235,6 @@ class Gateway:
         finally:
             attempt.answer = answering.answer
         return answering
-
-    def _exchange(self, call: Call, attempt: Attempt, reply: Reply, speech: Speech) -> Exchange:
-        return Exchange(
-            reply,
-            speech,
-            supports_cancel=unseen.may_stop(call.request, attempt.candidate.endpoint),
-            drain_seconds=self._around.drain_seconds,
-        )
 
     def _access(self, provider: Provider) -> Access:
         known = self._accesses.get(provider.slug)
@@ -259,13 +257,13 @@ class Gateway:
             created=int(call.accepted_at.timestamp()),
         )
         opening = self._headers(serving)
-        self._streaming.add(serving)
+        self._streaming[serving] = asyncio.get_running_loop().time()
         left_at = serving.watch.leave()
         try:
             await exchange.relay(serving.client, opening, serving.outlet)
         finally:
             serving.watch.come_back(left_at)
-            self._streaming.discard(serving)
+            del self._streaming[serving]
         call.ending = exchange.ending
         self._outlook.judge(call, exchange.error)
         if exchange.error is not None:
@@ -302,10 +300,10 @@ class Gateway:
 
     def _is_told(self, serving: Serving) -> bool:
         """Whether the whole answer has come, and says what it used: to let go of its provider changes nothing."""
-        call, exchange = serving.call, serving.exchange
-        if not isinstance(exchange, Whole) or not call.prompt.counted:
+        exchange = serving.exchange
+        if exchange is None or not serving.call.prompt.counted:
             return False
-        return not endings.is_doubtful(exchange.answer, events=0)
+        return not endings.is_doubtful(exchange.answer, events=exchange.events)
 
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
@@ -343,7 +341,7 @@ class Gateway:
     async def _wind_up(self, serving: Serving) -> int | None:
         """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
         call, exchange = serving.call, serving.exchange
-        self._uncounted.discard(serving)
+        self._uncounted.pop(serving, None)
         if exchange is not None:
             call.ending = exchange.ending
             call.attempts[-1].answer = exchange.answer
@@ -372,9 +370,17 @@ class Gateway:
                 await serving.client.finish(await serving.whole.encoded(serving.receipt))
 
 
-async def _again_and_again(under_way: Collection[Serving], look_after: Callable[[Serving], Awaitable[None]]) -> None:
-    """Look about once a second after whatever is under way then, one after the other."""
+async def _look_after(under_way: dict[Serving, float], look: Callable[[Serving], Awaitable[None]]) -> None:
+    """Look about once a second after each call that is under way for so long, one after the other.
+
+    Most have come to their end before that, and never are.
+    """
+    time = asyncio.get_running_loop().time
     while True:
-        await asyncio.sleep(_NOTE_SECONDS)
-        for serving in list(under_way):
-            await look_after(serving)
+        first = next(iter(under_way.values()), time())
+        await asyncio.sleep(max(first + _NOTE_SECONDS - time(), _NOTE_SECONDS / _NOTES_APART))
+        until = time() - _NOTE_SECONDS
+        for serving in [serving for serving, since in under_way.items() if since <= until]:
+            if under_way.pop(serving, None) is not None:
+                under_way[serving] = time()
+                await look(serving)

@@ -5,6 +5,7 @@ Wire format: https://platform.openai.com/docs/api-reference/chat/object
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -71,6 +72,9 @@ def read_fields(decoded: Mapping[str, Any]) -> Answer:
 class ChatReader:
     """A stream of chat completion chunks, read for what it says about itself."""
 
+    find_telling = partial(streams.find_first, _TELLING, _DONE)
+    """Where there is usage, a finish reason, an error or the end."""
+
     def __init__(self) -> None:
         self.answer = Answer()
         self._begun = False
@@ -102,10 +106,6 @@ class ChatReader:
             error=error,
         )
         return True
-
-    def find_telling(self, events: bytes, start: int) -> int:
-        """Where there is usage, a finish reason, an error or the end."""
-        return streams.find_first(_TELLING, _DONE, events, start)
 
     def is_last(self, data: bytes) -> bool:
         """Whether this is `[DONE]`."""
