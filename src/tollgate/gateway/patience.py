@@ -50,7 +50,7 @@ class Patience:
 
 
 def begin(work: Awaitable[None]) -> Awaitable[None] | None:
-    """Do a first step of the work; what is left of it, to be awaited, or `None` if that was all. Raises what it raises."""
+    """Do a first step of the work, raising what it raises; what is left of it, to be awaited, if that was not all."""
     steps = work.__await__()
     try:
         waits_for = next(steps)

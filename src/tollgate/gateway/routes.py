@@ -184,7 +184,9 @@ class AsgiClient:
         """Send a piece; the pieces of a stream are whole events."""
         if self._reminder is not None:
             await self._reminder
-        await self._deliver({"type": "http.response.body", "body": piece, "more_body": True})
+        rest = self._begin_to_deliver({"type": "http.response.body", "body": piece, "more_body": True})
+        if rest is not None:
+            await rest
         self._sent_at = self._time()
         if self._timer is None:
             self._listen()
@@ -232,14 +234,26 @@ class AsgiClient:
         self._reminder = None
 
     async def _deliver(self, message: HTTPSendMessage) -> None:
+        rest = self._begin_to_deliver(message)
+        if rest is not None:
+            await rest
+
+    def _begin_to_deliver(self, message: HTTPSendMessage) -> Awaitable[None] | None:
+        """Send; nearly always that is over at once. If it is not, what is left to be waited for."""
         if self._gone:
             raise ClientGone
         try:
-            # Who does not read for so long is as good as gone: the provider and the hold would wait with us.
             rest = patience.begin(self._send(message))
-            if rest is not None:
-                async with asyncio.timeout(WRITE_SECONDS_MAX):
-                    await rest
+        except (OSError, RuntimeError) as error:
+            raise ClientGone from error
+        return None if rest is None else self._go_on_with(rest)
+
+    @staticmethod
+    async def _go_on_with(rest: Awaitable[None]) -> None:
+        try:
+            # Who does not read for so long is as good as gone: the provider and the hold would wait with us.
+            async with asyncio.timeout(WRITE_SECONDS_MAX):
+                await rest
         except (OSError, RuntimeError) as error:
             raise ClientGone from error
 

@@ -16,12 +16,11 @@ from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import NO_TIMEOUTS, Format, Provider
 from tollgate.gateway import beginnings, endings, fallback, formats, headers, tokenizer, unseen
 from tollgate.gateway.admitting import LONG_BYTES, Admissions
-from tollgate.gateway.crossing import Speech
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.door import Door
 from tollgate.gateway.endings import Call, Ending
 from tollgate.gateway.exchange import Exchange
-from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Reply, Upstream, Wire
+from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Upstream, Wire
 from tollgate.gateway.outlook import Outlook, endpoint_of
 from tollgate.gateway.protocols import anthropic_messages
 from tollgate.gateway.room import Place, Room
@@ -289,21 +288,23 @@ class Gateway:
 
         Where nothing of it is still to be found out, that is so by itself. Anything else is a task of its own.
         """
+        call, exchange = serving.call, serving.exchange
+        self._uncounted.pop(serving, None)
         self._settling.add(serving)
-        if self._is_told(serving):
-            await self._settle(serving)
-            return
+        if exchange is not None:
+            call.ending = exchange.ending
+            call.attempts[-1].answer = exchange.answer
+            if call.prompt.counted and not endings.is_doubtful(call.attempts[-1].answer, events=exchange.events):
+                try:
+                    await self._record(serving, None)
+                finally:
+                    # What is left of the answer's body is its end, and has come meanwhile.
+                    await exchange.close()
+                return
         settling = asyncio.create_task(self._settle(serving))
         self._tasks.add(settling)
         settling.add_done_callback(self._tasks.discard)
         await asyncio.shield(settling)
-
-    def _is_told(self, serving: Serving) -> bool:
-        """Whether the whole answer has come, and says what it used: to let go of its provider changes nothing."""
-        exchange = serving.exchange
-        if exchange is None or not serving.call.prompt.counted:
-            return False
-        return not endings.is_doubtful(exchange.answer, events=exchange.events)
 
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
@@ -313,21 +314,36 @@ class Gateway:
         await self._meter.drained()
 
     async def _settle(self, serving: Serving) -> None:
-        """Record the call, whatever became of it; returns when that is committed, or known not to be."""
+        """Record the call, whatever became of it, once what it used is found out."""
         counted: int | None = None
         try:
             counted = await self._wind_up(serving)
         finally:
-            try:
-                settlement = self._reckoned(serving, counted)
-            finally:
-                self._settling.discard(serving)
-                self._has_settled.set()
-            try:
-                # The meter has it before anybody waits.
-                await self._meter.settle(settlement)
-            except LedgerUnavailable as error:
-                serving.failure = error
+            await self._record(serving, counted)
+
+    async def _wind_up(self, serving: Serving) -> int | None:
+        """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
+        call, exchange = serving.call, serving.exchange
+        if exchange is not None:
+            await exchange.close()
+        if endings.is_prompt_to_be_counted(call):
+            call.prompt = await self._admissions.counted(call)
+        if exchange is None or not endings.is_doubtful(exchange.answer, events=exchange.events):
+            return None
+        return await tokenizer.count(exchange.written(), call.vocabulary)
+
+    async def _record(self, serving: Serving, counted_output_tokens: int | None) -> None:
+        """Record the call; returns when that is committed, or known not to be."""
+        try:
+            settlement = self._reckoned(serving, counted_output_tokens)
+        finally:
+            self._settling.discard(serving)
+            self._has_settled.set()
+        try:
+            # The meter has it before anybody waits.
+            await self._meter.settle(settlement)
+        except LedgerUnavailable as error:
+            serving.failure = error
 
     def _reckoned(self, serving: Serving, counted_output_tokens: int | None) -> Settlement:
         """What the call leaves behind, now that it has come to its end."""
@@ -337,20 +353,6 @@ class Gateway:
         settlement, serving.charge = endings.settlement(call, usage)
         report(call, usage, settlement.call.status)
         return settlement
-
-    async def _wind_up(self, serving: Serving) -> int | None:
-        """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
-        call, exchange = serving.call, serving.exchange
-        self._uncounted.pop(serving, None)
-        if exchange is not None:
-            call.ending = exchange.ending
-            call.attempts[-1].answer = exchange.answer
-            await exchange.close()
-        if endings.is_prompt_to_be_counted(call):
-            call.prompt = await self._admissions.counted(call)
-        if exchange is None or not endings.is_doubtful(exchange.answer, events=exchange.events):
-            return None
-        return await tokenizer.count(exchange.written(), call.vocabulary)
 
     async def _finish(self, serving: Serving) -> None:
         """Send what had to wait for the settlement: the answer, or the end of the stream."""

@@ -254,9 +254,13 @@ class _Arrivals:
         Raises:
             ProviderFailed: the body broke off, stalled, or does not end.
         """
-        piece = b"" if self._reading is not None or self._end else self._read_on()
+        waits_for = self._waits_for
+        piece = b"" if self._end or (waits_for is not None and not waits_for.done()) else self._read_on()
         while not piece and not self._end:
-            self._begin_to_wait()
+            now = self._time()
+            if now > self._deadline:
+                raise ProviderFailed(_ENDLESS)
+            self._waits_since, self._has_stalled = now, False
             try:
                 yield self._waits_for
             except asyncio.CancelledError as interruption:
@@ -270,12 +274,6 @@ class _Arrivals:
         if not piece and isinstance(self._end, ProviderFailed):
             raise self._end
         return piece
-
-    def _begin_to_wait(self) -> None:
-        now = self._time()
-        if now > self._deadline:
-            raise ProviderFailed(_ENDLESS)
-        self._waits_since, self._has_stalled = now, False
 
     def _read_on(self) -> bytes:
         """What has come, up to a read that has to wait, the end, or enough."""
@@ -327,7 +325,7 @@ class _Arrivals:
         """End a read under way: the library lets nobody close a body that is being read."""
         if self._reading is not None:
             self._reading.close()
-            self._reading = None
+            self._reading = self._waits_for = None
 
     def close(self) -> None:
         """Read no more."""
