@@ -22,7 +22,7 @@ from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 KEEP_ALIVE_SECONDS = 10.0
 WRITE_SECONDS_MAX = 60.0
 """How long a caller may take to make room for a piece of an answer."""
-_PATIENCE = 4
+_THROWN_AWAY_BODIES = 4
 """How much of a body that is too large is read on and thrown away: a caller who still sends hears no answer."""
 _FORMAT_HEADERS = b"anthropic-"
 
@@ -62,14 +62,16 @@ async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Proof]:
         raise
 
 
-async def _inquiry(gateway: Gateway, scope: Scope, receive: Receive, wire: Wire, begun: tuple[Proof, Place]) -> Inquiry:
+async def _inquiry(
+    gateway: Gateway, scope: Scope, receive: Receive, wire: Wire, caller: tuple[Proof, Place]
+) -> Inquiry:
     """The call once it is whole. What its key may do is asked when the body has come: that can be long after it began.
 
     Raises:
         InvalidRequest: the body is incomplete, or does not arrive in time.
         PayloadTooLarge: it is too large.
     """
-    proof, place = begun
+    proof, place = caller
     try:
         body = await gateway.room.arriving.within(_body(receive, gateway.body_bytes_max, place))
     except TimeoutError as error:
@@ -113,7 +115,7 @@ async def _body(receive: Receive, bytes_max: int, place: Place) -> bytes:
         else:
             pieces.clear()
         ended = not message.get("more_body")
-        if size > (bytes_max if ended else _PATIENCE * bytes_max):
+        if size > (bytes_max if ended else _THROWN_AWAY_BODIES * bytes_max):
             raise PayloadTooLarge(f"A request body has at most {bytes_max} bytes.")
         if ended:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)

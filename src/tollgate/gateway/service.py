@@ -19,10 +19,10 @@ from tollgate.gateway.admitting import LONG_BYTES, Admissions
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.door import Door
 from tollgate.gateway.endings import Call, Ending
-from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Upstream, Wire
 from tollgate.gateway.outlook import Outlook, endpoint_of
 from tollgate.gateway.protocols import anthropic_messages
+from tollgate.gateway.relay import Relay
 from tollgate.gateway.room import Place, Room
 from tollgate.gateway.serving import Serving, report
 from tollgate.gateway.stopwatch import Stopwatch
@@ -167,7 +167,7 @@ class Gateway:
             call.attempts.append(attempt)
             self._note_beginning(call)
             try:
-                serving.exchange = await self._try(serving, attempt)
+                serving.answering = await self._try(serving, attempt)
             except TollgateError as error:
                 attempt.error, problem = error.type, error
                 self._outlook.judge(call, error)
@@ -195,7 +195,7 @@ class Gateway:
         else:
             self._meter.note(endings.settlement_if_lost(call, 0))
 
-    async def _try(self, serving: Serving, attempt: Attempt) -> Exchange | Whole:
+    async def _try(self, serving: Serving, attempt: Attempt) -> Relay | Whole:
         """Send the call to one endpoint, and wait until its answer has begun, or come if it does not stream."""
         call, watch = serving.call, serving.watch
         left_at = watch.leave()
@@ -211,7 +211,7 @@ class Gateway:
         call.latency_ms = watch.milliseconds
         return answering
 
-    async def _opened(self, call: Call, attempt: Attempt, *, may_stop: bool) -> Exchange | Whole:
+    async def _opened(self, call: Call, attempt: Attempt, *, may_stop: bool) -> Relay | Whole:
         candidate, provider = attempt.candidate, attempt.candidate.provider
         speech = call.crossing.to(candidate)
         question = speech.ask(candidate, access=self._access(provider), output_cap=call.output_cap)
@@ -222,7 +222,7 @@ class Gateway:
         if fallback.is_our_fault(reply.status):
             _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
         answering = (
-            Exchange(reply, speech, supports_cancel=may_stop, drain_seconds=self._around.drain_seconds)
+            Relay(reply, speech, supports_cancel=may_stop, drain_seconds=self._around.drain_seconds)
             if call.request.stream
             else Whole(reply, speech)
         )
@@ -249,8 +249,8 @@ class Gateway:
 
     async def _relay(self, serving: Serving) -> None:
         """Pass a stream on until it ends, breaks off, or the client hangs up."""
-        call, exchange = serving.call, serving.streamed
-        serving.outlet = exchange.outlet(
+        call, relay = serving.call, serving.streamed
+        serving.outlet = relay.outlet(
             model=call.attempts[-1].candidate.endpoint.model,
             generation_id=call.generation_id,
             created=int(call.accepted_at.timestamp()),
@@ -259,25 +259,25 @@ class Gateway:
         self._streaming[serving] = asyncio.get_running_loop().time()
         left_at = serving.watch.leave()
         try:
-            await exchange.relay(serving.client, opening, serving.outlet)
+            await relay.run(serving.client, opening, serving.outlet)
         finally:
             serving.watch.come_back(left_at)
             del self._streaming[serving]
-        call.ending = exchange.ending
-        self._outlook.judge(call, exchange.error)
-        if exchange.error is not None:
-            call.attempts[-1].error = exchange.error.type
+        call.ending = relay.ending
+        self._outlook.judge(call, relay.error)
+        if relay.error is not None:
+            call.attempts[-1].error = relay.error.type
 
     async def _note(self, serving: Serving) -> None:
         """Note what a stream has delivered, if anything came since it was noted last."""
-        exchange, call = serving.streamed, serving.call
-        if exchange.events == serving.noted_events:
+        relay, call = serving.streamed, serving.call
+        if relay.events == serving.noted_events:
             return
-        serving.noted_events = exchange.events
-        serving.delivered_tokens += await tokenizer.count(exchange.news(), call.vocabulary)
+        serving.noted_events = relay.events
+        serving.delivered_tokens += await tokenizer.count(relay.news(), call.vocabulary)
         # It may have ended while we counted: then its settlement is the last word on it.
         if serving in self._streaming:
-            call.attempts[-1].answer = exchange.answer
+            call.attempts[-1].answer = relay.answer
             self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
 
     def _headers(self, serving: Serving) -> Mapping[str, str]:
@@ -288,18 +288,18 @@ class Gateway:
 
         Where nothing of it is still to be found out, that is so by itself. Anything else is a task of its own.
         """
-        call, exchange = serving.call, serving.exchange
+        call, answering = serving.call, serving.answering
         self._uncounted.pop(serving, None)
         self._settling.add(serving)
-        if exchange is not None:
-            call.ending = exchange.ending
-            call.attempts[-1].answer = exchange.answer
-            if call.prompt.counted and not endings.is_doubtful(call.attempts[-1].answer, events=exchange.events):
+        if answering is not None:
+            call.ending = answering.ending
+            call.attempts[-1].answer = answering.answer
+            if call.prompt.counted and not endings.is_doubtful(call.attempts[-1].answer, events=answering.events):
                 try:
                     await self._record(serving, None)
                 finally:
                     # What is left of the answer's body is its end, and has come meanwhile.
-                    await exchange.close()
+                    await answering.close()
                 return
         settling = asyncio.create_task(self._settle(serving))
         self._tasks.add(settling)
@@ -323,14 +323,14 @@ class Gateway:
 
     async def _wind_up(self, serving: Serving) -> int | None:
         """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
-        call, exchange = serving.call, serving.exchange
-        if exchange is not None:
-            await exchange.close()
+        call, answering = serving.call, serving.answering
+        if answering is not None:
+            await answering.close()
         if endings.is_prompt_to_be_counted(call):
             call.prompt = await self._admissions.counted(call)
-        if exchange is None or not endings.is_doubtful(exchange.answer, events=exchange.events):
+        if answering is None or not endings.is_doubtful(answering.answer, events=answering.events):
             return None
-        return await tokenizer.count(exchange.written(), call.vocabulary)
+        return await tokenizer.count(answering.written(), call.vocabulary)
 
     async def _record(self, serving: Serving, counted_output_tokens: int | None) -> None:
         """Record the call; returns when that is committed, or known not to be."""

@@ -1,4 +1,4 @@
-"""Exchange: one stream of a provider on its way to the client, read along the way for what it says about itself.
+"""Relay: one stream of a provider on its way to the client, read along the way for what it says about itself.
 
 A stream is passed on piece by piece as it comes: one that tells nothing but content is looked over as a whole, any
 other event by event. What says that the stream is complete, and what it used, waits for the settlement.
@@ -33,8 +33,8 @@ _LAST_PIECE_SECONDS = 0.05
 _KEPT_BYTES_MAX = 4 * 1024 * 1024
 
 
-class Exchange:
-    """One stream under way. `open` it, `relay` it, and find in `answer` and `ending` what became of it."""
+class Relay:
+    """One stream under way. `open` it, `run` it, and find in `answer` and `ending` what became of it."""
 
     def __init__(self, reply: Reply, speech: Speech, *, supports_cancel: bool, drain_seconds: int) -> None:
         self.ending = Ending.BROKE_OFF
@@ -122,7 +122,7 @@ class Exchange:
             self._check()
         return next(self._events(self._last_event()), (b"", b""))
 
-    async def relay(self, client: Client, headers: Mapping[str, str], outlet: Outlet) -> None:
+    async def run(self, client: Client, headers: Mapping[str, str], outlet: Outlet) -> None:
         """Pass the stream on until it ends, breaks off, or the client hangs up."""
         try:
             # A provider that would charge on regardless is not interrupted: it may go on to its usage.
