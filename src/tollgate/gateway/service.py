@@ -37,8 +37,8 @@ from tollgate.metering.model import AttemptStatus, Settlement
 from tollgate.metering.service import Meter
 
 _NOTE_SECONDS = 1.0
-_NOTES_APART = 10
-"""How many times a second, at most, there is a look for calls of which to take a note: each takes some of them."""
+_NOTE_LATER_SHARE = 0.1
+"""How much later, of that, a note may be taken, so that those of several calls are taken together."""
 _log = structlog.get_logger(__name__)
 
 
@@ -373,14 +373,14 @@ class Gateway:
 
 
 async def _look_after(under_way: dict[Serving, float], look: Callable[[Serving], Awaitable[None]]) -> None:
-    """Look about once a second after each call that is under way for so long, one after the other.
+    """Look about once a second after each call that has gone on for so long, one after the other.
 
-    Most have come to their end before that, and never are.
+    Most have come to their end by then, and cost nothing here.
     """
     time = asyncio.get_running_loop().time
     while True:
         first = next(iter(under_way.values()), time())
-        await asyncio.sleep(max(first + _NOTE_SECONDS - time(), _NOTE_SECONDS / _NOTES_APART))
+        await asyncio.sleep(max(first + _NOTE_SECONDS - time(), _NOTE_LATER_SHARE * _NOTE_SECONDS))
         until = time() - _NOTE_SECONDS
         for serving in [serving for serving, since in under_way.items() if since <= until]:
             if under_way.pop(serving, None) is not None:
