@@ -123,6 +123,35 @@ async def test_a_stream_that_does_not_come_to_its_end_leaves_no_note(watched: Wa
     assert (await watched.gateway.counter(tenant))["total_held"] == 0
 
 
+async def test_a_stream_that_told_all_is_recorded_and_let_go_of_though_its_call_is_cancelled_meanwhile(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, settle, recording = await watched.gateway.tenant(), watched.served._meter.settle, asyncio.Event()
+
+    async def told(settlement: Settlement) -> None:
+        assert not watched.provider.is_let_go_of
+        recording.set()
+        await settle(settlement)
+
+    monkeypatch.setattr(watched.served._meter, "settle", told)
+    call = await watched.call(tenant, FakeClient())
+    watched.provider.say("one")
+    watched.provider.end()
+    async with asyncio.timeout(5):
+        await recording.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert watched.provider.is_let_go_of
+    await watched.served.drained()
+    assert watched.is_clear
+    [row] = await watched.gateway.pool.fetch(
+        "SELECT status, estimated FROM calls WHERE organization_id = $1", tenant.id_of("organization")
+    )
+    assert (row["status"], row["estimated"]) == ("settled", False)
+    assert (await watched.gateway.counter(tenant))["total_held"] == 0
+
+
 async def test_a_call_that_is_refused_leaves_no_note(watched: Watched) -> None:
     poor = await watched.gateway.tenant(grant="0")
     with pytest.raises(TollgateError):
