@@ -1,7 +1,7 @@
-"""Calls that are settled together around the end of a grant: those accepted before it are paid first, whatever their ids.
+"""Calls settled together around the end of a grant: those accepted before it are paid first, whatever their ids.
 
-An id tells the millisecond that a call was accepted in, so ids alone would put a batch in the right order, but for calls
-of one millisecond.
+An id tells the millisecond that a call was accepted in, so ids alone would put a batch in the right order, but for
+calls of one millisecond.
 """
 
 from datetime import timedelta
@@ -22,7 +22,7 @@ PAID_IN_ORDER = [
 
 
 async def payments(scene: Scene, *, in_order: bool) -> list[dict[str, Decimal]]:
-    """What paid for 7 just before the first of two grants of 5 ended, and what for 5 at its end; ids in order or not."""
+    """What paid for 7 just before the first of two grants of 5 ended, and for 5 at its end; ids in order or not."""
     caller, end = await scene.a_caller(), scene.clock.at + timedelta(hours=1)
     ending = await a_grant(scene.database, caller.organization_id, "5", expires_at=end)
     lasting = await a_grant(scene.database, caller.organization_id, "5")
@@ -43,7 +43,7 @@ async def payments(scene: Scene, *, in_order: bool) -> list[dict[str, Decimal]]:
 
 @pytest.mark.parametrize("in_order", [True, False])
 async def test_what_was_accepted_before_an_end_is_paid_before_what_was_accepted_at_it(
-    scene: Scene, in_order: bool
+    scene: Scene, *, in_order: bool
 ) -> None:
     assert await payments(scene, in_order=in_order) == PAID_IN_ORDER
 
