@@ -231,7 +231,8 @@ def _figures(plan: Plan, closings: Sequence[Closing]) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     table = Table(
-        title=f"A month closed by {result['workers']} worker processes, medians of {tables.rounds(result['rounds'])}.\n"
+        title=f"A month closed by {result['workers']} worker process{'' if result['workers'] == 1 else 'es'}, "
+        f"medians of {tables.rounds(result['rounds'])}.\n"
         "Generated: organizations, rollup rows and a transfer of each for all of its calls, and so many call rows.",
         box=MARKDOWN,
     )

@@ -46,6 +46,7 @@ _MEANINGS = (
     "first: how long the first call took that was hit: what it costs to find out.",
     "later by: how much longer calls that were hit took (p50) than calls while all were healthy.",
     "back after: how long after the fault was over a call still went elsewhere.",
+    "p50, p99, max: of all calls while it lasted, from when each was due, whether it was hit or not.",
     f"Endpoints have {_TIMEOUT_SECONDS} s to begin, and to go on. A slow one needs {_SLOW_MS} ms, so none fails over.",
 )
 
@@ -349,10 +350,8 @@ def _table_of_hits(result: dict[str, Any]) -> Table:
 
 
 def _table_of_times(result: dict[str, Any]) -> Table:
-    title = (
-        "How long calls took while it lasted, from when each was due (and how much longer than while all were healthy)"
-    )
-    table = Table(title=f"{title},\nmedians of {tables.rounds(result['rounds'])}")
+    medians = f"medians of {tables.rounds(result['rounds'])}"
+    table = Table(title=f"Calls while it lasted (and how much longer than healthy ones), {medians}")
     for column in ("fault", "p50 ms", "p99 ms", "max ms"):
         table.add_column(column, justify="right")
     names = ("p50_ms", "p99_ms", "max_ms")

@@ -289,7 +289,7 @@ def _show(result: dict[str, Any]) -> None:
         "p50 ms",
         "small calls: p50 ms",
         "p99 ms",
-        "by",
+        "moves by, ms",
     )
     for column in ("long prompts", *columns):
         table.add_column(column, justify="right")
@@ -309,7 +309,7 @@ def _show(result: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         f"{result['rate']:g} long prompts and {result['small_rate']:g} small calls are due each second. Of small "
-        "calls: alone → beside long prompts, and by how many ms the p99 moves."
+        "calls: alone → beside long prompts, and by how much the p99 moves."
     )
     console.print(
         "So many a CPU second is 1,000 over the CPU ms of each: what a core of the gateway could carry, not a rate "
