@@ -64,6 +64,7 @@ class _Run:
     hot: Tenant
     many: Sequence[Tenant]
     answered: list[Answered]
+    others: machine.Others
 
     def rounds(self, bear: Callable[[Load], Half], *, warm_calls: int, done: Callable[[], None]) -> dict[str, Any]:
         """The figures of alternating halves, after some that only warm up what is remembered of keys and plans."""
@@ -71,13 +72,15 @@ class _Run:
         def half(load: Load) -> Half:
             borne = bear(load)
             self.answered += borne.calls
+            look()
             return borne
 
-        half(Load(self.many, _WARM_SECONDS_MAX, warm_calls))
-        half(self.plan.load([self.hot]))
-        done()
-        hot, many = self.plan.load([self.hot]), self.plan.load(self.many)
-        pairs = in_turns(self.plan.rounds, lambda: half(hot), lambda: half(many), done=done)
+        with self.others.watched() as look:
+            half(Load(self.many, _WARM_SECONDS_MAX, warm_calls))
+            half(self.plan.load([self.hot]))
+            done()
+            hot, many = self.plan.load([self.hot]), self.plan.load(self.many)
+            pairs = in_turns(self.plan.rounds, lambda: half(hot), lambda: half(many), done=done)
         return _figures(self.processes, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
@@ -121,15 +124,15 @@ def admission(*, processes: Sequence[int], hosts: Sequence[int], as_json: bool, 
     Ends with an error if not every call that was answered is recorded exactly once and at its cost, or if anything
     is still held.
     """
-    plan = Plan(**shape)
+    plan, others = Plan(**shape), machine.Others()
     groups = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for count in processes:
             task = progress.add_task(_title(count), total=2 * (plan.rounds + 1))
-            groups.append(_measured(plan, count, partial(progress.advance, task)))
+            groups.append(_measured(plan, count, others, partial(progress.advance, task)))
         for count in filter(None, hosts):
             task = progress.add_task(_title(count, hosts=count), total=plan.rounds + 1)
-            groups.append(_measured_of_hosts(plan, count, partial(progress.advance, task)))
+            groups.append(_measured_of_hosts(plan, count, others, partial(progress.advance, task)))
     result = {
         "rounds": plan.rounds,
         "connections": plan.connections,
@@ -137,7 +140,7 @@ def admission(*, processes: Sequence[int], hosts: Sequence[int], as_json: bool, 
         "cpus": machine.CPU_COUNT,
         "goals": _goals(groups),
         "groups": groups,
-    }
+    } | others.told
     click.echo(json.dumps(result)) if as_json else _show(result)
 
 
@@ -145,10 +148,10 @@ def _title(processes: int, *, hosts: int = 1) -> str:
     return f"{processes} process{'' if processes == 1 else 'es'}" if hosts == 1 else f"{hosts} hosts"
 
 
-def _measured(plan: Plan, processes: int, done: Callable[[], None]) -> dict[str, Any]:
+def _measured(plan: Plan, processes: int, others: machine.Others, done: Callable[[], None]) -> dict[str, Any]:
     """Both ways of measuring, on one group of so many gateway processes."""
     with running(processes) as group:
-        run = _run(plan, group, processes)
+        run = _run(plan, group, processes, others)
         end_to_end = _end_to_end(run, [group], done)
         with Meters(group, processes=processes, connections=plan.connections) as meters:
             watched = _watched(group, meters.bear, whose=())
@@ -157,20 +160,20 @@ def _measured(plan: Plan, processes: int, done: Callable[[], None]) -> dict[str,
     return {"processes": processes, "hosts": 1, "end_to_end": end_to_end, "meter_alone": meter_alone} | written
 
 
-def _measured_of_hosts(plan: Plan, hosts: int, done: Callable[[], None]) -> dict[str, Any]:
+def _measured_of_hosts(plan: Plan, hosts: int, others: machine.Others, done: Callable[[], None]) -> dict[str, Any]:
     """End to end, on so many groups of one process each; meters alone have no host."""
     with ExitStack() as stack:
         first = stack.enter_context(running(1))
         groups = [first, *(stack.enter_context(running(1, beside=first)) for _ in range(hosts - 1))]
-        run = _run(plan, first, hosts)
+        run = _run(plan, first, hosts, others)
         end_to_end = _end_to_end(run, groups, done)
         written = _checked(run, first)
     return {"processes": hosts, "hosts": hosts, "end_to_end": end_to_end} | written
 
 
-def _run(plan: Plan, group: Group, processes: int) -> _Run:
+def _run(plan: Plan, group: Group, processes: int, others: machine.Others) -> _Run:
     hot, *many = asyncio.run(books.tenants(group, plan.organizations + 1))
-    return _Run(plan, processes, hot, many, [])
+    return _Run(plan, processes, hot, many, [], others)
 
 
 def _end_to_end(run: _Run, groups: Sequence[Group], done: Callable[[], None]) -> dict[str, Any]:
@@ -295,6 +298,7 @@ def _show(result: dict[str, Any]) -> None:
             f"{_named(group)}: {answered:,} calls answered, {recorded['calls']:,} recorded, "
             f"for {recorded['cost']} USD; nothing is held."
         )
+    click.echo("\n" + tables.busy(result))
     click.echo("\n" + tables.goals(result["goals"]), nl=False)
 
 

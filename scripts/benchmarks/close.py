@@ -23,7 +23,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.benchmarks import months, tables
+from scripts.benchmarks import machine, months, tables
 from scripts.benchmarks.group import BenchFailed
 from scripts.benchmarks.months import QUARTER_HOURS_MAX, Plan
 
@@ -94,19 +94,25 @@ def close(*, calls: Sequence[int], workers: int, rounds: int, as_json: bool, **s
     busy = max(1, shape["organizations"] // _BUSY_SHARE)
     plans.append(Plan(plans[-1].calls, busy, shape["models"], QUARTER_HOURS_MAX))
     measured: list[list[Closing]] = [[] for _ in plans]
+    others = machine.Others()
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("Closing", total=rounds * len(plans))
-        asyncio.run(_measure(plans, measured, rounds, workers, lambda: progress.advance(task)))
+        asyncio.run(_measure(plans, measured, rounds, workers, others, lambda: progress.advance(task)))
     result = {
         "workers": workers,
         "rounds": rounds,
         "months": [_figures(plan, closings) for plan, closings in zip(plans, measured, strict=True)],
-    }
+    } | others.told
     click.echo(json.dumps(result)) if as_json else _show(result)
 
 
 async def _measure(
-    plans: Sequence[Plan], measured: list[list[Closing]], rounds: int, workers: int, done: Callable[[], None]
+    plans: Sequence[Plan],
+    measured: list[list[Closing]],
+    rounds: int,
+    workers: int,
+    others: machine.Others,
+    done: Callable[[], None],
 ) -> None:
     """Each round closes every month once, so that whatever else the machine does meets all of them."""
     with tempfile.TemporaryDirectory(prefix="tollgate-bench-") as scratch:
@@ -118,13 +124,13 @@ async def _measure(
             for number in range(rounds):
                 for plan, closings in zip(plans, measured, strict=True):
                     async with _a_month(server.url, f"month_{number}_{len(plans)}") as url:
-                        closings.append(await _closed(url, plan, workers, Path(scratch)))
+                        closings.append(await _closed(url, plan, workers, others, Path(scratch)))
                     done()
         finally:
             await server.stop()
 
 
-async def _closed(url: str, plan: Plan, workers: int, scratch: Path) -> Closing:
+async def _closed(url: str, plan: Plan, workers: int, others: machine.Others, scratch: Path) -> Closing:
     now = SystemClock().now()
     month = Month.at(now - _GRACE - timedelta(days=1), ZoneInfo("UTC")).preceding
     connection = await asyncpg.connect(url)
@@ -136,10 +142,11 @@ async def _closed(url: str, plan: Plan, workers: int, scratch: Path) -> Closing:
         made = time.perf_counter() - began
         with _workers(url, workers, scratch):
             await _until(connection, _LISTENING, workers)
-            began = time.perf_counter()
-            asked = await tasks.ask_for_due(database, SystemClock(), _GRACE)
-            await _until(connection, _NOTHING_LEFT)
-            seconds = time.perf_counter() - began
+            with others.watched():
+                began = time.perf_counter()
+                asked = await tasks.ask_for_due(database, SystemClock(), _GRACE)
+                await _until(connection, _NOTHING_LEFT)
+                seconds = time.perf_counter() - began
         if asked != plan.organizations:
             raise BenchFailed(f"{asked} organizations were due instead of {plan.organizations}.")
         await months.check(connection, plan, organizations, issued_in=now)
@@ -224,7 +231,8 @@ def _figures(plan: Plan, closings: Sequence[Closing]) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     table = Table(
-        title=f"A month closed by {result['workers']} worker processes, medians of {tables.rounds(result['rounds'])}.\n"
+        title=f"A month closed by {result['workers']} worker process{'' if result['workers'] == 1 else 'es'}, "
+        f"medians of {tables.rounds(result['rounds'])}.\n"
         "Generated: organizations, rollup rows and a transfer of each for all of its calls, and so many call rows.",
         box=MARKDOWN,
     )
@@ -243,3 +251,4 @@ def _show(result: dict[str, Any]) -> None:
         "Every organization has one invoice of exactly what it used, numbers follow on each other, and the ledger says"
         " the same."
     )
+    click.echo("\n" + tables.busy(result))

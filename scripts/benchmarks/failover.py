@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.benchmarks import proof
+from scripts.benchmarks import machine, proof, tables
 from scripts.benchmarks.behaviour import Behaviour, Fault
 from scripts.benchmarks.callers import Called, Callers
 from scripts.benchmarks.group import BenchFailed, Group, grant, running
@@ -39,13 +39,15 @@ _BACK_CALLS = 32
 _BACK_SECONDS_MAX = 60
 _WARM_TRIES = 20
 _TOLD_MAX = 10
+_WIDTH = 120
 _MEANINGS = (
-    "hit: calls of which an attempt failed; the others did not notice.",
-    "first ms: how long the first call took that was hit: what it costs to find out.",
-    "hit + ms: how much longer such calls took at the median than calls while all were healthy.",
-    "back s: how long after its recovery the cheapest served every call again.",
-    "p50, p99, max: of all calls while the fault lasted, from when each was to be sent; in brackets, what was added.",
-    f"Endpoints have {_TIMEOUT_SECONDS} s to begin, and to go on. A slow one needs {_SLOW_MS} ms: no failing over.",
+    "calls: those that were due while the fault lasted, and those after it until the cheapest served all again.",
+    "hit: calls, while it lasted, of which an attempt failed; the others went elsewhere at once, or met no fault.",
+    "first: how long the first call took that was hit: what it costs to find out.",
+    "later by: how much longer calls that were hit took (p50) than calls while all were healthy.",
+    "back after: how long after the fault was over a call still went elsewhere.",
+    "p50, p99, max: of all calls while it lasted, from when each was due, whether it was hit or not.",
+    f"Endpoints have {_TIMEOUT_SECONDS} s to begin, and to go on. A slow one needs {_SLOW_MS} ms, so none fails over.",
 )
 
 
@@ -137,20 +139,22 @@ def failover(*, workers: int, faults: Sequence[str], as_json: bool, **shape: Any
     is recorded once, served once by whom its record says, and charged that one's price, once.
     """
     plan = Plan(phases=[phase for phase in PHASES if not faults or phase.name in faults], **shape)
-    everybody = [_WELL] * len(_NAMES)
+    everybody, others = [_WELL] * len(_NAMES), machine.Others()
     with providing(*everybody) as provider, running(workers, TOLLGATE_ALLOW_PRIVATE_UPSTREAMS="1") as group:
         _offer(group, provider)
         with Callers(group, _MODEL, connections=plan.connections, rate=plan.rate) as callers:
             warm = _warm(callers, plan)
-            rounds = _rounds(plan, callers, provider)
+            rounds = _rounds(plan, callers, provider, others)
         recorded, provided = proof.ledger(group), [*provider.provided()]
     measured = [call for one in rounds for call in _calls_of(one)]
     told = [call.told for call in (*warm, *measured)]
     failed = {record.user or "": record.failed for record in recorded.records.values()}
     result = {"workers": workers, "rate": plan.rate, "connections": plan.connections} | _result(rounds, failed)
+    result |= others.told
     result["records"] = {
         "calls": len(recorded.records),
         "amount": str(recorded.amount.normalize()),
+        "to_warm_up": len(warm),
         "unused": proof.unused(told, provided),
     }
     click.echo(json.dumps(result)) if as_json else _show(result)
@@ -187,10 +191,15 @@ def _warm(callers: Callers, plan: Plan) -> list[Called]:
     raise BenchFailed(f"Calls are not served by the cheapest endpoint, though all are well: {made[-1]}")
 
 
-def _rounds(plan: Plan, callers: Callers, provider: Provider) -> list[Round]:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+def _rounds(plan: Plan, callers: Callers, provider: Provider, others: machine.Others) -> list[Round]:
+    with Progress(console=Console(stderr=True), transient=True) as progress, others.watched() as look:
         task = progress.add_task("Measuring", total=plan.rounds * (len(plan.phases) + 1))
-        return [_round(plan, callers, provider, lambda: progress.advance(task)) for _ in range(plan.rounds)]
+
+        def done() -> None:
+            look()
+            progress.advance(task)
+
+        return [_round(plan, callers, provider, done) for _ in range(plan.rounds)]
 
 
 def _round(plan: Plan, callers: Callers, provider: Provider, done: Callable[[], None]) -> Round:
@@ -226,10 +235,12 @@ def _recovered(phase: Phase, suffered: Sequence[Called], callers: Callers, calls
     made, is_back = callers.make_until(Streak(_NAMES[0], _BACK_CALLS), calls_max, seconds_max=_BACK_SECONDS_MAX)
     if not is_back:
         seconds = time.perf_counter() - recovered_at
+        used_up = (
+            "" if seconds >= _BACK_SECONDS_MAX else " The calls were used up: give more --calls, or a lower --rate."
+        )
         raise BenchFailed(
             f"After {phase.name!r} the cheapest endpoint did not serve all calls again within {len(made)} calls and "
-            f"{seconds:.0f} s: {Counter(call.provider or call.problem for call in made[-_BACK_CALLS:])}. "
-            f"If that is less than {_BACK_SECONDS_MAX} s, give more --calls or a lower --rate."
+            f"{seconds:.0f} s: {Counter(call.provider or call.problem for call in made[-_BACK_CALLS:])}.{used_up}"
         )
     elsewhere = [call.told.due for call in made if call.provider != _NAMES[0]]
     return Passage(phase, suffered, made, max(elsewhere[-1] - recovered_at, 0) if elsewhere else 0)
@@ -305,34 +316,46 @@ def _medians(rounds: Sequence[dict[str, float]]) -> dict[str, float | None]:
 
 def _show(result: dict[str, Any]) -> None:
     console = Console()
+    console.width = max(console.width, _WIDTH)
     console.print(_table_of_hits(result), _table_of_times(result))
     for meaning in _MEANINGS:
         console.print(meaning)
     records = result["records"]
     console.print(
-        f"{result['answered']:,} of {result['calls']:,} calls answered ({result['success_percent']:.3f} %, the goal is "
-        f"{result['goal_percent']} %). With those to warm up {records['calls']:,} are recorded, for "
-        f"{records['amount']} USD."
+        f"{result['answered']:,} of {result['calls']:,} calls were answered ({result['success_percent']:.3f} %; the "
+        f"goal is {result['goal_percent']} %). With {records['to_warm_up']:,} to warm up, {records['calls']:,} are "
+        f"recorded, for {records['amount']} USD."
     )
+    click.echo("\n" + tables.busy(result))
 
 
 def _table_of_hits(result: dict[str, Any]) -> Table:
-    table = Table(title=f"Failing over: {result['rate']} calls a second, {result['workers']} gateway processes")
-    for column in ("fault", "calls", "success", "hit", "first ms", "hit + ms", "back s"):
+    processes = f"{result['workers']} gateway process{'' if result['workers'] == 1 else 'es'}"
+    table = Table(title=f"Failing over: {result['rate']} calls are due each second, {processes}")
+    for column in ("fault", "calls", "answered", "hit", "first, ms", "later by, ms", "back after, s"):
         table.add_column(column, justify="right")
     for phase in result["phases"]:
         first, added = (f"{phase[name]:,.0f}" if name in phase else "-" for name in ("first_hit_ms", "added_to_hit_ms"))
-        success, back = f"{phase['success_percent']:.2f} %", f"{phase['back_seconds']:.1f}"
-        table.add_row(phase["name"], f"{phase['calls']:,}", success, str(phase["hit"]), first, added, back)
+        lasted = phase["calls_while_it_lasted"]
+        table.add_row(
+            phase["name"],
+            f"{lasted:,} + {phase['calls'] - lasted:,}",
+            f"{phase['success_percent']:.2f} %",
+            f"{phase['hit']:,} of {lasted:,}",
+            first,
+            added,
+            f"{phase['back_seconds']:.1f}",
+        )
     return table
 
 
 def _table_of_times(result: dict[str, Any]) -> Table:
-    table = Table(title=f"How long all calls took, medians of {result['rounds']} rounds")
+    medians = f"medians of {tables.rounds(result['rounds'])}"
+    table = Table(title=f"Calls while it lasted (and how much longer than healthy ones), {medians}")
     for column in ("fault", "p50 ms", "p99 ms", "max ms"):
         table.add_column(column, justify="right")
     names = ("p50_ms", "p99_ms", "max_ms")
-    table.add_row("healthy", *(f"{result['healthy'][name]:,.1f}" for name in names))
+    table.add_row("none: healthy", *(f"{result['healthy'][name]:,.1f}" for name in names))
     for phase in result["phases"]:
         table.add_row(phase["name"], *(f"{phase[name]:,.1f} ({phase[f'added_{name}']:+,.1f})" for name in names))
     return table

@@ -8,7 +8,7 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ OTHER_CPUS = frozenset(_CPUS[1:]) or frozenset(_CPUS)
 _STOP_SECONDS_MAX = 10
 BUSY_SHARE = 0.1
 """Of one CPU: what others may take before figures are to be distrusted."""
+_LOOK_SECONDS = 1
 
 
 @contextmanager
@@ -139,8 +140,57 @@ def described() -> dict[str, str]:
     }
 
 
+class Others:
+    """What share of one CPU is taken by whoever is no process of ours, nor started by one: before, and meanwhile."""
+
+    def __init__(self) -> None:
+        self.before = busy_share(_LOOK_SECONDS)
+        self.meanwhile = 0.0
+        """The largest, of those seconds that were looked at."""
+
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], None]]:
+        """Look while the block runs: whenever what it is given is called, if a second has passed since, and at its end.
+
+        No process of ours that has worked may be gone at the end without having been waited for.
+        """
+        last = _Taken.now()
+
+        def look(seconds_min: float = _LOOK_SECONDS) -> None:
+            nonlocal last
+            if time.perf_counter() - last.at >= seconds_min:
+                now = _Taken.now()
+                # In less time than that, the ticks in which the kernel counts would be taken for work.
+                self.meanwhile = max(
+                    self.meanwhile, (now.seconds - last.seconds) / max(now.at - last.at, _LOOK_SECONDS)
+                )
+                last = now
+
+        try:
+            yield look
+        finally:
+            look(0)
+
+    @property
+    def told(self) -> dict[str, float]:
+        """As results have it."""
+        return {"busy_before": round(self.before, 2), "busy_meanwhile": round(self.meanwhile, 2)}
+
+
+class _Taken(NamedTuple):
+    """What others have taken of all CPUs up to an instant, from an instant of long ago."""
+
+    seconds: float
+    at: float
+
+    @classmethod
+    def now(cls) -> "_Taken":
+        return cls(busy_seconds() - cpu_seconds(os.getpid()), time.perf_counter())
+
+
 def busy_share(seconds: float) -> float:
-    """What share of one CPU everybody takes in so many seconds from now."""
-    before = busy_seconds()
+    """What share of one CPU others take in so many seconds from now."""
+    before = _Taken.now()
     time.sleep(seconds)
-    return (busy_seconds() - before) / seconds
+    after = _Taken.now()
+    return max(0, (after.seconds - before.seconds) / (after.at - before.at))

@@ -44,6 +44,7 @@ _PARAGRAPH = "\n\n"
 _MIXED = 2_654_435_761
 """Numbers in order, multiplied by it, are in none."""
 _SMALL_CONNECTIONS = 32
+_WIDTH = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +128,13 @@ def prompt(*, as_json: bool, kinds: Sequence[str], **shape: Any) -> None:
 
 
 def _measured(plan: Plan) -> dict[str, Any]:
-    tollgate, texts = Tollgate(), _texts(plan.tokens)
+    tollgate, texts, others = Tollgate(), _texts(plan.tokens), machine.Others()
     borne: list[Borne] = []
     with (
         open_arena([tollgate.contestant], Behaviour()) as arena,
         Generator() as second,
         Progress(console=Console(stderr=True), transient=True) as progress,
+        others.watched() as look,
     ):
         [entrant] = arena.entrants
         if entrant.served is None or tollgate.group is None:
@@ -140,6 +142,11 @@ def _measured(plan: Plan) -> dict[str, Any]:
         _offer(tollgate.group, plan.tokens)
         bench = _Bench(plan, arena, entrant.served, second, texts)
         task = progress.add_task("Measuring", total=plan.rounds * len(plan.kinds))
+
+        def done() -> None:
+            look()
+            progress.advance(task)
+
         result = {"tokens": plan.tokens, "rate": plan.rate, "small_rate": plan.small_rate, "rounds": plan.rounds}
         kinds = {}
         for kind in plan.kinds:
@@ -148,7 +155,7 @@ def _measured(plan: Plan) -> dict[str, Any]:
                 plan.rounds,
                 lambda: bench.half(plan, None),
                 lambda kind=kind: bench.half(plan, kind),  # type: ignore[misc]  # mypy cannot infer a default's type
-                done=lambda: progress.advance(task),
+                done=done,
             )
             kinds[kind] = _figures(rounds)
             borne += [each for half in [warm, *(half for pair in rounds for half in pair)] for each in _loads(half)]
@@ -159,13 +166,17 @@ def _measured(plan: Plan) -> dict[str, Any]:
         recorded.check(told, provided, {PROVIDER: PRICES})
         ledger = {"recorded": len(recorded.records), "amount": str(recorded.amount.normalize())}
     problems = [problem for one in borne for problem in one.problems]
-    return result | {
-        "kinds": kinds,
-        "goals": _goals(kinds),
-        "failed": failed,
-        "problems": problems[:1],
-        "ledger": ledger,
-    }
+    return (
+        result
+        | {
+            "kinds": kinds,
+            "goals": _goals(kinds),
+            "failed": failed,
+            "problems": problems[:1],
+            "ledger": ledger,
+        }
+        | others.told
+    )
 
 
 def _loads(half: Half) -> tuple[Borne, Borne]:
@@ -270,8 +281,17 @@ def _cost_ms(alone: Half, beside: Half) -> float:
 
 
 def _show(result: dict[str, Any]) -> None:
-    table = Table(title=f"Prompts of {result['tokens']:,} tokens, medians of {result['rounds']} rounds")
-    for column in ("", "prompts", "CPU ms each", "a CPU second", "p50 ms", "small p50 ms", "small p99 ms", "p99 moved"):
+    table = Table(title=f"Prompts of {result['tokens']:,} tokens, medians of {tables.rounds(result['rounds'])}")
+    columns = (
+        "answered",
+        "gateway CPU ms each",
+        "so many a CPU second",
+        "p50 ms",
+        "small calls: p50 ms",
+        "p99 ms",
+        "moves by, ms",
+    )
+    for column in ("long prompts", *columns):
         table.add_column(column, justify="right")
     for kind, told in result["kinds"].items():
         smalls = (f"{told[name]['alone']:.1f} → {told[name]['beside']:.1f}" for name in ("p50_ms", "p99_ms"))
@@ -282,14 +302,23 @@ def _show(result: dict[str, Any]) -> None:
             "-" if told["prompts_per_cpu_second"] is None else f"{told['prompts_per_cpu_second']:,}",
             f"{told['prompt_p50_ms']:.0f}",
             *smalls,
-            f"{told['p99_ms']['moved']:+.1f} ms",
+            f"{told['p99_ms']['moved']:+.1f}",
         )
     console = Console()
+    console.width = max(console.width, _WIDTH)
     console.print(table)
-    console.print(f"{result['rate']:g} long prompts a second beside {result['small_rate']:g} small calls a second.")
+    console.print(
+        f"{result['rate']:g} long prompts and {result['small_rate']:g} small calls are due each second. Of small "
+        "calls: alone → beside long prompts, and by how much the p99 moves."
+    )
+    console.print(
+        "So many a CPU second is 1,000 over the CPU ms of each: what a core of the gateway could carry, not a rate "
+        "that was reached."
+    )
     console.print(
         f"{result['ledger']['recorded']:,} calls are recorded as they were answered, {result['failed']} failed."
     )
     for problem in result["problems"]:
         console.print(problem)
+    click.echo("\n" + tables.busy(result))
     click.echo("\n" + tables.goals(result["goals"]), nl=False)

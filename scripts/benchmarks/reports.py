@@ -125,7 +125,8 @@ async def _reports(plans: Sequence[Plan], place: Path, requests: int) -> dict[st
                 sizes = [await _size(server.url, group, plan, *found) for plan, found in zip(plans, made, strict=True)]
                 postmaster = int((place / "postgres" / "postmaster.pid").read_text().split()[0])
                 processes = (process(group, GATEWAY), postmaster)
-                measured = await asyncio.to_thread(_measure, sizes, requests, processes, progress)
+                others = machine.Others()
+                measured = await asyncio.to_thread(_measure, sizes, requests, processes, others, progress)
     finally:
         await server.stop()
     rows = [_figures(size, reading, each) for (size, reading), each in measured]
@@ -134,7 +135,7 @@ async def _reports(plans: Sequence[Plan], place: Path, requests: int) -> dict[st
         "months": [_told(size) for size in sizes],
         "measured": rows,
         "goals": [goal for (size, reading), each in measured for goal in _goals(size, reading, each)],
-    }
+    } | others.told
 
 
 async def _made(url: str, plan: Plan, progress: Progress) -> tuple[OrganizationId, Month]:
@@ -182,7 +183,7 @@ async def _size(url: str, group: Group, plan: Plan, organization: OrganizationId
 
 
 def _measure(
-    sizes: Sequence[Size], requests: int, processes: Sequence[int], progress: Progress
+    sizes: Sequence[Size], requests: int, processes: Sequence[int], others: machine.Others, progress: Progress
 ) -> list[tuple[tuple[Size, Reading], Measured]]:
     """Everything is asked in turn, so that whatever else the machine does meets all of it.
 
@@ -193,18 +194,25 @@ def _measure(
     task = progress.add_task("Asking", total=requests * len(turns))
     for size, reading in turns:
         reading.look_at(size, reading.ask(size))
-    for _ in range(requests):
-        for (size, reading), found in zip(turns, measured, strict=True):
-            before = [machine.cpu_seconds(each) for each in processes]
-            began = time.perf_counter()
-            answer = reading.ask(size)
-            found.seconds.append(time.perf_counter() - began)
-            taken = [machine.cpu_seconds(each) - then for each, then in zip(processes, before, strict=True)]
-            found.gateway_cpu_seconds += taken[0]
-            found.database_cpu_seconds += taken[1]
-            reading.look_at(size, answer)
-            progress.advance(task)
+    with others.watched() as look:
+        for _ in range(requests):
+            for (size, reading), found in zip(turns, measured, strict=True):
+                reading.look_at(size, _asked(size, reading, found, processes))
+                look()
+                progress.advance(task)
     return list(zip(turns, measured, strict=True))
+
+
+def _asked(size: Size, reading: Reading, found: Measured, processes: Sequence[int]) -> bytes:
+    """What is answered to one question; what that took is added to what was found."""
+    before = [machine.cpu_seconds(each) for each in processes]
+    began = time.perf_counter()
+    answer = reading.ask(size)
+    found.seconds.append(time.perf_counter() - began)
+    taken = [machine.cpu_seconds(each) - then for each, then in zip(processes, before, strict=True)]
+    found.gateway_cpu_seconds += taken[0]
+    found.database_cpu_seconds += taken[1]
+    return answer
 
 
 def _told(size: Size) -> dict[str, Any]:
@@ -260,6 +268,7 @@ def _show(result: Mapping[str, Any]) -> None:
         table.add_row(row["reading"], f"{row['calls']:,}", *figures)
     console.print(table)
     console.print("Every answer says exactly what was generated.")
+    click.echo("\n" + tables.busy(result))
     click.echo("\n" + tables.goals(result["goals"]), nl=False)
 
 

@@ -21,7 +21,7 @@ import psutil
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scripts.benchmarks import books, goals, settled, tables
+from scripts.benchmarks import books, goals, machine, settled, tables
 from scripts.benchmarks.arena import asked, open_arena
 from scripts.benchmarks.behaviour import Behaviour
 from scripts.benchmarks.contestants import Served
@@ -99,7 +99,7 @@ def soak(*, as_json: bool, **shape: int) -> None:
 
 
 def _soaked(plan: Plan) -> dict[str, Any]:
-    tollgate = Tollgate(workers=plan.workers)
+    tollgate, others = Tollgate(workers=plan.workers), machine.Others()
     with (
         open_arena([tollgate.contestant], Behaviour(events=_EVENTS)) as arena,
         Progress(console=Console(stderr=True), transient=True) as progress,
@@ -112,15 +112,17 @@ def _soaked(plan: Plan) -> dict[str, Any]:
         tenants = asyncio.run(books.tenants(group, plan.organizations))
         samples, seconds = [Sample(0, _memory(group))], 0.0
         task = progress.add_task("Soaking", total=plan.parts)
-        for at in range(plan.parts):
-            borne = arena.generator.bear(_load(plan, entrant.served, tenants, at))
-            _check(borne, plan.calls // plan.parts)
-            settled.write(told, borne.told)
-            seconds += borne.seconds
-            samples.append(Sample(samples[-1].calls + len(borne.told), _memory(group)))
-            progress.advance(task)
+        with others.watched() as look:
+            for at in range(plan.parts):
+                borne = arena.generator.bear(_load(plan, entrant.served, tenants, at))
+                _check(borne, plan.calls // plan.parts)
+                settled.write(told, borne.told)
+                seconds += borne.seconds
+                samples.append(Sample(samples[-1].calls + len(borne.told), _memory(group)))
+                look()
+                progress.advance(task)
         ledger = asyncio.run(settled.check(group, told, arena.provider.written_log(), PRICES))
-    return _result(plan, samples, seconds) | {"ledger": ledger}
+    return _result(plan, samples, seconds) | others.told | {"ledger": ledger}
 
 
 def _load(plan: Plan, served: Served, tenants: Sequence[Tenant], part: int) -> Load:
@@ -232,4 +234,5 @@ def _show(result: dict[str, Any]) -> None:
     console.print(
         f"{result['ledger']['recorded']:,} calls are recorded as they were answered and served, and no other."
     )
+    click.echo("\n" + tables.busy(result))
     click.echo("\n" + tables.goals(result["goals"]), nl=False)

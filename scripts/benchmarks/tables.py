@@ -108,17 +108,22 @@ def _notes(result: Mapping[str, Any]) -> Iterator[str]:
             f"- Tollgate's ledger agrees with the provider's log and with what callers were told: "
             f"{ledger['recorded']:,} calls, {ledger['amount']} USD, nothing held."
         )
-    busy = max(result["busy_before"], result["busy_meanwhile"])
-    warning = "**The machine was busy; distrust what follows from time.** " if busy > BUSY_SHARE else ""
-    yield (
-        f"- {warning}Others took {result['busy_before']:.2f} CPUs before the run, and up to "
-        f"{result['busy_meanwhile']:.2f} while something was measured."
-    )
+    yield f"- {busy(result)}"
     for each in result["contestants"]:
         if each["absent"] is not None:
             yield f"- {each['name']} does not take part: {each['absent']}"
         for what, note in each["notes"].items():
             yield f"- {each['name']}, {what}: {note}"
+
+
+def busy(result: Mapping[str, Any]) -> str:
+    """What others took of the CPUs, with a warning if that was much."""
+    most = max(result["busy_before"], result["busy_meanwhile"])
+    warning = "**The machine was busy; distrust what follows from time.** " if most > BUSY_SHARE else ""
+    return (
+        f"{warning}Others took {result['busy_before']:.2f} CPUs before the run, and up to "
+        f"{result['busy_meanwhile']:.2f} while something was measured."
+    )
 
 
 def rounds(count: int) -> str:

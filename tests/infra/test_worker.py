@@ -1,14 +1,18 @@
 """Jobs: each runs once per due time, whoever runs it, and nothing that ends early is lost."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TypeAlias
 
 import asyncpg
+import pytest
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 from pgqueuer.adapters.persistence.queries import Queries
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from tollgate.infra.job_queue import Pace
 from tollgate.infra.jobs import Schedule
@@ -68,7 +72,9 @@ async def test_a_due_job_runs_once_however_many_workers_there_are(database_url: 
     assert await pool.fetchval("SELECT count(*) FROM pgqueuer_schedules WHERE entrypoint = $1", shared.name) == 1
 
 
-async def test_a_job_that_raises_runs_again_when_it_is_due_next(database_url: str) -> None:
+async def test_a_job_that_raises_is_told_of_and_runs_again_when_it_is_due_next(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     runs = 0
     again = asyncio.Event()
 
@@ -81,6 +87,29 @@ async def test_a_job_that_raises_runs_again_when_it_is_due_next(database_url: st
 
     async with workers(database_url, [Schedule("unlucky", EVERY_SECOND, job)]), asyncio.timeout(PATIENCE_SECONDS):
         await again.wait()
+
+    assert {(each.levelname, "unlucky" in each.getMessage()) for each in caplog.records} == {("ERROR", True)}
+    assert _counted("unlucky", "failed") >= 1
+
+
+async def test_a_job_that_goes_well_is_counted_and_not_told_of(
+    database_url: str, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs: asyncio.Queue[None] = asyncio.Queue()
+    with capture_logs() as logged, caplog.at_level(logging.INFO):
+        async with (
+            workers(database_url, [Schedule("quiet", EVERY_SECOND, lambda: runs.put(None))]),
+            asyncio.timeout(PATIENCE_SECONDS),
+        ):
+            await runs.get()
+            await _until_scheduled(pool, "quiet")
+
+    assert (logged, caplog.records) == ([], [])
+    assert _counted("quiet", "finished") >= 1
+
+
+def _counted(job: str, outcome: str) -> float:
+    return REGISTRY.get_sample_value("tollgate_jobs_total", {"job": job, "outcome": outcome}) or 0
 
 
 async def test_a_job_missed_while_no_worker_ran_is_done_when_one_starts(database_url: str, pool: Pool) -> None:

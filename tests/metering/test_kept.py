@@ -144,11 +144,13 @@ async def test_only_what_is_named_and_was_refused_is_forgotten_and_it_is_printed
 
     refusals = [
         await invoke(tmp_path, "discard", other, "--yes"),
+        await invoke(tmp_path, "discard", other, input="y\n"),
         await invoke(tmp_path, "discard", name, input="n\n"),
         await invoke(tmp_path, "discard", "--yes"),
     ]
     assert all(result.exit_code != 0 for result in refusals)
-    assert f"Nothing was refused of {other}." in refusals[0].stderr
+    assert all(f"Nothing was refused of {other}." in result.stderr for result in refusals[:2])
+    assert "Never charge" not in refusals[1].output
     assert len(await listed(tmp_path)) == 2
 
     result = await invoke(tmp_path, "discard", name, "--yes")

@@ -40,7 +40,7 @@ class OrganizationsController(Controller):
     path = "/admin/organizations"
     tags = ("Organizations",)
 
-    @get()
+    @get(summary="Organizations, newest first")
     async def list_organizations(
         self,
         request: AnyRequest,
@@ -58,7 +58,7 @@ class OrganizationsController(Controller):
             key=lambda row: row.id,
         )
 
-    @post()
+    @post(summary="Create an organization")
     async def create_organization(
         self,
         data: JSONBody[CreateOrganization],
@@ -71,7 +71,7 @@ class OrganizationsController(Controller):
             limits = await _limits(session, organization.id, organization.id, data.limits)
         return One(data=OrganizationView.of(organization, limits))
 
-    @get("/{organization_id:str}")
+    @get("/{organization_id:str}", summary="One organization, with its limits")
     async def get_organization(
         self,
         organization_id: FromPath[str],
@@ -84,7 +84,7 @@ class OrganizationsController(Controller):
             limits = await service.get_limits(session, organization_id=wanted, scope_id=wanted)
         return One(data=OrganizationView.of(organization, limits))
 
-    @patch("/{organization_id:str}")
+    @patch("/{organization_id:str}", summary="Change an organization or its limits; what is left out stays")
     async def change_organization(
         self,
         organization_id: FromPath[str],
@@ -105,7 +105,7 @@ class ProjectsController(Controller):
     path = "/projects"
     tags = ("Projects",)
 
-    @get()
+    @get(summary="The organization's projects, newest first")
     async def list_projects(
         self, request: AnyRequest, database: Injected[Database], manager: Injected[Principal]
     ) -> Page[ProjectView]:
@@ -127,7 +127,7 @@ class ProjectsController(Controller):
             key=lambda row: row.id,
         )
 
-    @post()
+    @post(summary="Create a project")
     async def create_project(
         self,
         data: JSONBody[CreateProject],
@@ -141,7 +141,7 @@ class ProjectsController(Controller):
             )
             return One(data=await _limited(session, project, data.limits))
 
-    @get("/{project_id:str}")
+    @get("/{project_id:str}", summary="One project, with its limits")
     async def get_project(
         self, project_id: FromPath[str], database: Injected[Database], manager: Injected[Principal]
     ) -> One[ProjectView]:
@@ -150,7 +150,7 @@ class ProjectsController(Controller):
             project = await service.get_project(session, organization_id=manager.organization_id, project_id=wanted)
             return One(data=await _view(session, project))
 
-    @patch("/{project_id:str}")
+    @patch("/{project_id:str}", summary="Rename a project or change its limits; what is left out stays")
     async def change_project(
         self,
         project_id: FromPath[str],
@@ -190,7 +190,7 @@ class LimitsController(Controller):
     path = "/limits"
     tags = ("Limits",)
 
-    @get()
+    @get(summary="What the whole organization may spend and ask for")
     async def get_limits(
         self, database: Injected[Database], manager: Injected[Principal]
     ) -> One[OrganizationLimitsView]:
@@ -200,7 +200,7 @@ class LimitsController(Controller):
                 data=OrganizationLimitsView.of(await service.get_limits(session, organization_id=owner, scope_id=owner))
             )
 
-    @patch()
+    @patch(summary="Change the organization's own limits; what is left out stays")
     async def change_limits(
         self, data: JSONBody[OrganizationLimitsChange], database: Injected[Database], manager: Injected[Principal]
     ) -> One[OrganizationLimitsView]:
@@ -216,7 +216,7 @@ class RoutingController(Controller):
     path = "/routing"
     tags = ("Routing",)
 
-    @get()
+    @get(summary="Where the organization's calls may go")
     async def get_routing(
         self, database: Injected[Database], manager: Injected[Principal]
     ) -> One[OrganizationRoutingView]:

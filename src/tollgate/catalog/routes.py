@@ -48,7 +48,7 @@ class ProvidersController(Controller):
     path = "/admin/providers"
     tags = ("Catalogue",)
 
-    @get()
+    @get(summary="All providers, by slug")
     async def list_providers(
         self,
         request: AnyRequest,
@@ -61,7 +61,7 @@ class ProvidersController(Controller):
             rows = await service.list_providers(session, after=asked.cursor, count=asked.limit + 1)
         return _page(rows, asked.limit, lambda row: ProviderView.of(row, environment))
 
-    @post()
+    @post(summary="Enter a provider: where it is, and what format it speaks")
     async def create_provider(
         self,
         data: JSONBody[CreateProvider],
@@ -77,7 +77,7 @@ class ProvidersController(Controller):
             )
         return One(data=ProviderView.of(provider, environment))
 
-    @get("/{slug:str}")
+    @get("/{slug:str}", summary="One provider")
     async def get_provider(
         self,
         slug: FromPath[str],
@@ -88,7 +88,7 @@ class ProvidersController(Controller):
         async with database.read() as session:
             return One(data=ProviderView.of(await service.get_provider(session, slug), environment))
 
-    @patch("/{slug:str}")
+    @patch("/{slug:str}", summary="Change a provider; what is left out stays")
     async def change_provider(
         self,
         slug: FromPath[str],
@@ -129,7 +129,7 @@ class ModelsController(Controller):
     path = "/admin/models"
     tags = ("Catalogue",)
 
-    @get()
+    @get(summary="All models, by slug")
     async def list_models(
         self,
         request: AnyRequest,
@@ -141,7 +141,7 @@ class ModelsController(Controller):
             rows = await service.list_models(session, after=asked.cursor, count=asked.limit + 1)
         return _page(rows, asked.limit, ModelView.of)
 
-    @post()
+    @post(summary="Enter a model that callers may ask for")
     async def create_model(
         self,
         data: JSONBody[CreateModel],
@@ -151,7 +151,7 @@ class ModelsController(Controller):
         async with database.write() as session:
             return One(data=ModelView.of(await service.create_model(session, data.model(act.at), act=act)))
 
-    @get("/{author:str}/{name:str}")
+    @get("/{author:str}/{name:str}", summary="One model as it was entered")
     async def get_model(
         self,
         author: FromPath[str],
@@ -162,7 +162,7 @@ class ModelsController(Controller):
         async with database.read() as session:
             return One(data=ModelView.of(await service.get_model(session, f"{author}/{name}")))
 
-    @patch("/{author:str}/{name:str}")
+    @patch("/{author:str}/{name:str}", summary="Change a model; what is left out stays")
     async def change_model(
         self,
         author: FromPath[str],
@@ -201,7 +201,7 @@ class EndpointsController(Controller):
     path = "/admin/endpoints"
     tags = ("Catalogue",)
 
-    @get()
+    @get(summary="Where models are offered, newest first")
     async def list_endpoints(
         self,
         request: AnyRequest,
@@ -215,7 +215,7 @@ class EndpointsController(Controller):
             )
         return web.page(rows, limit=asked.limit, show=EndpointView.of, key=lambda row: row.id)
 
-    @post()
+    @post(summary="Offer a model at a provider")
     async def create_endpoint(
         self,
         data: JSONBody[CreateEndpoint],
@@ -226,7 +226,7 @@ class EndpointsController(Controller):
         async with database.write() as session:
             return One(data=EndpointView.of(await service.create_endpoint(session, endpoint, act=act)))
 
-    @get("/{endpoint_id:str}")
+    @get("/{endpoint_id:str}", summary="One endpoint: a model at a provider")
     async def get_endpoint(
         self,
         endpoint_id: FromPath[str],
@@ -237,7 +237,7 @@ class EndpointsController(Controller):
         async with database.read() as session:
             return One(data=EndpointView.of(await service.get_endpoint(session, wanted)))
 
-    @patch("/{endpoint_id:str}")
+    @patch("/{endpoint_id:str}", summary="Change an endpoint; what is left out stays")
     async def change_endpoint(
         self,
         endpoint_id: FromPath[str],
@@ -278,7 +278,7 @@ class AliasesController(Controller):
     path = "/admin/aliases"
     tags = ("Catalogue",)
 
-    @get()
+    @get(summary="All aliases, by slug")
     async def list_aliases(
         self,
         request: AnyRequest,
@@ -290,14 +290,14 @@ class AliasesController(Controller):
             rows = await service.list_aliases(session, after=asked.cursor, count=asked.limit + 1)
         return _page(rows, asked.limit, AliasView.of)
 
-    @post()
+    @post(summary="Have another slug lead to a model")
     async def create_alias(
         self, data: JSONBody[CreateAlias], database: Injected[Database], act: Injected[Act]
     ) -> One[AliasView]:
         async with database.write() as session:
             return One(data=AliasView.of(await service.create_alias(session, data.alias(act.at), act=act)))
 
-    @get("/{author:str}/{name:str}")
+    @get("/{author:str}/{name:str}", summary="One alias, and where it leads")
     async def get_alias(
         self,
         author: FromPath[str],

@@ -70,7 +70,9 @@ def discard(call_ids: tuple[CallId, ...], data_dir: Path, *, yes: bool, as_json:
     if as_json and not yes:
         raise click.UsageError("--json answers without asking: give --yes with it")
     if not yes:
-        click.confirm(f"Never charge {len(set(call_ids))} calls?", abort=True)
+        calls = len({each.call_id for each in cli_options.run(_refused(data_dir, call_ids))})
+        click.confirm("Never charge this call?" if calls == 1 else f"Never charge these {calls} calls?", abort=True)
+    # Chosen anew: somebody may have sent one once more while we asked.
     chosen = cli_options.run(_discard(data_dir, call_ids))
     whole = [{**_plain(each), "letter": each.letter.decode(errors="replace")} for each in chosen]
     if as_json:
@@ -90,8 +92,12 @@ async def _retry(data_dir: Path, call_ids: Collection[CallId]) -> list[Kept]:
     return chosen
 
 
+async def _refused(data_dir: Path, call_ids: Collection[CallId]) -> list[Kept]:
+    return kept.refused(data_dir, call_ids)
+
+
 async def _discard(data_dir: Path, call_ids: Collection[CallId]) -> list[Kept]:
-    chosen = kept.refused(data_dir, call_ids)
+    chosen = await _refused(data_dir, call_ids)
     kept.discard(chosen)
     return chosen
 

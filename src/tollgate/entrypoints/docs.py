@@ -1,6 +1,6 @@
 """Docs: the interface described on a page rendered from the OpenAPI document; nothing is loaded from elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -15,6 +15,10 @@ from litestar.openapi.spec import (
     Reference,
     RequestBody,
 )
+from litestar.plugins import ReceiveRoutePlugin
+from litestar.routes import BaseRoute, HTTPRoute
+
+from tollgate.kit.principal import KeyKind
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
@@ -27,21 +31,44 @@ code { font: 14px ui-monospace, monospace; }
 """
 _REFERENCE = "https://platform.openai.com/docs/api-reference"
 _INFERENCE = (
-    ("/api/v1/chat/completions", "OpenAI Chat Completions, streamed and not; any inference key.", f"{_REFERENCE}/chat"),
-    ("/api/v1/responses", "OpenAI Responses, streamed and not; any inference key.", f"{_REFERENCE}/responses"),
-    ("/api/v1/embeddings", "OpenAI Embeddings; any inference key.", f"{_REFERENCE}/embeddings"),
+    ("/api/v1/chat/completions", "OpenAI Chat Completions, streamed and not", f"{_REFERENCE}/chat"),
+    ("/api/v1/responses", "OpenAI Responses, streamed and not", f"{_REFERENCE}/responses"),
+    ("/api/v1/embeddings", "OpenAI Embeddings", f"{_REFERENCE}/embeddings"),
     (
         "/api/anthropic/v1/messages",
-        "Anthropic Messages, streamed and not; any inference key.",
+        "Anthropic Messages, streamed and not",
         "https://platform.claude.com/docs/en/api/messages",
     ),
     (
         "/api/anthropic/v1/messages/count_tokens",
-        "About how many tokens a prompt is, as counted here; nothing is charged.",
+        "About how many tokens a prompt is, as counted here; nothing is charged",
         "https://platform.claude.com/docs/en/api/messages-count-tokens",
     ),
 )
 """Routes of the data plane, which are plain ASGI and unknown to Litestar's own description: path, what, wire format."""
+
+
+_TAKES = {
+    KeyKind.INFERENCE: "Takes an inference key.",
+    KeyKind.MANAGEMENT: "Takes a management key, and is about its organization alone.",
+    KeyKind.OPERATOR: "Takes an operator key.",
+}
+_TAKES_ANY = "Takes a key of any kind."
+_TAKES_NONE = "Takes no key."
+
+
+class WhoMayAsk(ReceiveRoutePlugin):
+    """Has each route's description say which key it takes, from what its handler asks for, by name."""
+
+    def __init__(self, asking: Mapping[str, KeyKind | None]) -> None:
+        self._asking = asking
+
+    def receive_route(self, route: BaseRoute) -> None:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                kinds = [self._asking[name] for name in self._asking.keys() & handler.parsed_fn_signature.parameters]
+                told = [_TAKES_ANY if kind is None else _TAKES[kind] for kind in kinds] or [_TAKES_NONE]
+                handler.description = handler.description or told[0]
 
 
 class WholeInterface(JsonRenderPlugin):
@@ -63,6 +90,7 @@ def _with_inference(document: dict[str, Any]) -> dict[str, Any]:
             post=Operation(
                 tags=["Inference"],
                 summary=what,
+                description=_TAKES[KeyKind.INFERENCE],
                 external_docs=ExternalDocumentation(url=reference),
                 request_body=body,
                 responses=answers,
@@ -80,11 +108,10 @@ async def docs(request: Request[Any, Any, Any]) -> str:
 def _page(document: dict[str, Any]) -> str:
     subjects: dict[str, list[str]] = {"Inference": []}
     for method, path, operation in _operations(document):
-        subject = (operation.get("tags") or ["Other"])[0]
+        subject = operation["tags"][0]
         parameters = tuple(parameter["name"] for parameter in operation.get("parameters", ()))
-        subjects.setdefault(subject, []).append(
-            _article(method, path, operation.get("summary") or operation.get("description") or "", parameters)
-        )
+        told = f"{operation['summary']}. {operation['description']}"
+        subjects.setdefault(subject, []).append(_article(method, path, told, parameters))
     body = "".join(f"<h2>{escape(subject)}</h2>{''.join(articles)}" for subject, articles in subjects.items())
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"

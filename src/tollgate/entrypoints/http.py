@@ -128,7 +128,7 @@ def build(
         dependencies=wiring.dependencies(),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[wiring.running],
-        plugins=[web.StrictBodies(), web.AmountSchema()],
+        plugins=[web.StrictBodies(), web.AmountSchema(), docs.WhoMayAsk(_ASKING)],
         request_max_body_size=web.BODY_BYTES_MAX,
         openapi_config=OpenAPIConfig(
             title="Tollgate",

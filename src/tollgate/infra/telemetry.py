@@ -148,7 +148,7 @@ CLOSINGS = Counter(
 )
 JOBS = Counter(
     "tollgate_jobs_total",
-    "Runs of jobs that ended, by job and outcome. Alarm on given_up: it is not tried again by itself.",
+    "Runs of jobs and schedules that ended, by job and outcome. Alarm on given_up: it is not tried again by itself.",
     ["job", "outcome"],
 )
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])

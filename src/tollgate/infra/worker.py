@@ -13,7 +13,7 @@ from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.core.sm import SchedulerManager
 from pgqueuer.domain.models import Schedule as DueSchedule
 
-from tollgate.infra import database
+from tollgate.infra import database, telemetry
 from tollgate.infra.database import DATABASE_AWAY
 from tollgate.infra.job_queue import JobQueue, Pace, Pool
 from tollgate.infra.jobs import Job, Schedule
@@ -29,8 +29,8 @@ async def run_worker(
 ) -> None:
     """Do what is due and what is asked for until `stop` is set, then let what has begun finish.
 
-    Scheduled work that raises is logged and runs again when it is due next. While the database is away, so is the
-    worker.
+    Scheduled work that raises is logged, by the library, and runs again when it is due next; of what went well only
+    counters and the status tell. While the database is away, so is the worker.
     """
     while not stop.is_set():
         try:
@@ -59,21 +59,18 @@ async def _keep_schedules(pool: Pool, schedules: Sequence[Schedule], stop: async
     manager = SchedulerManager(Queries(AsyncpgPoolDriver(pool)))
     manager.shutdown = stop
     for schedule in schedules:
-        manager.schedule(schedule.name, schedule.cron)(_logged(schedule))
+        manager.schedule(schedule.name, schedule.cron)(_counted(schedule))
     await manager.run()
 
 
-def _logged(schedule: Schedule) -> Callable[[DueSchedule], Awaitable[None]]:
+def _counted(schedule: Schedule) -> Callable[[DueSchedule], Awaitable[None]]:
     async def run(_due: DueSchedule) -> None:
-        began = asyncio.get_running_loop().time()
-        _log.info("job.started", job=schedule.name)
         outcome = "failed"
         try:
             await schedule.job()
             outcome = "finished"
         finally:
-            seconds = round(asyncio.get_running_loop().time() - began, 3)
-            _log.info(f"job.{outcome}", job=schedule.name, seconds=seconds)
+            telemetry.JOBS.labels(schedule.name, outcome).inc()
 
     return run
 

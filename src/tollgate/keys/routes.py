@@ -28,7 +28,7 @@ class KeysController(Controller):
     path = "/keys"
     tags = ("Keys",)
 
-    @get()
+    @get(summary="The organization's keys, newest first")
     async def list_keys(
         self, request: AnyRequest, database: Injected[Database], manager: Injected[Principal]
     ) -> Page[KeyView]:
@@ -48,7 +48,7 @@ class KeysController(Controller):
             limits = await _limited(session, minted.key, data.limits)
         return MintedKeyView.of(minted, limits)
 
-    @get("/{key_id:str}")
+    @get("/{key_id:str}", summary="One key, with its limits; never its text")
     async def get_key(
         self, key_id: FromPath[str], database: Injected[Database], manager: Injected[Principal]
     ) -> One[KeyView]:
@@ -57,7 +57,7 @@ class KeysController(Controller):
             key = await service.get(session, organization_id=manager.organization_id, key_id=wanted)
             return One(data=KeyView.of(key, await _limits(session, key)))
 
-    @patch("/{key_id:str}")
+    @patch("/{key_id:str}", summary="Change a key or its limits; what is left out stays")
     async def change_key(
         self,
         key_id: FromPath[str],
@@ -107,7 +107,7 @@ class OrganizationKeysController(Controller):
     path = "/admin/organizations/{organization_id:str}/keys"
     tags = ("Organizations",)
 
-    @get()
+    @get(summary="The keys of any organization, newest first")
     async def list_organization_keys(
         self,
         request: AnyRequest,

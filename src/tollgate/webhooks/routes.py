@@ -37,7 +37,7 @@ class WebhooksController(Controller):
     path = "/webhooks"
     tags = ("Webhooks",)
 
-    @get()
+    @get(summary="The organization's addresses, newest first")
     async def list_webhooks(
         self, request: AnyRequest, database: Injected[Database], manager: Injected[Principal]
     ) -> Page[WebhookView]:
@@ -70,7 +70,7 @@ class WebhooksController(Controller):
             )
         return MintedWebhookView.of(minted)
 
-    @get("/{webhook_id:str}")
+    @get("/{webhook_id:str}", summary="One address, and what it is told of")
     async def get_webhook(
         self, webhook_id: FromPath[str], database: Injected[Database], manager: Injected[Principal]
     ) -> One[WebhookView]:
@@ -78,7 +78,7 @@ class WebhooksController(Controller):
         async with database.read() as session:
             return One(data=WebhookView.of(await service.get(session, organization_id=owner, webhook_id=wanted)))
 
-    @patch("/{webhook_id:str}")
+    @patch("/{webhook_id:str}", summary="Change an address, or what it is told of; what is left out stays")
     async def change_webhook(
         self,
         webhook_id: FromPath[str],

@@ -23,6 +23,7 @@ BODY_BYTES_MAX = 512 * 1024
     "/webhooks/stripe",
     status_code=200,
     summary="An event of Stripe's",
+    description="Takes no key: Stripe's signature is the proof.",
     tags=["Payments"],
     request_max_body_size=BODY_BYTES_MAX,
     responses={200: ResponseSpec(None, description="It is kept, now or before, and will be acted on.")},
