@@ -31,6 +31,8 @@ def reading(script: Script) -> Callable[[], Coroutine[Any, None, Bytes | None]]:
         for each in left:
             if each is WAIT:
                 await asyncio.sleep(0)
+            elif isinstance(each, asyncio.Future):
+                await each
             elif each is FOR_EVER:
                 await asyncio.Event().wait()
             elif each is BROKEN:
@@ -73,6 +75,17 @@ async def test_what_came_before_a_body_broke_off_is_taken_first(script: Script) 
         await taken([*script, BROKEN], pieces)
     assert failed.value.__cause__ is BROKEN
     assert b"".join(pieces) == b"".join(chunk for chunk in script if chunk is not WAIT)
+
+
+async def test_what_has_come_meanwhile_is_not_waited_for() -> None:
+    come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    arrivals = _Arrivals(reading([b"1", come, b"2"]), idle_seconds=5)
+    assert await arrivals.take() == b"1"
+    come.set_result(None)
+    with pytest.raises(StopIteration) as taken_at_once:
+        next(arrivals.take())
+    assert taken_at_once.value.value == b"2"
+    arrivals.close()
 
 
 async def test_no_more_than_some_is_taken_at_once() -> None:

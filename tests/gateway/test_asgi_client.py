@@ -67,10 +67,40 @@ async def test_events_in_time_need_no_comments(
 
 
 async def test_who_leaves_interrupts_the_wait(server: Server, client: AsgiClient) -> None:
+    async def wait() -> None:
+        with client.staying():
+            await asyncio.sleep(10)
+
     asyncio.get_running_loop().call_later(0.05, server.left.set)
     with pytest.raises(ClientGone):
-        async with asyncio.timeout(1), client.staying():
+        await wait()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_who_left_and_was_cancelled_stays_cancelled(server: Server, client: AsgiClient) -> None:
+    async def wait() -> None:
+        with client.staying():
             await asyncio.sleep(10)
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0.01)
+    server.left.set()
+    await asyncio.sleep(0)  # Its leaving has been heard of, and the block has not ended yet.
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_who_leaves_after_a_block_interrupts_nothing(server: Server, client: AsgiClient) -> None:
+    with client.staying():
+        await asyncio.sleep(0)
+    server.left.set()
+    await asyncio.sleep(0.01)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
 
 async def test_who_left_is_sent_no_more(server: Server, client: AsgiClient) -> None:
@@ -86,8 +116,9 @@ async def test_who_left_is_sent_no_more(server: Server, client: AsgiClient) -> N
 
 async def test_a_timeout_of_its_own_stays_one(client: AsgiClient) -> None:
     async def wait() -> None:
-        async with client.staying(), asyncio.timeout(0.01):
-            await asyncio.sleep(10)
+        with client.staying():
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(10)
 
     with pytest.raises(TimeoutError):
         await wait()
@@ -96,7 +127,7 @@ async def test_a_timeout_of_its_own_stays_one(client: AsgiClient) -> None:
 
 async def test_a_cancelled_wait_stays_cancelled(client: AsgiClient) -> None:
     async def wait() -> None:
-        async with client.staying():
+        with client.staying():
             await asyncio.sleep(10)
 
     waiting = asyncio.create_task(wait())

@@ -70,7 +70,9 @@ def _stream(client: Wire, entry: Entry, data: list[bytes]) -> None:
     leaner = said.outlet(lean, model="acme/model", generation_id="gen_1", created=1)
     pieces, has_begun = [], False
     for each in data:
-        is_quiet = has_begun and EventSplitter().may_pass(event(each)) and lean.find_telling(event(each), 0) == -1
+        is_quiet = (
+            has_begun and EventSplitter().whole_events(event(each)) > 0 and lean.find_telling(event(each), 0) == -1
+        )
         before = reader.answer
         has_begun = reader.look(each) or has_begun
         if not is_quiet:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 from tests.gateway.clocked import Clocked, clocked
@@ -10,6 +11,7 @@ from tests.gateway.fake_client import FakeClient
 from tests.gateway.watched import Watched, finished
 
 from tollgate.gateway import service, tokenizer
+from tollgate.gateway.serving import Serving
 from tollgate.kit.errors import TollgateError
 from tollgate.metering.model import AttemptStatus, CallStatus, Settlement
 
@@ -121,8 +123,58 @@ async def test_a_stream_that_does_not_come_to_its_end_leaves_no_note(watched: Wa
     assert (await watched.gateway.counter(tenant))["total_held"] == 0
 
 
+async def test_a_stream_that_told_all_is_recorded_and_let_go_of_though_its_call_is_cancelled_meanwhile(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, settle, recording = await watched.gateway.tenant(), watched.served._meter.settle, asyncio.Event()
+
+    async def told(settlement: Settlement) -> None:
+        assert not watched.provider.is_let_go_of
+        recording.set()
+        await settle(settlement)
+
+    monkeypatch.setattr(watched.served._meter, "settle", told)
+    call = await watched.call(tenant, FakeClient())
+    watched.provider.say("one")
+    watched.provider.end()
+    async with asyncio.timeout(5):
+        await recording.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert watched.provider.is_let_go_of
+    await watched.served.drained()
+    assert watched.is_clear
+    [row] = await watched.gateway.pool.fetch(
+        "SELECT status, estimated FROM calls WHERE organization_id = $1", tenant.id_of("organization")
+    )
+    assert (row["status"], row["estimated"]) == ("settled", False)
+    assert (await watched.gateway.counter(tenant))["total_held"] == 0
+
+
 async def test_a_call_that_is_refused_leaves_no_note(watched: Watched) -> None:
     poor = await watched.gateway.tenant(grant="0")
     with pytest.raises(TollgateError):
         await finished(await watched.call(poor, FakeClient()))
     assert watched.is_clear
+
+
+async def test_only_calls_that_go_on_are_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_NOTE_SECONDS", 0.02)
+    now, again, looked = asyncio.get_running_loop().time(), asyncio.Event(), list[str]()
+    under_way = {"ends before": now, "goes on": now, "ends as the other is looked after": now}
+
+    async def look(call: str) -> None:
+        under_way.pop("ends as the other is looked after", None)
+        if call in looked:
+            again.set()
+        looked.append(call)
+
+    looking = asyncio.create_task(service._look_after(cast("dict[Serving, float]", under_way), cast("Any", look)))
+    await asyncio.sleep(0)
+    del under_way["ends before"]
+    async with asyncio.timeout(5):
+        await again.wait()
+    looking.cancel()
+    assert set(looked) == {"goes on"}
+    assert set(under_way) == {"goes on"}

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 import pytest
 from tests.gateway.fake_provider import DONE, USAGE, chunk
 from tests.gateway.scripted import Script
-from tests.gateway.test_exchange import a_call
+from tests.gateway.test_relay import a_call
 
 from tollgate.gateway.endings import Ending
-from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import UpstreamRequest, Wire
+from tollgate.gateway.relay import Relay
 from tollgate.gateway.upstream import HttpUpstream
 from tollgate.kit.errors import ProviderFailed, ProviderTimedOut, ProviderUnreachable
 
@@ -79,13 +79,13 @@ async def test_the_connection_of_a_stream_that_ended_serves_the_next() -> None:
             call = a_call(script, Wire.CHAT)
             reply = await provider.send(UpstreamRequest(address, {}, b"", stream=True))
             speech = call.crossing.to(call.attempts[0].candidate)
-            exchange = Exchange(reply, speech, supports_cancel=True, drain_seconds=1)
-            await exchange.open()
-            outlet = exchange.outlet(model="acme/model", generation_id="gen_1", created=1)
-            await exchange.relay(script.caller, {}, outlet)
+            relay = Relay(reply, speech, supports_cancel=True, drain_seconds=1)
+            await relay.open()
+            outlet = relay.outlet(model="acme/model", generation_id="gen_1", created=1)
+            await relay.run(script.caller, {}, outlet)
             script.caller.rest()
-            assert exchange.ending is Ending.FINISHED
-            await exchange.close()
+            assert relay.ending is Ending.FINISHED
+            await relay.close()
             await asyncio.sleep(0.005)
         await provider.close()
     assert len(connections) == 1

@@ -30,6 +30,7 @@ class Provider:
         self.answers = asyncio.Event()
         self.answers.set()
         self.asked = asyncio.Event()
+        self.is_let_go_of = False
 
     async def send(self, _: UpstreamRequest) -> Reply:
         self.asked.set()
@@ -47,7 +48,7 @@ class Provider:
         return await self._given.get()
 
     async def close(self) -> None:
-        """Nothing is to be closed."""
+        self.is_let_go_of = True
 
     def say(self, *words: str) -> None:
         for word in words:

@@ -7,7 +7,7 @@ of garbage need not look at them (`gc=False`).
 """
 
 from collections.abc import Awaitable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -237,7 +237,7 @@ class Receipt(NamedTuple):
 class Client(Protocol):
     """The caller's side of a call: what it is sent. Sending raises `ClientGone` once it is known to have hung up."""
 
-    def staying(self) -> AbstractAsyncContextManager[None]:
+    def staying(self) -> AbstractContextManager[None]:
         """A block that a caller who hangs up interrupts: it ends in `ClientGone` at once."""
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None: ...

@@ -49,26 +49,36 @@ class Patience:
             wait.reschedule(now)
 
 
+def begin(work: Awaitable[None]) -> Awaitable[None] | None:
+    """Do a first step of the work, raising what it raises; what is left of it, to be awaited, if that was not all."""
+    steps = work.__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration:
+        return None
+    return _rest_of(steps, waits_for)
+
+
 async def within(seconds: float, work: Awaitable[Result]) -> Result:
     """What the work comes to; raises what it raises.
 
     Raises:
         TimeoutError: it took longer, and is given up.
     """
-    begun = work.__await__()
+    steps = work.__await__()
     try:
-        waits_for = next(begun)
+        waits_for = next(steps)
     except StopIteration as done:
         result: Result = done.value
         return result
     async with asyncio.timeout(seconds):
-        rest: Result = await _rest_of(begun, waits_for)
+        rest: Result = await _rest_of(steps, waits_for)
         return rest
 
 
 @coroutine
-def _rest_of(begun: Any, waits_for: object) -> Generator[object, None, Any]:
-    """Go on with what was begun, and waits for this.
+def _rest_of(steps: Any, waits_for: object) -> Generator[object, None, Any]:
+    """Go on with work that has begun, and waits for this.
 
     What servers hand out to be awaited need not be a generator: all it has to know is what comes next.
     """
@@ -76,18 +86,18 @@ def _rest_of(begun: Any, waits_for: object) -> Generator[object, None, Any]:
         try:
             yield waits_for
         except BaseException as interruption:
-            _interrupt(begun, interruption)
+            _interrupt(steps, interruption)
             raise
         try:
-            waits_for = next(begun)
+            waits_for = next(steps)
         except StopIteration as done:
             return done.value
 
 
-def _interrupt(begun: Any, interruption: BaseException) -> None:
+def _interrupt(steps: Any, interruption: BaseException) -> None:
     """Tell the work of what interrupts it, if it can be told, and have it end there."""
-    if hasattr(begun, "throw"):
+    if hasattr(steps, "throw"):
         try:
-            begun.throw(interruption)
+            steps.throw(interruption)
         finally:
-            begun.close()
+            steps.close()

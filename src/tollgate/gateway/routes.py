@@ -1,9 +1,10 @@
 """Routes of the data plane: plain ASGI, because nothing may stand between a stream and its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TypeAlias
 
 from litestar import asgi
 from litestar.exceptions import MethodNotAllowedException
@@ -21,7 +22,7 @@ from tollgate.kit.errors import InvalidRequest, PayloadTooLarge, TollgateError
 KEEP_ALIVE_SECONDS = 10.0
 WRITE_SECONDS_MAX = 60.0
 """How long a caller may take to make room for a piece of an answer."""
-_PATIENCE = 4
+_THROWN_AWAY_BODIES = 4
 """How much of a body that is too large is read on and thrown away: a caller who still sends hears no answer."""
 _FORMAT_HEADERS = b"anthropic-"
 
@@ -61,14 +62,16 @@ async def _opened(scope: Scope, receive: Receive) -> tuple[Gateway, Proof]:
         raise
 
 
-async def _inquiry(gateway: Gateway, scope: Scope, receive: Receive, wire: Wire, begun: tuple[Proof, Place]) -> Inquiry:
+async def _inquiry(
+    gateway: Gateway, scope: Scope, receive: Receive, wire: Wire, caller: tuple[Proof, Place]
+) -> Inquiry:
     """The call once it is whole. What its key may do is asked when the body has come: that can be long after it began.
 
     Raises:
         InvalidRequest: the body is incomplete, or does not arrive in time.
         PayloadTooLarge: it is too large.
     """
-    proof, place = begun
+    proof, place = caller
     try:
         body = await gateway.room.arriving.within(_body(receive, gateway.body_bytes_max, place))
     except TimeoutError as error:
@@ -112,10 +115,39 @@ async def _body(receive: Receive, bytes_max: int, place: Place) -> bytes:
         else:
             pieces.clear()
         ended = not message.get("more_body")
-        if size > (bytes_max if ended else _PATIENCE * bytes_max):
+        if size > (bytes_max if ended else _THROWN_AWAY_BODIES * bytes_max):
             raise PayloadTooLarge(f"A request body has at most {bytes_max} bytes.")
         if ended:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Stay:
+    """A block that can be interrupted, as by `asyncio.Timeout`, and ends in `ClientGone` then."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled_before = 0
+        self._is_interrupted = False
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._cancelled_before = 0 if self._task is None else self._task.cancelling()
+
+    def interrupt(self) -> None:
+        """End the block, if it has not ended."""
+        if self._task is not None and not self._is_interrupted:
+            self._is_interrupted = True
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if task is None or not self._is_interrupted:
+            return
+        # If somebody else has cancelled the task as well, it stays cancelled.
+        if task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
+            raise ClientGone from None
 
 
 class AsgiClient:
@@ -128,26 +160,19 @@ class AsgiClient:
         self._receive = receive
         self._send = send
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._listening: asyncio.Task[None] | None = None
         self._gone = False
-        self._stay: asyncio.Timeout | None = None
+        self._stay: _Stay | None = None
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._reminder: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def staying(self) -> AsyncIterator[None]:
+    def staying(self) -> "_Stay":
         """A block that a caller who hangs up interrupts: it ends in `ClientGone` at once."""
         self._listen()
-        try:
-            async with asyncio.timeout(None) as self._stay:
-                yield
-        except TimeoutError:
-            if not self._gone:
-                raise
-            raise ClientGone from None
-        finally:
-            self._stay = None
+        self._stay = _Stay()
+        return self._stay
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the status and the headers."""
@@ -161,8 +186,10 @@ class AsgiClient:
         """Send a piece; the pieces of a stream are whole events."""
         if self._reminder is not None:
             await self._reminder
-        await self._deliver({"type": "http.response.body", "body": piece, "more_body": True})
-        self._sent_at = self._loop.time()
+        rest = self._begin_to_deliver({"type": "http.response.body", "body": piece, "more_body": True})
+        if rest is not None:
+            await rest
+        self._sent_at = self._time()
         if self._timer is None:
             self._listen()
             self._remind_in(KEEP_ALIVE_SECONDS)
@@ -190,7 +217,7 @@ class AsgiClient:
             pass
         self._gone = True
         if self._stay is not None:
-            self._stay.reschedule(self._loop.time())
+            self._stay.interrupt()
 
     def _remind_in(self, seconds: float) -> None:
         self._timer = self._loop.call_later(seconds, self._remind)
@@ -209,11 +236,26 @@ class AsgiClient:
         self._reminder = None
 
     async def _deliver(self, message: HTTPSendMessage) -> None:
+        rest = self._begin_to_deliver(message)
+        if rest is not None:
+            await rest
+
+    def _begin_to_deliver(self, message: HTTPSendMessage) -> Awaitable[None] | None:
+        """Send; nearly always that is over at once. If it is not, what is left to be waited for."""
         if self._gone:
             raise ClientGone
         try:
+            rest = patience.begin(self._send(message))
+        except (OSError, RuntimeError) as error:
+            raise ClientGone from error
+        return None if rest is None else self._go_on_with(rest)
+
+    @staticmethod
+    async def _go_on_with(rest: Awaitable[None]) -> None:
+        try:
             # Who does not read for so long is as good as gone: the provider and the hold would wait with us.
-            await patience.within(WRITE_SECONDS_MAX, self._send(message))
+            async with asyncio.timeout(WRITE_SECONDS_MAX):
+                await rest
         except (OSError, RuntimeError) as error:
             raise ClientGone from error
 

@@ -5,7 +5,7 @@ commit: what was acknowledged is recorded.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,14 +16,13 @@ from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import NO_TIMEOUTS, Format, Provider
 from tollgate.gateway import beginnings, endings, fallback, formats, headers, tokenizer, unseen
 from tollgate.gateway.admitting import LONG_BYTES, Admissions
-from tollgate.gateway.crossing import Speech
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.door import Door
 from tollgate.gateway.endings import Call, Ending
-from tollgate.gateway.exchange import Exchange
-from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Reply, Upstream, Wire
+from tollgate.gateway.model import Access, Attempt, Client, ClientGone, Upstream, Wire
 from tollgate.gateway.outlook import Outlook, endpoint_of
 from tollgate.gateway.protocols import anthropic_messages
+from tollgate.gateway.relay import Relay
 from tollgate.gateway.room import Place, Room
 from tollgate.gateway.serving import Serving, report
 from tollgate.gateway.stopwatch import Stopwatch
@@ -38,6 +37,8 @@ from tollgate.metering.model import AttemptStatus, Settlement
 from tollgate.metering.service import Meter
 
 _NOTE_SECONDS = 1.0
+_NOTE_LATER_SHARE = 0.1
+"""How much later, of that, a note may be taken, so that those of several calls are taken together."""
 _log = structlog.get_logger(__name__)
 
 
@@ -83,8 +84,10 @@ class Gateway:
         self.room = Room(surroundings.body_bytes_max)
         self._accesses: dict[str, tuple[Provider, Access]] = {}
         """How providers are reached, by slug."""
-        self._streaming: set[Serving] = set()
-        self._uncounted: set[Serving] = set()
+        self._streaming: dict[Serving, float] = {}
+        """Since when they have streamed without a note, on the event loop's clock; the longest comes first."""
+        self._uncounted: dict[Serving, float] = {}
+        """Since when they have gone on with a prompt that was only gauged."""
         self._settling: set[Serving] = set()
         """Calls that ended and are not with the meter yet."""
         self._has_settled = asyncio.Event()
@@ -103,7 +106,7 @@ class Gateway:
             inquiry.place.leave()
         serving = Serving(call, client, watch)
         if not call.prompt.counted:
-            self._uncounted.add(serving)
+            self._uncounted[serving] = asyncio.get_running_loop().time()
         try:
             await self._forward(serving)
             if call.request.stream and call.ending is not Ending.CLIENT_LEFT:
@@ -135,20 +138,18 @@ class Gateway:
 
     async def note_progress(self) -> None:
         """Note about once a second how far streams have come, so that nothing delivered is lost with this process."""
-        await _again_and_again(self._streaming, self._note)
+        await _look_after(self._streaming, self._note)
 
     async def count_late(self) -> None:
         """Count about once a second the prompts that were only gauged, so that they are known if this process dies."""
-        await _again_and_again(self._uncounted, self._count)
+        await _look_after(self._uncounted, self._count)
 
     async def _count(self, serving: Serving) -> None:
         """Count a prompt unless its call has come to its end: what is counted in vain delays those that wait."""
         call = serving.call
-        if serving not in self._uncounted:
-            return
         counted = await self._admissions.counted(call)
         if serving in self._uncounted:
-            self._uncounted.discard(serving)
+            del self._uncounted[serving]
             call.prompt = counted
             self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
 
@@ -166,7 +167,7 @@ class Gateway:
             call.attempts.append(attempt)
             self._note_beginning(call)
             try:
-                serving.exchange = await self._try(serving, attempt)
+                serving.answering = await self._try(serving, attempt)
             except TollgateError as error:
                 attempt.error, problem = error.type, error
                 self._outlook.judge(call, error)
@@ -194,23 +195,23 @@ class Gateway:
         else:
             self._meter.note(endings.settlement_if_lost(call, 0))
 
-    async def _try(self, serving: Serving, attempt: Attempt) -> Exchange | Whole:
+    async def _try(self, serving: Serving, attempt: Attempt) -> Relay | Whole:
         """Send the call to one endpoint, and wait until its answer has begun, or come if it does not stream."""
         call, watch = serving.call, serving.watch
         left_at = watch.leave()
         try:
             if call.request.stream and unseen.may_stop(call.request, attempt.candidate.endpoint):
-                async with serving.client.staying():
-                    answering = await self._opened(call, attempt)
+                with serving.client.staying():
+                    answering = await self._opened(call, attempt, may_stop=True)
             else:
-                answering = await self._opened(call, attempt)
+                answering = await self._opened(call, attempt, may_stop=False)
         finally:
             attempt.latency_ms = watch.come_back(left_at)
         attempt.status, call.ending = AttemptStatus.SERVED, Ending.BROKE_OFF
         call.latency_ms = watch.milliseconds
         return answering
 
-    async def _opened(self, call: Call, attempt: Attempt) -> Exchange | Whole:
+    async def _opened(self, call: Call, attempt: Attempt, *, may_stop: bool) -> Relay | Whole:
         candidate, provider = attempt.candidate, attempt.candidate.provider
         speech = call.crossing.to(candidate)
         question = speech.ask(candidate, access=self._access(provider), output_cap=call.output_cap)
@@ -220,7 +221,11 @@ class Gateway:
         attempt.http_status, attempt.wait_seconds = reply.status, fallback.wait_seconds(reply.status, reply.headers)
         if fallback.is_our_fault(reply.status):
             _log.error("provider refused our credential", provider=provider.slug, status=reply.status)
-        answering = self._exchange(call, attempt, reply, speech) if call.request.stream else Whole(reply, speech)
+        answering = (
+            Relay(reply, speech, supports_cancel=may_stop, drain_seconds=self._around.drain_seconds)
+            if call.request.stream
+            else Whole(reply, speech)
+        )
         try:
             await answering.open()
         except BaseException:
@@ -229,14 +234,6 @@ class Gateway:
         finally:
             attempt.answer = answering.answer
         return answering
-
-    def _exchange(self, call: Call, attempt: Attempt, reply: Reply, speech: Speech) -> Exchange:
-        return Exchange(
-            reply,
-            speech,
-            supports_cancel=unseen.may_stop(call.request, attempt.candidate.endpoint),
-            drain_seconds=self._around.drain_seconds,
-        )
 
     def _access(self, provider: Provider) -> Access:
         known = self._accesses.get(provider.slug)
@@ -252,35 +249,35 @@ class Gateway:
 
     async def _relay(self, serving: Serving) -> None:
         """Pass a stream on until it ends, breaks off, or the client hangs up."""
-        call, exchange = serving.call, serving.streamed
-        serving.outlet = exchange.outlet(
+        call, relay = serving.call, serving.streamed
+        serving.outlet = relay.outlet(
             model=call.attempts[-1].candidate.endpoint.model,
             generation_id=call.generation_id,
             created=int(call.accepted_at.timestamp()),
         )
         opening = self._headers(serving)
-        self._streaming.add(serving)
+        self._streaming[serving] = asyncio.get_running_loop().time()
         left_at = serving.watch.leave()
         try:
-            await exchange.relay(serving.client, opening, serving.outlet)
+            await relay.run(serving.client, opening, serving.outlet)
         finally:
             serving.watch.come_back(left_at)
-            self._streaming.discard(serving)
-        call.ending = exchange.ending
-        self._outlook.judge(call, exchange.error)
-        if exchange.error is not None:
-            call.attempts[-1].error = exchange.error.type
+            del self._streaming[serving]
+        call.ending = relay.ending
+        self._outlook.judge(call, relay.error)
+        if relay.error is not None:
+            call.attempts[-1].error = relay.error.type
 
     async def _note(self, serving: Serving) -> None:
         """Note what a stream has delivered, if anything came since it was noted last."""
-        exchange, call = serving.streamed, serving.call
-        if exchange.events == serving.noted_events:
+        relay, call = serving.streamed, serving.call
+        if relay.events == serving.noted_events:
             return
-        serving.noted_events = exchange.events
-        serving.delivered_tokens += await tokenizer.count(exchange.news(), call.vocabulary)
+        serving.noted_events = relay.events
+        serving.delivered_tokens += await tokenizer.count(relay.news(), call.vocabulary)
         # It may have ended while we counted: then its settlement is the last word on it.
         if serving in self._streaming:
-            call.attempts[-1].answer = exchange.answer
+            call.attempts[-1].answer = relay.answer
             self._meter.note(endings.settlement_if_lost(call, serving.delivered_tokens))
 
     def _headers(self, serving: Serving) -> Mapping[str, str]:
@@ -291,21 +288,23 @@ class Gateway:
 
         Where nothing of it is still to be found out, that is so by itself. Anything else is a task of its own.
         """
+        call, answering = serving.call, serving.answering
+        self._uncounted.pop(serving, None)
         self._settling.add(serving)
-        if self._is_told(serving):
-            await self._settle(serving)
-            return
+        if answering is not None:
+            call.ending = answering.ending
+            call.attempts[-1].answer = answering.answer
+            if call.prompt.counted and not endings.is_doubtful(call.attempts[-1].answer, events=answering.events):
+                try:
+                    await self._record(serving, None)
+                finally:
+                    # What is left of the answer's body is its end, and has come meanwhile.
+                    await answering.close()
+                return
         settling = asyncio.create_task(self._settle(serving))
         self._tasks.add(settling)
         settling.add_done_callback(self._tasks.discard)
         await asyncio.shield(settling)
-
-    def _is_told(self, serving: Serving) -> bool:
-        """Whether the whole answer has come, and says what it used: to let go of its provider changes nothing."""
-        call, exchange = serving.call, serving.exchange
-        if not isinstance(exchange, Whole) or not call.prompt.counted:
-            return False
-        return not endings.is_doubtful(exchange.answer, events=0)
 
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
@@ -315,21 +314,36 @@ class Gateway:
         await self._meter.drained()
 
     async def _settle(self, serving: Serving) -> None:
-        """Record the call, whatever became of it; returns when that is committed, or known not to be."""
+        """Record the call, whatever became of it, once what it used is found out."""
         counted: int | None = None
         try:
             counted = await self._wind_up(serving)
         finally:
-            try:
-                settlement = self._reckoned(serving, counted)
-            finally:
-                self._settling.discard(serving)
-                self._has_settled.set()
-            try:
-                # The meter has it before anybody waits.
-                await self._meter.settle(settlement)
-            except LedgerUnavailable as error:
-                serving.failure = error
+            await self._record(serving, counted)
+
+    async def _wind_up(self, serving: Serving) -> int | None:
+        """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
+        call, answering = serving.call, serving.answering
+        if answering is not None:
+            await answering.close()
+        if endings.is_prompt_to_be_counted(call):
+            call.prompt = await self._admissions.counted(call)
+        if answering is None or not endings.is_doubtful(answering.answer, events=answering.events):
+            return None
+        return await tokenizer.count(answering.written(), call.vocabulary)
+
+    async def _record(self, serving: Serving, counted_output_tokens: int | None) -> None:
+        """Record the call; returns when that is committed, or known not to be."""
+        try:
+            settlement = self._reckoned(serving, counted_output_tokens)
+        finally:
+            self._settling.discard(serving)
+            self._has_settled.set()
+        try:
+            # The meter has it before anybody waits.
+            await self._meter.settle(settlement)
+        except LedgerUnavailable as error:
+            serving.failure = error
 
     def _reckoned(self, serving: Serving, counted_output_tokens: int | None) -> Settlement:
         """What the call leaves behind, now that it has come to its end."""
@@ -339,20 +353,6 @@ class Gateway:
         settlement, serving.charge = endings.settlement(call, usage)
         report(call, usage, settlement.call.status)
         return settlement
-
-    async def _wind_up(self, serving: Serving) -> int | None:
-        """Let go of the provider; the output tokens, where its own count of them is missing or doubtful."""
-        call, exchange = serving.call, serving.exchange
-        self._uncounted.discard(serving)
-        if exchange is not None:
-            call.ending = exchange.ending
-            call.attempts[-1].answer = exchange.answer
-            await exchange.close()
-        if endings.is_prompt_to_be_counted(call):
-            call.prompt = await self._admissions.counted(call)
-        if exchange is None or not endings.is_doubtful(exchange.answer, events=exchange.events):
-            return None
-        return await tokenizer.count(exchange.written(), call.vocabulary)
 
     async def _finish(self, serving: Serving) -> None:
         """Send what had to wait for the settlement: the answer, or the end of the stream."""
@@ -372,9 +372,17 @@ class Gateway:
                 await serving.client.finish(await serving.whole.encoded(serving.receipt))
 
 
-async def _again_and_again(under_way: Collection[Serving], look_after: Callable[[Serving], Awaitable[None]]) -> None:
-    """Look about once a second after whatever is under way then, one after the other."""
+async def _look_after(under_way: dict[Serving, float], look: Callable[[Serving], Awaitable[None]]) -> None:
+    """Look about once a second after each call that has gone on for so long, one after the other.
+
+    Most have come to their end by then, and cost nothing here.
+    """
+    time = asyncio.get_running_loop().time
     while True:
-        await asyncio.sleep(_NOTE_SECONDS)
-        for serving in list(under_way):
-            await look_after(serving)
+        first = next(iter(under_way.values()), time())
+        await asyncio.sleep(max(first + _NOTE_SECONDS - time(), _NOTE_LATER_SHARE * _NOTE_SECONDS))
+        until = time() - _NOTE_SECONDS
+        for serving in [serving for serving, since in under_way.items() if since <= until]:
+            if under_way.pop(serving, None) is not None:
+                under_way[serving] = time()
+                await look(serving)

@@ -6,8 +6,8 @@ import structlog
 
 from tollgate.gateway import endings
 from tollgate.gateway.endings import Call, Usage
-from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import Client, Receipt
+from tollgate.gateway.relay import Relay
 from tollgate.gateway.stopwatch import Stopwatch
 from tollgate.gateway.translation import Outlet
 from tollgate.gateway.whole import Whole
@@ -21,12 +21,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Serving:
-    """What one call in this process goes along with: its client, its exchange with a provider, and its receipt."""
+    """What one call in this process goes along with: its client, what some provider answers, and its receipt."""
 
     call: Call
     client: Client
     watch: Stopwatch
-    exchange: Exchange | Whole | None = None
+    answering: Relay | Whole | None = None
     """What some provider answered."""
     outlet: Outlet | None = None
     usage: Usage | None = None
@@ -39,18 +39,18 @@ class Serving:
     """What they delivered, as far as it was counted."""
 
     @property
-    def streamed(self) -> Exchange:
+    def streamed(self) -> Relay:
         """The stream that some provider began."""
-        if not isinstance(self.exchange, Exchange):
+        if not isinstance(self.answering, Relay):
             raise ProviderFailed
-        return self.exchange
+        return self.answering
 
     @property
     def whole(self) -> Whole:
         """The answer that some provider gave in one piece."""
-        if not isinstance(self.exchange, Whole):
+        if not isinstance(self.answering, Whole):
             raise ProviderFailed
-        return self.exchange
+        return self.answering
 
     @property
     def receipt(self) -> Receipt:

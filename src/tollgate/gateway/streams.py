@@ -62,13 +62,15 @@ class EventSplitter:
         if len(self._buffer) > EVENT_BYTES_MAX:
             raise EventTooLarge
 
-    def may_pass(self, piece: bytes) -> bool:
-        """Whether a piece needs no splitting: it is whole events, as nearly every provider writes them."""
-        if self._buffer or len(piece) > EVENT_BYTES_MAX or b"\r" in piece or not piece.endswith(_END):
-            return False
-        if piece.startswith(_DATA) and len(_DATA) < piece.find(b"\n") == len(piece) - len(_END):
-            return True  # Most pieces are one event: this is the quicker way to tell.
-        return _ORDINARY.fullmatch(piece) is not None
+    def whole_events(self, piece: bytes) -> int:
+        """How many events a piece is that need no splitting, as nearly every provider writes them; 0 if it has to."""
+        size = len(piece)
+        # A number is looked for four times as fast as a byte.
+        if self._buffer or size > EVENT_BYTES_MAX or _CARRIAGE_RETURN in piece or not piece.endswith(_END):
+            return 0
+        if len(_DATA) < piece.find(b"\n") == size - len(_END) and piece.startswith(_DATA):
+            return 1  # Most pieces are one event: this is the quicker way to tell.
+        return count_events(piece) if _ORDINARY.fullmatch(piece) is not None else 0
 
     def rest(self) -> bytes:
         """What is not handed out: once the stream has ended, an event without its boundary, or nothing."""
@@ -94,10 +96,10 @@ def end_of_event(events: bytes, at: int) -> int:
 def find_first(pattern: re.Pattern[bytes], words: bytes, events: bytes, start: int) -> int:
     """Where from the start on the pattern or the words first stand; -1 if neither does."""
     found = pattern.search(events, start)
-    if found is None:
-        return events.find(words, start)
-    at = events.find(words, start, found.start())
-    return found.start() if at == -1 else at
+    end = len(events) if found is None else found.start()
+    # Most often there are no words, which is quicker to see from behind.
+    at = -1 if events.rfind(words, start, end) == -1 else events.find(words, start, end)
+    return end if at == -1 and found is not None else at
 
 
 def data_of(event: bytes) -> bytes:

@@ -44,7 +44,7 @@ class HttpUpstream:
     """Sends requests to providers, keeping connections for the next one."""
 
     def __init__(self, *, connect_seconds: int, first_byte_seconds: int, idle_seconds: int) -> None:
-        self._patience = _Patience(connect_seconds, first_byte_seconds, idle_seconds)
+        self._waits = _Waits(connect_seconds, first_byte_seconds, idle_seconds)
         self._clients: dict[tuple[float, int], Client] = {}
         """By how long they wait for connections, and for anything at all: the library knows no other way."""
 
@@ -56,38 +56,38 @@ class HttpUpstream:
             ProviderUnavailable: the connection broke before there was a reply.
             ProviderTimedOut: no reply in time.
         """
-        patience = self._patience.but(request.timeouts)
+        waits = self._waits.but(request.timeouts)
         try:
-            exchange = (
-                self._client(patience)
+            asking = (
+                self._client(waits)
                 .post(request.url)
                 .headers(dict(request.headers))
                 .body_bytes(request.body)
                 .streamed_read_buffer_limit(0)
                 .build_streamed()
             )
-            async with asyncio.timeout(patience.first_byte_seconds):
-                response = await exchange.__aenter__()
+            async with asyncio.timeout(waits.first_byte_seconds):
+                response = await asking.__aenter__()
         except (ConnectTimeoutError, ConnectError) as error:
             if _is_connected(error):
                 raise ProviderUnavailable(_BROKE) from error
             raise ProviderUnreachable("The provider cannot be reached.") from error
         except (RequestTimeoutError, TimeoutError) as error:
             raise ProviderTimedOut(
-                f"The provider did not begin to answer within {patience.first_byte_seconds} s."
+                f"The provider did not begin to answer within {waits.first_byte_seconds} s."
             ) from error
         except PyreqwestError as error:
             raise ProviderUnavailable(_BROKE) from error
         except ValueError as error:
             raise ProviderUnavailable("The provider's address or credential cannot be used.") from error
-        return _HttpReply(exchange, response, idle_seconds=patience.idle_seconds)
+        return _HttpReply(asking, response, idle_seconds=waits.idle_seconds)
 
     async def reaches(self, url: str, timeouts: Timeouts) -> bool:
         """Whether a connection comes about. Whatever is said over it, or not, proves that there is one."""
-        patience = self._patience.but(timeouts)
+        waits = self._waits.but(timeouts)
         try:
-            asking = self._client(patience).head(url).build()
-            async with asyncio.timeout(patience.connect_seconds + _LOOK_SECONDS):
+            asking = self._client(waits).head(url).build()
+            async with asyncio.timeout(waits.connect_seconds + _LOOK_SECONDS):
                 await asking.send()
         except (ConnectTimeoutError, ConnectError) as error:
             return _is_connected(error)
@@ -97,9 +97,9 @@ class HttpUpstream:
             return True
         return True
 
-    def _client(self, patience: "_Patience") -> Client:
-        silence_seconds = max(patience.first_byte_seconds, patience.idle_seconds)
-        connect_seconds = min(patience.connect_seconds, _CONNECTING_SHARE * patience.first_byte_seconds)
+    def _client(self, waits: "_Waits") -> Client:
+        silence_seconds = max(waits.first_byte_seconds, waits.idle_seconds)
+        connect_seconds = min(waits.connect_seconds, _CONNECTING_SHARE * waits.first_byte_seconds)
         key = (connect_seconds, silence_seconds)
         if key not in self._clients:
             self._clients[key] = (
@@ -130,18 +130,18 @@ def _is_connected(error: ConnectTimeoutError | ConnectError) -> bool:
     return all(cause["message"] != _NO_CONNECTION for cause in causes)
 
 
-class _Patience(NamedTuple):
+class _Waits(NamedTuple):
     """How long to wait for a connection, for an answer, and for each piece of it, or all of it if it is short."""
 
     connect_seconds: int
     first_byte_seconds: int
     idle_seconds: int
 
-    def but(self, timeouts: Timeouts) -> "_Patience":
+    def but(self, timeouts: Timeouts) -> "_Waits":
         """The same, but for what an endpoint has of its own."""
         if timeouts is NO_TIMEOUTS:
             return self
-        return _Patience(
+        return _Waits(
             timeouts.connect_seconds or self.connect_seconds,
             timeouts.first_byte_seconds or self.first_byte_seconds,
             timeouts.idle_seconds or self.idle_seconds,
@@ -162,11 +162,11 @@ def _read(response: Response) -> Mapping[str, str]:
 class _HttpReply:
     """One reply under way."""
 
-    def __init__(self, exchange: StreamRequest, response: Response, *, idle_seconds: int) -> None:
+    def __init__(self, asking: StreamRequest, response: Response, *, idle_seconds: int) -> None:
         self.status = response.status
         # Nobody reads those of an answer.
         self.headers = {} if self.status == fallback.OK else _read(response)
-        self._exchange = exchange
+        self._request = asking
         self._response = response
         self._idle_seconds = idle_seconds
         self._arrivals: _Arrivals | None = None
@@ -212,7 +212,7 @@ class _HttpReply:
         if self._arrivals is not None:
             self._arrivals.close()
         with suppress(PyreqwestError):
-            await self._exchange.__aexit__(None, None, None)
+            await self._request.__aexit__(None, None, None)
 
 
 def _stalled(seconds: float) -> ProviderTimedOut:
@@ -241,7 +241,8 @@ class _Arrivals:
         """Whether the body has ended, or why it broke off."""
         self._idle_seconds = idle_seconds
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + ANSWER_SECONDS_MAX
+        self._time = self._loop.time
+        self._deadline = self._time() + ANSWER_SECONDS_MAX
         self._timer = self._loop.call_later(idle_seconds, self._ring)
 
     @coroutine
@@ -253,43 +254,48 @@ class _Arrivals:
         Raises:
             ProviderFailed: the body broke off, stalled, or does not end.
         """
-        chunks: list[bytes] = []
-        taken_max = self._bytes + _TAKEN_BYTES_MAX
-        while not self._end and self._bytes < taken_max:
-            if self._reading is None:
-                self._reading = self._read()
-            elif chunks:
-                break
-            else:
-                self._begin_to_wait()
-                try:
-                    yield self._waits_for
-                except asyncio.CancelledError as interruption:
-                    self._interrupted(interruption)
-                    break
-                finally:
-                    self._waits_since = None
+        waits_for = self._waits_for
+        piece = b"" if self._end or (waits_for is not None and not waits_for.done()) else self._read_on()
+        while not piece and not self._end:
+            now = self._time()
+            if now > self._deadline:
+                raise ProviderFailed(_ENDLESS)
+            self._waits_since, self._has_stalled = now, False
             try:
-                self._waits_for = self._reading.send(None)
-            except StopIteration as read:
-                self._reading = None
-                self._end = read.value is None
-                if not self._end:
-                    chunks.append(bytes(read.value))
-                    self._bytes += len(chunks[-1])
-            except PyreqwestError as error:
-                self._break_off(error)
+                yield self._waits_for
+            except asyncio.CancelledError as interruption:
+                self._interrupted(interruption)
+                break
+            finally:
+                self._waits_since = None
+            piece = self._read_on()
         if self._bytes > ANSWER_BYTES_MAX:
             raise ProviderFailed(_ENDLESS)
-        if isinstance(self._end, ProviderFailed) and not chunks:
+        if not piece and isinstance(self._end, ProviderFailed):
             raise self._end
-        return b"".join(chunks)
+        return piece
 
-    def _begin_to_wait(self) -> None:
-        now = self._loop.time()
-        if now > self._deadline:
-            raise ProviderFailed(_ENDLESS)
-        self._waits_since, self._has_stalled = now, False
+    def _read_on(self) -> bytes:
+        """What has come, up to a read that has to wait, the end, or enough."""
+        chunks: list[bytes] = []
+        size = 0
+        while size < _TAKEN_BYTES_MAX:
+            reading = self._reading = self._reading or self._read()
+            try:
+                self._waits_for = reading.send(None)
+                break
+            except StopIteration as read:
+                self._reading = None
+                if read.value is None:
+                    self._end = True
+                    break
+                chunks.append(read.value.to_bytes())
+                size += len(chunks[-1])
+            except PyreqwestError as error:
+                self._break_off(error)
+                break
+        self._bytes += size
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _break_off(self, error: BaseException) -> None:
         """Nothing comes any more, because of this."""
@@ -319,7 +325,7 @@ class _Arrivals:
         """End a read under way: the library lets nobody close a body that is being read."""
         if self._reading is not None:
             self._reading.close()
-            self._reading = None
+            self._reading = self._waits_for = None
 
     def close(self) -> None:
         """Read no more."""

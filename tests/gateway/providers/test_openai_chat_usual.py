@@ -1,5 +1,6 @@
 """Usual chat completions, read in one go: the same is read of them as of any other, and most of them are usual."""
 
+import json
 from typing import Any
 
 import pytest
@@ -63,6 +64,31 @@ def test_what_is_read_in_one_go_is_what_would_be_read_field_by_field(said: Any, 
     if isinstance(said.get("usage"), dict):
         used = usual.usage(said["usage"])
         assert used is None or used == answers.read_usage(said["usage"])
+
+
+CHUNK: dict[str, Any] = {
+    "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "service_tier": "default",
+    "choices": [{"index": 0, "delta": {"content": "Hi"}, "logprobs": None, "finish_reason": None}], "usage": None,
+}  # fmt: skip
+END: dict[str, Any] = {**CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+USAGE: dict[str, Any] = {**CHUNK, "choices": [], "usage": OPENAI["usage"]}
+
+
+@given(st.lists(st.tuples(st.sampled_from([CHUNK, END, USAGE]), st.lists(CHANGES, max_size=2)), max_size=4))
+def test_chunks_are_read_in_one_go_as_they_would_be_field_by_field(stream: list[Any]) -> None:
+    quick, thorough = answers.reader(), answers.reader()
+    for chunk, changes in stream:
+        for way, name, odd in changes:
+            chunk = changed(chunk, way, name, odd)  # noqa: PLW2901 - the same one, ever odder
+        data = json.dumps(chunk).encode()
+        is_quiet = quick._begun and quick.find_telling(data, 0) == -1
+        assert quick.look(data) == (is_quiet or thorough.look_closely(data))
+        assert quick.answer == thorough.answer
+
+
+@pytest.mark.parametrize("said", [CHUNK, END, USAGE])
+def test_chunks_of_words_their_end_and_usage_are_usual(said: dict[str, Any]) -> None:
+    assert usual.chunk(json.dumps(said).encode()) is not None
 
 
 @pytest.mark.parametrize("entry", entries(Wire.CHAT), ids=lambda entry: entry.name)

@@ -20,6 +20,7 @@ _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
 """What OpenAI adds to every chunk when usage is asked for; inside a JSON string its quotes would be escaped."""
 _NO_USAGE_COMPACT = b',"usage":null'
 """The same as OpenAI writes it."""
+_USAGE_NAME = b'"usage"'
 _HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _MODEL = re.compile(rb'"model"\s*:\s*"[^"\\]*"')
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -61,7 +62,7 @@ class ChatPassage:
         if self._include_usage:
             return events
         events = events.replace(_NO_USAGE_COMPACT, b"")
-        return _NO_USAGE.sub(b"", events) if b'"usage"' in events else events
+        return events if events.find(_USAGE_NAME) == -1 else _NO_USAGE.sub(b"", events)
 
     def _without_usage(self, data: bytes, event: bytes) -> bytes:
         try:

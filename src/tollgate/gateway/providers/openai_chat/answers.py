@@ -5,6 +5,7 @@ Wire format: https://platform.openai.com/docs/api-reference/chat/object
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -71,6 +72,9 @@ def read_fields(decoded: Mapping[str, Any]) -> Answer:
 class ChatReader:
     """A stream of chat completion chunks, read for what it says about itself."""
 
+    find_telling = partial(streams.find_first, _TELLING, _DONE)
+    """Where there is usage, a finish reason, an error or the end."""
+
     def __init__(self) -> None:
         self.answer = Answer()
         self._begun = False
@@ -81,31 +85,45 @@ class ChatReader:
         """Take note of usage, a finish reason or an error; all other chunks but the first go undecoded."""
         if self.is_last(data) or (self._begun and _TELLING.search(data) is None):
             return True
+        chunk = usual.chunk(data)
+        if chunk is None:
+            return self.look_closely(data)
+        finish = chunk.finish_reason
+        ends = [] if finish is None else [StopDelta(meaning.stop_of(finish), finish)]
+        self._note(ends, chunk.usage, None, upstream_id=chunk.id, service_tier=chunk.service_tier)
+        return True
+
+    def look_closely(self, data: bytes) -> bool:
+        """The same of any chunk, usual or not, read field by field."""
         decoded = wire.decoded(data)
         if decoded is None or not (self._begun or _is_chunk(decoded)):
             return False
+        choices = wire.objects(decoded.get("choices"))
+        usage, error = _told(decoded, choices)
+        upstream_id, tier = wire.text(decoded.get("id")), wire.text(decoded.get("service_tier"))
+        self._note(_ends(choices), usage, error, upstream_id=upstream_id, service_tier=tier)
+        return True
+
+    def _note(
+        self, ends: Sequence[StopDelta], usage: Mapping[str, Any] | None, error: str | None,
+        *, upstream_id: str | None, service_tier: str | None,
+    ) -> None:  # fmt: skip
         self._begun = True
-        known, choices = self.answer, wire.objects(decoded.get("choices"))
+        known = self.answer
         finish, native = known.finish_reason, known.native_finish_reason
-        if ends := _ends(choices):
+        if ends:
             self._ends.update((end.choice, end) for end in ends)
             finish, native = _ending([end for _, end in sorted(self._ends.items())])
-        usage, error = _told(decoded, choices)
         read = None if usage is None else usual.usage(usage) or read_usage(usage)
         self.answer = Answer(
             # The last usage seen, never the sum: providers that send several send running totals.
             usage=read or known.usage,
             finish_reason=finish,
             native_finish_reason=native,
-            upstream_id=wire.text(decoded.get("id")) or known.upstream_id,
-            service_tier=wire.text(decoded.get("service_tier")) or known.service_tier,
+            upstream_id=upstream_id or known.upstream_id,
+            service_tier=service_tier or known.service_tier,
             error=error,
         )
-        return True
-
-    def find_telling(self, events: bytes, start: int) -> int:
-        """Where there is usage, a finish reason, an error or the end."""
-        return streams.find_first(_TELLING, _DONE, events, start)
 
     def is_last(self, data: bytes) -> bool:
         """Whether this is `[DONE]`."""

@@ -1,5 +1,7 @@
 """Usual chat completions: one choice of words alone, and usage that adds up. Most are, and are read in one go.
 
+So are most of those chunks of a stream that tell something.
+
 What is unusual in any way is not read here but by `answers`, which says the same of what is usual, in several times as
 long. Pure.
 """
@@ -67,6 +69,41 @@ class _Completion(msgspec.Struct, gc=False):
     service_tier: str | None = None
     error: None = None
     x_groq: None = None
+
+
+class _End(msgspec.Struct, gc=False):
+    finish_reason: Literal["stop", "length"] | None = None
+    native_finish_reason: None = None
+    index: Literal[0] = 0
+    error: None = None
+    usage: None = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """What a chunk of a stream may tell besides words."""
+
+    choices: Annotated[list[_End], msgspec.Meta(max_length=1)]
+    usage: dict[str, Any] | None = None
+    id: str | None = None
+    service_tier: str | None = None
+    error: None = None
+    x_groq: None = None
+
+    @property
+    def finish_reason(self) -> str | None:
+        """In OpenAI's words, which here are the provider's own."""
+        return self.choices[0].finish_reason if self.choices else None
+
+
+_CHUNKS = msgspec.json.Decoder(Chunk)
+
+
+def chunk(data: bytes) -> Chunk | None:
+    """What the chunk tells; `None` if it is not a usual one."""
+    try:
+        return _CHUNKS.decode(data)
+    except wire.UNREADABLE:
+        return None
 
 
 def answer(decoded: Mapping[str, Any]) -> Answer | None:

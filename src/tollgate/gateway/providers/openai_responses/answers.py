@@ -6,6 +6,7 @@ Wire format: https://platform.openai.com/docs/api-reference/responses/object
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -56,6 +57,9 @@ def _answer(response: Mapping[str, Any], searches_seen: int = 0) -> Answer:
 class ResponseReader:
     """A stream of events, read for what it says about itself."""
 
+    find_telling = partial(streams.find_first, _OF_RESPONSE, _DONE)
+    """Where there is more than a response's content, or a search in that."""
+
     def __init__(self) -> None:
         self.answer = Answer()
         self._begun = False
@@ -86,10 +90,6 @@ class ResponseReader:
     def _end(self, response: Mapping[str, Any]) -> None:
         said, known = _answer(response, self._searches), self.answer
         self.answer = replace(said, upstream_id=said.upstream_id or known.upstream_id, text="")
-
-    def find_telling(self, events: bytes, start: int) -> int:
-        """Where there is more than a response's content, or a search in that."""
-        return streams.find_first(_OF_RESPONSE, _DONE, events, start)
 
     def is_last(self, data: bytes) -> bool:
         """Whether the response is complete with this event. Failures are not asked for: they are errors."""

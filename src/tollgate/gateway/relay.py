@@ -1,4 +1,4 @@
-"""Exchange: one stream of a provider on its way to the client, read along the way for what it says about itself.
+"""Relay: one stream of a provider on its way to the client, read along the way for what it says about itself.
 
 A stream is passed on piece by piece as it comes: one that tells nothing but content is looked over as a whole, any
 other event by event. What says that the stream is complete, and what it used, waits for the settlement.
@@ -33,8 +33,8 @@ _LAST_PIECE_SECONDS = 0.05
 _KEPT_BYTES_MAX = 4 * 1024 * 1024
 
 
-class Exchange:
-    """One stream under way. `open` it, `relay` it, and find in `answer` and `ending` what became of it."""
+class Relay:
+    """One stream under way. `open` it, `run` it, and find in `answer` and `ending` what became of it."""
 
     def __init__(self, reply: Reply, speech: Speech, *, supports_cancel: bool, drain_seconds: int) -> None:
         self.ending = Ending.BROKE_OFF
@@ -113,7 +113,7 @@ class Exchange:
     async def _begin(self) -> tuple[bytes, bytes]:
         """The first event that carries data, and the data; both empty if there is none."""
         while piece := await self._reply.piece():
-            if self._splitter.may_pass(piece):
+            if self._splitter.whole_events(piece):
                 end = end_of_event(piece, 0)
                 self._at_hand = piece[end:]
                 return piece[:end], data_of(piece[:end])
@@ -122,11 +122,11 @@ class Exchange:
             self._check()
         return next(self._events(self._last_event()), (b"", b""))
 
-    async def relay(self, client: Client, headers: Mapping[str, str], outlet: Outlet) -> None:
+    async def run(self, client: Client, headers: Mapping[str, str], outlet: Outlet) -> None:
         """Pass the stream on until it ends, breaks off, or the client hangs up."""
         try:
             # A provider that would charge on regardless is not interrupted: it may go on to its usage.
-            async with client.staying() if self._supports_cancel else nullcontext():
+            with client.staying() if self._supports_cancel else nullcontext():
                 await client.begin(200, headers)
                 first = outlet.take(self._first, data_of(self._first))
                 await self._pass_on(first, outlet, client.write)
@@ -172,11 +172,13 @@ class Exchange:
 
         Of one that is whole events, only those are taken apart that tell something.
         """
-        if not self._splitter.may_pass(piece):
+        events = self._splitter.whole_events(piece)
+        if not events:
             return self._each_noted(self._splitter.feed(piece), outlet)
         telling = self._reader.find_telling(piece, 0)
         if telling == -1:
-            return self._passed(piece, outlet)
+            self._keep(piece, events)
+            return outlet.pass_on(piece)
         sent: list[bytes] = []
         at = 0
         while telling != -1 and not self._is_over:
@@ -187,14 +189,12 @@ class Exchange:
             sent.append(self._passed(piece[at:], outlet))
         return b"".join(sent)
 
-    def _passed(self, events: bytes, outlet: Outlet) -> bytes:
+    def _passed(self, quiet: bytes, outlet: Outlet) -> bytes:
         """What to send of events that tell nothing; they are kept."""
-        if not events:
+        if not quiet:
             return b""
-        if self._is_told:
-            self._is_told = self._reader.answer.finish_reason is not None
-        self._keep(events)
-        return outlet.pass_on(events)
+        self._keep(quiet, count_events(quiet))
+        return outlet.pass_on(quiet)
 
     def _each_noted(self, events: Iterable[bytes], outlet: Outlet) -> bytes:
         """What to send of these events, each looked into."""
@@ -228,9 +228,9 @@ class Exchange:
         """Look into an event and keep it; whether it could belong to the format at all."""
         before = self._reader.answer.usage
         is_known = self._reader.look(data)
-        self._keep(event)
+        self._keep(event, 1)
         said = self._reader.answer
-        self._is_told = said.usage is not before or (self._is_told and said.finish_reason is not None)
+        self._is_told = self._is_told or said.usage is not before
         self._is_complete = self._reader.is_last(data)
         self._is_over = self._is_over or self._is_complete or said.error is not None
         return is_known
@@ -247,16 +247,21 @@ class Exchange:
             async with asyncio.timeout(wait_seconds):
                 await self._pass_on(b"", outlet, _to_nobody)
 
-    def _keep(self, delivered: bytes) -> None:
-        """Remember what was delivered; of a long stream only its text."""
+    def _keep(self, delivered: bytes, events: int) -> None:
+        """Remember so many events that were delivered, after a look at what they tell."""
+        if self._is_told:
+            self._is_told = self._reader.answer.finish_reason is not None
         self._delivered.append(delivered)
-        # One that had to be split off may have another boundary.
-        self.events += count_events(delivered) or 1
+        self.events += events
         self._delivered_bytes += len(delivered)
         if self._delivered_bytes > _KEPT_BYTES_MAX:
-            self._unread_text = self.news()
-            self._text = self.written()
-            self._delivered, self._delivered_bytes, self._read = [], 0, 0
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Keep of what was delivered so far only its text."""
+        self._unread_text = self.news()
+        self._text = self.written()
+        self._delivered, self._delivered_bytes, self._read = [], 0, 0
 
     def written(self) -> str:
         """Everything the model wrote, for counting where the provider did not."""

@@ -1,4 +1,4 @@
-"""Exchanges without a network or a database: what is read from a reply, however it comes and wherever it ends."""
+"""Relays without a network or a database: what is read from a reply, however it comes and wherever it ends."""
 
 import json
 import re
@@ -20,11 +20,11 @@ from tests.gateway.matrix import CLIENTS, FORMATS, PROVIDERS
 from tests.gateway.scripted import OUTPUT_TOKENS, PROMPT_TOKENS, WORDS, Script, ScriptedReply, events
 from tests.pricing.builders import JANUARY
 
-from tollgate.gateway import endings, exchange, formats, tokenizer
+from tollgate.gateway import endings, formats, relay, tokenizer
 from tollgate.gateway.crossing import Crossing
 from tollgate.gateway.endings import Call, Ending
-from tollgate.gateway.exchange import Exchange
 from tollgate.gateway.model import Attempt, Candidate, ClientGone, Plan, PromptTokens, Receipt, Wire
+from tollgate.gateway.relay import Relay
 from tollgate.kit.errors import ProviderFailed
 from tollgate.kit.ids import AttemptId, CallId, KeyId, OrganizationId, PriceVersionId
 from tollgate.kit.principal import KeyKind, Principal
@@ -49,7 +49,7 @@ class Played:
 
     record: CallRecord
     sent: bytes
-    exchange: Exchange
+    relay: Relay
     reply: ScriptedReply
 
     @property
@@ -62,10 +62,10 @@ async def play(script: Script, provider: Wire, *, cancels: bool = True, drain_se
     call = a_call(script, provider)
     reply = ScriptedReply(script)
     speech = call.crossing.to(call.attempts[0].candidate)
-    under_way = Exchange(reply, speech, supports_cancel=cancels, drain_seconds=drain_seconds)
+    under_way = Relay(reply, speech, supports_cancel=cancels, drain_seconds=drain_seconds)
     await under_way.open()
     outlet = under_way.outlet(model="acme/model", generation_id="gen_1", created=1)
-    await under_way.relay(script.caller, {}, outlet)
+    await under_way.run(script.caller, {}, outlet)
     await under_way.close()
     call.ending = under_way.ending
     call.attempts[-1].answer = answer = under_way.answer
@@ -209,10 +209,10 @@ async def test_a_provider_that_does_not_come_to_an_end_is_charged_as_counted(pro
     pieces = events(provider)[:-3] if provider is not Wire.GENERATE_CONTENT else events(provider)[:-1]
     script = Script(Wire.MESSAGES, pieces, hangs=True, leaves_at_send=1)
     played = await play(script, provider, cancels=False, drain_seconds=0)
-    assert (played.record.status, played.exchange.ending) == (CallStatus.CANCELLED, Ending.CLIENT_LEFT)
+    assert (played.record.status, played.relay.ending) == (CallStatus.CANCELLED, Ending.CLIENT_LEFT)
     assert played.record.estimated is (provider is not Wire.GENERATE_CONTENT)
     words = "".join(WORDS) if provider is not Wire.GENERATE_CONTENT else "alpha bravo charlie "
-    assert played.exchange.written() == words
+    assert played.relay.written() == words
 
 
 EARLY = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 1}
@@ -231,7 +231,7 @@ async def test_usage_told_before_the_last_words_is_the_least_of_what_is_charged(
     pieces: list[bytes], completion: int, estimated: Any, broken: ProviderFailed | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(exchange, "_EPILOGUE_SECONDS", 0)
+    monkeypatch.setattr(relay, "_EPILOGUE_SECONDS", 0)
     leaves = len(pieces) if broken is None else None
     script = Script(Wire.CHAT, pieces, broken, hangs=broken is None, leaves_at_read=leaves)
     played = await play(script, Wire.CHAT)
@@ -246,4 +246,4 @@ async def test_a_provider_that_has_finished_may_still_tell_its_usage_to_who_is_g
     for left in (1, 2, 3):
         played = await play(Script(Wire.CHAT, pieces, leaves_at_read=left), Wire.CHAT)
         assert played.record.estimated is (left == 1)
-        assert played.exchange.ending is Ending.CLIENT_LEFT
+        assert played.relay.ending is Ending.CLIENT_LEFT
