@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from hypothesis import settings
+from tests.compiling import Compiled
 from tests.recycling import Shelf
 
 from tollgate.infra import database as databases
@@ -24,7 +25,7 @@ from tollgate.infra.database import Database
 from tollgate.infra.embedded_postgres import DATABASE, USER, EmbeddedPostgres
 from tollgate.kit.clock import FixedClock
 
-settings.register_profile("default run", max_examples=50)
+settings.register_profile("default run", max_examples=50, deadline=None)  # the machine may be busy
 settings.load_profile("default run")  # a law that needs more says so; `--hypothesis-profile default` tries a hundred
 
 TEMPLATE = "tollgate_template"
@@ -61,6 +62,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left alone with it in the end."""
     places = {file: place for place, file in enumerate(_LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    """Have the databases of all tests share what SQLAlchemy makes of statements."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tollgate.infra.database.create_async_engine", Compiled().engine)
+        yield
 
 
 def url_of(server_url: str, database_name: str) -> str:

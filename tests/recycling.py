@@ -14,33 +14,43 @@ import asyncpg
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-BYTES_MAX = 24 * 1024**2
-"""Rows that are deleted leave their room behind; a fresh copy takes eleven."""
+BYTES_MAX = 4 * 1024**2
+"""Rows that are deleted leave their room behind; of a fresh copy's tables nearly all are empty."""
 _LOOKS_MAX = 30
 _LOOKS_EVERY_SECONDS = 0.01
 _NUMBERS = itertools.count(1)
 
-_SEND_AWAY = """
-    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-"""
 _CATALOGUES = {
     "pg_class": "oid", "pg_attribute": "attrelid", "pg_attrdef": "oid", "pg_proc": "oid", "pg_trigger": "oid",
     "pg_constraint": "oid", "pg_index": "indexrelid", "pg_type": "oid", "pg_namespace": "oid", "pg_rewrite": "oid",
     "pg_inherits": "inhrelid",
 }  # fmt: skip
-# Whatever changes a schema writes rows of a catalogue anew; those below 16384 are PostgreSQL's own.
+# Whatever changes a schema writes rows of a catalogue anew, by a later transaction, or takes some away; those below
+# 16384 are PostgreSQL's own.
 _SCHEMA = " UNION ALL ".join(
-    f"SELECT '{table}', count(*), sum(hashtext(xmin || ' ' || {key})::bigint) FROM {table} WHERE {key} >= 16384"
+    f"SELECT concat_ws(' ', '{table}', count(*), max(xmin::text::bigint)) FROM {table} WHERE {key} >= 16384"
     for table, key in _CATALOGUES.items()
 ) + (
-    " UNION ALL SELECT 'settings', count(*), NULL FROM pg_db_role_setting"
-    " UNION ALL SELECT concat(datallowconn, datconnlimit, datacl), 0, NULL FROM pg_database"
+    " UNION ALL SELECT concat('settings ', count(*)) FROM pg_db_role_setting"
+    " UNION ALL SELECT concat_ws(' ', datallowconn, datconnlimit, datacl) FROM pg_database"
     " WHERE datname = current_database()"
 )
 _TABLES = """
-    SELECT oid::regclass::text AS name, pg_relation_size(oid) > 0 AS was_written FROM pg_class
+    SELECT oid::regclass::text AS name, pg_relation_size(oid) AS bytes FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+"""
+# In one question, for most of what a new connection asks is spent on finding its way about the catalogues; and what
+# follows is looked at only when nobody else is there.
+_LOOK = f"""
+    WITH others AS MATERIALIZED (
+        SELECT count(pg_terminate_backend(pid)) AS sent_away FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    )
+    SELECT sent_away,
+        CASE sent_away WHEN 0 THEN ARRAY({_SCHEMA}) END AS schema,
+        CASE sent_away WHEN 0 THEN (SELECT sum(bytes) FROM ({_TABLES}) AS t) END AS bytes,
+        CASE sent_away WHEN 0 THEN ARRAY(SELECT name FROM ({_TABLES}) AS t WHERE bytes > 0) END AS written
+    FROM others
 """
 _SEQUENCES = """
     SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) FROM pg_sequences
@@ -54,18 +64,21 @@ class Shelf:
 
     server: Connection
     template: str
-    schema: list[asyncpg.Record] = field(default_factory=list)
-    seeds: dict[str, str] = field(default_factory=dict)
-    """What migrations write, by table."""
+    schema: list[str] = field(default_factory=list)
+    seeds: list[str] = field(default_factory=list)
+    """What migrations write, as statements."""
     idle: list[str] = field(default_factory=list)
 
     async def look_at(self, fresh: Connection) -> None:
         """Remember what a database is like that nobody has used."""
-        self.schema = await fresh.fetch(_SCHEMA)
-        for table in await fresh.fetch(_TABLES):
-            rows = await fresh.fetchval(f"SELECT jsonb_agg(to_jsonb(t))::text FROM {table['name']} AS t")
+        found = await fresh.fetchrow(_LOOK)
+        assert found is not None
+        self.schema = found["schema"]
+        for table in found["written"]:
+            rows = await fresh.fetchval(f"SELECT jsonb_agg(to_jsonb(t))::text FROM {table} AS t")
             if rows:
-                self.seeds[table["name"]] = rows
+                made = f"jsonb_populate_recordset(NULL::{table}, $rows${rows}$rows$)"
+                self.seeds.append(f"INSERT INTO {table} SELECT * FROM {made}")
 
     async def take(self) -> str:
         """The name of a database as the template is."""
@@ -90,24 +103,21 @@ class Shelf:
             return False
         try:
             for _ in range(_LOOKS_MAX):
-                if not await connection.fetchval(_SEND_AWAY):
+                found = await connection.fetchrow(_LOOK)
+                assert found is not None
+                if not found["sent_away"]:
                     break
                 await asyncio.sleep(_LOOKS_EVERY_SECONDS)
             else:
                 return False
-            if await connection.fetch(_SCHEMA) != self.schema:
+            if found["schema"] != self.schema or found["bytes"] > BYTES_MAX:
                 return False
-            await self._empty(connection)
-            return bool(await connection.fetchval("SELECT pg_database_size(current_database())") < BYTES_MAX)
+            await self._empty(connection, found["written"])
+            return True
         finally:
             await connection.close()
 
-    async def _empty(self, connection: Connection) -> None:
-        written = [table["name"] for table in await connection.fetch(_TABLES) if table["was_written"]]
-        async with connection.transaction():
-            await connection.execute("SET LOCAL session_replication_role = replica")  # no trigger has a say in this
-            await connection.execute(";".join(f"DELETE FROM {table}" for table in written))
-            for table, rows in self.seeds.items():
-                seed = f"INSERT INTO {table} SELECT * FROM jsonb_populate_recordset(NULL::{table}, $1)"
-                await connection.execute(seed, rows)
-            await connection.execute(_SEQUENCES)
+    async def _empty(self, connection: Connection, written: list[str]) -> None:
+        deletes = [f"DELETE FROM {table}" for table in written]
+        unnoticed = "SET LOCAL session_replication_role = replica"  # no trigger has a say in this
+        await connection.execute(";".join(["BEGIN", unnoticed, *deletes, *self.seeds, _SEQUENCES, "COMMIT"]))

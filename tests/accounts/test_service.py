@@ -5,9 +5,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tollgate.accounts import service
+from tollgate.accounts import service, store
 from tollgate.accounts.model import NO_LIMITS, Limits, NewOrganization, Organization
 from tollgate.infra.database import Database, WriteSession
 from tollgate.kit.clock import FixedClock
@@ -35,6 +36,14 @@ async def test_changes_of_different_limits_at_once_both_last(database: Database,
     async with database.read() as session:
         limits = await service.get_limits(session, organization_id=acme.id, scope_id=acme.id)
     assert limits == Limits(monthly=Decimal(20), rpm=60, concurrency=4)
+
+
+async def test_a_zone_is_known_if_postgresql_can_reckon_in_it(database: Database) -> None:
+    odd = ("UTC", "GMT0", "EST5EDT", "Etc/GMT+5", "GB-Eire", "America/Port-au-Prince", "localtime", "Mars/Olympus")
+    async with database.read() as session:
+        listed = {row.name for row in await session.execute(text("SELECT name FROM pg_timezone_names"))}
+        assert {name for name in odd if await store.knows_timezone(session, name)} == listed & {*odd}
+        assert "localtime" not in listed
 
 
 async def test_a_scope_nobody_limited_has_no_limits(database: Database, acme: Organization) -> None:

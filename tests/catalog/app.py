@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from httpx import ASGITransport, AsyncClient
-from litestar import Litestar
+from httpx import AsyncClient
+from litestar import Litestar, Request
 from litestar.di import Provide
+from tests.wired import always, client_of, given, provided
 
 from tollgate.catalog import routes as catalogue_routes
 from tollgate.catalog.service import find_endpoint, get_endpoint
@@ -38,32 +40,31 @@ async def resolve(name: str) -> tuple[str, ...]:
 @asynccontextmanager
 async def operator_client(database: Database, clock: Clock) -> AsyncIterator[AsyncClient]:
     """A client that is taken for an operator."""
-    injected: dict[str, Any] = {
-        "database": database,
-        "clock": clock,
+    async with client_of(_app(), {"database": database, "clock": clock}) as client:
+        yield client
+
+
+@cache
+def _app() -> Litestar:
+    fixed: dict[str, object] = {
         "operator": OPERATOR,
         "environment": ENVIRONMENT,
         "endpoints": find_endpoint,
         "endpoint": get_endpoint,
         "reach": Reach(resolve, private=False),
     }
-    app = Litestar(
+    return Litestar(
         [*catalogue_routes.HANDLERS, *price_routes.HANDLERS],
         dependencies={
-            "act": Provide(lambda: Act(clock.now(), OPERATOR.key_id, ADDRESS), sync_to_thread=False),
-            **{name: _provide(value) for name, value in injected.items()},
+            "act": Provide(_act, sync_to_thread=False),
+            "database": provided("database"),
+            "clock": provided("clock"),
+            **{name: always(value) for name, value in fixed.items()},
         },
         exception_handlers=EXCEPTION_HANDLERS,
         plugins=[StrictBodies()],
     )
-    # In the test's own event loop, where its database is; Litestar's test client starts another.
-    transport = ASGITransport(app)  # type: ignore[arg-type]  # httpx types ASGI more loosely than Litestar
-    async with AsyncClient(transport=transport, base_url="http://tollgate") as client:
-        yield client
 
 
-def _provide(value: object) -> Provide:
-    def given() -> Any:
-        return value
-
-    return Provide(given, sync_to_thread=False)
+def _act(request: Request[Any, Any, Any]) -> Act:
+    return Act(given(request, "clock").now(), OPERATOR.key_id, ADDRESS)

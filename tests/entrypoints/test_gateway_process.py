@@ -17,24 +17,22 @@ from tollgate.infra import children
 from tollgate.infra.children import Child
 
 SETTINGS = {"TOLLGATE_DRAIN_TIMEOUT_SECONDS": "2", "TOLLGATE_SETTLE_TIMEOUT_SECONDS": "1"}
+WORKERS = 2
 STOP_SECONDS_MAX = 2 + 1 + 10
 
 
 @asynccontextmanager
 async def served(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Installation, Child]]:
-    """An installation whose gateway runs as `serve` runs it, and the gateway's main process."""
+    """An installation, and the main process of its gateway."""
     started: list[Child] = []
     start = children.start
 
-    async def start_as_served(name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
-        options = ["--host", "127.0.0.1", "--port", command[command.index("--port") + 1], "--workers", "2"]
-        program = [sys.executable, "-m", "tollgate.entrypoints.gateway_process", *options]
-        started.append(await start(name, program, environment))
-        started[0].begin()
+    async def start_and_tell(name: str, command: Sequence[str | Path], environment: Mapping[str, str]) -> Child:
+        started.append(await start(name, command, environment))
         return started[0]
 
-    monkeypatch.setattr(children, "start", start_as_served)
-    async with installation(database_url, **SETTINGS) as gateway:
+    monkeypatch.setattr(children, "start", start_and_tell)
+    async with installation(database_url, WORKERS, **SETTINGS) as gateway:
         yield gateway, started[0]
 
 
@@ -112,18 +110,15 @@ async def test_a_call_that_cannot_be_recorded_is_left_to_the_next_process_when_t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
-async def test_workers_do_not_outlive_the_main_process(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_thread_of_a_worker_interrupts_another_and_none_outlives_the_main_process(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with served(database_url, monkeypatch) as (_, process):
         workers = workers_of(process)
-        assert len(workers) == 2
+        assert len(workers) == WORKERS
+        threads = [thread for worker in workers for thread in Path(f"/proc/{worker}/task").iterdir()]
+        assert {os.sched_getscheduler(int(thread.name)) for thread in threads} == {os.SCHED_BATCH}
         os.kill(process._process.pid, signal.SIGKILL)
         async with asyncio.timeout(STOP_SECONDS_MAX):
             while any(Path(f"/proc/{worker}/exe").exists() for worker in workers):  # noqa: ASYNC110 - a file system's event
                 await asyncio.sleep(0.05)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
-async def test_no_thread_of_a_worker_interrupts_another(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with served(database_url, monkeypatch) as (_, process):
-        threads = [thread for worker in workers_of(process) for thread in Path(f"/proc/{worker}/task").iterdir()]
-        assert {os.sched_getscheduler(int(thread.name)) for thread in threads} == {os.SCHED_BATCH}

@@ -212,9 +212,9 @@ class Installation:
 
 
 @asynccontextmanager
-async def installation(database_url: str, **environment: str) -> AsyncIterator[Installation]:
-    """A gateway process on a migrated database, with a provider beside it."""
-    async with serving(database_url, **environment) as base_url:
+async def installation(database_url: str, workers: int = 1, /, **environment: str) -> AsyncIterator[Installation]:
+    """A gateway on a migrated database, with a provider beside it."""
+    async with serving(database_url, workers, **environment) as base_url:
         operator_key = await founded(database_url)
         limits = httpx.Limits(max_connections=200)
         async with (
@@ -238,17 +238,17 @@ async def founded(database_url: str) -> str:
 
 
 @asynccontextmanager
-async def serving(database_url: str, **environment: str) -> AsyncIterator[str]:
-    """The base URL of a gateway process of its own."""
+async def serving(database_url: str, workers: int = 1, /, **environment: str) -> AsyncIterator[str]:
+    """The base URL of a gateway of its own."""
     port = free_port()
     patience = {"DATABASE_URL": database_url, **PATIENCE}
     settings = {f"TOLLGATE_{name}": value for name, value in patience.items()}
-    command = [sys.executable, "-m", "granian", "--factory", "--interface", "asgi", "--no-ws", "--no-access-log"]
-    options = ["--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop", "--log-level", "warning"]
-    target = "tollgate.entrypoints.http:create_app"
+    command = [sys.executable, "-m", "tollgate.entrypoints.gateway_process"]  # as `serve` runs it, so it loads once
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     with TemporaryDirectory(prefix="tollgate-") as folder:
         given = {**os.environ, "TOLLGATE_DATA_DIR": folder, **settings, **environment}
-        process = await children.start("gateway", [*command, *options, target], given)
+        process = await children.start("gateway", [*command, *options], given)
+        process.begin()
         try:
             assert await is_ready(port, process), "the gateway did not start"
             yield f"http://127.0.0.1:{port}/api/v1"

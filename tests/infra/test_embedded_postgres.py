@@ -12,6 +12,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.conftest import copied
 
 from tollgate.infra import embedded_account
 from tollgate.infra.embedded_account import ServerFailed, account_for, programs_for
@@ -20,9 +21,19 @@ from tollgate.infra.embedded_postgres import EmbeddedPostgres, running_url
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can lend accounts")
 
 
+@pytest.fixture(scope="module")
+async def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of a server that has run."""
+    data_dir = tmp_path_factory.mktemp("begun") / "data"
+    server = EmbeddedPostgres(data_dir, durable=False)
+    await server.start()
+    await server.stop()
+    return data_dir
+
+
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
-    made = EmbeddedPostgres(tmp_path / "data", durable=False)
+async def server(begun: Path, tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
+    made = EmbeddedPostgres(copied(begun, tmp_path / "data"), durable=False)
     yield made
     await made.stop()
 
@@ -127,11 +138,13 @@ class TestARefusal:
         with pytest.raises(ServerFailed, match="cannot write to the data directory"):
             await EmbeddedPostgres(tmp_path / "file" / "data").start()
 
-    async def test_leaves_nothing_half_made(self, server: EmbeddedPostgres, tmp_path: Path) -> None:
+    async def test_leaves_nothing_half_made(self, tmp_path: Path) -> None:
         data_dir = tmp_path / "data"
         (data_dir / "postgres.new").mkdir(parents=True)
         (data_dir / "postgres.new" / "half").write_text("an interrupted start left this")
+        server = EmbeddedPostgres(data_dir, durable=False)
         await server.start()
+        await server.stop()
         assert not (data_dir / "postgres.new").exists()
         assert not (data_dir / "postgres" / "half").exists()
 
@@ -161,7 +174,8 @@ class TestAnAccount:
             account_for(tmp_path)
 
     @AS_ROOT
-    async def test_works_beneath_a_directory_it_may_not_enter(self, server: EmbeddedPostgres, tmp_path: Path) -> None:
+    async def test_works_beneath_a_directory_it_may_not_enter(self, tmp_path: Path) -> None:
+        server = EmbeddedPostgres(tmp_path / "data", durable=False)
         accounts = pwd.getpwall()
         parents = [tmp_path, *tmp_path.parents]
         tmp_path.chmod(0o700)

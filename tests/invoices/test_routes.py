@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.control_plane import ControlPlane, control_plane
+from tests.control_plane import ControlPlane, control_plane, shared_control_plane
 from tests.invoices.builders import Books, Used, at
 
 from tollgate.accounts import service as accounts
@@ -19,22 +19,26 @@ from tollgate.kit.ids import OrganizationId
 from tollgate.kit.tokens import Kind
 
 
-@pytest.fixture
-async def plane(books: Books, clock: FixedClock, database_url: str) -> AsyncIterator[ControlPlane]:
-    async with control_plane(
-        books.database, books.pool, clock, database_url=database_url, more=routes.HANDLERS
-    ) as opened:
+@pytest.fixture(scope="module")
+async def plane(server_url: str, template: str) -> AsyncIterator[ControlPlane]:
+    """One for all: each test has an organization of its own."""
+    async with shared_control_plane(server_url, template, "invoices", more=routes.HANDLERS) as opened:
         yield opened
 
 
-@pytest.fixture
-async def acme(plane: ControlPlane, books: Books) -> Organization:
+async def a_customer(plane: ControlPlane) -> Organization:
     """A postpaid organization with two calls in November, together 1.60082 USD."""
     text = await plane.an_organization(billing_mode="postpaid", credit_limit="100")
-    async with books.database.read() as session:
+    async with plane.database.read() as session:
         organization = await accounts.get_organization(session, OrganizationId(ids.parse("org", text)))
-    await books.record(organization, Used(at(11, 22)), Used(at(11, 22), {Kind.COMPLETION: 1_000_000}))
+    used = (Used(at(11, 22)), Used(at(11, 22), {Kind.COMPLETION: 1_000_000}))
+    await Books(plane.database, plane.pool).record(organization, *used)
     return organization
+
+
+@pytest.fixture
+async def acme(plane: ControlPlane) -> Organization:
+    return await a_customer(plane)
 
 
 @pytest.fixture
@@ -102,17 +106,19 @@ async def test_the_running_month_is_a_draft(plane: ControlPlane, manager: str, a
     }
 
 
-async def test_the_operator_finalises_a_draft(plane: ControlPlane, manager: str) -> None:
-    drafted = await data(plane, "GET", "/invoices/current", key=manager)
+async def test_the_operator_finalises_a_draft(books: Books, clock: FixedClock, database_url: str) -> None:
+    async with control_plane(books.database, books.pool, clock, database_url=database_url) as plane:
+        manager = await plane.a_key(ids.typed("org", (await a_customer(plane)).id))
+        drafted = await data(plane, "GET", "/invoices/current", key=manager)
 
-    issued = await data(plane, "POST", f"/admin/invoices/{drafted['id']}/finalise")
+        issued = await data(plane, "POST", f"/admin/invoices/{drafted['id']}/finalise")
 
-    assert (issued["id"], issued["number"], issued["status"]) == (drafted["id"], "TG-2026-000001", "finalised")
-    assert issued["due_at"] == "2026-12-06T12:00:00Z"
-    assert await data(plane, "POST", f"/admin/invoices/{drafted['id']}/finalise") == issued
-    assert await data(plane, "GET", f"/admin/invoices/{drafted['id']}") == issued
-    assert await data(plane, "GET", f"/invoices/{drafted['id']}", key=manager) == issued
-    assert (await data(plane, "GET", "/invoices/current", key=manager))["period"]["month"] == "2026-12"
+        assert (issued["id"], issued["number"], issued["status"]) == (drafted["id"], "TG-2026-000001", "finalised")
+        assert issued["due_at"] == "2026-12-06T12:00:00Z"
+        assert await data(plane, "POST", f"/admin/invoices/{drafted['id']}/finalise") == issued
+        assert await data(plane, "GET", f"/admin/invoices/{drafted['id']}") == issued
+        assert await data(plane, "GET", f"/invoices/{drafted['id']}", key=manager) == issued
+        assert (await data(plane, "GET", "/invoices/current", key=manager))["period"]["month"] == "2026-12"
 
 
 async def test_the_operator_closes_a_month_by_name(plane: ControlPlane, manager: str, acme: Organization) -> None:
@@ -174,7 +180,7 @@ async def test_an_invoice_is_a_file_that_stays_the_same(plane: ControlPlane, man
 
     assert draft.headers["content-disposition"] == 'attachment; filename="draft-2026-11.pdf"'
     assert (file.status_code, file.headers["content-type"]) == (200, "application/pdf")
-    assert file.headers["content-disposition"] == 'attachment; filename="TG-2026-000001.pdf"'
+    assert file.headers["content-disposition"] == f'attachment; filename="{issued["number"]}.pdf"'
     assert again.content == file.content
     assert file.content.startswith(b"%PDF-")
 
@@ -193,13 +199,13 @@ async def test_another_organization_sees_nothing(plane: ControlPlane, manager: s
 async def test_the_operator_lists_what_an_organization_lists(
     plane: ControlPlane, manager: str, acme: Organization
 ) -> None:
-    await data(plane, "POST", close_path(acme), json={"month": "2026-11"})
+    issued = await data(plane, "POST", close_path(acme), json={"month": "2026-11"})
     nobody = "/admin/organizations/org_00000000-0000-0000-0000-000000000001/invoices"
 
     listed = await plane.call("GET", f"{close_path(acme)}?limit=1")
 
     assert listed.json() == (await plane.call("GET", "/invoices", key=manager)).json()
-    assert [each["number"] for each in listed.json()["data"]] == ["TG-2026-000001"]
+    assert [each["number"] for each in listed.json()["data"]] == [issued["number"]]
     assert (await plane.call("GET", nobody)).status_code == 404
 
 

@@ -1,6 +1,7 @@
 """The report handlers on a real database; whose key is calling, a test says by the key's id."""
 
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from litestar import Litestar, Request
 from litestar.di import Provide
 from tests.catalog.app import OPERATOR
 from tests.reports.scene import ENVIRONMENT, Scene, a_scene
+from tests.wired import always, client_of, given, provided
 
 from tollgate.catalog.service import find_endpoint
 from tollgate.entrypoints.errors import EXCEPTION_HANDLERS
@@ -28,46 +30,46 @@ async def client(
     database: Database, pool: "asyncpg.Pool[asyncpg.Record]", clock: FixedClock
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the report handlers alone; the header `x-test-key` names the calling key."""
+    async with client_of(_app(), {"database": database, "pool": pool, "clock": clock}) as opened:
+        yield opened
 
-    async def caller(request: Request[Any, Any, Any]) -> Principal:
-        row = await pool.fetchrow("SELECT * FROM api_keys WHERE id = $1", UUID(request.headers["x-test-key"]))
-        assert row is not None
-        return Principal(
-            kind=KeyKind(row["kind"]),
-            key_id=KeyId(row["id"]),
-            organization_id=OrganizationId(row["organization_id"]),
-            project_id=ProjectId(row["project_id"]),
-            models=row["models"],
-            expires_at=row["expires_at"],
-        )
 
-    async def manager(request: Request[Any, Any, Any]) -> Principal:
-        principal = await caller(request)
-        check_kind(principal, KeyKind.MANAGEMENT)
-        return principal
-
-    injected: dict[str, object] = {
-        "database": database,
-        "clock": clock,
-        "environment": ENVIRONMENT,
-        "operator": OPERATOR,
-        "endpoints": find_endpoint,
-    }
-    app = Litestar(
+@cache
+def _app() -> Litestar:
+    fixed: dict[str, object] = {"environment": ENVIRONMENT, "operator": OPERATOR, "endpoints": find_endpoint}
+    return Litestar(
         HANDLERS,
-        dependencies={name: _provide(value) for name, value in injected.items()}
-        | {"manager": Provide(manager), "caller": Provide(caller)},
+        dependencies={
+            "database": provided("database"),
+            "clock": provided("clock"),
+            "manager": Provide(_manager),
+            "caller": Provide(_caller),
+            **{name: always(value) for name, value in fixed.items()},
+        },
         exception_handlers=EXCEPTION_HANDLERS,
         plugins=[StrictBodies()],
         logging_config=None,
     )
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types ASGI more loosely than Litestar
-    async with httpx.AsyncClient(transport=transport, base_url="http://tollgate.test") as opened:
-        yield opened
 
 
-def _provide(value: object) -> Provide:
-    return Provide(lambda: value, sync_to_thread=False)
+async def _caller(request: Request[Any, Any, Any]) -> Principal:
+    pool = given(request, "pool")
+    row = await pool.fetchrow("SELECT * FROM api_keys WHERE id = $1", UUID(request.headers["x-test-key"]))
+    assert row is not None
+    return Principal(
+        kind=KeyKind(row["kind"]),
+        key_id=KeyId(row["id"]),
+        organization_id=OrganizationId(row["organization_id"]),
+        project_id=ProjectId(row["project_id"]),
+        models=row["models"],
+        expires_at=row["expires_at"],
+    )
+
+
+async def _manager(request: Request[Any, Any, Any]) -> Principal:
+    principal = await _caller(request)
+    check_kind(principal, KeyKind.MANAGEMENT)
+    return principal
 
 
 @pytest.fixture
