@@ -103,55 +103,45 @@ def prints(program: str) -> str:
     return ran.stdout
 
 
-def test_five_calls_lead_from_a_key_to_an_invoice_and_a_price_list_and_a_model_of_ones_own_can_be_added(
-    readme: Readme, repository: Path, tmp_path: Path
-) -> None:
+def test_five_calls_lead_from_a_key_to_an_invoice(readme: Readme, repository: Path, tmp_path: Path) -> None:
     serve, test = readme.blocks("Two commands", "sh")[0].splitlines()
     assert test.startswith("./scripts/test ")
-    price_list, serve_with_permission, local = readme.blocks("Providers", "sh")
-    permission, *command = serve_with_permission.split()
-    assert permission.startswith("TOLLGATE_")
-    assert command == serve.partition("#")[0].split(), "one start does for both"
-
-    with a_reader(repository, tmp_path, serve_with_permission) as reader:
-        calls_five_times(readme, reader)
-        adds_prices_and_a_model(readme, reader, price_list, local)
-
-
-def calls_five_times(readme: Readme, reader: Reader) -> None:
     variables, *calls = readme.blocks("From a key to an invoice in five calls", "sh")
     openai_client, anthropic_client = readme.blocks("The client you have", "python")
 
-    _, key, call, generation, usage, invoice, closed = reader.types(variables, *calls)
+    with a_reader(repository, tmp_path, serve.partition("#")[0]) as reader:
+        _, key, call, generation, usage, invoice, closed = reader.types(variables, *calls)
 
-    minted = in_braces(key)
-    assert minted["data"]["limits"]["monthly"] == "20"
-    answer = in_braces(call)
-    assert answer["choices"][0]["message"]["content"] == "Hello, Tollgate!"
-    promised = readme.blocks("From a key to an invoice in five calls", "text")[0]
-    for figure in promised.strip().strip("}").split("[")[0].split(" … "):
-        assert figure.strip(", ") in call
-    assert in_braces(generation)["data"]["charge"]["amount"] == "0.000022"
-    assert f"x-generation-id: {in_braces(generation)['data']['id']}" in call.lower()
-    (row,) = in_braces(usage)["data"]
-    assert (row["calls"], row["amount"]) == (1, "0.000022")
-    assert (row["model"], row["key"]) == ("sandbox/echo", minted["data"]["id"])
-    draft = in_braces(invoice)["data"]
-    assert (draft["status"], draft["subtotal_exact"], draft["total_exact"]) == ("draft", "0.000022", "0")
-    assert re.search(r"TG-\d{4}-000001", closed)
-    assert all(shown.endswith("}\n") for shown in (generation, usage, invoice))
-    listed, following = (reader.reads(path)["data"] for path in ("/invoices", "/invoices/current"))
-    assert [each["period"] for each in listed] == [draft["period"]]
-    assert following["period"]["start"] == draft["period"]["end"]
+        minted = in_braces(key)
+        assert minted["data"]["limits"]["monthly"] == "20"
+        answer = in_braces(call)
+        assert answer["choices"][0]["message"]["content"] == "Hello, Tollgate!"
+        promised = readme.blocks("From a key to an invoice in five calls", "text")[0]
+        for figure in promised.strip().strip("}").split("[")[0].split(" … "):
+            assert figure.strip(", ") in call
+        assert in_braces(generation)["data"]["charge"]["amount"] == "0.000022"
+        assert f"x-generation-id: {in_braces(generation)['data']['id']}" in call.lower()
+        (row,) = in_braces(usage)["data"]
+        assert (row["calls"], row["amount"]) == (1, "0.000022")
+        assert (row["model"], row["key"]) == ("sandbox/echo", minted["data"]["id"])
+        draft = in_braces(invoice)["data"]
+        assert (draft["status"], draft["subtotal_exact"], draft["total_exact"]) == ("draft", "0.000022", "0")
+        assert re.search(r"TG-\d{4}-000001", closed)
+        assert all(shown.endswith("}\n") for shown in (generation, usage, invoice))
+        listed, following = (reader.reads(path)["data"] for path in ("/invoices", "/invoices/current"))
+        assert [each["period"] for each in listed] == [draft["period"]]
+        assert following["period"]["start"] == draft["period"]["end"]
 
-    assert prints(reader.fills_in(openai_client)) == "Hello, Tollgate!\n0.000022 USD\n"
-    assert prints(reader.fills_in(anthropic_client)) == "Hello, Tollgate! 0.000022 USD\n"
+        assert prints(reader.fills_in(openai_client)) == "Hello, Tollgate!\n0.000022 USD\n"
+        assert prints(reader.fills_in(anthropic_client)) == "Hello, Tollgate! 0.000022 USD\n"
 
 
-def adds_prices_and_a_model(readme: Readme, reader: Reader, price_list: str, local: str) -> None:
+def test_a_price_list_and_a_model_of_ones_own_can_be_added(readme: Readme, repository: Path, tmp_path: Path) -> None:
+    price_list, serve, local = readme.blocks("Providers", "sh")
     variables = readme.blocks("From a key to an invoice in five calls", "sh")[0]
-    assert re.search(r"[1-9]\d* price versions published", reader.types(price_list, says="y\n")[0])
-    with a_local_model() as address:
+
+    with a_local_model() as address, a_reader(repository, tmp_path, serve) as reader:
+        assert re.search(r"[1-9]\d* price versions published", reader.types(price_list, says="y\n")[0])
         _, added = reader.types(variables, local.replace(LOCAL_MODEL, address))
         assert added.count('{"data":') == 4
         answer = httpx.post(

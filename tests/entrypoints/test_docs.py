@@ -1,7 +1,7 @@
 """The description of the interface: every route says what it is for, what it belongs to, and who may ask."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ OF_OPERATORS = "Takes an operator key."
 
 
 @pytest.fixture(scope="module")
-async def interface() -> httpx.AsyncClient:
+async def interface() -> AsyncIterator[httpx.AsyncClient]:
     """The application without a lifespan: what describes it asks no database."""
     app: Any = http.build(
         Settings("postgresql://127.0.0.1:9/none", data_dir=Path()), environment={}, clock=SystemClock()
     )
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tollgate.test")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tollgate.test") as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

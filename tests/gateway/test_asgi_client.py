@@ -88,6 +88,7 @@ async def test_who_left_and_was_cancelled_stays_cancelled(server: Server, client
     await asyncio.sleep(0.01)
     server.left.set()
     await asyncio.sleep(0)  # Its leaving has been heard of, and the block has not ended yet.
+    assert waiting.cancelling() == 1
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -13,7 +13,7 @@ from tests.gateway.clocked import Clocked, Tenant, clocked
 from tests.gateway.fake_client import FakeClient
 from tests.gateway.watched import Watched, finished
 
-from tollgate.gateway import admitting, service, tokenizer
+from tollgate.gateway import admitting, progress, tokenizer
 from tollgate.gateway.model import Prompt, PromptTokens
 from tollgate.gateway.recall import Recalled
 from tollgate.infra import telemetry
@@ -58,7 +58,7 @@ async def gateway(server_url: str, template: str) -> AsyncIterator[Clocked]:
 
 @pytest.fixture
 def watched(gateway: Clocked, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(service, "_NOTE_SECONDS", 1_000)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 1_000)
     return Watched(gateway)
 
 
@@ -226,7 +226,7 @@ async def test_a_call_that_goes_on_is_noted_as_it_is_counted(
     call = await asked(watched, await watched.gateway.tenant(grant=FAR), stream=False)
     [gauged] = [json.loads(noted.call.quantities)["prompt"] for noted in watched.noted()]
     assert abs(gauged - length) < length // 5
-    monkeypatch.setattr(service, "_NOTE_SECONDS", 0)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0)
     late = asyncio.create_task(watched.served.count_late())
     async with asyncio.timeout(5):
         while [json.loads(noted.call.quantities)["prompt"] for noted in watched.noted()] != [length]:  # noqa: ASYNC110 - nobody tells
@@ -245,7 +245,7 @@ async def test_a_call_that_ends_while_it_is_counted_leaves_no_note(
     tenant = await watched.gateway.tenant(grant=FAR)
     call = await asked(watched, tenant, stream=False)
     counting.let_through.clear()
-    monkeypatch.setattr(service, "_NOTE_SECONDS", 0)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0)
     late = asyncio.create_task(watched.served.count_late())
     async with asyncio.timeout(5):
         await counting.began.wait()

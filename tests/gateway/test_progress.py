@@ -3,15 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any, cast
 
 import pytest
 from tests.gateway.clocked import Clocked, clocked
 from tests.gateway.fake_client import FakeClient
 from tests.gateway.watched import Watched, finished
 
-from tollgate.gateway import service, tokenizer
-from tollgate.gateway.serving import Serving
+from tollgate.gateway import progress, tokenizer
 from tollgate.kit.errors import TollgateError
 from tollgate.metering.model import AttemptStatus, CallStatus, Settlement
 
@@ -24,7 +22,7 @@ async def gateway(server_url: str, template: str) -> AsyncIterator[Clocked]:
 
 @pytest.fixture
 def watched(gateway: Clocked, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(service, "_NOTE_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.02)
     return Watched(gateway)
 
 
@@ -160,7 +158,7 @@ async def test_a_call_that_is_refused_leaves_no_note(watched: Watched) -> None:
 
 
 async def test_only_calls_that_go_on_are_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_NOTE_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.02)
     now, again, looked = asyncio.get_running_loop().time(), asyncio.Event(), list[str]()
     under_way = {"ends before": now, "goes on": now, "ends as the other is looked after": now}
 
@@ -170,7 +168,7 @@ async def test_only_calls_that_go_on_are_looked_after(monkeypatch: pytest.Monkey
             again.set()
         looked.append(call)
 
-    looking = asyncio.create_task(service._look_after(cast("dict[Serving, float]", under_way), cast("Any", look)))
+    looking = asyncio.create_task(progress.look_after(under_way, look))
     await asyncio.sleep(0)
     del under_way["ends before"]
     async with asyncio.timeout(5):

@@ -1,5 +1,6 @@
 """Server-sent events: the same events come out however the bytes were cut, and not one byte is lost."""
 
+import re
 import time
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from tollgate.gateway.streams import (
     data_in,
     data_of,
     end_of_event,
+    find_first,
     name_of,
     start_of_event,
 )
@@ -33,6 +35,8 @@ ORDINARY = st.builds(
     st.sampled_from([b"", b"event: message_start\n"]),
     st.sampled_from([b"{}", b"data: x", b"[DONE]", b'{"text":"\\n"}', b"{ }"]),
 )
+
+FOUND = st.text("ab:", max_size=12).map(str.encode)
 
 LARGE = 12 * 1024 * 1024
 
@@ -194,3 +198,9 @@ def test_many_events_at_once_take_time_in_proportion() -> None:
 
 def cut(stream: bytes, size: int) -> list[bytes]:
     return [stream[at : at + size] for at in range(0, len(stream), size)]
+
+
+@given(FOUND, st.integers(0, 12))
+def test_what_stands_first_is_found_whichever_it_is(events: bytes, start: int) -> None:
+    places = [at for at in range(start, len(events)) if events.startswith((b"a:", b"bb"), at)]
+    assert find_first(re.compile(b"a:"), b"bb", events, start) == min(places, default=-1)

@@ -20,7 +20,7 @@ _INVALID_PARAMETER_VALUE = "22023"
 
 
 async def knows_timezone(session: ReadSession, name: str) -> bool:
-    """Whether this PostgreSQL can reckon in a zone of IANA's."""
+    """Whether this PostgreSQL can reckon in a zone that is one of IANA's; it also would in what is none."""
     # By trying: to tell a list of its zones, PostgreSQL reads hundreds of files.
     try:
         async with session.begin_nested():

@@ -5,6 +5,7 @@ import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 
 import click
 
@@ -46,7 +47,7 @@ class CommandsOnDemand(click.Group):
         place = COMMANDS.get(cmd_name)
         if place is None:
             return None
-        command = _loaded(place)
+        command = getattr(_loaded(place.module), place.attribute)
         if not isinstance(command, click.Command):
             raise TypeError(f"{place} is not a command")
         return command
@@ -56,18 +57,20 @@ class CommandsOnDemand(click.Group):
             formatter.write_dl([(name, place.purpose) for name, place in COMMANDS.items()])
 
 
-def _loaded(place: Place) -> object:
-    """What stands there.
+def _loaded(module: str) -> ModuleType:
+    """The module of a command.
 
     Looking for garbage while modules load, and through what they made when the process ends, finds none, and takes half
     of the time in which a command shows its help.
     """
-    if place.module not in sys.modules:
-        gc.disable()
-        importlib.import_module(place.module)
+    if not gc.isenabled() or module in sys.modules:
+        return importlib.import_module(module)
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
         gc.freeze()
         gc.enable()
-    return getattr(sys.modules[place.module], place.attribute)
 
 
 @click.group(cls=CommandsOnDemand, context_settings={"help_option_names": ["-h", "--help"]})

@@ -48,12 +48,12 @@ _INFERENCE = (
 """Routes of the data plane, which are plain ASGI and unknown to Litestar's own description: path, what, wire format."""
 
 
-_TAKES = {
+_TAKES: Mapping[KeyKind | None, str] = {
     KeyKind.INFERENCE: "Takes an inference key.",
     KeyKind.MANAGEMENT: "Takes a management key, and is about its organization alone.",
     KeyKind.OPERATOR: "Takes an operator key.",
+    None: "Takes a key of any kind.",
 }
-_TAKES_ANY = "Takes a key of any kind."
 _TAKES_NONE = "Takes no key."
 
 
@@ -66,9 +66,9 @@ class WhoMayAsk(ReceiveRoutePlugin):
     def receive_route(self, route: BaseRoute) -> None:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:
-                kinds = [self._asking[name] for name in self._asking.keys() & handler.parsed_fn_signature.parameters]
-                told = [_TAKES_ANY if kind is None else _TAKES[kind] for kind in kinds] or [_TAKES_NONE]
-                handler.description = handler.description or told[0]
+                asked_for = self._asking.keys() & handler.parsed_fn_signature.parameters
+                takes = next((_TAKES[self._asking[name]] for name in asked_for), _TAKES_NONE)
+                handler.description = handler.description or takes
 
 
 class WholeInterface(JsonRenderPlugin):

@@ -272,7 +272,6 @@ class _Wiring:
     def guard(self) -> Guard:
         """What is checked before a body is decoded: the key of whom the handler asks for, then the query's names."""
 
-        # A function, not a method: Litestar copies the routers it is given, with all that methods hold on to.
         async def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
             asked_for = handler.parsed_fn_signature.parameters.keys()
             for name in _ASKING.keys() & asked_for:

@@ -1,8 +1,8 @@
 """Patience: waits that are watched by a timer only if they really wait, or by one timer for many of them.
 
 Most sends are over at once. So what may have to wait is begun here by hand, one step; and only if that was not all of
-it, the rest is waited for, with a timer. Nearly all bodies have to be waited for, and nearly none for long: all of them
-have one timer together.
+it, the rest is waited for, with a timer of ours or, after `begin`, of whoever begins it. Nearly all bodies have to be
+waited for, and nearly none for long: all of them have one timer together.
 """
 
 import asyncio

@@ -5,7 +5,7 @@ commit: what was acknowledged is recorded.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import structlog
 
 from tollgate.catalog import rules as catalog
 from tollgate.catalog.model import NO_TIMEOUTS, Format, Provider
-from tollgate.gateway import beginnings, endings, fallback, formats, headers, tokenizer, unseen
+from tollgate.gateway import beginnings, endings, fallback, formats, headers, progress, tokenizer, unseen
 from tollgate.gateway.admitting import LONG_BYTES, Admissions
 from tollgate.gateway.decoding import decoded
 from tollgate.gateway.door import Door
@@ -36,9 +36,6 @@ from tollgate.kit.principal import Principal
 from tollgate.metering.model import AttemptStatus, Settlement
 from tollgate.metering.service import Meter
 
-_NOTE_SECONDS = 1.0
-_NOTE_LATER_SHARE = 0.1
-"""How much later, of that, a note may be taken, so that those of several calls are taken together."""
 _log = structlog.get_logger(__name__)
 
 
@@ -138,11 +135,11 @@ class Gateway:
 
     async def note_progress(self) -> None:
         """Note about once a second how far streams have come, so that nothing delivered is lost with this process."""
-        await _look_after(self._streaming, self._note)
+        await progress.look_after(self._streaming, self._note)
 
     async def count_late(self) -> None:
         """Count about once a second the prompts that were only gauged, so that they are known if this process dies."""
-        await _look_after(self._uncounted, self._count)
+        await progress.look_after(self._uncounted, self._count)
 
     async def _count(self, serving: Serving) -> None:
         """Count a prompt unless its call has come to its end: what is counted in vain delays those that wait."""
@@ -294,17 +291,21 @@ class Gateway:
         if answering is not None:
             call.ending = answering.ending
             call.attempts[-1].answer = answering.answer
-            if call.prompt.counted and not endings.is_doubtful(call.attempts[-1].answer, events=answering.events):
-                try:
-                    await self._record(serving, None)
-                finally:
-                    # What is left of the answer's body is its end, and has come meanwhile.
-                    await answering.close()
+            if call.prompt.counted and not endings.is_doubtful(answering.answer, events=answering.events):
+                await self._settle_at_once(serving, answering)
                 return
         settling = asyncio.create_task(self._settle(serving))
         self._tasks.add(settling)
         settling.add_done_callback(self._tasks.discard)
         await asyncio.shield(settling)
+
+    async def _settle_at_once(self, serving: Serving, answering: Relay | Whole) -> None:
+        """Settle a call whose answer told all."""
+        try:
+            await self._record(serving, None)
+        finally:
+            # What is left of the answer's body is its end, and has come meanwhile.
+            await answering.close()
 
     async def drained(self) -> None:
         """Wait until every call that ended is recorded."""
@@ -370,19 +371,3 @@ class Gateway:
             else:
                 await serving.client.begin(200, self._headers(serving))
                 await serving.client.finish(await serving.whole.encoded(serving.receipt))
-
-
-async def _look_after(under_way: dict[Serving, float], look: Callable[[Serving], Awaitable[None]]) -> None:
-    """Look about once a second after each call that has gone on for so long, one after the other.
-
-    Most have come to their end by then, and cost nothing here.
-    """
-    time = asyncio.get_running_loop().time
-    while True:
-        first = next(iter(under_way.values()), time())
-        await asyncio.sleep(max(first + _NOTE_SECONDS - time(), _NOTE_LATER_SHARE * _NOTE_SECONDS))
-        until = time() - _NOTE_SECONDS
-        for serving in [serving for serving, since in under_way.items() if since <= until]:
-            if under_way.pop(serving, None) is not None:
-                under_way[serving] = time()
-                await look(serving)

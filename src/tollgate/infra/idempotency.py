@@ -93,10 +93,6 @@ class Idempotency(ASGIMiddleware):
         self._presented_in = presented_in
         self._authenticate = authenticate
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Idempotency":
-        """Litestar copies the routers it is given, with all they hold; connections are to be shared."""
-        return self
-
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         request: Request[Any, Any, Any] = Request(scope, receive)
         given = request.headers.get(HEADER)

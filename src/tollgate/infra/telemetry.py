@@ -151,6 +151,12 @@ JOBS = Counter(
     "Runs of jobs and schedules that ended, by job and outcome. Alarm on given_up: it is not tried again by itself.",
     ["job", "outcome"],
 )
+SCHEDULE_SECONDS = Histogram(
+    "tollgate_schedule_seconds",
+    "How long a run of a schedule took, by job.",
+    ["job"],
+    buckets=(0.01, 0.1, 1, 10, 60, 600),
+)
 ERRORS = Counter("tollgate_errors_total", "Errors told to callers, by type.", ["type"])
 PROMPTS = Counter(
     "tollgate_prompts_total",

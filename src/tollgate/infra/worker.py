@@ -67,7 +67,8 @@ def _counted(schedule: Schedule) -> Callable[[DueSchedule], Awaitable[None]]:
     async def run(_due: DueSchedule) -> None:
         outcome = "failed"
         try:
-            await schedule.job()
+            with telemetry.SCHEDULE_SECONDS.labels(schedule.name).time():
+                await schedule.job()
             outcome = "finished"
         finally:
             telemetry.JOBS.labels(schedule.name, outcome).inc()

@@ -62,6 +62,7 @@ class ChatPassage:
         if self._include_usage:
             return events
         events = events.replace(_NO_USAGE_COMPACT, b"")
+        # `in` takes longer.
         return events if events.find(_USAGE_NAME) == -1 else _NO_USAGE.sub(b"", events)
 
     def _without_usage(self, data: bytes, event: bytes) -> bytes:

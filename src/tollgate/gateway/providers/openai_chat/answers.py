@@ -72,7 +72,7 @@ def read_fields(decoded: Mapping[str, Any]) -> Answer:
 class ChatReader:
     """A stream of chat completion chunks, read for what it says about itself."""
 
-    find_telling = partial(streams.find_first, _TELLING, _DONE)
+    find_telling = staticmethod(partial(streams.find_first, _TELLING, _DONE))
     """Where there is usage, a finish reason, an error or the end."""
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ def _answer(response: Mapping[str, Any], searches_seen: int = 0) -> Answer:
 class ResponseReader:
     """A stream of events, read for what it says about itself."""
 
-    find_telling = partial(streams.find_first, _OF_RESPONSE, _DONE)
+    find_telling = staticmethod(partial(streams.find_first, _OF_RESPONSE, _DONE))
     """Where there is more than a response's content, or a search in that."""
 
     def __init__(self) -> None:
