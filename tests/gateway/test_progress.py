@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.gateway.clocked import Clocked, clocked
 from tests.gateway.fake_client import FakeClient
-from tests.gateway.watched import Watched, finished
+from tests.gateway.fake_provider import chunk
+from tests.gateway.watched import USAGE, Watched, finished
 
 from tollgate.gateway import progress, tokenizer
 from tollgate.kit.errors import TollgateError
@@ -155,6 +156,23 @@ async def test_a_call_that_is_refused_leaves_no_note(watched: Watched) -> None:
     with pytest.raises(TollgateError):
         await finished(await watched.call(poor, FakeClient()))
     assert watched.is_clear
+
+
+async def test_a_provider_that_goes_on_is_let_go_of_before_its_call_is_recorded(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, let_go = watched.served._meter.settle, list[bool]()
+
+    async def told(settlement: Settlement) -> None:
+        let_go.append(watched.provider.is_let_go_of)
+        await settle(settlement)
+
+    monkeypatch.setattr(watched.served._meter, "settle", told)
+    call = await watched.call(await watched.gateway.tenant(), FakeClient(leaves_after=1))
+    for _ in range(3):
+        watched.provider.give(chunk({"content": "one"}, usage=USAGE))
+    await finished(call)
+    assert let_go == [True]
 
 
 async def test_only_calls_that_go_on_are_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,10 +282,12 @@ class Relay:
 
     async def close(self) -> None:
         """Let go of the provider; the connection of an answer that came to its end is left to the next call."""
-        if self._is_complete and not self._has_ended:
-            with suppress(ProviderFailed, TimeoutError):
-                await patience.within(_LAST_PIECE_SECONDS, self._read_out())
-        await self._reply.close()
+        try:
+            if self._is_complete and not self._has_ended:
+                with suppress(ProviderFailed, TimeoutError):
+                    await patience.within(_LAST_PIECE_SECONDS, self._read_out())
+        finally:
+            await self._reply.close()
 
     async def _read_out(self) -> None:
         while await self._reply.piece():

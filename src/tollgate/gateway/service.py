@@ -291,7 +291,9 @@ class Gateway:
         if answering is not None:
             call.ending = answering.ending
             call.attempts[-1].answer = answering.answer
-            if call.prompt.counted and not endings.is_doubtful(answering.answer, events=answering.events):
+            # One that goes on would go on costing while it is being recorded.
+            has_told_all = answering.ending is Ending.FINISHED and call.prompt.counted
+            if has_told_all and not endings.is_doubtful(answering.answer, events=answering.events):
                 await self._settle_at_once(serving, answering)
                 return
         settling = asyncio.create_task(self._settle(serving))

@@ -91,6 +91,10 @@ def test_chunks_of_words_their_end_and_usage_are_usual(said: dict[str, Any]) -> 
     assert usual.chunk(json.dumps(said).encode()) is not None
 
 
+def test_a_chunk_with_half_a_character_is_not_usual() -> None:
+    assert usual.chunk(json.dumps(CHUNK).encode().replace(b'"id"', b'"\xe4\xb8": 0, "id"')) is None
+
+
 @pytest.mark.parametrize("entry", entries(Wire.CHAT), ids=lambda entry: entry.name)
 def test_it_is_so_for_every_provider_that_is_known(entry: Entry) -> None:
     said = wire.decoded(entry.whole or b"{}") or {}

@@ -101,7 +101,8 @@ _CHUNKS = msgspec.json.Decoder(Chunk)
 def chunk(data: bytes) -> Chunk | None:
     """What the chunk tells; `None` if it is not a usual one."""
     try:
-        return _CHUNKS.decode(data)
+        # As text, for in bytes the decoder looks only at what it reads, and half a character may stand in the rest.
+        return _CHUNKS.decode(data.decode())
     except wire.UNREADABLE:
         return None
 
