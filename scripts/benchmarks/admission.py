@@ -19,12 +19,12 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from scripts.benchmarks import books, goals, machine, tables
 from scripts.benchmarks.group import DATABASE, GATEWAY, Group, process, running
 from scripts.benchmarks.load import Answered, Clients, Half, Load, Tenant
 from scripts.benchmarks.meter import Meters
+from scripts.benchmarks.progress import Told
 from scripts.benchmarks.turns import in_turns, quantile
 
 _HOT_PERCENT_GOAL = 80
@@ -126,13 +126,13 @@ def admission(*, processes: Sequence[int], hosts: Sequence[int], as_json: bool, 
     """
     plan, others = Plan(**shape), machine.Others()
     groups = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Told() as progress:
         for count in processes:
-            task = progress.add_task(_title(count), total=2 * (plan.rounds + 1))
-            groups.append(_measured(plan, count, others, partial(progress.advance, task)))
+            task = progress.begin(_title(count), 2 * (plan.rounds + 1))
+            groups.append(_measured(plan, count, others, partial(progress.step, task)))
         for count in filter(None, hosts):
-            task = progress.add_task(_title(count, hosts=count), total=plan.rounds + 1)
-            groups.append(_measured_of_hosts(plan, count, others, partial(progress.advance, task)))
+            task = progress.begin(_title(count, hosts=count), plan.rounds + 1)
+            groups.append(_measured_of_hosts(plan, count, others, partial(progress.step, task)))
     result = {
         "rounds": plan.rounds,
         "connections": plan.connections,

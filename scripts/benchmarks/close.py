@@ -21,11 +21,11 @@ import asyncpg
 import click
 from rich.box import MARKDOWN
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from scripts.benchmarks import machine, months, tables
 from scripts.benchmarks.group import BenchFailed
 from scripts.benchmarks.months import QUARTER_HOURS_MAX, Plan
+from scripts.benchmarks.progress import Told
 
 from tollgate.entrypoints import doctor
 from tollgate.infra import database as databases
@@ -95,9 +95,9 @@ def close(*, calls: Sequence[int], workers: int, rounds: int, as_json: bool, **s
     plans.append(Plan(plans[-1].calls, busy, shape["models"], QUARTER_HOURS_MAX))
     measured: list[list[Closing]] = [[] for _ in plans]
     others = machine.Others()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Closing", total=rounds * len(plans))
-        asyncio.run(_measure(plans, measured, rounds, workers, others, lambda: progress.advance(task)))
+    with Told() as progress:
+        task = progress.begin("Closing", rounds * len(plans))
+        asyncio.run(_measure(plans, measured, rounds, workers, others, lambda: progress.step(task)))
     result = {
         "workers": workers,
         "rounds": rounds,

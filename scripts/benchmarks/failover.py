@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from scripts.benchmarks import machine, proof, tables
 from scripts.benchmarks.behaviour import Behaviour, Fault
 from scripts.benchmarks.callers import Called, Callers
 from scripts.benchmarks.group import BenchFailed, Group, grant, running
+from scripts.benchmarks.progress import Told
 from scripts.benchmarks.provided import Provider, providing
 from scripts.benchmarks.traffic import Streak
 from scripts.benchmarks.turns import quantile
@@ -192,12 +192,12 @@ def _warm(callers: Callers, plan: Plan) -> list[Called]:
 
 
 def _rounds(plan: Plan, callers: Callers, provider: Provider, others: machine.Others) -> list[Round]:
-    with Progress(console=Console(stderr=True), transient=True) as progress, others.watched() as look:
-        task = progress.add_task("Measuring", total=plan.rounds * (len(plan.phases) + 1))
+    with Told() as progress, others.watched() as look:
+        task = progress.begin("Measuring", plan.rounds * (len(plan.phases) + 1))
 
         def done() -> None:
             look()
-            progress.advance(task)
+            progress.step(task)
 
         return [_round(plan, callers, provider, done) for _ in range(plan.rounds)]
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from scripts.benchmarks import goals, machine, proof, tables
 from scripts.benchmarks.arena import Arena, asked, open_arena
@@ -24,6 +23,7 @@ from scripts.benchmarks.contestants import Served
 from scripts.benchmarks.generator import Generator
 from scripts.benchmarks.group import BenchFailed, Group
 from scripts.benchmarks.ours import PRICES, PROVIDER, UPSTREAM_MODEL, Tollgate
+from scripts.benchmarks.progress import Told
 from scripts.benchmarks.requests import address
 from scripts.benchmarks.traffic import Borne, Load
 from scripts.benchmarks.turns import in_turns, quantile
@@ -133,7 +133,7 @@ def _measured(plan: Plan) -> dict[str, Any]:
     with (
         open_arena([tollgate.contestant], Behaviour()) as arena,
         Generator() as second,
-        Progress(console=Console(stderr=True), transient=True) as progress,
+        Told() as progress,
         others.watched() as look,
     ):
         [entrant] = arena.entrants
@@ -141,11 +141,11 @@ def _measured(plan: Plan) -> dict[str, Any]:
             raise BenchFailed(f"Tollgate did not start: {entrant.absent}")
         _offer(tollgate.group, plan.tokens)
         bench = _Bench(plan, arena, entrant.served, second, texts)
-        task = progress.add_task("Measuring", total=plan.rounds * len(plan.kinds))
+        task = progress.begin("Measuring", plan.rounds * len(plan.kinds))
 
         def done() -> None:
             look()
-            progress.advance(task)
+            progress.step(task)
 
         result = {"tokens": plan.tokens, "rate": plan.rate, "small_rate": plan.small_rate, "rounds": plan.rounds}
         kinds = {}

@@ -18,11 +18,11 @@ import asyncpg
 import click
 from rich.box import MARKDOWN
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from scripts.benchmarks import goals, machine, months, tables
 from scripts.benchmarks.group import GATEWAY, BenchFailed, Caller, Group, process, running
 from scripts.benchmarks.months import QUARTER_HOURS_MAX, Plan
+from scripts.benchmarks.progress import Told
 from scripts.benchmarks.readings import Reading, Size, asked_of
 from scripts.benchmarks.turns import quantile
 
@@ -117,7 +117,7 @@ async def _reports(plans: Sequence[Plan], place: Path, requests: int) -> dict[st
     await server.start()
     try:
         await upgrades.upgrade(server.url)
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with Told() as progress:
             made = [await _made(server.url, plan, progress) for plan in plans]
             if not requests:
                 return {}
@@ -138,7 +138,7 @@ async def _reports(plans: Sequence[Plan], place: Path, requests: int) -> dict[st
     } | others.told
 
 
-async def _made(url: str, plan: Plan, progress: Progress) -> tuple[OrganizationId, Month]:
+async def _made(url: str, plan: Plan, progress: Told) -> tuple[OrganizationId, Month]:
     """The month of this plan: the one that is there, or a new one, most of it folded."""
     name = _NAME.format(plan.calls)
     async with _connected(url) as connection:
@@ -146,10 +146,8 @@ async def _made(url: str, plan: Plan, progress: Progress) -> tuple[OrganizationI
         if found is not None:
             return OrganizationId(found["id"]), Month.at(found["created_at"], ZoneInfo("UTC"))
         month = Month.at(SystemClock().now() - timedelta(days=1), ZoneInfo("UTC")).preceding
-        task = progress.add_task(name, total=plan.rollups + plan.raw)
-        (made,) = await months.make(
-            connection, plan, month, zones=["UTC"], made=lambda rows: progress.advance(task, rows)
-        )
+        task = progress.begin(name, plan.rollups + plan.raw)
+        (made,) = await months.make(connection, plan, month, zones=["UTC"], made=lambda rows: progress.step(task, rows))
         database = databases.connect(url)
         try:
             async with database.write() as session:
@@ -183,7 +181,7 @@ async def _size(url: str, group: Group, plan: Plan, organization: OrganizationId
 
 
 def _measure(
-    sizes: Sequence[Size], requests: int, processes: Sequence[int], others: machine.Others, progress: Progress
+    sizes: Sequence[Size], requests: int, processes: Sequence[int], others: machine.Others, progress: Told
 ) -> list[tuple[tuple[Size, Reading], Measured]]:
     """Everything is asked in turn, so that whatever else the machine does meets all of it.
 
@@ -191,7 +189,7 @@ def _measure(
     """
     turns = [(size, reading) for size in sizes for reading in asked_of(size)]
     measured = [Measured() for _ in turns]
-    task = progress.add_task("Asking", total=requests * len(turns))
+    task = progress.begin("Asking", requests * len(turns))
     for size, reading in turns:
         reading.look_at(size, reading.ask(size))
     with others.watched() as look:
@@ -199,7 +197,7 @@ def _measure(
             for (size, reading), found in zip(turns, measured, strict=True):
                 reading.look_at(size, _asked(size, reading, found, processes))
                 look()
-                progress.advance(task)
+                progress.step(task)
     return list(zip(turns, measured, strict=True))
 
 

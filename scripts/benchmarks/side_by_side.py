@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
 from scripts.benchmarks import goals, machine, proof
 from scripts.benchmarks.arena import Arena, Entrant, open_arena
 from scripts.benchmarks.bare import BARE
@@ -16,6 +14,7 @@ from scripts.benchmarks.behaviour import Behaviour
 from scripts.benchmarks.commits import Commits, Pair
 from scripts.benchmarks.opponents import OPPONENTS
 from scripts.benchmarks.ours import DIRECT, PRICES, PROVIDER, UPSTREAM_MODEL, Tollgate
+from scripts.benchmarks.progress import Told
 from scripts.benchmarks.turns import quantile
 
 from tollgate.kit.clock import SystemClock
@@ -61,17 +60,19 @@ def run(plan: Plan) -> dict[str, Any]:
     busy_before = machine.busy_share(1)
     with ExitStack() as stack:
         stack.enter_context(machine.pinned(machine.OTHER_CPUS))
+        progress = stack.enter_context(Told())
+        starting = progress.begin(f"Starting {', '.join(each.name for each in contestants[1:])}")
         commits = stack.enter_context(Commits())
         arena = stack.enter_context(open_arena(contestants, Behaviour()))
-        progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-        task = progress.add_task("Measuring", total=plan.rounds * len(contestants))
+        progress.remove_task(starting)
+        task = progress.begin("Measuring", plan.rounds * len(contestants))
         for entrants in arena.rounds(plan.rounds):
             one: dict[str, Figures] = {}
             for entrant in entrants:
                 one[entrant.name] = {}
                 for measure in plan.measures.values():
                     one[entrant.name] |= measure(arena, entrant, plan.seconds)
-                progress.advance(task)
+                progress.step(task)
             for name, measured in one.items():
                 found.rounds[name].append(measured | added(measured, one[DIRECT.name]))
             found.commits.append(_taken(commits.pairs(plan.seconds, _COMMITS_RATE)))

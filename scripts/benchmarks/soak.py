@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import click
 import psutil
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from scripts.benchmarks import books, goals, machine, settled, tables
 from scripts.benchmarks.arena import asked, open_arena
@@ -29,6 +28,7 @@ from scripts.benchmarks.group import BenchFailed, Group
 from scripts.benchmarks.load import Tenant
 from scripts.benchmarks.machine import Memory, memory_of_each
 from scripts.benchmarks.ours import PRICES, Tollgate
+from scripts.benchmarks.progress import Told
 from scripts.benchmarks.requests import address
 from scripts.benchmarks.traffic import Borne, Load
 
@@ -102,7 +102,7 @@ def _soaked(plan: Plan) -> dict[str, Any]:
     tollgate, others = Tollgate(workers=plan.workers), machine.Others()
     with (
         open_arena([tollgate.contestant], Behaviour(events=_EVENTS)) as arena,
-        Progress(console=Console(stderr=True), transient=True) as progress,
+        Told() as progress,
         tempfile.TemporaryDirectory(prefix="tollgate-bench-") as scratch,
     ):
         [entrant] = arena.entrants
@@ -111,7 +111,7 @@ def _soaked(plan: Plan) -> dict[str, Any]:
         group, told = tollgate.group, Path(scratch) / "told"
         tenants = asyncio.run(books.tenants(group, plan.organizations))
         samples, seconds = [Sample(0, _memory(group))], 0.0
-        task = progress.add_task("Soaking", total=plan.parts)
+        task = progress.begin("Soaking", plan.parts)
         with others.watched() as look:
             for at in range(plan.parts):
                 borne = arena.generator.bear(_load(plan, entrant.served, tenants, at))
@@ -120,7 +120,7 @@ def _soaked(plan: Plan) -> dict[str, Any]:
                 seconds += borne.seconds
                 samples.append(Sample(samples[-1].calls + len(borne.told), _memory(group)))
                 look()
-                progress.advance(task)
+                progress.step(task)
         ledger = asyncio.run(settled.check(group, told, arena.provider.written_log(), PRICES))
     return _result(plan, samples, seconds) | others.told | {"ledger": ledger}
 

@@ -95,6 +95,7 @@ def _contestants(result: Mapping[str, Any]) -> Iterator[Sequence[str]]:
 
 def _notes(result: Mapping[str, Any]) -> Iterator[str]:
     commits, ledger, machine = result["commits"], result["ledger"], result["machine"]
+    yield f"- {busy(result)}"
     yield f"- Medians of {rounds(result['rounds'])}, each load for {result['seconds']:g} s, on {machine['at_hand']}."
     one, two = (
         f"p50 {commits[f'{name}_p50_ms']:.2f} ms, p99 {commits[f'{name}_p99_ms']:.2f} ms" for name in ("one", "two")
@@ -108,7 +109,6 @@ def _notes(result: Mapping[str, Any]) -> Iterator[str]:
             f"- Tollgate's ledger agrees with the provider's log and with what callers were told: "
             f"{ledger['recorded']:,} calls, {ledger['amount']} USD, nothing held."
         )
-    yield f"- {busy(result)}"
     for each in result["contestants"]:
         if each["absent"] is not None:
             yield f"- {each['name']} does not take part: {each['absent']}"
