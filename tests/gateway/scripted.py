@@ -12,8 +12,8 @@ from tests.gateway import asking
 from tests.gateway.asking import Asked
 from tests.gateway.fake_provider import DONE, chunk, event
 
+from tollgate.gateway.asgi_client import AsgiClient
 from tollgate.gateway.model import Reply, UpstreamRequest, Wire
-from tollgate.gateway.routes import AsgiClient
 from tollgate.kit.errors import ProviderFailed
 
 WORDS = ("alpha ", "bravo ", "charlie ", "delta ")

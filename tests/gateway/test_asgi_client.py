@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tollgate.gateway import routes
+from tollgate.gateway import asgi_client
+from tollgate.gateway.asgi_client import AsgiClient
 from tollgate.gateway.model import ClientGone
-from tollgate.gateway.routes import AsgiClient
 
 HEADERS = {"content-type": "text/event-stream"}
 
@@ -41,7 +41,7 @@ async def client(server: Server) -> AsgiClient:
 async def test_silence_is_filled_with_comments_between_events(
     server: Server, client: AsgiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(asgi_client, "KEEP_ALIVE_SECONDS", 0.05)
     await client.begin(200, HEADERS)
     await client.write(b"data: 1\n\n")
     await asyncio.sleep(0.18)
@@ -57,7 +57,7 @@ async def test_silence_is_filled_with_comments_between_events(
 async def test_events_in_time_need_no_comments(
     server: Server, client: AsgiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "KEEP_ALIVE_SECONDS", 0.08)
+    monkeypatch.setattr(asgi_client, "KEEP_ALIVE_SECONDS", 0.08)
     await client.begin(200, HEADERS)
     for _ in range(6):
         await client.write(b"data: x\n\n")
@@ -142,7 +142,7 @@ async def test_a_cancelled_wait_stays_cancelled(client: AsgiClient) -> None:
 async def test_who_makes_no_room_for_a_piece_is_gone_after_a_while(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "WRITE_SECONDS_MAX", 0.02)
+    monkeypatch.setattr(asgi_client, "WRITE_SECONDS_MAX", 0.02)
     interrupted: list[BaseException] = []
 
     async def full(_: Any) -> None:
