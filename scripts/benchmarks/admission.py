@@ -84,7 +84,7 @@ class _Run:
         return _figures(self.processes, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
-@click.command()
+@click.command(short_help="One tenant with all the load, against many.")
 @click.option(
     "--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Of two halves each: hot, spread."
 )

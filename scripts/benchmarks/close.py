@@ -61,7 +61,7 @@ class Closing:
     made_seconds: float
 
 
-@click.command()
+@click.command(short_help="Close a month of many organizations.")
 @click.option(
     "--calls",
     type=click.IntRange(1, 100_000_000),

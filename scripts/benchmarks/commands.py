@@ -22,7 +22,7 @@ class _Commands(click.Group):
         return super().parse_args(ctx, [*usual, *args])
 
 
-@click.group(cls=_Commands)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Measure Tollgate on this machine, with a group of its own that is gone afterwards.
 

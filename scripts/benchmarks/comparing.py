@@ -151,6 +151,6 @@ COMMANDS = (
     _command(
         "all",
         ["gateway", "streams"],
-        f"`gateway` and `streams`, which is also what is done without a subcommand.{_LAST}",
+        f"`gateway` and `streams`; also what is done without a subcommand.{_LAST}",
     ),
 )

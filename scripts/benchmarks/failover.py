@@ -114,7 +114,7 @@ class Round:
     passages: list[Passage] = field(default_factory=list)
 
 
-@click.command()
+@click.command(short_help="A model at four providers, of which some suffer.")
 @click.option("--rounds", type=click.IntRange(1, 20), default=1, show_default=True, help="Of each fault.")
 @click.option(
     "--calls", type=click.IntRange(100, 100_000), default=10_000, show_default=True, help="At most, each round."

@@ -103,7 +103,7 @@ def _said(at: int, text: str) -> dict[str, str]:
     return {"role": "assistant" if at and at % 2 == 0 else "user", "content": text}
 
 
-@click.command()
+@click.command(short_help="Prompts of 75,000 tokens, and calls beside them.")
 @click.option(
     "--tokens", type=click.IntRange(20_000, 1_000_000), default=75_000, show_default=True, help="Of a prompt."
 )

@@ -60,7 +60,7 @@ class Measured:
     database_cpu_seconds: float = 0
 
 
-@click.command()
+@click.command(short_help="Reports and drafts of ever larger months.")
 @click.option(
     "--calls",
     type=click.IntRange(1_000_000, 200_000_000),

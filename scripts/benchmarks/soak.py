@@ -76,7 +76,7 @@ class Plan:
         return max(int(_WARM_SHARE * self.parts), 1)
 
 
-@click.command()
+@click.command(short_help="A million calls, and what stays in memory.")
 @click.option(
     "--calls", type=click.IntRange(1_000, 100_000_000), default=1_000_000, show_default=True, help="All together."
 )
