@@ -1,13 +1,12 @@
 """What an endpoint may leave out of a translated request, and our own count of a call beside its provider's."""
 
-import re
 from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from tollgate.infra.migrations import run_script
+from tollgate.infra.migrations import restore, run_script
 
 revision = "0007_translation"
 down_revision = "0006_jobs"
@@ -15,7 +14,6 @@ branch_labels = None
 depends_on = None
 
 SQL = Path(__file__).parent.parent / "sql"
-SETTLE_BEFORE = re.compile(r"^CREATE (FUNCTION settle\(.*?^\$\$;)$", re.DOTALL | re.MULTILINE)
 
 
 def upgrade() -> None:
@@ -29,8 +27,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    (settle,) = SETTLE_BEFORE.findall((SQL / "0003_metering.sql").read_text())
-    run_script(op.get_bind(), f"CREATE OR REPLACE {settle}")
+    restore(op.get_bind(), SQL / "0003_metering.sql", "settle")
     op.execute("ALTER TYPE call_record DROP ATTRIBUTE estimate")
     op.drop_column("calls", "estimate")
     op.drop_column("endpoints", "ignorable_parameters")

@@ -1,11 +1,10 @@
 """What is left of calls when their process dies, requests that only ask, and what is left of rates."""
 
-import re
 from pathlib import Path
 
 from alembic import op
 
-from tollgate.infra.migrations import run_script
+from tollgate.infra.migrations import restore, run_script
 
 revision = "0009_recovery"
 down_revision = "0008_grants"
@@ -13,7 +12,6 @@ branch_labels = None
 depends_on = None
 
 SQL = Path(__file__).parent.parent / "sql"
-BEFORE = re.compile(r"^(CREATE FUNCTION (?:admit|release_expired_holds)\(.*?^\$\$;)$", re.DOTALL | re.MULTILINE)
 
 
 def upgrade() -> None:
@@ -43,7 +41,6 @@ def downgrade() -> None:
     op.execute("ALTER TABLE holds RESET (fillfactor)")
     op.execute("DROP INDEX holds_process")
     op.execute("ALTER TABLE holds DROP COLUMN checkpoint, DROP COLUMN process_id")
-    for created in BEFORE.findall((SQL / "0003_metering.sql").read_text()):
-        run_script(op.get_bind(), created)
-    settle = (SQL / "0007_settle.sql").read_text()
-    run_script(op.get_bind(), settle[settle.index("CREATE OR REPLACE FUNCTION settle") :])
+    for name in ("admit", "release_expired_holds"):
+        restore(op.get_bind(), SQL / "0003_metering.sql", name)
+    restore(op.get_bind(), SQL / "0007_settle.sql", "settle")

@@ -1,11 +1,10 @@
 """How endpoints have been doing: samples that settling leaves, and what they are folded into."""
 
-import re
 from pathlib import Path
 
 from alembic import op
 
-from tollgate.infra.migrations import run_script
+from tollgate.infra.migrations import restore, run_script
 
 revision = "0010_statistics"
 down_revision = "0009_recovery"
@@ -13,7 +12,6 @@ branch_labels = None
 depends_on = None
 
 SQL = Path(__file__).parent.parent / "sql"
-SETTLE_BEFORE = re.compile(r"^CREATE (FUNCTION settle\(.*?^\$\$;)$", re.DOTALL | re.MULTILINE)
 
 
 def upgrade() -> None:
@@ -23,7 +21,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    (settle,) = SETTLE_BEFORE.findall((SQL / "0009_settle.sql").read_text())
-    run_script(op.get_bind(), f"CREATE OR REPLACE {settle}")
+    restore(op.get_bind(), SQL / "0009_settle.sql", "settle")
     for table in ("endpoint_grains", "endpoint_buckets", "endpoint_samples"):
         op.drop_table(table)

@@ -1,12 +1,11 @@
 """Webhooks: who is told of events, what has been sent, and the events that the database itself sees."""
 
-import re
 from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import op
 
-from tollgate.infra.migrations import run_script
+from tollgate.infra.migrations import restore, run_script
 
 revision = "0020_webhooks"
 down_revision = "0019_collection"
@@ -16,7 +15,6 @@ depends_on = None
 INSTANT = sa.DateTime(timezone=True)
 MONEY = sa.Numeric(38, 12)
 SQL = Path(__file__).parent.parent / "sql"
-SETTLE_BEFORE = re.compile(r"^CREATE (FUNCTION settle\(.*?^\$\$;)$", re.DOTALL | re.MULTILINE)
 FUNCTIONS = (
     "tell_of_low_credits()",
     "tell_of_unpriced(call_record[], charge_record[], timestamptz)",
@@ -41,8 +39,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    (settle,) = SETTLE_BEFORE.findall((SQL / "0010_statistics.sql").read_text())
-    run_script(op.get_bind(), f"CREATE OR REPLACE {settle}")
+    restore(op.get_bind(), SQL / "0010_statistics.sql", "settle")
     for trigger, table in (("grants_given", "grants"), ("grants_moved", "grants"), ("events_never_change", "events")):
         op.execute(f"DROP TRIGGER {trigger} ON {table}")
     op.execute("DELETE FROM events WHERE type = 'webhook.test'")  # no type of event before

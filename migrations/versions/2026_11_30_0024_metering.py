@@ -1,11 +1,10 @@
 """Metering made lean: what holds and settles does the same in fewer statements, with plans that are certain."""
 
-import re
 from pathlib import Path
 
 from alembic import op
 
-from tollgate.infra.migrations import run_script
+from tollgate.infra.migrations import restore, run_script
 
 revision = "0024_metering"
 down_revision = "0023_waking"
@@ -54,11 +53,4 @@ def downgrade() -> None:
         op.execute(f"DROP FUNCTION {function}")
     op.execute("CREATE TYPE caller AS (organization_id uuid, project_id uuid, key_id uuid)")
     for file, name in BEFORE:
-        run_script(op.get_bind(), _function(file, name))
-
-
-def _function(file: str, name: str) -> str:
-    """A function as an earlier migration defined it."""
-    definition = re.compile(rf"^CREATE (?:OR REPLACE )?(FUNCTION {name}\(.*?^\$\$;)$", re.DOTALL | re.MULTILINE)
-    (found,) = definition.findall((SQL / file).read_text())
-    return f"CREATE OR REPLACE {found}"
+        restore(op.get_bind(), SQL / file, name)

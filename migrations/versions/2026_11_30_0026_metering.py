@@ -1,11 +1,10 @@
 """Metering leaner in small batches: less is aggregated, and what belongs to a scope is found by its place."""
 
-import re
 from pathlib import Path
 
 from alembic import op
 
-from tollgate.infra.migrations import run_script
+from tollgate.infra.migrations import restore, run_script
 
 revision = "0026_metering"
 down_revision = "0025_usage_sums"
@@ -52,6 +51,4 @@ def downgrade() -> None:
     op.execute("DROP TYPE standing")
     op.execute("ALTER TYPE ledger_charge RENAME ATTRIBUTE accepted_at TO occurred_at")
     for file, name in BEFORE:
-        definition = re.compile(rf"^CREATE ((?:FUNCTION|PROCEDURE) {name}\(.*?^\$\$;)$", re.DOTALL | re.MULTILINE)
-        (found,) = definition.findall((SQL / file).read_text())
-        run_script(op.get_bind(), f"CREATE OR REPLACE {found}")
+        restore(op.get_bind(), SQL / file, name)

@@ -140,6 +140,15 @@ def run_script(connection: Connection, script: str) -> None:
     cast("Any", connection.connection.dbapi_connection).run_async(lambda driver: driver.execute(script))
 
 
+def restore(connection: Connection, script: Path, name: str) -> None:
+    """Define a function or procedure again as the script of an earlier migration does, where it stands once."""
+    definition = re.compile(
+        rf"^CREATE (?:OR REPLACE )?((?:FUNCTION|PROCEDURE) {name}\(.*?^\$\$;)$", re.DOTALL | re.MULTILINE
+    )
+    (found,) = definition.findall(script.read_text())
+    run_script(connection, f"CREATE OR REPLACE {found}")
+
+
 def refuse_to_lose(connection: Connection, what: str, where: str) -> None:
     """Refuse a downgrade while there is something that the older schema has no place for.
 
