@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from scripts.benchmarks import books, goals, machine, tables
 from scripts.benchmarks.group import DATABASE, GATEWAY, Group, process, running
@@ -145,7 +144,7 @@ def admission(*, processes: Sequence[int], hosts: Sequence[int], as_json: bool, 
 
 
 def _title(processes: int, *, hosts: int = 1) -> str:
-    return f"{processes} process{'' if processes == 1 else 'es'}" if hosts == 1 else f"{hosts} hosts"
+    return tables.processes(processes) if hosts == 1 else f"{hosts} hosts"
 
 
 def _measured(plan: Plan, processes: int, others: machine.Others, done: Callable[[], None]) -> dict[str, Any]:
@@ -279,8 +278,7 @@ def _named(group: Mapping[str, Any]) -> str:
 
 
 def _show(result: dict[str, Any]) -> None:
-    console = Console()
-    console.width = max(console.width, _WIDTH)
+    console = tables.console(_WIDTH)
     console.print(_table(result))
     for group in result["groups"]:
         for way, name in _ways(group):

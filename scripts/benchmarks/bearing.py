@@ -7,7 +7,6 @@ told with every load, so that its own limits are not taken for the gateway's.
 """
 
 import asyncio
-import signal
 import time
 from collections import deque
 from functools import partial
@@ -15,6 +14,7 @@ from itertools import cycle
 from multiprocessing.connection import Connection
 
 import uvloop
+from scripts.benchmarks import machine
 from scripts.benchmarks.alarm import Alarm
 from scripts.benchmarks.line import Answer, Line
 from scripts.benchmarks.traffic import Borne, Load, Told
@@ -31,8 +31,7 @@ _Kept = dict[tuple[tuple[tuple[str, int], ...], int], list[Line]]
 
 def serve(pipe: Connection) -> None:
     """Bear load after load until nobody asks any more."""
-    # Ctrl-C reaches every process of the terminal; whoever started us ends us in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    machine.leave_interrupts()
     kept: _Kept = {}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

@@ -20,7 +20,6 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import click
 from rich.box import MARKDOWN
-from rich.console import Console
 from rich.table import Table
 from scripts.benchmarks import machine, months, tables
 from scripts.benchmarks.group import BenchFailed
@@ -231,7 +230,7 @@ def _figures(plan: Plan, closings: Sequence[Closing]) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     table = Table(
-        title=f"A month closed by {result['workers']} worker process{'' if result['workers'] == 1 else 'es'}, "
+        title=f"A month closed by {tables.processes(result['workers'], 'worker')}, "
         f"medians of {tables.rounds(result['rounds'])}.\n"
         "Generated: organizations, rollup rows and a transfer of each for all of its calls, and so many call rows.",
         box=MARKDOWN,
@@ -244,8 +243,7 @@ def _show(result: dict[str, Any]) -> None:
         row = [f"{month[name]:,}" for name in names] + [f"{month['seconds']:.2f}"]
         row.append(f"{month['organizations_per_second']:,.0f}")
         table.add_row(*row, f"{month['calls_per_second']:,}", f"{month['ms_per_organization']:.1f}")
-    console = Console()
-    console.width = max(console.width, _WIDTH)
+    console = tables.console(_WIDTH)
     console.print(table)
     console.print(
         "Every organization has one invoice of exactly what it used, numbers follow on each other, and the ledger says"

@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from scripts.benchmarks import machine, proof, tables
 from scripts.benchmarks.behaviour import Behaviour, Fault
@@ -315,8 +314,7 @@ def _medians(rounds: Sequence[dict[str, float]]) -> dict[str, float | None]:
 
 
 def _show(result: dict[str, Any]) -> None:
-    console = Console()
-    console.width = max(console.width, _WIDTH)
+    console = tables.console(_WIDTH)
     console.print(_table_of_hits(result), _table_of_times(result))
     for meaning in _MEANINGS:
         console.print(meaning)
@@ -330,7 +328,7 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _table_of_hits(result: dict[str, Any]) -> Table:
-    processes = f"{result['workers']} gateway process{'' if result['workers'] == 1 else 'es'}"
+    processes = tables.processes(result["workers"], "gateway")
     table = Table(title=f"Failing over: {result['rate']} calls are due each second, {processes}")
     for column in ("fault", "calls", "answered", "hit", "first, ms", "later by, ms", "back after, s"):
         table.add_column(column, justify="right")

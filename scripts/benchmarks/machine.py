@@ -61,6 +61,11 @@ def started(command: Sequence[str], cpus: Iterable[int], **how: Any) -> Iterator
                 process.kill()
 
 
+def leave_interrupts() -> None:
+    """Go on at Ctrl-C, which reaches every process of the terminal: whoever started this one ends it in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def pin(pid: int, cpus: Iterable[int]) -> None:
     """Have a process, everything it started, and all their threads run on these CPUs alone from now on."""
     wanted = set(cpus)

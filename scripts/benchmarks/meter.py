@@ -3,7 +3,6 @@
 import asyncio
 import multiprocessing
 import os
-import signal
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -129,8 +128,7 @@ class Meters:
 
 def _serve(order: _Order, pipe: Connection) -> None:
     """Bear load after load until nobody asks any more."""
-    # Ctrl-C reaches every process of the terminal; whoever started us ends us in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    machine.leave_interrupts()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(_serve_loads(order, pipe))
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from scripts.benchmarks import goals, machine, proof, tables
 from scripts.benchmarks.arena import Arena, asked, open_arena
@@ -304,8 +303,7 @@ def _show(result: dict[str, Any]) -> None:
             *smalls,
             f"{told['p99_ms']['moved']:+.1f}",
         )
-    console = Console()
-    console.width = max(console.width, _WIDTH)
+    console = tables.console(_WIDTH)
     console.print(table)
     console.print(
         f"{result['rate']:g} long prompts and {result['small_rate']:g} small calls are due each second. Of small "

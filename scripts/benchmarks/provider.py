@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from typing import IO, NamedTuple, cast
 
 import uvloop
 from scripts.benchmarks import behaviour as behaviours
+from scripts.benchmarks import machine
 from scripts.benchmarks.answers import NO_ANSWER, VARIANTS, Prepared, answer_id, body, prepared, refusal, with_id
 from scripts.benchmarks.behaviour import Behaviour, Fault
 from scripts.benchmarks.dead_port import dead_port
@@ -291,8 +291,7 @@ def _say(what: object) -> None:
 
 def main() -> None:
     """`python -m scripts.benchmarks.provider PORTS LOG`."""
-    # Ctrl-C reaches every process of the terminal; whoever started us ends us in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    machine.leave_interrupts()
     count, log_file = sys.argv[1:]
     with Path(log_file).open("ab", buffering=0) as log, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(int(count), log))

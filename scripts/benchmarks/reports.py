@@ -17,7 +17,6 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import click
 from rich.box import MARKDOWN
-from rich.console import Console
 from rich.table import Table
 from scripts.benchmarks import goals, machine, months, tables
 from scripts.benchmarks.group import GATEWAY, BenchFailed, Caller, Group, process, running
@@ -249,8 +248,7 @@ def _goals(size: Size, reading: Reading, measured: Measured) -> list[dict[str, A
 
 
 def _show(result: Mapping[str, Any]) -> None:
-    console = Console()
-    console.width = max(console.width, _WIDTH)
+    console = tables.console(_WIDTH)
     generated = Table(title="Generated, as settling and folding leave it.", box=MARKDOWN)
     for column in ("calls", "keys", "rollup rows", "call rows", "rows of the report", "lines of the draft"):
         generated.add_column(column, justify="right")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rich.console import Console
 from scripts.benchmarks.machine import BUSY_SHARE
 
 
@@ -129,6 +130,18 @@ def busy(result: Mapping[str, Any]) -> str:
 def rounds(count: int) -> str:
     """So many rounds."""
     return f"{count:,} round{'' if count == 1 else 's'}"
+
+
+def processes(count: int, kind: str = "") -> str:
+    """So many processes of a kind."""
+    return f"{count:,} {kind and kind + ' '}process{'' if count == 1 else 'es'}"
+
+
+def console(width_least: int) -> Console:
+    """Where tables are shown, as wide as they need, however narrow the terminal is: cells are not to be squeezed."""
+    shown = Console()
+    shown.width = max(shown.width, width_least)
+    return shown
 
 
 def cell(figure: float | None, decimals: int) -> str:

@@ -121,7 +121,7 @@ class AsgiClient:
         self._timer = self._loop.call_later(seconds, self._remind)
 
     def _remind(self) -> None:
-        silent_for = self._loop.time() - self._sent_at
+        silent_for = self._time() - self._sent_at
         if silent_for < KEEP_ALIVE_SECONDS:
             self._remind_in(KEEP_ALIVE_SECONDS - silent_for)
             return

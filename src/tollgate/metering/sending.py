@@ -24,9 +24,9 @@ LEDGER_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceEr
 NOT_RECORDABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 """What is wrong with a record itself, and stays wrong however often it is sent."""
 BATCH_MAX = 256
-INTERVAL_MS = 2
+_INTERVAL_MS = 2
 """Between batches: two calls in one cost the ledger little more than one, and it is what is used up first."""
-OVERDUE_MS = 50
+_OVERDUE_MS = 50
 _STRAGGLERS_AT_ONCE_MAX = 2
 
 _RETRY_MILLISECONDS = (50, 100, 250, 500, 1000)
@@ -43,7 +43,7 @@ _log = structlog.get_logger(__name__)
 
 def pace_of(statement: str) -> Pace:
     """How the batches of one statement follow each other."""
-    return Pace(INTERVAL_MS, OVERDUE_MS, telemetry.BATCHES_OVERTAKEN.labels(statement).inc)
+    return Pace(_INTERVAL_MS, _OVERDUE_MS, telemetry.BATCHES_OVERTAKEN.labels(statement).inc)
 
 
 class Sender:
